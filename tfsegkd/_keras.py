@@ -1,0 +1,34 @@
+"""The one place that picks a Keras: tf_keras, whatever `tf.keras` means to the user.
+
+TF-MOT is built on Keras 2, so tf_keras trains our networks. Importing TF-MOT sets TF_USE_LEGACY_KERAS
+for the whole process, which would turn the user's own `tf.keras` into Keras 2 if nothing had touched it
+yet. We therefore let `tf.keras` resolve to the user's choice first, and put the variable back.
+"""
+
+import os
+
+import tensorflow as tf
+
+_VARIABLE = "TF_USE_LEGACY_KERAS"
+_chosen_by_user = os.environ.get(_VARIABLE)
+# Any attribute access makes the lazy `tf.keras` load the Keras that the user's variable asks for.
+getattr(tf.keras, "layers")  # noqa: B009
+
+import tensorflow_model_optimization as tfmot  # noqa: E402
+import tf_keras as keras  # noqa: E402
+
+if _chosen_by_user is None:
+    os.environ.pop(_VARIABLE, None)
+else:
+    os.environ[_VARIABLE] = _chosen_by_user
+
+__all__ = ["Interpreter", "keras", "tfmot"]
+
+
+def __getattr__(name):
+    # LiteRT is loaded on first use: most processes never run a .tflite.
+    if name == "Interpreter":
+        from ai_edge_litert.interpreter import Interpreter
+
+        return Interpreter
+    raise AttributeError(name)

@@ -1,0 +1,25 @@
+"""Checks whose messages say what is wrong, what was expected, what came, and what to do."""
+
+from collections.abc import Collection
+from typing import Any
+
+
+def one_of(value: Any, choices: Collection, what: str) -> Any:
+    """Returns `value` if it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{what} must be one of {list(choices)}. Received: {value!r}.")
+    return value
+
+
+def in_range(value: float, low: float, high: float, what: str) -> float:
+    """Returns `value` if it is a number with low <= value <= high."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{what} must be a number from {low} to {high}. Received: {value!r}.")
+    return value
+
+
+def positive(value: float, what: str) -> float:
+    """Returns `value` if it is a finite number above zero."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError(f"{what} must be a number above 0. Received: {value!r}.")
+    return value

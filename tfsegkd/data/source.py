@@ -1,0 +1,62 @@
+"""What every data set looks like from outside: a numbered list of frames and masks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+IGNORE_LABEL = 255
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What the labels of a data set mean.
+
+    Args:
+        name: The data set's name, for messages and reports.
+        class_names: The name of each class, by label.
+        palette: An (R, G, B) colour for each class, 0…255.
+        ignore_label: The label of void pixels, in every mask that a source returns.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    ignore_label: int = IGNORE_LABEL
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+class Source:
+    """A split of a data set, by index. Subclasses fill in `names` and `read`.
+
+    Iterating or indexing gives (image, mask) pairs.
+
+    Args:
+        info: What the labels mean.
+        names: A name for each example, unique in the split.
+
+    Shapes:
+        image: (H, W, 3), uint8, RGB. H and W may differ between examples.
+        mask: (H, W), uint8 labels; `info.ignore_label` is void.
+    """
+
+    def __init__(self, info: DatasetInfo, names: list[str]):
+        self.info = info
+        self.names = names
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"Example {index} of {len(self)}.")
+        return self.read(index % len(self))
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return (self.read(index) for index in range(len(self)))

@@ -1,0 +1,67 @@
+"""Names to builders, with the list of choices in every error."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from tfsegkd.spec import Spec, parse
+
+
+class Registry:
+    """Maps the tokens of the flag language to what they build.
+
+    Args:
+        kind: What is registered, for messages: "loss", "model", "data set".
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._builders: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable:
+        """Returns a decorator that files its class or function under `name`."""
+
+        def add(builder):
+            if name in self._builders:
+                raise ValueError(f"Two builders registered for {self.kind} {name!r}.")
+            self._builders[name] = builder
+            return builder
+
+        return add
+
+    def names(self) -> list[str]:
+        return sorted(self._builders)
+
+    def builder(self, name: str) -> Callable[..., Any]:
+        """The builder filed under `name`.
+
+        Raises:
+            ValueError: if there is none; the message lists the choices.
+        """
+        if name not in self._builders:
+            close = difflib.get_close_matches(name, self.names(), n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"Unknown {self.kind} {name!r}. Expected one of {self.names()}.{hint}"
+            )
+        return self._builders[name]
+
+    def build(self, spec: str | Spec, **extra) -> Any:
+        """Builds what `spec` names, its arguments joined by `extra`.
+
+        Raises:
+            ValueError: for an unknown name, or for arguments that the builder does not take.
+        """
+        spec = parse(spec) if isinstance(spec, str) else spec
+        builder = self.builder(spec.name)
+        signature = inspect.signature(builder)
+        try:
+            signature.bind(**spec.arguments, **extra)
+        except TypeError as error:
+            choices = [name for name in signature.parameters if name not in extra]
+            raise ValueError(
+                f"Wrong arguments for {self.kind} {spec.name!r}: {error}. Expected a choice of "
+                f"{choices}, received {spec.arguments}."
+            ) from None
+        return builder(**spec.arguments, **extra)
