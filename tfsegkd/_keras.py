@@ -22,7 +22,7 @@ if _chosen_by_user is None:
 else:
     os.environ[_VARIABLE] = _chosen_by_user
 
-__all__ = ["Interpreter", "keras", "tfmot"]
+__all__ = ["Interpreter", "keras", "tfmot"]  # noqa: F822
 
 
 def __getattr__(name):

@@ -1,0 +1,22 @@
+"""Frames and masks: data sets by name, augmentation, batches."""
+
+from tfsegkd.data import camvid as _camvid  # noqa: F401  (files its data set)
+from tfsegkd.data import folder as _folder  # noqa: F401
+from tfsegkd.data.load import load, names
+from tfsegkd.data.pipeline import evaluation_batches, training_batches
+from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo, Source
+from tfsegkd.data.transforms import NO_AUGMENTATION, Augmentation, resize_image, resize_mask
+
+__all__ = [
+    "IGNORE_LABEL",
+    "NO_AUGMENTATION",
+    "Augmentation",
+    "DatasetInfo",
+    "Source",
+    "evaluation_batches",
+    "load",
+    "names",
+    "resize_image",
+    "resize_mask",
+    "training_batches",
+]

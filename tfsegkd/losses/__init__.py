@@ -1,10 +1,41 @@
 """Distillation losses, one a file; `get` builds them from the flag language."""
 
+from tfsegkd.losses.ace import ACELoss
+from tfsegkd.losses.attention import AttentionLoss
 from tfsegkd.losses.base import DistillationLoss, registry
+from tfsegkd.losses.channel_wise import ChannelWiseLoss
+from tfsegkd.losses.cirkd import CIRKDLoss
+from tfsegkd.losses.csc import CSCLoss
+from tfsegkd.losses.dist import DISTLoss
+from tfsegkd.losses.dkd import DKDLoss
+from tfsegkd.losses.hint import HintLoss
+from tfsegkd.losses.holistic import HolisticLoss
+from tfsegkd.losses.ifvd import IFVDLoss
+from tfsegkd.losses.mgd import MGDLoss
+from tfsegkd.losses.pairwise import PairwiseLoss
 from tfsegkd.losses.pixelwise import PixelwiseLoss
+from tfsegkd.losses.segmentation import SegmentationLoss
 from tfsegkd.spec import Spec
 
-__all__ = ["DistillationLoss", "PixelwiseLoss", "get", "names"]
+__all__ = [
+    "ACELoss",
+    "AttentionLoss",
+    "CIRKDLoss",
+    "CSCLoss",
+    "ChannelWiseLoss",
+    "DISTLoss",
+    "DKDLoss",
+    "DistillationLoss",
+    "HintLoss",
+    "HolisticLoss",
+    "IFVDLoss",
+    "MGDLoss",
+    "PairwiseLoss",
+    "PixelwiseLoss",
+    "SegmentationLoss",
+    "get",
+    "names",
+]
 
 
 def get(spec: str | Spec | DistillationLoss) -> DistillationLoss:

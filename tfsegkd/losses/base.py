@@ -1,17 +1,42 @@
 """What every distillation loss has in common."""
 
+import tensorflow as tf
+
 from tfsegkd._keras import keras
+from tfsegkd.losses.functional import labels_at, valid_at
 from tfsegkd.registry import Registry
 
 registry = Registry("loss")
+
+
+def build_part(layer: keras.layers.Layer, input_shape) -> None:
+    """Builds a layer inside another, its weights named after it: weights of one name cannot be saved as .h5."""
+    with tf.name_scope(layer.name):
+        layer.build(input_shape)
+
+
+def whole(value: int, what: str) -> int:
+    """Returns `value` if it is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{what} must be a whole number of at least 1. Received: {value!r}.")
+    return value
 
 
 class DistillationLoss(keras.layers.Layer):
     """A distance between what the teacher and the student make of the same images.
 
     A loss is a layer, so that what it owns (projections, queues, a critic) is tracked, trained and saved.
-    It computes in float32 whatever the policy of the networks is, and it knows no layer names.
-    Subclasses fill in `call`.
+    It computes in float32 whatever the policy of the networks is, sends no gradient to the teacher, and
+    knows no layer names. Subclasses fill in `compare`, which sees tensors that are ready for use: float32,
+    checked, void positions zeroed on both sides, labels and validity at the features' size.
+
+    `trainable_variables` is what the student's optimizer trains along with the student.
+
+    Attributes:
+        needs_labels: Whether the loss cannot do without labels.
+        needs_images: Whether the loss cannot do without the images.
+        same_channels: Whether teacher and student must have equally many channels; if so, and they do not,
+            an adapter must join them first.
 
     Shapes:
         teacher, student: (N, H, W, C), logits or features as the loss says.
@@ -19,13 +44,75 @@ class DistillationLoss(keras.layers.Layer):
         valid: (N, Y, X) 1 where a pixel counts and 0 where it is void; None means all count.
         images: (N, Y, X, 3), for the losses that look at the image.
         returns: (N,), float32, a mean over valid pixels; 0 for an image without any.
+
+    Raises:
+        ValueError: at the call, or when it is traced, for shapes that do not fit or a missing input.
     """
+
+    needs_labels = False
+    needs_images = False
+    same_channels = True
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name, dtype="float32")
 
     def call(self, teacher, student, labels=None, valid=None, images=None):
+        return self.compare(*self.prepare(teacher, student, labels, valid, images))
+
+    def prepare(self, teacher, student, labels=None, valid=None, images=None) -> tuple:
+        """Checks and readies what a call received: the arguments of `compare`, in its order."""
+        teacher, student = self._sides(teacher, student)
+        if self.needs_labels:
+            self._demand(labels, "labels", 3, "Pass the masks, or leave this loss out where there are none.")
+            labels = labels_at(labels, student, valid)
+        if self.needs_images:
+            self._demand(images, "images", 4, "Pass the images that the two networks saw.")
+            images = tf.cast(images, tf.float32)
+        if valid is not None:
+            self._demand(valid, "valid", 3, "Pass 1 where a pixel counts and 0 where it is void.")
+            valid = valid_at(valid, student)
+            # Zeroed before any mathematics, and by `where`: 0 · inf is NaN, in the gradient too.
+            teacher, student = (tf.where(valid[..., None] > 0, side, 0.0) for side in (teacher, student))
+        else:
+            valid = tf.ones(tf.shape(student)[:3])
+        return teacher, student, valid, labels, images
+
+    def compare(self, teacher, student, valid, labels, images):
+        """The loss itself, on prepared tensors; `labels` is None unless `needs_labels`, and −1 at void.
+
+        Shapes:
+            teacher, student: (N, H, W, C). valid: (N, H, W), float32 0/1. labels: (N, H, W), int32.
+            images: (N, Y, X, 3), float32, or None.
+            returns: (N,).
+        """
         raise NotImplementedError
+
+    def _sides(self, teacher, student):
+        teacher = tf.stop_gradient(tf.cast(teacher, tf.float32))
+        student = tf.cast(student, tf.float32)
+        for side, what in ((teacher, "teacher"), (student, "student")):
+            if side.shape.rank != 4 or side.shape[-1] is None:
+                raise ValueError(
+                    f"Loss '{self.name}' expects (N, H, W, C) from the {what}, C known. "
+                    f"Received: {side.shape}. Choose a tap in front of any flattening or global pooling."
+                )
+        known = slice(0, 4 if self.same_channels else 3)
+        if not teacher.shape[known].is_compatible_with(student.shape[known]):
+            size = "size and number of channels" if self.same_channels else "size"
+            raise ValueError(
+                f"Loss '{self.name}' expects the same {size} from teacher and student. Received: teacher "
+                f"{teacher.shape}, student {student.shape}. Bring the student to the teacher's shape first, "
+                "as the adapter of a term does."
+            )
+        return teacher, student
+
+    def _demand(self, value, what, rank, cure):
+        if value is None:
+            raise ValueError(f"Loss '{self.name}' needs `{what}`. Received: None. {cure}")
+        shape = tf.convert_to_tensor(value).shape
+        if shape.rank != rank:
+            form = "(N, height, width)" if rank == 3 else "(N, height, width, 3)"
+            raise ValueError(f"Loss '{self.name}' expects `{what}` {form}. Received: {shape}. {cure}")
 
     def get_config(self):
         # The dtype is not an option of ours: it is always float32.

@@ -1,43 +1,147 @@
-"""Mathematics that several losses share. Everything here is float32 in and out."""
+"""Mathematics that several losses share. Everything here is float32 in and out, unless it says otherwise."""
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
+# What stands for −∞ in a softmax: its exponential is 0, and unlike −∞ it never makes a NaN.
+MINUS_INFINITY = -1e9
 
-def masked_mean(values: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
+
+def masked_mean(values: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     """The mean of `values` over the valid positions of each image; 0 where there is none.
 
     Shapes:
-        values: (N, H, W). valid: (N, H, W), 0/1, or None for all.
+        values: (N, H, W). valid: (N, H, W), 0/1.
         returns: (N,).
     """
-    if valid is None:
-        return tf.reduce_mean(values, axis=[1, 2])
     # `where` and not a product, because 0 · inf is NaN.
     kept = tf.where(valid > 0, values, tf.zeros_like(values))
     return tf.math.divide_no_nan(tf.reduce_sum(kept, [1, 2]), tf.reduce_sum(valid, [1, 2]))
 
 
-def valid_at(valid: tf.Tensor | None, like: tf.Tensor) -> tf.Tensor | None:
+def valid_at(valid: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Brings `valid` to the size of `like`: a position counts when at least half of its pixels do.
 
     Shapes:
-        valid: (N, Y, X) or None. like: (N, H, W, C).
-        returns: (N, H, W), float32 0/1, or None.
+        valid: (N, Y, X). like: (N, H, W, C).
+        returns: (N, H, W), float32 0/1.
     """
-    if valid is None:
-        return None
     valid = tf.cast(valid, tf.float32)
+    if valid.shape[1:].is_fully_defined() and valid.shape[1:] == like.shape[1:3]:
+        return valid
     size = tf.shape(like)[1:3]
     share = tf.image.resize(valid[..., None], size, method="area")[..., 0]
-    return tf.cast(share >= 0.5, tf.float32)
+    # A hair below one half: at odd ratios the sum of the pixels' shares is rounded.
+    return tf.cast(share >= 0.4999, tf.float32)
 
 
-def labels_at(labels: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Brings `labels` to the size of `like` by nearest neighbour.
+def labels_at(labels: tf.Tensor, like: tf.Tensor, valid: tf.Tensor | None = None) -> tf.Tensor:
+    """Brings `labels` to the size of `like` by nearest neighbour, −1 where that pixel is void.
 
     Shapes:
-        labels: (N, Y, X). like: (N, H, W, C).
+        labels: (N, Y, X). like: (N, H, W, C). valid: (N, Y, X) or None.
         returns: (N, H, W), int32.
     """
     labels = tf.cast(labels, tf.int32)
+    if valid is not None:
+        labels = tf.where(tf.cast(valid, tf.float32) > 0, labels, -1)
     return tf.image.resize(labels[..., None], tf.shape(like)[1:3], method="nearest")[..., 0]
+
+
+def labelled(valid: tf.Tensor, labels: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """The valid positions whose label is a class, as a void label or an ignore label is not.
+
+    Shapes:
+        valid: (N, H, W), 0/1. labels: (N, H, W).
+        returns: (N, H, W), float32 0/1.
+    """
+    return valid * tf.cast((labels >= 0) & (labels < num_classes), tf.float32)
+
+
+def positions(features: tf.Tensor) -> tf.Tensor:
+    """Lays the positions of each image in a row.
+
+    Shapes:
+        features: (N, H, W, C).
+        returns: (N, H·W, C).
+    """
+    height, width = features.shape[1:3]
+    count = -1 if height is None or width is None else height * width
+    return tf.reshape(features, [tf.shape(features)[0], count, features.shape[-1]])
+
+
+def unit(vectors: tf.Tensor, axis: int = -1) -> tf.Tensor:
+    """Scales vectors to length 1; one that is all but zero has no direction: it gives 0 and gets no gradient."""
+    square = tf.reduce_sum(tf.square(vectors), axis, keepdims=True)
+    long = square > 1e-12
+    return tf.where(long, vectors * tf.math.rsqrt(tf.where(long, square, 1.0)), 0.0)
+
+
+def divergence(log_teacher: tf.Tensor, log_student: tf.Tensor, axis: int = -1) -> tf.Tensor:
+    """KL(teacher ‖ student) along `axis`, from log-probabilities."""
+    return tf.reduce_sum(tf.exp(log_teacher) * (log_teacher - log_student), axis)
+
+
+def standardize(features: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Gives each channel of each image mean 0 and variance 1 over its valid positions; 0 where void.
+
+    Shapes:
+        features: (N, H, W, C). valid: (N, H, W), 0/1.
+    """
+    weight = valid[..., None]
+    count = tf.reduce_sum(weight, [1, 2], keepdims=True)
+    mean = tf.math.divide_no_nan(tf.reduce_sum(features * weight, [1, 2], keepdims=True), count)
+    centred = (features - mean) * weight
+    variance = tf.math.divide_no_nan(tf.reduce_sum(tf.square(centred), [1, 2], keepdims=True), count)
+    # The 1e-6 keeps a dead channel, which is rounding noise, from being blown up to variance 1.
+    return centred * tf.math.rsqrt(variance + 1e-6)
+
+
+def gram_distance(teacher: tf.Tensor, student: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The squared distance of two P×P similarity matrices that are never built, and its gradient.
+
+    ‖TTᵀ − SSᵀ‖² = ‖TᵀT‖² − 2‖TᵀS‖² + ‖SᵀS‖², Frobenius norms of C×C matrices. The three nearly cancel when
+    the two are alike, hence float64, and no clamp: a clamp would hide a fault.
+
+    Shapes:
+        teacher: (P, Ct), float64. student: (P, Cs), float64.
+        returns: the distance, (), and its gradient with respect to the student, (P, Cs).
+    """
+    tt = tf.matmul(teacher, teacher, transpose_a=True)
+    ts = tf.matmul(teacher, student, transpose_a=True)
+    ss = tf.matmul(student, student, transpose_a=True)
+    distance = tf.reduce_sum(tt * tt) - 2 * tf.reduce_sum(ts * ts) + tf.reduce_sum(ss * ss)
+    return distance, 4 * (tf.matmul(student, ss) - tf.matmul(teacher, ts))
+
+
+def image_by_image(step: Callable, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
+    """Runs a float64 `step` that knows its own gradient over the images of a batch, one after the other.
+
+    So only one image at a time is held in float64, and nothing but the float32 gradient is kept for the
+    backward pass.
+
+    Args:
+        step: (teacher (P, Ct), student (P, Cs)), float64 → (distance (), gradient (P, Cs)).
+
+    Shapes:
+        teacher: (N, P, Ct). student: (N, P, Cs).
+        returns: (N,), float64.
+    """
+    teacher = tf.stop_gradient(teacher)
+
+    @tf.custom_gradient
+    def run(student):
+        def one(pair):
+            distance, gradient = step(*(tf.cast(side, tf.float64) for side in pair))
+            return distance, tf.cast(gradient, tf.float32)
+
+        distances, gradients = tf.map_fn(
+            one,
+            (teacher, student),
+            fn_output_signature=(tf.float64, tf.TensorSpec(student.shape[1:], tf.float32)),
+            parallel_iterations=1,
+        )
+        return distances, lambda upstream: tf.cast(upstream, tf.float32)[:, None, None] * gradients
+
+    return run(student)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.losses.base import DistillationLoss, registry
-from tfsegkd.losses.functional import masked_mean, valid_at
+from tfsegkd.losses.functional import divergence, masked_mean
 
 
 @registry.register("pixelwise")
@@ -18,6 +18,8 @@ class PixelwiseLoss(DistillationLoss):
     Args:
         temperature: τ, above 0. Larger values show more of how the teacher ranks the wrong classes; the
             factor τ² keeps the gradient's scale.
+        paper_scale: Multiplies by the batch size, because the code of Liu et al. sums over the images. With
+            it, their weight of 10 gives their gradient.
 
     Shapes:
         teacher, student: (N, H, W, C) logits.
@@ -29,18 +31,19 @@ class PixelwiseLoss(DistillationLoss):
     Reference:
         Hinton et al., 2015, https://arxiv.org/abs/1503.02531; Liu et al., CVPR 2019,
         https://arxiv.org/abs/1903.04197, eq. 1.
-        Differs: Liu's code sums a cross-entropy over pixels, whose floor is the teacher's entropy.
+        Differs: Liu's code takes a cross-entropy, whose floor is the teacher's entropy, over all pixels.
     """
 
-    def __init__(self, temperature: float = 1.0, name: str | None = None):
+    def __init__(self, temperature: float = 1.0, paper_scale: bool = False, name: str | None = None):
         super().__init__(name=name)
         self.temperature = checks.positive(temperature, "temperature")
+        self.paper_scale = checks.one_of(paper_scale, (True, False), "paper_scale")
 
-    def call(self, teacher, student, labels=None, valid=None, images=None):
+    def compare(self, teacher, student, valid, labels, images):
         log_teacher = tf.nn.log_softmax(teacher / self.temperature)
         log_student = tf.nn.log_softmax(student / self.temperature)
-        divergence = tf.reduce_sum(tf.exp(log_teacher) * (log_teacher - log_student), axis=-1)
-        return self.temperature**2 * masked_mean(divergence, valid_at(valid, student))
+        loss = self.temperature**2 * masked_mean(divergence(log_teacher, log_student), valid)
+        return loss * tf.cast(tf.size(loss), tf.float32) if self.paper_scale else loss
 
     def get_config(self):
-        return {**super().get_config(), "temperature": self.temperature}
+        return {**super().get_config(), "temperature": self.temperature, "paper_scale": self.paper_scale}

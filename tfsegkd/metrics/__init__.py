@@ -1,0 +1,6 @@
+"""How good a segmentation is, and how far two networks agree."""
+
+from tfsegkd.metrics.agreement import agreement
+from tfsegkd.metrics.confusion import MeanIoU, confusion_matrix, iou, mean_iou, pixel_accuracy
+
+__all__ = ["MeanIoU", "agreement", "confusion_matrix", "iou", "mean_iou", "pixel_accuracy"]

@@ -1,0 +1,17 @@
+"""A network as a file: convert, run, profile, time."""
+
+from tfsegkd.runtime.conversion import RAW_PIXELS, convert, is_quantization_aware
+from tfsegkd.runtime.network import Network
+from tfsegkd.runtime.profiling import OpReport, profile
+from tfsegkd.runtime.timing import LatencyReport, latency
+
+__all__ = [
+    "RAW_PIXELS",
+    "LatencyReport",
+    "Network",
+    "OpReport",
+    "convert",
+    "is_quantization_aware",
+    "latency",
+    "profile",
+]

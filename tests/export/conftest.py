@@ -1,0 +1,80 @@
+"""One tiny network, and its files, that the tests of this room share."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.data.source import DatasetInfo
+from tfsegkd.export import export_tflite
+from tfsegkd.quantization import quantize
+
+HEIGHT, WIDTH = 64, 96
+INFO = DatasetInfo(
+    name="toy",
+    class_names=("sky", "road", "tree — any", "car", "void?"),
+    palette=tuple((40 * label, 0, 0) for label in range(5)),
+)
+
+
+def float_network() -> keras.Model:
+    layers = keras.layers
+    keras.utils.set_random_seed(3)
+    image = keras.Input((HEIGHT, WIDTH, 3), name="image")
+    x, skip = image, None
+    for stage in range(3):
+        x = layers.Conv2D(8, 3, strides=2 - stage % 2, padding="same", use_bias=False, name=f"conv{stage}")(x)
+        x = layers.BatchNormalization(name=f"norm{stage}")(x)
+        x = layers.ReLU(6.0, name=f"relu{stage}")(x)
+        skip = x if skip is None else skip
+    x = layers.UpSampling2D(2, interpolation="bilinear", name="up")(x)
+    x = layers.Concatenate(name="join")([x, skip])
+    x = layers.Conv2D(len(INFO.class_names), 1, name="logits")(x)
+    x = layers.UpSampling2D(2, interpolation="bilinear", name="enlarge")(x)
+    model = keras.Model(image, x, name="tiny")
+    # Statistics of the pixels, without which every activation is beyond the 6 of ReLU6 and all is one class.
+    images = pixels(8).astype(np.float32)
+    observe = tf.function(lambda: model(images, training=True))
+    for _ in range(300):
+        observe()
+    return model
+
+
+def pixels(count: int, seed: int = 0) -> np.ndarray:
+    """Smooth images, so that neighbouring pixels agree as they do in photographs."""
+    noise = np.random.default_rng(seed).uniform(0, 255, (count, HEIGHT // 16, WIDTH // 16, 3))
+    return tf.image.resize(noise, (HEIGHT, WIDTH)).numpy().clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def info():
+    return INFO
+
+
+@pytest.fixture(scope="session")
+def float_model():
+    return float_network()
+
+
+@pytest.fixture(scope="session")
+def aware_model(float_model):
+    return quantize(float_model, calibration=[pixels(8).astype(np.float32)])
+
+
+@pytest.fixture(scope="session")
+def images():
+    return pixels(4, seed=1)
+
+
+@pytest.fixture(scope="session")
+def exported(aware_model, info, tmp_path_factory):
+    """The int8 file with everything in it, and its report."""
+    path = tmp_path_factory.mktemp("export") / "model_int8.tflite"
+    return path, export_tflite(aware_model, path, metadata=info)
+
+
+@pytest.fixture(scope="session")
+def exported_float_io(aware_model, info, tmp_path_factory):
+    """The same network with floats at both ends."""
+    path = tmp_path_factory.mktemp("export") / "model_float_io.tflite"
+    return path, export_tflite(aware_model, path, "float32", "float32", metadata=info)

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from loss_battery import Case, check_loss
+
+from tfsegkd.losses import HolisticLoss
+
+
+def convolved(features, kernel, bias, stride):
+    height, width, _ = features.shape
+    rows, columns = -(-height // stride), -(-width // stride)
+    top, left = (
+        max((out - 1) * stride + 4 - size, 0) // 2 for out, size in ((rows, height), (columns, width))
+    )
+    made = np.zeros((rows, columns, len(bias)))
+    for y in range(rows):
+        for x in range(columns):
+            made[y, x] = bias
+            for dy in range(4):
+                for dx in range(4):
+                    v, u = y * stride + dy - top, x * stride + dx - left
+                    if 0 <= v < height and 0 <= u < width:
+                        made[y, x] += features[v, u] @ kernel[dy, dx]
+    return made
+
+
+def attended(features, layer):
+    rows = features.reshape(-1, features.shape[-1])
+    query, key, value = (
+        rows @ part.kernel.numpy() + part.bias.numpy() for part in (layer.query, layer.key, layer.value)
+    )
+    looks = np.exp(query @ key.T)
+    looks /= looks.sum(1, keepdims=True)
+    return features + float(layer.scale) * (looks @ value).reshape(features.shape)
+
+
+def score(critic, prediction, image):
+    """The critic's score of one image, in NumPy, the singular value by one power iteration."""
+    height, width, _ = prediction.shape
+    small = np.array(
+        [
+            [image[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((0, 1)) for x in range(width)]
+            for y in range(height)
+        ]
+    )
+    features = np.concatenate([prediction, small / 127.5 - 1], -1)
+    for level, layer in enumerate(critic.convolutions):
+        kernel = layer.kernel.numpy().astype("float64")
+        matrix, start = kernel.reshape(-1, kernel.shape[-1]), layer.left.numpy()
+        right = matrix @ start / np.linalg.norm(matrix @ start)
+        left = matrix.T @ right / np.linalg.norm(matrix.T @ right)
+        features = convolved(features, kernel / (right @ matrix @ left), layer.bias.numpy(), 2)
+        features = np.where(features > 0, features, 0.1 * features)
+        if level >= 2:
+            features = attended(features, critic.attention[level - 2])
+    head = critic.head
+    return convolved(features, head.kernel.numpy(), head.bias.numpy(), 1).mean()
+
+
+def small_loss(case, **options):
+    loss = HolisticLoss(width=2, **options)
+    loss.build(case.teacher.shape)
+    random = np.random.default_rng(0)
+    # Attention begins at scale 0 and biases at 0: make every part of the critic count.
+    loss.set_weights([weight + 0.3 * random.normal(size=weight.shape) for weight in loss.get_weights()])
+    return loss
+
+
+def test_battery():
+    loss = small_loss(Case(height=5, width=6))
+
+    def oracle(teacher, student, labels, valid, image):
+        return -score(loss.critic, student * valid[..., None], image) if valid.any() else 0.0
+
+    check_loss(loss, oracle, zero_at_equality=False, size=(5, 6))
+
+
+def test_the_critics_loss_is_its_gap_between_student_and_teacher():
+    case = Case(height=8, width=8)
+    loss = small_loss(case, penalty=1e-9)
+    counts = [n for n in range(4) if case.valid[n].any()]
+    gap = [
+        score(loss.critic, case.student[n] * case.valid[n][..., None], case.images[n])
+        - score(loss.critic, case.teacher[n] * case.valid[n][..., None], case.images[n])
+        for n in counts
+    ]
+    got = loss.critic_loss(case.teacher, case.student, **case.inputs())
+    np.testing.assert_allclose(got, np.mean(gap), rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_penalty_by_finite_differences():
+    # Teacher and student alike: the gap is 0 and every point between them is the teacher's output.
+    case = Case(height=4, width=4)
+    loss = small_loss(case, penalty=10.0)
+    penalties = []
+    for n in range(4):
+        slope = np.zeros(case.teacher[n].shape)
+        for index in np.ndindex(slope.shape):
+            step = np.zeros(slope.shape)
+            step[index] = 1e-5
+            there, back = (
+                score(loss.critic, case.teacher[n].astype("float64") + sign * step, case.images[n])
+                for sign in (1, -1)
+            )
+            slope[index] = (there - back) / 2e-5
+        penalties.append(10 * (np.linalg.norm(slope) - 1) ** 2)
+    got = loss.critic_loss(case.teacher, case.teacher, images=case.images)
+    np.testing.assert_allclose(got, np.mean(penalties), rtol=1e-3)
+
+
+def test_two_optimizers_train_two_sets_of_variables():
+    case = Case(height=8, width=8)
+    loss = small_loss(case)
+    assert loss.trainable_variables == []
+    assert len(loss.critic.trainable_variables) == 24 and len(loss.weights) == 28
+    teacher, student = tf.constant(case.teacher), tf.constant(case.student)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([teacher, student])
+        scalar = loss.critic_loss(teacher, student, **case.inputs())
+    assert tape.gradient(scalar, [teacher, student]) == [None, None]
+    gradients = tape.gradient(scalar, loss.critic.trainable_variables)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    assert all(np.any(gradient) for gradient in gradients)
+
+
+def test_a_few_steps_teach_the_critic_to_tell_them_apart():
+    case = Case(height=8, width=8)
+    loss = HolisticLoss(width=4)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            scalar = loss.critic_loss(case.teacher, case.student + 3, images=case.images)
+        variables = loss.critic.trainable_variables
+        for variable, gradient in zip(variables, tape.gradient(scalar, variables), strict=True):
+            variable.assign_sub(0.01 * gradient)
+        return scalar
+
+    loss.build(case.teacher.shape)
+    values = [float(step()) for _ in range(25)]
+    assert values[-1] < values[0] - 0.5
+    for layer in loss.critic.convolutions:
+        kernel = layer.kernel.numpy().reshape(-1, layer.filters)
+        right = kernel @ layer.left.numpy()
+        assert np.linalg.norm(right) == pytest.approx(np.linalg.norm(kernel, 2), rel=0.1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"valid": np.zeros((4, 16, 16), int)}])
+def test_equal_outputs_and_void_images_give_the_critic_finite_gradients(changes):
+    case = Case(height=8, width=8)
+    loss = HolisticLoss(width=2)
+    with tf.GradientTape() as tape:
+        scalar = loss.critic_loss(case.teacher, case.teacher, images=case.images, **changes)
+    gradients = tape.gradient(scalar, loss.critic.trainable_variables)
+    assert np.isfinite(scalar) and all(np.isfinite(gradient).all() for gradient in gradients)

@@ -1,0 +1,89 @@
+"""The file's predictions, checked with Keras and with LiteRT's own interpreter."""
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from tfsegkd.runtime import Network
+
+
+@pytest.mark.parametrize("name", ["int8", "float_io", "float"])
+def test_shapes(files, name):
+    network = Network(files[name])
+    assert network.input_shape == (32, 48, 3)
+    assert network.output_shape == (32, 48, 5)
+    assert network.num_classes == 5
+
+
+def test_float_file_predicts_as_keras(files, float_model, images):
+    expected = float_model(images.astype(np.float32), training=False).numpy()
+    np.testing.assert_allclose(Network(files["float"]).predict(images), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["int8", "float_io"])
+def test_int8_file_predicts_as_quantization_aware_keras(files, aware_model, images, name):
+    step = Network(files["int8"]).output_quantization[0]
+    expected = aware_model(images.astype(np.float32), training=False).numpy()
+    found = Network(files[name]).predict(images)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() <= 4 * step
+    assert np.abs(found - expected).mean() <= step
+
+
+def test_logits_are_the_steps_of_the_file_times_its_scale(files, images):
+    interpreter = Interpreter(model_path=str(files["int8"]))
+    interpreter.allocate_tensors()
+    output = interpreter.get_output_details()[0]
+    scale, zero_point = output["quantization"]
+    expected = []
+    for image in images:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
+        interpreter.invoke()
+        expected.append((interpreter.get_tensor(output["index"])[0].astype(float) - zero_point) * scale)
+    np.testing.assert_allclose(Network(files["int8"]).predict(images), expected, rtol=1e-6)
+
+
+def test_float_and_uint8_pixels_are_the_same_image(files, images):
+    network = Network(files["int8"].read_bytes())
+    np.testing.assert_array_equal(network.predict(images), network.predict(images.astype(np.float32) + 0.2))
+
+
+def test_quantizations(files):
+    assert Network(files["int8"]).input_quantization == (1.0, 0)
+    assert Network(files["float"]).input_quantization is None
+    assert Network(files["float_io"]).output_quantization is None
+
+
+def test_no_images_give_no_logits(files):
+    assert Network(files["int8"]).predict(np.zeros((0, 32, 48, 3))).shape == (0, 32, 48, 5)
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 47, 3), (32, 48, 3), (1, 32, 48, 1)])
+def test_wrong_size_is_refused(files, shape):
+    with pytest.raises(ValueError, match=r"images of shape \(N, 32, 48, 3\)"):
+        Network(files["int8"]).predict(np.zeros(shape, np.uint8))
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"No network file at .*none\.tflite"):
+        Network(tmp_path / "none.tflite")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a network" * 20])
+def test_foreign_content_is_refused(tmp_path, content):
+    path = tmp_path / "broken.tflite"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"cannot load .*broken\.tflite"):
+        Network(path)
+
+
+def test_truncated_file_is_refused(tmp_path, files):
+    path = tmp_path / "half.tflite"
+    path.write_bytes(files["int8"].read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"half\.tflite"):
+        Network(path)
+
+
+def test_bad_thread_count_is_refused(files):
+    with pytest.raises(ValueError, match="num_threads"):
+        Network(files["int8"], num_threads=0)

@@ -1,0 +1,161 @@
+"""The house keeps its order: imports point down, one room picks Keras, only tools read flags."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = {
+    **dict.fromkeys(("_keras", "spec", "registry", "checks"), 0),
+    **dict.fromkeys(("layers", "graph"), 1),
+    **dict.fromkeys(("data", "models", "losses", "metrics", "runtime"), 2),
+    **dict.fromkeys(("distillation", "pruning", "grouping", "quantization"), 3),
+    **dict.fromkeys(("export", "evaluation"), 4),
+    **dict.fromkeys(("recipe", "benchmarks"), 5),
+    "the roof": 6,
+}
+# Neighbours on one floor that may be imported, always in this direction.
+NEIGHBOURS = {("registry", "spec"), ("registry", "checks"), ("graph", "layers"), ("benchmarks", "recipe")}
+KERAS = {"keras", "tf_keras", "tensorflow_model_optimization", "ai_edge_litert"}
+
+
+def room(parts: tuple[str, ...]) -> str:
+    """The room that a dotted name below tfsegkd leads to: its first part."""
+    return parts[0] if parts and parts[0] != "__init__" else "the roof"
+
+
+def imports(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yields every imported name as its parts; `package` resolves relative imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            base += tuple(node.module.split(".")) if node.module else ()
+            yield from ((*base, alias.name) for alias in node.names)
+
+
+def touches_keras(tree: ast.AST) -> bool:
+    return any(
+        isinstance(node, ast.Attribute)
+        and node.attr == "keras"
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("tf", "tensorflow")
+        for node in ast.walk(tree)
+    )
+
+
+def faults(path: str, source: str) -> list[str]:
+    """What is out of order in the file `path`, given from the root as 'tfsegkd/losses/base.py'."""
+    tree = ast.parse(source)
+    parts = Path(path).with_suffix("").parts
+    names = list(imports(tree, parts[:-1]))
+    found = []
+    if parts[-1] == "utils":
+        found.append(f"{path}: 'utils' says nothing; name the file for what is in it")
+    keras_room = parts == ("tfsegkd", "_keras")
+    uses_keras = touches_keras(tree) or any(
+        name[0] in KERAS or name[:2] == ("tensorflow", "keras") for name in names
+    )
+    if uses_keras and not keras_room:
+        found.append(f"{path}: takes Keras, TF-MOT or LiteRT from elsewhere than tfsegkd._keras")
+    if parts[0] != "tfsegkd":
+        return found
+    if any(name[:2] == ("absl", "flags") for name in names):
+        found.append(f"{path}: reads flags; only tools do")
+    here = room(parts[1:])
+    if here not in FLOORS:
+        return [*found, f"{path}: the room {here!r} is on no floor; give it one in FLOORS"]
+    for name in names:
+        if name[0] != "tfsegkd":
+            continue
+        # `from tfsegkd import checks` leads to a room, `from tfsegkd import Distiller` to the roof.
+        there = room(name[1:]) if room(name[1:]) in FLOORS or len(name) > 2 else "the roof"
+        if there not in FLOORS:
+            found.append(f"{path}: imports the unknown room {there!r}")
+        elif there != here and (here, there) not in NEIGHBOURS and FLOORS[there] >= FLOORS[here]:
+            found.append(f"{path}: {here} (floor {FLOORS[here]}) imports {there} (floor {FLOORS[there]})")
+    return found
+
+
+def files() -> list[str]:
+    return sorted(
+        path.relative_to(ROOT).as_posix()
+        for top in ("tfsegkd", "tools")
+        for path in (ROOT / top).rglob("*.py")
+    )
+
+
+@pytest.mark.parametrize("path", files())
+def test_file_is_in_order(path):
+    assert faults(path, (ROOT / path).read_text(encoding="utf-8")) == []
+
+
+def test_all_files_are_found():
+    assert {"tfsegkd/__init__.py", "tfsegkd/_keras.py", "tfsegkd/losses/pixelwise.py"} <= set(files())
+    assert not [path for path in (ROOT / "tests").rglob("*.py") if path.stem == "utils"]
+
+
+def test_every_folder_of_the_package_is_installed():
+    # An editable install finds a folder without __init__.py; any other does not.
+    folders = {(ROOT / path).parent for path in files() if path.startswith("tfsegkd/")}
+    assert not [folder for folder in folders if not (folder / "__init__.py").exists()]
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "fault"),
+    [
+        ("tfsegkd/spec.py", "import tfsegkd.losses", "imports losses"),
+        ("tfsegkd/checks.py", "from tfsegkd.spec import parse", "imports spec"),
+        ("tfsegkd/layers/odd.py", "from tfsegkd.graph import cost", "imports graph"),
+        ("tfsegkd/losses/base.py", "from tfsegkd.models.unet import unet", "imports models"),
+        ("tfsegkd/losses/base.py", "from tfsegkd import models", "imports models"),
+        ("tfsegkd/losses/base.py", "from ..metrics import iou", "imports metrics"),
+        ("tfsegkd/losses/base.py", "from .. import metrics", "imports metrics"),
+        ("tfsegkd/losses/base.py", "def f():\n    import tfsegkd.export.verify", "imports export"),
+        ("tfsegkd/pruning/a.py", "from tfsegkd.quantization import quantize", "imports quantization"),
+        ("tfsegkd/export/a.py", "import tfsegkd.evaluation as e", "imports evaluation"),
+        ("tfsegkd/recipe/a.py", "import tfsegkd.benchmarks", "imports benchmarks"),
+        ("tfsegkd/recipe/a.py", "from tfsegkd import Distiller", "imports the roof"),
+        ("tfsegkd/recipe/a.py", "import tfsegkd", "imports the roof"),
+        ("tfsegkd/recipe/a.py", "from tfsegkd.cellar.wine import red", "unknown room 'cellar'"),
+        ("tfsegkd/cellar/wine.py", "", "'cellar' is on no floor"),
+        ("tfsegkd/cellar.py", "", "'cellar' is on no floor"),
+        ("tfsegkd/models/utils.py", "", "says nothing"),
+        ("tools/utils.py", "", "says nothing"),
+        ("tfsegkd/models/unet.py", "import keras", "from elsewhere"),
+        ("tfsegkd/models/unet.py", "from tf_keras import layers", "from elsewhere"),
+        ("tfsegkd/models/unet.py", "from tensorflow import keras", "from elsewhere"),
+        ("tfsegkd/models/unet.py", "import tensorflow.keras.layers", "from elsewhere"),
+        ("tfsegkd/models/unet.py", "import tensorflow as tf\ntf.keras.layers.Dense(1)", "from elsewhere"),
+        ("tfsegkd/quantization/a.py", "import tensorflow_model_optimization as tfmot", "from elsewhere"),
+        ("tfsegkd/runtime/a.py", "from ai_edge_litert.interpreter import Interpreter", "from elsewhere"),
+        ("tools/train.py", "import tf_keras", "from elsewhere"),
+        ("tfsegkd/recipe/a.py", "from absl import flags", "reads flags"),
+        ("tfsegkd/recipe/a.py", "import absl.flags", "reads flags"),
+        ("tfsegkd/recipe/a.py", "from absl.flags import FLAGS", "reads flags"),
+    ],
+)
+def test_disorder_is_noticed(path, source, fault):
+    found = faults(path, source)
+    assert len(found) == 1
+    assert fault in found[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("tfsegkd/_keras.py", "import tf_keras, tensorflow as tf\ntf.keras.layers"),
+        ("tfsegkd/registry.py", "from tfsegkd.spec import parse"),
+        ("tfsegkd/losses/base.py", "from tfsegkd import checks\nfrom . import functional"),
+        ("tfsegkd/losses/deep/er.py", "from ..base import registry\nfrom ...graph import cost"),
+        ("tfsegkd/graph/canonical.py", "from tfsegkd.layers import Resize"),
+        ("tfsegkd/recipe/stages.py", "from tfsegkd.export import verify\nfrom absl import logging"),
+        ("tfsegkd/__init__.py", "from tfsegkd.distillation import Distiller\nfrom tfsegkd import recipe"),
+        ("tools/train.py", "from absl import flags\nfrom tfsegkd.recipe import Recipe\nimport tfsegkd"),
+    ],
+)
+def test_order_is_left_alone(path, source):
+    assert faults(path, source) == []

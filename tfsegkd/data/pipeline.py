@@ -1,0 +1,138 @@
+"""From a source to batches, as `tf.data`."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd import checks
+from tfsegkd.data.source import Source
+from tfsegkd.data.transforms import (
+    Augmentation,
+    ColorJitter,
+    look,
+    random_view,
+    resize_image,
+    resize_mask,
+)
+
+_FILL = 127.5  # mid-grey: what lies outside a frame is as far from black as from white
+
+
+class FrameCache:
+    """Frames and masks of a source, decoded and resized once.
+
+    Args:
+        source: Where the examples come from.
+        size: (height, width) of every frame. Other aspect ratios are stretched to it, in training as in
+            evaluation.
+        budget: How many bytes may be kept; what exceeds it is decoded again each time.
+    """
+
+    def __init__(self, source: Source, size: tuple[int, int], budget: int = 4 << 30):
+        self.source = source
+        self.size = size
+        self._frames: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._capacity = budget // (4 * size[0] * size[1])
+        self._lock = threading.Lock()
+
+    def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        frame = self._frames.get(int(index))
+        if frame is None:
+            image, mask = self.source[int(index)]
+            frame = resize_image(image, self.size), resize_mask(mask, self.size)
+            with self._lock:
+                if len(self._frames) < self._capacity:
+                    self._frames[int(index)] = frame
+        return frame
+
+
+def training_batches(
+    source: Source,
+    size: tuple[int, int],
+    batch_size: int,
+    *,
+    crop_size: tuple[int, int] | None = None,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    start_epoch: int = 0,
+) -> tf.data.Dataset:
+    """Endless shuffled and augmented batches; an epoch is `len(source) // batch_size` of them.
+
+    Order and augmentation depend on (seed, epoch, index) alone: started at epoch k, the batches are those
+    that an uninterrupted run sees from epoch k on.
+
+    Args:
+        source: The examples.
+        size: (height, width) to which frames are resized before augmentation.
+        batch_size: Images a batch. The last, incomplete batch of an epoch is left out.
+        crop_size: (height, width) of the training crops; `size` unless given.
+        augmentation: How frames are varied.
+        seed: Seed of the order and of the augmentation.
+        start_epoch: The first epoch to give.
+
+    Shapes:
+        images: (batch_size, *crop_size, 3), float32, 0…255.
+        masks: (batch_size, *crop_size), int32; what lies outside a frame is void.
+
+    Raises:
+        ValueError: if the source has fewer examples than a batch.
+    """
+    checks.positive(batch_size, "batch_size")
+    if len(source) < batch_size:
+        raise ValueError(
+            f"The training split has {len(source)} examples, fewer than one batch of {batch_size}. Lower "
+            f"--batch_size or add examples."
+        )
+    augmentation = augmentation or Augmentation()
+    crop_size = tuple(crop_size or size)
+    jitter = ColorJitter(augmentation)
+    read = _reader(FrameCache(source, tuple(size)))
+
+    def epoch_keys(epoch):
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(source)), [seed, tf.cast(epoch, tf.int32)])
+        keys = tf.stack([tf.fill([len(source)], seed), tf.fill([len(source)], tf.cast(epoch, tf.int32)), order], 1)
+        return tf.data.Dataset.from_tensor_slices(keys)
+
+    def example(key):
+        image, mask = read(key[2])
+        view = random_view(key, size, crop_size, augmentation)[None]
+        image = look(tf.cast(image, tf.float32)[None], view, crop_size, _FILL, nearest=False)
+        mask = look(mask[None, ..., None], view, crop_size, source.info.ignore_label, nearest=True)
+        return image[0], mask[0, ..., 0], key
+
+    def finish(images, masks, keys):
+        return jitter(images, keys), tf.cast(masks, tf.int32)
+
+    def epoch_batches(epoch):
+        examples = epoch_keys(epoch).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        return examples.batch(batch_size, drop_remainder=True)
+
+    epochs = tf.data.Dataset.range(start_epoch, np.iinfo(np.int32).max)
+    return epochs.flat_map(epoch_batches).map(finish).prefetch(2)
+
+
+def evaluation_batches(source: Source, size: tuple[int, int], batch_size: int) -> tf.data.Dataset:
+    """Every example once and in order, resized, not augmented; the last batch may be smaller.
+
+    Shapes:
+        images: (N, *size, 3), float32, 0…255. masks: (N, *size), int32.
+    """
+    read = _reader(FrameCache(source, tuple(size)))
+    indices = tf.data.Dataset.range(len(source)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    return (
+        indices.batch(batch_size)
+        .map(lambda images, masks: (tf.cast(images, tf.float32), tf.cast(masks, tf.int32)))
+        .prefetch(2)
+    )
+
+
+def _reader(cache: FrameCache) -> Callable:
+    height, width = cache.size
+
+    def read(index):
+        image, mask = tf.numpy_function(cache, [index], [tf.uint8, tf.uint8])
+        return tf.ensure_shape(image, (height, width, 3)), tf.ensure_shape(mask, (height, width))
+
+    return read

@@ -1,0 +1,158 @@
+"""Augmentation: geometry and colour, each a pure function of (seed, epoch, index).
+
+Nothing here keeps a state, so a resumed run sees the frames that an uninterrupted one would have seen, and
+image, mask and whatever else belongs to them move together.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from tfsegkd import checks
+
+# Separate random streams, so that adding one does not change the draws of another.
+_GEOMETRY, _COLOR = 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How training frames are varied.
+
+    Args:
+        min_scale, max_scale: The range of random enlargement, log-uniform.
+        flip: Whether half of the frames are mirrored left to right.
+        brightness, contrast, saturation, hue: Strength of the colour jitter, each 0…1; 0 leaves it out.
+
+    Raises:
+        ValueError: for a value out of its range.
+    """
+
+    min_scale: float = 0.75
+    max_scale: float = 1.5
+    flip: bool = True
+    brightness: float = 0.15
+    contrast: float = 0.25
+    saturation: float = 0.25
+    hue: float = 0.02
+
+    def __post_init__(self):
+        checks.in_range(self.min_scale, 0.1, 10, "min_scale")
+        checks.in_range(self.max_scale, self.min_scale, 10, "max_scale")
+        for name in ("brightness", "contrast", "saturation", "hue"):
+            checks.in_range(getattr(self, name), 0, 1, name)
+
+
+NO_AUGMENTATION = Augmentation(1, 1, False, 0, 0, 0, 0)
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes (H, W, 3) uint8 to (height, width), bilinear, averaging when it shrinks."""
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes (H, W) uint8 labels to (height, width) by nearest neighbour."""
+    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def random_view(
+    key: tf.Tensor, frame_size: tuple[int, int], crop_size: tuple[int, int], augmentation: Augmentation
+) -> tf.Tensor:
+    """Draws where in a frame one training crop looks.
+
+    Args:
+        key: (3,) int32: seed, epoch, index.
+        frame_size: (height, width) of the frame.
+        crop_size: (height, width) of the crop.
+
+    Returns:
+        (8,) float32, the projective transform from crop to frame coordinates in TensorFlow's form.
+    """
+    draws = tf.random.stateless_uniform([4], _stream(key, _GEOMETRY))
+    low, high = np.log(augmentation.min_scale), np.log(augmentation.max_scale)
+    scale = tf.exp(low + draws[0] * (high - low))
+    # The slack is negative where the scaled frame is smaller than the crop: then the frame lands somewhere
+    # inside the crop and void surrounds it.
+    slack = scale * tf.constant(frame_size, tf.float32) - tf.constant(crop_size, tf.float32)
+    top, left = draws[1] * slack[0], draws[2] * slack[1]
+    mirrored = tf.logical_and(augmentation.flip, draws[3] < 0.5)
+    # Pixel centres: x_frame + ½ = (x_crop + ½ + left) / scale.
+    step = 1 / scale
+    shift_x = (0.5 + left) * step - 0.5
+    shift_y = (0.5 + top) * step - 0.5
+    step_x = tf.where(mirrored, -step, step)
+    shift_x = tf.where(mirrored, (crop_size[1] - 0.5 + left) * step - 0.5, shift_x)
+    zero = tf.zeros([])
+    return tf.stack([step_x, zero, shift_x, zero, step, shift_y, zero, zero])
+
+
+def look(frames: tf.Tensor, view: tf.Tensor, size: tuple[int, int], fill: float, nearest: bool) -> tf.Tensor:
+    """Samples frames through views; what lies outside a frame is `fill`.
+
+    Shapes:
+        frames: (N, H, W, C). view: (N, 8). returns: (N, *size, C), of the frames' type.
+    """
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=frames,
+        transforms=view,
+        output_shape=size,
+        fill_value=fill,
+        interpolation="NEAREST" if nearest else "BILINEAR",
+        fill_mode="CONSTANT",
+    )
+
+
+def _stream(key, number):
+    """Mixes (seed, epoch, index) and a stream's number into the two words of a stateless seed."""
+    return tf.random.experimental.stateless_fold_in(
+        tf.random.experimental.stateless_fold_in(tf.stack([key[0], tf.constant(number)]), key[1]), key[2]
+    )
+
+
+class ColorJitter:
+    """Varies brightness, contrast, saturation and hue by keras-cv's operations and our own draws.
+
+    keras-cv's layers draw from a hidden state; we hand them the strengths instead, so that the colours of an
+    example depend on (seed, epoch, index) alone.
+
+    Args:
+        augmentation: The strengths.
+    """
+
+    def __init__(self, augmentation: Augmentation):
+        from keras_cv import layers  # takes a second to import, and only training needs it
+
+        pixel_range = (0, 255)
+        factors = [
+            (augmentation.brightness, lambda f: layers.RandomBrightness(f, pixel_range), lambda d, f: 255 * f * d),
+            (augmentation.contrast, lambda f: layers.RandomContrast(pixel_range, f), lambda d, f: 1 + f * d),
+            (augmentation.saturation, lambda f: layers.RandomSaturation(f), lambda d, f: 0.5 + 0.5 * f * d),
+            (augmentation.hue, lambda f: layers.RandomHue(f, pixel_range), lambda d, f: 0.5 * f * d),
+        ]
+        self._steps = [
+            (number, make(factor), factor, strength)
+            for number, (factor, make, strength) in enumerate(factors)
+            if factor > 0
+        ]
+
+    def __call__(self, images: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+        """Jitters a batch.
+
+        Shapes:
+            images: (N, H, W, 3) float32, 0…255. keys: (N, 3) int32: seed, epoch, index.
+            returns: as images.
+        """
+        draws = tf.map_fn(
+            lambda key: tf.random.stateless_uniform([4], _stream(key, _COLOR), -1, 1),
+            keys,
+            fn_output_signature=tf.float32,
+        )
+        for number, layer, factor, strength in self._steps:
+            strengths = strength(draws[:, number], factor)
+            # Brightness and contrast broadcast over pixels themselves; saturation and hue expand inside.
+            if number < 2:
+                strengths = strengths[:, None, None, None]
+            images = layer.augment_images(images, strengths)
+        return images

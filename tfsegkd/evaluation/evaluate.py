@@ -1,0 +1,86 @@
+"""How good a network is on a split."""
+
+import dataclasses
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd import metrics
+from tfsegkd._keras import keras
+from tfsegkd.data import Source, resize_image
+from tfsegkd.evaluation.predictor import Predictor
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a network scores on a split.
+
+    Args:
+        mean_iou: Mean of `iou` over the classes that occur in labels or predictions, 0…1.
+        pixel_accuracy: The share of valid pixels that are right, 0…1.
+        iou: Intersection over union by class name; None for a class that never occurs.
+        num_images: How many images it was measured on.
+        confusion: Pixel counts, [label][prediction].
+    """
+
+    mean_iou: float
+    pixel_accuracy: float
+    iou: dict[str, float | None]
+    num_images: int
+    confusion: list[list[int]]
+
+    def to_json(self) -> dict:
+        return dataclasses.asdict(self)
+
+
+def evaluate(
+    network: keras.Model | str | os.PathLike, source: Source, batch_size: int = 8
+) -> Evaluation:
+    """Compares a network's predictions with every label of `source`, at the labels' own resolution.
+
+    Images are resized to the network's input, its logits bilinearly to the label's size. One confusion
+    matrix counts the pixels of all images, void left out.
+
+    Args:
+        network: A Keras model, or the path of a saved one or of a `.tflite`.
+        source: The split.
+        batch_size: Images run at once; it changes the speed, not the result.
+
+    Raises:
+        ValueError: if the network's classes are not as many as the data set's.
+    """
+    predictor = network if isinstance(network, Predictor) else Predictor(network)
+    info = source.info
+    if predictor.num_classes != info.num_classes:
+        raise ValueError(
+            f"The network tells {predictor.num_classes} classes apart and data set {info.name!r} has "
+            f"{info.num_classes}: {list(info.class_names)}. Evaluate it on the data set it was trained for."
+        )
+    confusion = np.zeros((info.num_classes, info.num_classes), np.int64)
+    for start in range(0, len(source), batch_size):
+        examples = [source[index] for index in range(start, min(start + batch_size, len(source)))]
+        images = np.stack([resize_image(image, predictor.size) for image, _ in examples])
+        for logits, (_, mask) in zip(predictor.logits(images), examples, strict=True):
+            prediction = labels_at(logits, mask.shape)
+            confusion += metrics.confusion_matrix(mask, prediction, info.num_classes, info.ignore_label)
+    iou = metrics.iou(confusion)
+    return Evaluation(
+        mean_iou=float(metrics.mean_iou(confusion)),
+        pixel_accuracy=float(metrics.pixel_accuracy(confusion)),
+        iou={
+            name: None if np.isnan(value) else float(value)
+            for name, value in zip(info.class_names, iou, strict=True)
+        },
+        num_images=len(source),
+        confusion=confusion.tolist(),
+    )
+
+
+def labels_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The most probable label of each pixel, after enlarging the logits bilinearly.
+
+    Shapes:
+        logits: (H, W, C). returns: `size`, uint8.
+    """
+    return tf.argmax(tf.image.resize(logits, size), -1).numpy().astype(np.uint8)

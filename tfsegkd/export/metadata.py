@@ -1,0 +1,199 @@
+"""What an app needs to know of a network, written inside its .tflite."""
+
+import io
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+
+LABELS_FILE = "labels.txt"
+_NAME_IN_MODEL = "TFLITE_METADATA"
+# The version of the metadata schema in which the last of the fields used here came: custom metadata.
+_MIN_PARSER_VERSION = "1.5.0"
+_MIN_SEGMENTER_PARSER_VERSION = "1.0.0"
+# Numbers of the metadata schema; the others stand where they are used.
+_IMAGE_PROPERTIES, _NORMALIZATION_OPTIONS, _RGB, _TENSOR_AXIS_LABELS, _SOFTMAX = 2, 1, 1, 2, 2
+
+
+def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> bytes:
+    """Writes labels and MediaPipe's metadata into a .tflite; the network in it stays what it is.
+
+    An app then shows class names without a second file, and MediaPipe's ImageSegmenter takes the file.
+
+    Args:
+        content: A .tflite with one image input and one output of logits.
+        name: The network's name.
+        class_names: The name of each class, by label.
+
+    Raises:
+        ValueError: if the names are not one a class, or one cannot stand on a line of its own.
+
+    Reference:
+        https://ai.google.dev/edge/litert/conversion/tensorflow/metadata
+    """
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    image, logits = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    _check_names(class_names, int(logits.shape[-1]))
+    metadata = _model_metadata(name, image, len(class_names))
+    _attach(model, metadata)
+    return _append_file(_pack(model), LABELS_FILE, "\n".join(class_names))
+
+
+def read_labels(network: str | os.PathLike | bytes) -> tuple[str, ...]:
+    """The class names inside a .tflite; none if it holds no labels."""
+    content = network if isinstance(network, bytes) else Path(network).read_bytes()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return tuple(archive.read(LABELS_FILE).decode().splitlines())
+    except (zipfile.BadZipFile, KeyError):
+        return ()
+
+
+def _check_names(class_names: Sequence[str], num_classes: int) -> None:
+    if len(class_names) != num_classes:
+        raise ValueError(
+            f"The network has {num_classes} classes, and there are {len(class_names)} class names: "
+            f"{list(class_names)}. Export with the metadata of the data set it was trained on."
+        )
+    wrong = next((name for name in class_names if not name.strip() or len(name.splitlines()) != 1), None)
+    if wrong is not None:
+        raise ValueError(f"A class name must be one line of text. Received: {wrong!r}. Rename the class.")
+
+
+class _AlignedBuffer(schema.BufferT):
+    """A buffer that starts at a multiple of 16 bytes, as kernels and the file's schema ask."""
+
+    def Pack(self, builder):
+        if self.data is not None:
+            builder.Prep(16, len(self.data))
+        return super().Pack(builder)
+
+
+def _attach(model: schema.ModelT, metadata: bytes) -> None:
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(metadata, np.uint8)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = _NAME_IN_MODEL, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
+
+
+def _pack(model: schema.ModelT) -> bytes:
+    for buffer in model.buffers:
+        buffer.__class__ = _AlignedBuffer
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _append_file(content: bytes, name: str, text: str) -> bytes:
+    """Adds a file as a zip archive behind the network, where readers of the metadata look for it."""
+    stream = io.BytesIO(content)
+    # Stored as it is, because readers do not unpack; a fixed date, so that equal networks are equal files.
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_STORED
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr(entry, text.encode())
+    return stream.getvalue()
+
+
+def _model_metadata(name: str, image: schema.TensorT, num_classes: int) -> bytes:
+    """The ModelMetadata flatbuffer; fields have the numbers of TFLite's metadata schema."""
+    builder = flatbuffers.Builder(1024)
+    subgraph = _table(
+        builder,
+        {
+            2: _vector(builder, [_image_metadata(builder, image)]),
+            3: _vector(builder, [_logits_metadata(builder, num_classes)]),
+            9: _vector(builder, [_segmenter_metadata(builder)]),
+        },
+    )
+    model = _table(
+        builder,
+        {
+            0: builder.CreateString(name),
+            1: builder.CreateString("Says for each pixel of an image which class it belongs to."),
+            3: _vector(builder, [subgraph]),
+            7: builder.CreateString(_MIN_PARSER_VERSION),
+        },
+    )
+    builder.Finish(model, file_identifier=b"M001")
+    return bytes(builder.Output())
+
+
+def _image_metadata(builder: flatbuffers.Builder, image: schema.TensorT) -> int:
+    height, width = map(int, image.shape[1:3])
+    size = _table(builder, {0: np.uint32(width), 1: np.uint32(height)})
+    properties = _table(builder, {0: np.int8(_RGB), 1: size})
+    fields = {
+        0: builder.CreateString("image"),
+        1: builder.CreateString("The image to segment, RGB, 0…255."),
+        3: _table(builder, {0: np.uint8(_IMAGE_PROPERTIES), 1: properties}),
+        5: _table(builder, {0: _floats(builder, [255.0]), 1: _floats(builder, [0.0])}),
+    }
+    if image.type == schema.TensorType.FLOAT32:
+        # Required for float inputs; (pixel - 0) / 1, because the network normalises by itself.
+        options = _table(builder, {0: _floats(builder, [0.0]), 1: _floats(builder, [1.0])})
+        unit = _table(builder, {0: np.uint8(_NORMALIZATION_OPTIONS), 1: options})
+        fields[4] = _vector(builder, [unit])
+    return _table(builder, fields)
+
+
+def _logits_metadata(builder: flatbuffers.Builder, num_classes: int) -> int:
+    labels = _table(
+        builder,
+        {
+            0: builder.CreateString(LABELS_FILE),
+            1: builder.CreateString("The names of the classes, in order."),
+            2: np.int8(_TENSOR_AXIS_LABELS),
+        },
+    )
+    fields = {
+        0: builder.CreateString("logits"),
+        1: builder.CreateString(f"For each pixel, the logits of {num_classes} classes."),
+        6: _vector(builder, [labels]),
+    }
+    return _table(builder, fields)
+
+
+def _segmenter_metadata(builder: flatbuffers.Builder) -> int:
+    """Tells MediaPipe that the output is logits."""
+    inner = flatbuffers.Builder(64)
+    version = inner.CreateString(_MIN_SEGMENTER_PARSER_VERSION)
+    inner.Finish(_table(inner, {0: np.int8(_SOFTMAX), 1: version}), file_identifier=b"V001")
+    data = np.frombuffer(bytes(inner.Output()), np.uint8)
+    builder.Prep(16, len(data))
+    fields = {1: builder.CreateNumpyVector(data), 0: builder.CreateString("SEGMENTER_METADATA")}
+    return _table(builder, fields)
+
+
+def _table(builder: flatbuffers.Builder, fields: dict[int, Any]) -> int:
+    """Writes a table: an int is the offset of something written before, a NumPy scalar is itself."""
+    builder.StartObject(max(fields) + 1)
+    for number, value in fields.items():
+        if isinstance(value, np.uint32):
+            builder.PrependUint32Slot(number, int(value), 0)
+        elif isinstance(value, np.uint8):
+            builder.PrependUint8Slot(number, int(value), 0)
+        elif isinstance(value, np.int8):
+            builder.PrependInt8Slot(number, int(value), 0)
+        else:
+            builder.PrependUOffsetTRelativeSlot(number, value, 0)
+    return builder.EndObject()
+
+
+def _vector(builder: flatbuffers.Builder, offsets: list[int]) -> int:
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return builder.EndVector()
+
+
+def _floats(builder: flatbuffers.Builder, values: list[float]) -> int:
+    return builder.CreateNumpyVector(np.array(values, np.float32))

@@ -1,0 +1,116 @@
+"""The last step on the way to a phone: a checked .tflite with its labels inside."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tfsegkd import runtime
+from tfsegkd._keras import keras
+from tfsegkd.data.source import DatasetInfo
+from tfsegkd.export.metadata import embed_metadata
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """What was written, as read and measured from the file itself.
+
+    Args:
+        path: Where the file is.
+        inputs, outputs: The number formats of its ends.
+        float_ops: The ops that compute on floats, by type and layer; none in a true int8 network.
+        delegate_partitions: Into how many pieces the delegate cut the network; one is best.
+        file_bytes: The file's size.
+        latency_ms: The median time for one image on this machine, over `latency_runs` runs with
+            `num_threads` threads.
+    """
+
+    path: str
+    inputs: str
+    outputs: str
+    float_ops: list[str]
+    delegate_partitions: int
+    file_bytes: int
+    latency_ms: float
+    latency_runs: int
+    num_threads: int
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+
+def export_tflite(
+    model: keras.Model,
+    path: str | os.PathLike,
+    inputs: str = "uint8",
+    outputs: str = "int8",
+    representative_data: np.ndarray | Iterable[np.ndarray] | None = None,
+    metadata: DatasetInfo | None = None,
+    allow_float: bool = False,
+    overwrite: bool = False,
+    num_threads: int = 1,
+) -> ExportReport:
+    """Writes a network as a .tflite and reports how it runs.
+
+    The network runs on one image of the model's own size. With `metadata`, its class names are inside the
+    file, and MediaPipe's ImageSegmenter takes it.
+
+    Args:
+        model: A quantization-aware network for an int8 file, or a float one for a float file.
+        path: Where to write. The file appears when it is complete.
+        inputs: "uint8" (raw pixels) or "float32" (0…255).
+        outputs: "int8" or "float32" logits. Both ends in float32 around an int8 body are possible.
+        representative_data: (N, H, W, 3) images that show the ranges of a float network's tensors, which
+            makes it int8 without training.
+        metadata: What the labels mean; its `class_names` are written into the file.
+        allow_float: Let an int8 network keep ops that compute in float. They cost time.
+        overwrite: Replace a file that is there already.
+        num_threads: Processor threads for the timing.
+
+    Raises:
+        ValueError: if the path is taken, the class names do not fit the network, the network cannot be
+            converted as asked, or an int8 network keeps float ops.
+    """
+    path = Path(path)
+    _check_path(path, overwrite)
+    content = runtime.convert(model, inputs, outputs, representative_data=representative_data)
+    operations = runtime.profile(content)
+    int8_body = runtime.is_quantization_aware(model) or representative_data is not None
+    if int8_body and operations.float_ops and not allow_float:
+        raise ValueError(
+            f"{model.name!r} would not be int8 throughout. Expected no op that computes in float. Received: "
+            f"{'; '.join(operations.float_ops)}. Replace these layers by ones that tfsegkd.quantization "
+            "covers, or accept their cost with allow_float=True."
+        )
+    if metadata is not None:
+        content = embed_metadata(content, model.name, metadata.class_names)
+    # Written beside its place and moved at the end: nobody ever sees half a file.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(content)
+        timing = runtime.latency({"network": unfinished}, num_threads=num_threads)["network"]
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return ExportReport(
+        path=str(path),
+        inputs=inputs,
+        outputs=outputs,
+        float_ops=operations.float_ops,
+        delegate_partitions=operations.delegate_partitions,
+        file_bytes=len(content),
+        latency_ms=timing.median_ms,
+        latency_runs=timing.runs,
+        num_threads=timing.num_threads,
+    )
+
+
+def _check_path(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise ValueError(f"The path must name a file. Received the directory {path}. Add a file name.")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists already. Choose another path, or pass overwrite=True.")

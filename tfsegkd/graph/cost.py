@@ -1,0 +1,190 @@
+"""What a network costs: parameters, multiply-accumulates and activation bytes."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+
+Shape = tuple[int | None, ...]
+
+# Layers with weights of rank two and more that work element by element.
+_ELEMENTWISE = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.PReLU,
+)
+# Products without weights, which a look at the weights would miss.
+_WEIGHTLESS_PRODUCTS = (keras.layers.Attention, keras.layers.Dot, keras.layers.Lambda)
+_PRODUCT_OPS = ("matmul", "einsum", "tensordot", "nn.conv", "nn.depthwise", "nn.separable")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one image costs a network.
+
+    Args:
+        parameters: Stored numbers, BatchNorm's moving statistics included, as `model.summary()` counts them.
+        macs: Multiply-accumulates.
+        activation_bytes: The outputs of all layers as float32, added up (not the peak of what lives at once).
+        input_shapes: The shape of each input that these figures hold for, without the batch.
+        uncounted: Names of layers that multiply by matrices in a way this count does not know; `macs` is
+            too low by their share.
+    """
+
+    parameters: int
+    macs: int
+    activation_bytes: int
+    input_shapes: tuple[tuple[int, ...], ...]
+    uncounted: tuple[str, ...] = ()
+
+
+def cost(model: keras.Model) -> Cost:
+    """Counts what one image costs `model` at the input size it was built for.
+
+    Convolutions (dilated and grouped ones, too), depthwise, separable and transposed convolutions and dense
+    layers count; a transposed convolution costs kernel_h·kernel_w·Cin·Cout at every *input* position. All
+    else counts zero: BatchNorm folds into the convolution before it, and biases, activations, pools, resizes
+    and sums are small. A layer called twice costs its MACs twice and its parameters once. The wrappers and
+    quantizers that TF-MOT adds cost nothing: they leave before deployment.
+
+    Args:
+        model: A functional (or built sequential) network with a fixed input size. Models inside are opened.
+
+    Raises:
+        TypeError: if `model` is not a functional tf_keras model.
+        ValueError: if the size of an input or of a layer's output is not fixed.
+    """
+    calls = list(_calls(model))
+    weights = {id(weight): weight for call in calls for weight in call.weights}
+    counted = [(call.layer.name, _macs(call)) for call in calls]
+    return Cost(
+        parameters=sum(math.prod(weight.shape) for weight in weights.values()),
+        macs=sum(macs or 0 for _, macs in counted),
+        activation_bytes=4 * sum(math.prod(shape[1:]) for call in calls for shape in call.outputs),
+        input_shapes=tuple(shape[1:] for shape in _shapes(model.input_shape)),
+        uncounted=tuple(dict.fromkeys(name for name, macs in counted if macs is None)),
+    )
+
+
+class _Call(NamedTuple):
+    """One call of a layer, its TF-MOT wrappers taken off; a shared layer has several."""
+
+    layer: keras.layers.Layer
+    weights: list[tf.Variable]
+    inputs: list[Shape]
+    outputs: list[Shape]
+
+
+def _calls(model: keras.Model) -> Iterator[_Call]:
+    """Yields every layer call of `model`, the models inside it opened."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"cost needs a tf_keras model. Received: {type(model).__name__}.")
+    by_depth = getattr(model, "_nodes_by_depth", None)
+    if not by_depth:
+        raise TypeError(
+            "cost needs a functional model, or a sequential one with an input shape. The layers of "
+            f"{model.name!r}, a {type(model).__name__}, cannot be read. Rebuild it from keras.Input."
+        )
+    for depth in sorted(by_depth, reverse=True):
+        for node in by_depth[depth]:
+            inputs, outputs = _shapes(node.input_shapes), _shapes(node.output_shapes)
+            layer, weights = _unwrap(node.layer)
+            _check_fixed(model, layer, outputs)
+            if isinstance(layer, keras.Model):
+                _check_same_size(layer, inputs)
+                yield from _calls(layer)
+            elif not node.is_input and not _of_tfmot(layer):
+                yield _Call(layer, weights, inputs, outputs)
+
+
+def _unwrap(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, list[tf.Variable]]:
+    """A layer without TF-MOT's wrappers, and its own weights without those of quantizers and masks."""
+    if not (_of_tfmot(layer) and isinstance(layer, keras.layers.Wrapper)):
+        return layer, layer.weights
+    inner, weights = _unwrap(layer.layer)
+    # While it runs, a QuantizeWrapper puts a tensor in the place of the kernel, and only it still knows
+    # the variable.
+    return inner, weights + [weight for weight, *_ in getattr(layer, "_weight_vars", ())]
+
+
+def _of_tfmot(layer: keras.layers.Layer) -> bool:
+    # By module and not by class, because TF-MOT exports neither its wrappers nor its QuantizeLayer.
+    return any(base.__module__.startswith("tensorflow_model_optimization.") for base in type(layer).__mro__)
+
+
+def _macs(call: _Call) -> int | None:
+    """The multiply-accumulates of one call; None where the layer multiplies in a way we do not know."""
+    layer = call.layer
+    if isinstance(layer, keras.layers.Dense):
+        return math.prod(call.inputs[0][1:]) * layer.units
+    # The order matters: Keras derives the special convolutions from the plain ones.
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        _, channels = _grid(layer, call.outputs[0])
+        return _taps(layer, call.outputs[0]) * channels
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        positions, _ = _grid(layer, call.outputs[0])
+        channels = _grid(layer, call.inputs[0])[1] * layer.depth_multiplier
+        return _taps(layer, call.outputs[0]) * channels + positions * channels * layer.filters
+    if isinstance(layer, keras.layers.Conv2DTranspose):
+        _, channels = _grid(layer, call.inputs[0])
+        return _taps(layer, call.inputs[0]) * channels * layer.filters
+    if isinstance(layer, keras.layers.Conv2D):
+        _, channels = _grid(layer, call.inputs[0])
+        return _taps(layer, call.outputs[0]) * channels // layer.groups * layer.filters
+    return None if _multiplies(call) else 0
+
+
+def _taps(layer: keras.layers.Layer, shape: Shape) -> int:
+    """How often the window's positions are visited when the window goes over `shape`."""
+    return math.prod(layer.kernel_size) * _grid(layer, shape)[0]
+
+
+def _grid(layer: keras.layers.Layer, shape: Shape) -> tuple[int, int]:
+    """The number of positions and of channels of `shape`."""
+    if layer.data_format == "channels_first":
+        return math.prod(shape[2:]), shape[1]
+    return math.prod(shape[1:-1]), shape[-1]
+
+
+def _multiplies(call: _Call) -> bool:
+    """Whether a layer that we have no formula for may multiply by matrices."""
+    if isinstance(call.layer, _WEIGHTLESS_PRODUCTS):
+        return True
+    if any(name in getattr(call.layer, "symbol", "") for name in _PRODUCT_OPS):
+        return True
+    matrices = [weight for weight in call.weights if sum(size > 1 for size in weight.shape) > 1]
+    return bool(matrices) and not isinstance(call.layer, _ELEMENTWISE)
+
+
+def _check_fixed(model: keras.Model, layer: keras.layers.Layer, outputs: list[Shape]) -> None:
+    for shape in outputs:
+        if None in shape[1:]:
+            raise ValueError(
+                f"The cost of model {model.name!r} depends on the size of its input, which is not fixed: "
+                f"layer {layer.name!r} has output shape {shape}. Expected a number for every axis but the "
+                "first. Build the model with a fixed input_shape, such as (360, 480, 3)."
+            )
+
+
+def _check_same_size(inner: keras.Model, inputs: list[Shape]) -> None:
+    expected = _shapes(inner.input_shape)
+    if [shape[1:] for shape in expected] != [shape[1:] for shape in inputs]:
+        raise ValueError(
+            f"The model {inner.name!r} inside another one was built for inputs {expected} and is called with "
+            f"{inputs}, so the sizes inside are not known. Build it with the input_shape it is called with."
+        )
+
+
+def _shapes(nested: Any) -> list[Shape]:
+    """A shape, or a structure of shapes, as a list of shapes."""
+    if isinstance(nested, tf.TensorShape):
+        return [tuple(nested.as_list())]
+    if isinstance(nested, tuple) and all(size is None or isinstance(size, int) for size in nested):
+        return [nested]
+    children = nested.values() if isinstance(nested, dict) else nested
+    return [shape for child in children for shape in _shapes(child)]

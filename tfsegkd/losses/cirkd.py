@@ -1,0 +1,231 @@
+"""The distance between how each pixel relates to the pixels of other images."""
+
+import tensorflow as tf
+
+from tfsegkd import checks
+from tfsegkd._keras import keras
+from tfsegkd.losses.base import DistillationLoss, registry, whole
+from tfsegkd.losses.functional import MINUS_INFINITY, divergence, labelled, positions, unit
+
+
+@registry.register("cirkd")
+@keras.utils.register_keras_serializable("tfsegkd")
+class CIRKDLoss(DistillationLoss):
+    """Teaches the student which pixels of other images each pixel resembles.
+
+    Features are scaled to length 1 per position, F̂. For each pair (i, j) of images, the rows of
+    softmax(F̂_i F̂_jᵀ / τ) say which pixels of j a pixel of i resembles; KL(teacher ‖ student) is averaged over
+    the rows and over j, the image itself included. With `num_classes` the loss also remembers teacher pixels,
+    and mean features of class regions, of past batches in one queue a class; the similarities to a sample of
+    each queue are compared in the same way and added with `memory_weight`.
+
+    An image's value depends on the other images of its batch. Each call writes the batch into the queues,
+    after they have been compared with. Under a `tf.distribute` strategy the first replica fills them.
+
+    Memory: with A = min(max_anchors, H·W) anchors an image, a few times (N·A)² + N·A·(pixel + region
+    samples) floats; N = 8 at the defaults is 17 MB a copy, and 25 MB and 8 MB more with queues. The queues
+    hold num_classes·(pixel_queue + region_queue)·C floats: 39 MB for 19 classes and 128 channels.
+
+    Args:
+        num_classes: Number of classes, to turn the queues on; labels are then needed, and as many channels on
+            both sides. None: pairs of images only.
+        temperature: τ of the similarities, above 0.
+        max_anchors: At most so many positions an image are compared, drawn anew each call.
+        memory_weight: Weight of each of the two queues.
+        pixel_queue, region_queue: Entries a class.
+        pixel_samples, region_samples: How many entries to compare with, all classes together.
+        pixels_per_class: At most so many pixels an image and class, on average over the batch, are queued.
+
+    Shapes:
+        teacher: (N, H, W, Ct). student: (N, H, W, Cs).
+        labels: (N, Y, X), needed with `num_classes`.
+        returns: (N,).
+
+    Raises:
+        ValueError: for an argument out of range; without labels when `num_classes` is set.
+
+    Reference:
+        Yang et al., CVPR 2022, https://arxiv.org/abs/2204.06986: mini-batch and memory-based pixel relations, pixel to
+        region relations; weights 1, 0.1, 0.1 as theirs.
+        Differs: at most `max_anchors` random positions stand in for all (the authors average-pool, and
+        compare every pixel with the queues: 5 GB at 64×128 positions); queues begin empty, not random, and
+        are compared with before they are written; the projection head is the term's adapter.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        temperature: float = 0.1,
+        max_anchors: int = 256,
+        memory_weight: float = 0.1,
+        pixel_queue: int = 2000,
+        region_queue: int = 2000,
+        pixel_samples: int = 4096,
+        region_samples: int = 1024,
+        pixels_per_class: int = 16,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        self.num_classes = None if num_classes is None else whole(num_classes, "num_classes")
+        self.temperature = checks.positive(temperature, "temperature")
+        self.max_anchors = whole(max_anchors, "max_anchors")
+        self.memory_weight = memory_weight
+        self.pixel_queue = whole(pixel_queue, "pixel_queue")
+        self.region_queue = whole(region_queue, "region_queue")
+        self.pixel_samples = whole(pixel_samples, "pixel_samples")
+        self.region_samples = whole(region_samples, "region_samples")
+        self.pixels_per_class = whole(pixels_per_class, "pixels_per_class")
+        # Rows against rows of one network: channels need not match. Rows against the queue's must.
+        self.needs_labels = self.same_channels = num_classes is not None
+
+    def build(self, input_shape):
+        if self.num_classes is not None:
+            shape = (self.num_classes, input_shape[-1])
+            self.pixels = ClassQueue(*shape, self.pixel_queue, self.pixel_samples, name="pixels")
+            self.regions = ClassQueue(*shape, self.region_queue, self.region_samples, name="regions")
+        super().build(input_shape)
+
+    def compare(self, teacher, student, valid, labels, images):
+        teacher, student = (positions(unit(side)) for side in (teacher, student))
+        valid = positions(valid[..., None])[..., 0]
+        anchors_t, anchors_s, weight = self._anchors(teacher, student, valid)
+        loss = self._between_images(anchors_t, anchors_s, weight)
+        if self.num_classes is not None:
+            for queue in (self.pixels, self.regions):
+                entries, filled = queue.sample()
+                rows = self._rows(anchors_t, anchors_s, entries, entries, filled)
+                loss += self.memory_weight * _row_mean(rows, weight)
+            self._remember(teacher, valid, positions(labels[..., None])[..., 0])
+        return loss
+
+    def _anchors(self, teacher, student, valid):
+        """At most `max_anchors` positions of each image, valid ones first, and which of them are valid."""
+        if student.shape[1] is not None and student.shape[1] <= self.max_anchors:
+            return teacher, student, valid
+        count = tf.minimum(self.max_anchors, tf.shape(valid)[1])
+        chosen = tf.math.top_k(valid + tf.random.uniform(tf.shape(valid)), count, sorted=False).indices
+        return tuple(tf.gather(side, chosen, batch_dims=1) for side in (teacher, student, valid))
+
+    def _between_images(self, teacher, student, weight):
+        channels_t, channels_s = teacher.shape[-1], student.shape[-1]
+        shape = tf.shape(weight)
+        rows = self._rows(
+            teacher,
+            student,
+            tf.reshape(teacher, [-1, channels_t]),
+            tf.reshape(student, [-1, channels_s]),
+            tf.reshape(weight, [-1]),
+            group=shape[0],
+        )
+        # rows: (N, A, N), the divergence of each anchor's row over the anchors of each image.
+        has_anchor = tf.cast(tf.reduce_any(weight > 0, 1), tf.float32)
+        rows = tf.math.divide_no_nan(tf.reduce_sum(rows * has_anchor, -1), tf.reduce_sum(has_anchor))
+        return _row_mean(rows, weight)
+
+    def _rows(self, teacher, student, others_t, others_s, present, group=None):
+        """KL of each anchor's softmax over `others`, or over each of `group` equal parts of them."""
+        logs = []
+        for anchors, others in ((teacher, others_t), (student, others_s)):
+            similarity = tf.einsum("nac,kc->nak", anchors, others) / self.temperature
+            similarity += MINUS_INFINITY * (1 - present)
+            if group is not None:
+                shape = tf.shape(similarity)
+                similarity = tf.reshape(similarity, [shape[0], shape[1], group, -1])
+            logs.append(tf.nn.log_softmax(similarity))
+        return divergence(*logs)
+
+    def _remember(self, teacher, valid, labels):
+        labels = tf.where(labelled(valid, labels, self.num_classes) > 0, labels, self.num_classes)
+        images = tf.shape(labels)[0]
+        # One segment an image and class; the class after the last collects what is void.
+        segment = labels + (self.num_classes + 1) * tf.range(images)[:, None]
+        sums = tf.math.unsorted_segment_sum(teacher, segment, images * (self.num_classes + 1))
+        present = tf.reduce_any(sums != 0, -1)
+        classes = tf.tile(tf.range(self.num_classes + 1), [images])
+        self.regions.write(unit(sums), tf.where(present, classes, self.num_classes), images)
+        labels = tf.reshape(labels, [-1])
+        features = tf.reshape(teacher, [-1, teacher.shape[-1]])
+        self.pixels.write(features, labels, self.pixels_per_class * images)
+
+    def get_config(self):
+        names = (
+            "num_classes",
+            "temperature",
+            "max_anchors",
+            "memory_weight",
+            "pixel_queue",
+            "region_queue",
+            "pixel_samples",
+            "region_samples",
+            "pixels_per_class",
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+class ClassQueue(keras.layers.Layer):
+    """The latest vectors of each class, equally many places a class; part of a loss, never built alone.
+
+    Args:
+        num_classes: Number of classes.
+        channels: Length of a vector.
+        size: Places a class.
+        samples: How many entries `sample` draws, all classes together.
+    """
+
+    def __init__(self, num_classes: int, channels: int, size: int, samples: int, name: str):
+        super().__init__(name=name, dtype="float32", trainable=False)
+        self.num_classes, self.size = num_classes, size
+        self.per_class = -(-samples // num_classes)
+        options = {
+            "trainable": False,
+            "initializer": "zeros",
+            "synchronization": tf.VariableSynchronization.AUTO,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        }
+        self.entries = self.add_weight(name="entries", shape=(num_classes, size, channels), **options)
+        self.written = self.add_weight(name="written", shape=(num_classes,), dtype=tf.int32, **options)
+
+    def sample(self):
+        """Equally many entries of each class, flat, and 1 for each that is filled: (K, C), (K,)."""
+        filled = tf.minimum(self.written, self.size)
+        if self.per_class >= self.size:
+            places = tf.tile(tf.range(self.size)[None], [self.num_classes, 1])
+            entries = self.entries
+        else:
+            draw = tf.random.uniform([self.num_classes, self.per_class])
+            places = tf.cast(draw * tf.cast(filled, tf.float32)[:, None], tf.int32)
+            # A draw just below 1 rounds up to the place after the last.
+            places = tf.minimum(places, tf.maximum(filled - 1, 0)[:, None])
+            entries = tf.gather(self.entries, places, batch_dims=1)
+        present = tf.cast(places < filled[:, None], tf.float32)
+        return tf.reshape(entries, [-1, entries.shape[-1]]), tf.reshape(present, [-1])
+
+    def write(self, vectors, labels, most):
+        """Puts up to `most` vectors of each class, drawn at random, over the oldest of their class.
+
+        Shapes:
+            vectors: (B, C). labels: (B,), int32; `num_classes` marks what is not to be written.
+        """
+        draw = tf.random.uniform(tf.shape(labels))
+        order = tf.argsort(tf.cast(labels, tf.float32) + draw * 0.99)
+        labels = tf.gather(labels, order)
+        # The number of entries of the same class before this one, in the drawn order.
+        rank = tf.range(tf.size(labels)) - tf.searchsorted(labels, labels)
+        keep = tf.where((labels < self.num_classes) & (rank < tf.minimum(most, self.size)))[:, 0]
+        labels, rank = tf.gather(labels, keep), tf.gather(rank, keep)
+        places = (tf.gather(self.written, labels) + rank) % self.size
+        self.entries.assign(
+            tf.tensor_scatter_nd_update(
+                self.entries, tf.stack([labels, places], -1), tf.gather(vectors, tf.gather(order, keep))
+            )
+        )
+        added = tf.math.bincount(labels, minlength=self.num_classes, maxlength=self.num_classes)
+        # Wraps at twice the size, not at 2³¹, and stays at or above the size once the queue is full.
+        total = self.written + added
+        self.written.assign(tf.where(total >= 2 * self.size, self.size + total % self.size, total))
+
+
+def _row_mean(rows, weight):
+    """The mean of the rows of each image that are valid: (N, A), (N, A) → (N,)."""
+    total = tf.reduce_sum(tf.where(weight > 0, rows, 0.0), 1)
+    return tf.math.divide_no_nan(total, tf.reduce_sum(weight, 1))

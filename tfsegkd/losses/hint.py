@@ -1,0 +1,49 @@
+"""The distance between two feature maps."""
+
+import tensorflow as tf
+
+from tfsegkd import checks
+from tfsegkd._keras import keras
+from tfsegkd.losses.base import DistillationLoss, registry
+from tfsegkd.losses.functional import masked_mean, standardize
+
+
+@registry.register("hint")
+@keras.utils.register_keras_serializable("tfsegkd")
+class HintLoss(DistillationLoss):
+    """Teaches the student to compute the teacher's features.
+
+    The mean over valid positions and channels of (f_S − f_T)². Teacher and student must have equal shapes; a
+    1×1 convolution and a resize on the student's side, the adapter of a term, make them so.
+
+    Args:
+        normalize: True: the teacher's feature is given mean 0 and variance 1 in each channel, over the valid
+            positions of each image, so that loud channels do not drown the others and one weight fits every
+            teacher; the adapter learns that scale. 'both': the student's feature too. False: as they come.
+
+    Shapes:
+        teacher, student: (N, H, W, C) features.
+        returns: (N,).
+
+    Raises:
+        ValueError: for another `normalize`.
+
+    Reference:
+        Romero et al., FitNets, 2014, https://arxiv.org/abs/1412.6550, eq. 3; Liu et al., Normalized Feature
+        Distillation, 2022, https://arxiv.org/abs/2207.05256: 'both', statistics over height and width.
+        Differs: statistics and mean over valid positions only; a variance has 1e-6 added.
+    """
+
+    def __init__(self, normalize: bool | str = True, name: str | None = None):
+        super().__init__(name=name)
+        self.normalize = checks.one_of(normalize, (True, False, "both"), "normalize")
+
+    def compare(self, teacher, student, valid, labels, images):
+        if self.normalize:
+            teacher = standardize(teacher, valid)
+        if self.normalize == "both":
+            student = standardize(student, valid)
+        return masked_mean(tf.reduce_mean(tf.math.squared_difference(teacher, student), -1), valid)
+
+    def get_config(self):
+        return {**super().get_config(), "normalize": self.normalize}

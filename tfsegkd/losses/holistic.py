@@ -1,0 +1,101 @@
+"""The score a critic gives the student's prediction."""
+
+import tensorflow as tf
+
+from tfsegkd import checks
+from tfsegkd._keras import keras
+from tfsegkd.losses.base import DistillationLoss, build_part, registry, whole
+from tfsegkd.losses.critic import Critic
+
+
+@registry.register("holistic")
+@keras.utils.register_keras_serializable("tfsegkd")
+class HolisticLoss(DistillationLoss):
+    """Teaches the student to make predictions that a critic cannot tell from the teacher's.
+
+    The critic D sees logits and image. `loss(...)` is the student's part, −mean D(S), for each image;
+    `critic_loss(...)` is the critic's, mean D(S) − mean D(T) + penalty·mean(‖∇D(x̃)‖₂ − 1)², with x̃ a random
+    point between T and S. A common weight for the student's part is 0.1. Logits at a quarter of the image's
+    size keep the critic's attention small.
+
+    The two parts are trained by two optimizers. `trainable_variables` of this loss is empty, so that nothing
+    that collects the student's variables finds the critic; `critic.trainable_variables` is what the critic's
+    optimizer trains. `weights` holds the critic, so it is saved and resumed with the loss.
+
+        with tf.GradientTape() as tape:
+            scalar = loss.critic_loss(teacher, student, images=images)
+        variables = loss.critic.trainable_variables
+        critic_optimizer.apply_gradients(zip(tape.gradient(scalar, variables), variables))
+
+    Args:
+        width: Channels of the critic's first convolution.
+        penalty: Weight of the gradient penalty.
+
+    Shapes:
+        teacher, student: (N, H, W, C) logits. images: (N, Y, X, 3), 0…255, needed.
+        returns: (N,), of either sign.
+
+    Raises:
+        ValueError: without images; if `width` or `penalty` is out of range.
+
+    Reference:
+        Liu et al., CVPR 2019, https://arxiv.org/abs/1903.04197, eq. 3; Gulrajani et al., WGAN-GP, NeurIPS
+        2017, https://arxiv.org/abs/1704.00028, eq. 3.
+        Differs: void positions are 0 for the critic; 1e-12 under the root of the gradient's norm, whose own
+        gradient is otherwise infinite at 0.
+    """
+
+    needs_images = True
+
+    def __init__(self, width: int = 64, penalty: float = 10.0, name: str | None = None):
+        super().__init__(name=name)
+        self.width = whole(width, "width")
+        self.penalty = checks.positive(penalty, "penalty")
+        self.critic = Critic(width, name="critic")
+
+    def build(self, input_shape):
+        build_part(self.critic, input_shape)
+        super().build(input_shape)
+
+    @property
+    def trainable_weights(self):
+        return []
+
+    @property
+    def non_trainable_weights(self):
+        return self.critic.weights
+
+    def compare(self, teacher, student, valid, labels, images):
+        return -self.critic(student, _at(images, student)) * _counts(valid)
+
+    def critic_loss(self, teacher, student, labels=None, valid=None, images=None) -> tf.Tensor:
+        """What the critic's optimizer minimises: a scalar, without a gradient to teacher or student."""
+        if not self.built:
+            self.build(teacher.shape)
+        teacher, student, valid, _, images = self.prepare(teacher, student, labels, valid, images)
+        student = tf.stop_gradient(student)
+        images, counts = _at(images, student), _counts(valid)
+        share = tf.random.uniform([tf.shape(student)[0], 1, 1, 1])
+        between = share * teacher + (1 - share) * student
+        with tf.GradientTape() as tape:
+            tape.watch(between)
+            score = self.critic(between, images)
+        slope = tape.gradient(score, between) * valid[..., None]
+        length = tf.sqrt(tf.reduce_sum(tf.square(slope), [1, 2, 3]) + 1e-12)
+        # The power iteration steps once a call, in the last of the three passes.
+        gap = self.critic(student, images) - self.critic(teacher, images, update=True)
+        each = gap + self.penalty * tf.square(length - 1)
+        return tf.math.divide_no_nan(tf.reduce_sum(each * counts), tf.reduce_sum(counts))
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width, "penalty": self.penalty}
+
+
+def _at(images, like):
+    """The images at the size of `like`, from 0…255 to −1…1."""
+    return tf.image.resize(images, tf.shape(like)[1:3], method="area") / 127.5 - 1
+
+
+def _counts(valid):
+    """1 for each image that has a valid position, else 0."""
+    return tf.cast(tf.reduce_any(valid > 0, [1, 2]), tf.float32)

@@ -1,0 +1,59 @@
+"""The distance between the similarities of all pairs of positions."""
+
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.losses.base import DistillationLoss, registry, whole
+from tfsegkd.losses.functional import gram_distance, image_by_image, positions, unit
+
+
+@registry.register("pairwise")
+@keras.utils.register_keras_serializable("tfsegkd")
+class PairwiseLoss(DistillationLoss):
+    """Teaches the student which pixels belong together.
+
+    A(i, j) is the cosine similarity of positions i and j; the mean over all pairs of valid positions of
+    (A_T − A_S)². The P×P matrices are never built: their squared distance is computed, in float64, from C×C
+    Gram matrices, exactly.
+
+    Args:
+        pool: Side of the average-pooling window applied first, in feature positions; 1 for none.
+
+    Shapes:
+        teacher: (N, H, W, Ct). student: (N, H, W, Cs). Ct and Cs may differ.
+        returns: (N,).
+
+    Raises:
+        ValueError: if `pool` is not a whole number of at least 1.
+
+    Reference:
+        Liu et al., CVPR 2019, https://arxiv.org/abs/1903.04197, eq. 2.
+        Differs: no pooling unless asked for, then of averages over valid positions. The paper pools because
+        its P×P matrices would not fit.
+    """
+
+    same_channels = False
+
+    def __init__(self, pool: int = 1, name: str | None = None):
+        super().__init__(name=name)
+        self.pool = whole(pool, "pool")
+
+    def compare(self, teacher, student, valid, labels, images):
+        if self.pool > 1:
+            share = self._average(valid[..., None])
+            # A void position is 0 on both sides, so the plain average needs only its divisor corrected.
+            kept = tf.cast(share >= 0.5, tf.float32)
+            teacher, student = (
+                kept * tf.math.divide_no_nan(self._average(side), share) for side in (teacher, student)
+            )
+            valid = kept[..., 0]
+        teacher, student = (positions(unit(side)) for side in (teacher, student))
+        pairs = tf.square(tf.cast(tf.reduce_sum(valid, [1, 2]), tf.float64))
+        distance = image_by_image(gram_distance, teacher, student)
+        return tf.cast(tf.math.divide_no_nan(distance, pairs), tf.float32)
+
+    def _average(self, values):
+        return tf.nn.avg_pool2d(values, self.pool, self.pool, "SAME")
+
+    def get_config(self):
+        return {**super().get_config(), "pool": self.pool}

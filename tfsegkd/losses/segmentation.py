@@ -1,0 +1,48 @@
+"""The task loss: what the labels say."""
+
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+
+
+@keras.utils.register_keras_serializable("tfsegkd")
+class SegmentationLoss(keras.losses.Loss):
+    """Cross-entropy of each pixel's logits with its label, void left out.
+
+    Args:
+        ignore_label: The label of void pixels.
+        class_weights: A weight for each class, or None for equal ones. The mean over pixels is weighted, so
+            the scale of the weights does not matter.
+
+    Shapes:
+        y_true: (N, H, W) integer labels. y_pred: (N, H, W, C) logits.
+        returns: (N,), before Keras' reduction; 0 for an image without a valid pixel.
+    """
+
+    def __init__(
+        self,
+        ignore_label: int = 255,
+        class_weights: tuple[float, ...] | None = None,
+        reduction="sum_over_batch_size",
+        name: str = "segmentation_loss",
+    ):
+        super().__init__(reduction=reduction, name=name)
+        self.ignore_label = ignore_label
+        self.class_weights = None if class_weights is None else tuple(map(float, class_weights))
+
+    def call(self, y_true, y_pred):
+        labels = tf.cast(y_true, tf.int32)
+        valid = labels != self.ignore_label
+        labels = tf.where(valid, labels, 0)
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(y_pred, tf.float32))
+        weights = tf.cast(valid, tf.float32)
+        if self.class_weights is not None:
+            weights *= tf.gather(tf.constant(self.class_weights), labels)
+        return tf.math.divide_no_nan(tf.reduce_sum(weights * entropy, [1, 2]), tf.reduce_sum(weights, [1, 2]))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "ignore_label": self.ignore_label,
+            "class_weights": self.class_weights,
+        }

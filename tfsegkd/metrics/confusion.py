@@ -1,0 +1,177 @@
+"""Mean IoU and its relatives, all read from one confusion matrix: rows are labels, columns predictions."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+
+
+@keras.utils.register_keras_serializable("tfsegkd")
+class MeanIoU(keras.metrics.Metric):
+    """Measures how well predicted regions cover the labelled ones: mean intersection over union.
+
+    Counts gather in `matrix`, in float64, so that no pixel is lost where float32 would stop counting (2²⁴).
+    A class absent from both labels and predictions is left out of the mean; the mean of nothing is NaN.
+
+    Args:
+        num_classes: Number of classes, at least 2.
+        ignore_label: The label of void pixels; they do not count, whatever is predicted there.
+
+    Shapes:
+        labels: (N, H, W), integer.
+        predictions: (N, h, w, C) logits, resized bilinearly to (H, W) where the size differs, or (N, H, W)
+            integer classes.
+        sample_weight: (N,) or (N, H, W), or None for 1 everywhere.
+
+    Raises:
+        ValueError: for fewer than two classes, or shapes other than those above.
+        TypeError: if labels or classes are not integers.
+        tf.errors.InvalidArgumentError: for a label that is neither a class nor `ignore_label`.
+    """
+
+    def __init__(self, num_classes: int, ignore_label: int = 255, name: str = "mean_iou", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes = _at_least_two(num_classes)
+        self.ignore_label = ignore_label
+        self.matrix = self.add_weight(
+            "matrix", shape=(num_classes, num_classes), initializer="zeros", dtype=tf.float64
+        )
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        labels = tf.convert_to_tensor(y_true)
+        _check_integer(labels.dtype.is_integer, "labels", labels.dtype.name)
+        if labels.shape.rank != 3:
+            raise ValueError(f"Labels must have shape (N, H, W). Received: {labels.shape}.")
+        labels = tf.cast(labels, tf.int64)
+        classes = self._classes(tf.convert_to_tensor(y_pred), labels)
+
+        valid = labels != self.ignore_label
+        known = ~valid | ((labels >= 0) & (labels < self.num_classes))
+        message = f"A label is neither a class (0 to {self.num_classes - 1}) nor void ({self.ignore_label})."
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(known), [message], name="labels")]):
+            # A segment sum drops negative indices: that is where void goes.
+            cells = tf.where(valid, labels * self.num_classes + classes, -1)
+        weights = tf.ones_like(cells, tf.float64)
+        if sample_weight is not None:
+            sample_weight = tf.cast(sample_weight, tf.float64)
+            per_pixel = sample_weight.shape.rank == 3
+            weights *= sample_weight if per_pixel else tf.reshape(sample_weight, [-1, 1, 1])
+        counts = tf.math.unsorted_segment_sum(
+            tf.reshape(weights, [-1]), tf.reshape(cells, [-1]), self.num_classes**2
+        )
+        self.matrix.assign_add(tf.reshape(counts, self.matrix.shape))
+
+    def _classes(self, predictions: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """The predicted class of each labelled pixel."""
+        if predictions.shape.rank == 3:
+            _check_integer(predictions.dtype.is_integer, "predicted classes", predictions.dtype.name)
+            if not predictions.shape.is_compatible_with(labels.shape):
+                raise ValueError(
+                    f"Predicted classes must have the shape of the labels, {labels.shape}. Received: "
+                    f"{predictions.shape}. Pass logits (N, h, w, C), which are resized."
+                )
+            return tf.cast(predictions, tf.int64)
+        if predictions.shape.rank != 4 or predictions.shape[-1] != self.num_classes:
+            raise ValueError(
+                f"Predictions must be logits of shape (N, h, w, {self.num_classes}) or classes of shape "
+                f"(N, H, W). Received: {predictions.shape}."
+            )
+        if predictions.shape[1:3] != labels.shape[1:3] or None in predictions.shape[1:3]:
+            predictions = tf.image.resize(tf.cast(predictions, tf.float32), tf.shape(labels)[1:3])
+        return tf.argmax(predictions, axis=-1)
+
+    def result(self):
+        hits = tf.linalg.diag_part(self.matrix)
+        union = tf.reduce_sum(self.matrix, 0) + tf.reduce_sum(self.matrix, 1) - hits
+        present = union > 0
+        # NaN and not 0 before any pixel: nothing has been measured.
+        return tf.reduce_mean(tf.boolean_mask(hits, present) / tf.boolean_mask(union, present))
+
+    def reset_state(self):
+        # The base class assigns the number 0 to every variable, whatever its shape.
+        self.matrix.assign(tf.zeros_like(self.matrix))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "ignore_label": self.ignore_label,
+        }
+
+
+def confusion_matrix(
+    labels: np.ndarray, predictions: np.ndarray, num_classes: int, ignore_label: int = 255
+) -> np.ndarray:
+    """Counts how often each class is predicted where each class is labelled.
+
+    Matrices of several images add up.
+
+    Shapes:
+        labels, predictions: of one shape, any, integer.
+        returns: (num_classes, num_classes), int64, [label, prediction].
+
+    Raises:
+        ValueError: if the shapes differ, or for a label or a prediction that is not a class. Labels of
+            `ignore_label`, and what is predicted there, do not count.
+        TypeError: if either is not integer.
+    """
+    _at_least_two(num_classes)
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    for what, values in ("labels", labels), ("predictions", predictions):
+        _check_integer(np.issubdtype(values.dtype, np.integer), what, values.dtype.name)
+    if labels.shape != predictions.shape:
+        raise ValueError(
+            f"Labels and predictions must have one shape. Received: {labels.shape} and {predictions.shape}. "
+            "Bring the logits to the labels' size before taking their argmax."
+        )
+    valid = labels != ignore_label
+    # int64 first: the labels' own type, often uint8, could not hold label · num_classes.
+    labels, predictions = labels[valid].astype(np.int64), predictions[valid].astype(np.int64)
+    for what, values in ("Label", labels), ("Prediction", predictions):
+        strange = values[(values < 0) | (values >= num_classes)]
+        if strange.size:
+            raise ValueError(
+                f"{what} {strange[0]} in {strange.size} pixels. Expected 0 to {num_classes - 1}, or "
+                f"{ignore_label} in a label for void. Set num_classes or ignore_label to what the masks hold."
+            )
+    counts = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
+def iou(matrix: np.ndarray) -> np.ndarray:
+    """The intersection over union of each class; NaN for one that was neither labelled nor predicted.
+
+    Shapes:
+        matrix: (C, C). returns: (C,), float64.
+    """
+    matrix = np.asarray(matrix, np.float64)
+    hits = np.diag(matrix)
+    union = matrix.sum(0) + matrix.sum(1) - hits
+    return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+
+
+def mean_iou(matrix: np.ndarray) -> float:
+    """The mean of `iou` over the classes that were labelled or predicted; NaN if there is none."""
+    values = iou(matrix)
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def pixel_accuracy(matrix: np.ndarray) -> float:
+    """The share of pixels whose predicted class is the labelled one; NaN without any pixel."""
+    matrix = np.asarray(matrix, np.float64)
+    total = matrix.sum()
+    return float(np.trace(matrix) / total) if total else float("nan")
+
+
+def _at_least_two(num_classes: int) -> int:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 2:
+        raise ValueError(f"num_classes must be an integer from 2 on. Received: {num_classes!r}.")
+    return int(num_classes)
+
+
+def _check_integer(is_integer: bool, what: str, dtype: str) -> None:
+    if not is_integer:
+        raise TypeError(
+            f"Expected integer {what}. Received: {dtype}. Cast them, or pass the class of each pixel."
+        )

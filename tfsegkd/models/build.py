@@ -1,0 +1,64 @@
+"""Networks by name."""
+
+from tfsegkd import checks
+from tfsegkd._keras import keras
+from tfsegkd.models.registry import models, published_taps
+from tfsegkd.spec import Spec
+
+
+def names() -> list[str]:
+    """The networks that `build` knows."""
+    return models.names()
+
+
+def build(spec: str | Spec, num_classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
+    """Builds a network from its spec, such as `'unet(width=8)'`.
+
+    Every network takes raw RGB pixels 0…255 as float32, normalises inside, and gives logits at the input's
+    size.
+
+    Args:
+        num_classes: How many classes the logits tell apart.
+        input_shape: (H, W, 3) in pixels. Any size works: networks pad inside and crop their logits.
+
+    Raises:
+        ValueError: for an unknown name or argument, or a shape that is not (H, W, 3).
+    """
+    checks.in_range(num_classes, 2, 65535, "num_classes")
+    if len(input_shape) != 3 or input_shape[2] != 3 or min(input_shape) < 1:
+        raise ValueError(f"input_shape must be (height, width, 3). Received: {input_shape}.")
+    return models.build(spec, num_classes=num_classes, input_shape=tuple(input_shape))
+
+
+def taps(model: keras.Model) -> list[str]:
+    """The layers of `model` worth distilling, in the order in which they run."""
+    known = {tap for taps in published_taps().values() for tap in taps}
+    return [layer.name for layer in model.layers if layer.name in known]
+
+
+def at_size(model: keras.Model, shape: tuple[int, int]) -> keras.Model:
+    """Rebuilds `model` with the same weights for another input size.
+
+    Train on crops, run on full frames.
+
+    Args:
+        shape: (height, width) of the new input, in pixels.
+
+    Raises:
+        ValueError: if a layer of the network is tied to the old size.
+    """
+    if tuple(model.input_shape[1:3]) == tuple(shape):
+        return model
+    inputs = keras.Input((*shape, model.input_shape[-1]), name=model.layers[0].name)
+    resized = keras.models.clone_model(model, input_tensors=inputs)
+    for old, new in zip(model.weights, resized.weights, strict=True):
+        if old.shape != new.shape:
+            raise ValueError(
+                f"Model {model.name!r} cannot take images of {shape}: its weight {old.name!r} of shape "
+                f"{tuple(old.shape)} would need {tuple(new.shape)}. Use a network without layers tied to "
+                f"the image size."
+            )
+    resized.set_weights(model.get_weights())
+    for old, new in zip(model.layers, resized.layers, strict=True):
+        new.trainable = old.trainable
+    return resized

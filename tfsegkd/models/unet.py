@@ -1,0 +1,42 @@
+"""U-Net."""
+
+from tfsegkd import checks
+from tfsegkd._keras import keras
+from tfsegkd.models import blocks
+from tfsegkd.models.registry import register
+
+layers = keras.layers
+TAPS = ("stage1", "stage2", "stage3", "stage4", "context", "decoder", "logits")
+
+
+@register("unet", taps=TAPS)
+def unet(num_classes: int, input_shape: tuple[int, int, int], width: int = 64) -> keras.Model:
+    """The classic encoder and decoder with skips, whose decoder learns its upsampling.
+
+    Args:
+        width: Channels of the first stage; each of the four further stages doubles them. 64 is the paper's
+            network with 31.0 M parameters, 8 a student of 0.5 M.
+
+    Reference:
+        Ronneberger et al., MICCAI 2015, https://arxiv.org/abs/1505.04597, fig. 1.
+        Differs: 'same' padding, and BatchNorm in place of the convolutions' biases.
+    """
+    checks.positive(width, "width")
+    inputs, x = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=16)
+    skips = []
+    for stage in range(1, 5):
+        x = _double(x, width * 2 ** (stage - 1), f"stage{stage}")
+        skips.append(x)
+        x = layers.MaxPooling2D(2, name=f"pool{stage}")(x)
+    x = _double(x, width * 16, "context")
+    for stage in range(4, 0, -1):
+        filters = width * 2 ** (stage - 1)
+        x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"up{stage}")(x)
+        x = layers.Concatenate(name=f"skip{stage}")([skips[stage - 1], x])
+        x = _double(x, filters, f"decoder{stage}" if stage > 1 else "decoder")
+    return keras.Model(inputs, blocks.logits(x, inputs, num_classes, factor=1), name="unet")
+
+
+def _double(x, filters, name):
+    x = blocks.conv(x, filters, 3, f"{name}_1", relu=0)
+    return blocks.conv(x, filters, 3, name, relu=0)

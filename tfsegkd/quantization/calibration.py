@@ -1,0 +1,59 @@
+"""The ranges of a network's activations, measured on images."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+
+
+def measure(model: keras.Model, names: list[str], batches: Iterable) -> tuple[np.ndarray, int]:
+    """Runs a float network over images and measures how far the outputs of its layers reach.
+
+    The network runs in inference mode: neither BatchNorm nor Dropout notices.
+
+    Args:
+        names: The layers to measure.
+        batches: Float or uint8 images (N, H, W, 3) in 0…255, of the model's input size.
+
+    Returns:
+        An array (len(names), 2) of the means over the batches of the least and the greatest value, which is
+        what a moving average comes to; and the number of batches.
+
+    Raises:
+        ValueError: if there is no batch, or one of another shape or range.
+    """
+    probe = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+
+    @tf.function
+    def extremes(images):
+        outputs = tf.nest.flatten(probe(images, training=False))
+        return tf.stack([[tf.reduce_min(output), tf.reduce_max(output)] for output in outputs])
+
+    total, count = np.zeros((len(names), 2)), 0
+    for images in batches:
+        total += extremes(_checked(images, model.input_shape)).numpy()
+        count += 1
+    if not count:
+        raise ValueError(
+            "The calibration set is empty. Expected batches of images (N, H, W, 3). Pass a list of arrays or a "
+            "dataset; a generator serves only once."
+        )
+    return total / count, count
+
+
+def _checked(images, input_shape):
+    images = tf.cast(images, tf.float32)
+    if images.shape.rank != 4 or not images.shape.is_compatible_with(input_shape):
+        raise ValueError(
+            f"Calibration images must have the model's input shape {input_shape}. Received: {images.shape}. "
+            f"Pass batches of images alone, resized as for training."
+        )
+    low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
+    if not (0.0 <= low and 1.0 < high <= 255.0):
+        raise ValueError(
+            f"Calibration images must be raw pixels in 0…255. Received values from {low:g} to {high:g}. "
+            f"Leave the normalisation to the network."
+        )
+    return images

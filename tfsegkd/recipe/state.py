@@ -1,0 +1,105 @@
+"""What a run has done so far, on disk: files that are whole or not there, and training progress."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Lets `write` fill a temporary file beside `path`, then renames it.
+
+    Whoever reads `path` sees the old file or the new one, never half of one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last, because Keras chooses the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes `content` as JSON, whole or not at all."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+class State:
+    """The stages that a run directory holds, with the settings that made them.
+
+    Args:
+        directory: The run's directory.
+
+    Raises:
+        ValueError: if its record cannot be read.
+    """
+
+    def __init__(self, directory: Path):
+        self.path = directory / "state.json"
+        try:
+            self._stages = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        except ValueError:
+            raise ValueError(
+                f"{str(self.path)!r} is damaged. Expected the record of the stages that are done. Delete it "
+                f"to run them again, or choose another --output_dir."
+            ) from None
+
+    def result(self, stage: str, settings: dict) -> dict | None:
+        """What `stage` reported, or None if it has not been completed.
+
+        Raises:
+            ValueError: if it was completed with other settings; the message names them.
+        """
+        record = self._stages.get(stage)
+        if record is None:
+            return None
+        settings = json.loads(json.dumps(settings))
+        changed = [
+            f"{key} was {record['settings'].get(key)!r} and is {settings.get(key)!r}"
+            for key in sorted({*settings, *record["settings"]})
+            if settings.get(key) != record["settings"].get(key)
+        ]
+        if changed:
+            raise ValueError(
+                f"Stage {stage!r} in {str(self.path.parent)!r} was made with other settings: "
+                f"{'; '.join(changed)}. Choose another --output_dir, or delete this one to start anew."
+            )
+        return record["result"]
+
+    def complete(self, stage: str, settings: dict, result: dict) -> None:
+        """Records that `stage` is done."""
+        self._stages[stage] = {"settings": settings, "result": result}
+        write_json(self.path, self._stages)
+
+
+class Progress:
+    """Checkpoints of one training: weights, optimizer and epoch, from which it goes on after a kill.
+
+    Args:
+        directory: Where the checkpoints lie.
+        trainer: A compiled model.
+    """
+
+    def __init__(self, directory: Path, trainer: keras.Model):
+        trainer.optimizer.build(trainer.trainable_variables)
+        self.epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
+        checkpoint = tf.train.Checkpoint(model=trainer, optimizer=trainer.optimizer, epoch=self.epoch)
+        self._manager = tf.train.CheckpointManager(checkpoint, str(directory), max_to_keep=2)
+
+    def restore(self) -> int:
+        """Goes back to the last checkpoint, if there is one; returns the epochs done."""
+        if self._manager.latest_checkpoint:
+            self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
+        return int(self.epoch)
+
+    def save(self, epochs_done: int) -> None:
+        self.epoch.assign(epochs_done)
+        self._manager.save(checkpoint_number=epochs_done)

@@ -1,0 +1,185 @@
+"""One training: batches in, epochs done, progress kept."""
+
+import dataclasses
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfsegkd import checks
+from tfsegkd._keras import keras
+from tfsegkd.data import Augmentation, Source, evaluation_batches, training_batches
+from tfsegkd.distillation import Distiller
+from tfsegkd.losses import SegmentationLoss
+from tfsegkd.metrics import MeanIoU
+from tfsegkd.recipe.state import Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    AdamW with linear warm-up and cosine decay to zero.
+
+    Args:
+        epochs: Passes over the training split.
+        learning_rate: The highest learning rate.
+        batch_size: Images a step.
+        weight_decay: AdamW's decay of kernels; biases and BatchNorm are not decayed.
+        warmup_epochs: Epochs of linear warm-up.
+    """
+
+    epochs: int
+    learning_rate: float
+    batch_size: int = 8
+    weight_decay: float = 1e-4
+    warmup_epochs: float = 1.0
+
+    def __post_init__(self):
+        checks.positive(self.epochs, "epochs")
+        checks.positive(self.learning_rate, "learning_rate")
+        checks.positive(self.batch_size, "batch_size")
+
+    def optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+        total = self.epochs * steps_per_epoch
+        warmup = min(int(self.warmup_epochs * steps_per_epoch), total - 1)
+        rate = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else self.learning_rate,
+            decay_steps=total - warmup,
+            warmup_target=self.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        return optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """What all trainings of a run see.
+
+    Args:
+        train, val: The splits.
+        size: (height, width) of the network's input, to which frames are resized.
+        crop_size: (height, width) of training crops; `size` if None.
+        augmentation: How training frames are varied.
+        seed: Seed of initial weights, order and augmentation.
+        class_weights: Weights of the task loss, or None for equal ones.
+        validate_every: Epochs between validations while training; 0 for none.
+    """
+
+    train: Source
+    val: Source
+    size: tuple[int, int]
+    crop_size: tuple[int, int] | None = None
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    seed: int = 0
+    class_weights: tuple[float, ...] | None = None
+    validate_every: int = 0
+
+    @property
+    def training_shape(self) -> tuple[int, int, int]:
+        return (*(self.crop_size or self.size), 3)
+
+    def settings(self) -> dict:
+        """What tells one run from another, as JSON."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for split in ("train", "val"):
+            fields[split] = {"dataset": fields[split].info.name, "examples": len(fields[split])}
+        fields["augmentation"] = dataclasses.asdict(self.augmentation)
+        del fields["validate_every"]
+        return fields
+
+
+def train(
+    distiller: Distiller,
+    frames: Frames,
+    schedule: Schedule,
+    directory: Path,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Trains `distiller.student` in place; called again after a kill, it goes on where it was.
+
+    Args:
+        distiller: Not yet compiled.
+        frames: The examples.
+        schedule: How long and how fast.
+        directory: Where checkpoints (`progress/`, removed at the end) and TensorBoard logs (`logs/`) go.
+        callbacks: Further Keras callbacks.
+    """
+    info = frames.train.info
+    steps = len(frames.train) // schedule.batch_size
+    distiller.compile(
+        optimizer=schedule.optimizer(max(steps, 1)),
+        loss=SegmentationLoss(info.ignore_label, frames.class_weights),
+        metrics=[MeanIoU(info.num_classes, info.ignore_label)],
+    )
+    progress = Progress(directory / "progress", distiller)
+    start = progress.restore()
+    if start:
+        print(f"  resuming after epoch {start} of {schedule.epochs}", flush=True)
+    # A network trained on crops is validated on crop-sized frames; the stage reports full ones at the end.
+    size = frames.training_shape[:2]
+    batches = training_batches(
+        frames.train,
+        frames.size,
+        schedule.batch_size,
+        crop_size=size,
+        augmentation=frames.augmentation,
+        seed=frames.seed,
+        start_epoch=start,
+    )
+    validation = {}
+    if frames.validate_every:
+        validation = {
+            "validation_data": evaluation_batches(frames.val, size, schedule.batch_size),
+            "validation_freq": frames.validate_every,
+        }
+    distiller.fit(
+        batches,
+        initial_epoch=start,
+        epochs=schedule.epochs,
+        steps_per_epoch=steps,
+        verbose=1 if sys.stdout.isatty() else 0,
+        callbacks=[
+            *callbacks,
+            keras.callbacks.TensorBoard(str(directory / "logs"), write_graph=False, profile_batch=0),
+            keras.callbacks.TerminateOnNaN(),
+            _Keep(progress),
+            _Eta(schedule.epochs),
+        ],
+        **validation,
+    )
+    shutil.rmtree(directory / "progress", ignore_errors=True)
+
+
+class _Keep(keras.callbacks.Callback):
+    """Saves the progress after every epoch."""
+
+    def __init__(self, progress):
+        super().__init__()
+        self._progress = progress
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._progress.save(epoch + 1)
+
+
+class _Eta(keras.callbacks.Callback):
+    """Prints a line an epoch, with the time that the stage still needs."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self._epochs = epochs
+
+    def on_train_begin(self, logs=None):
+        self._began, self._first = time.monotonic(), None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._first = epoch if self._first is None else self._first
+
+    def on_epoch_end(self, epoch, logs=None):
+        done = epoch + 1 - self._first
+        left = (time.monotonic() - self._began) / done * (self._epochs - epoch - 1)
+        values = "  ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
+        print(f"  epoch {epoch + 1}/{self._epochs}  {values}  {left / 60:.0f} min left", flush=True)

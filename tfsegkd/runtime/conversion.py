@@ -1,0 +1,158 @@
+"""From a Keras network to the bytes of a .tflite."""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd import checks
+from tfsegkd._keras import keras, tfmot
+from tfsegkd.runtime import workers
+from tfsegkd.runtime.network import Network
+
+INPUTS = ("uint8", "float32")
+OUTPUTS = ("int8", "float32")
+# What makes a uint8 input the raw pixel: value = scale · (pixel - zero_point).
+RAW_PIXELS = (1.0, 0)
+
+
+def is_quantization_aware(model: keras.Model) -> bool:
+    """Whether a network was made ready for int8 by TF-MOT, and so knows the ranges of its tensors."""
+    return any(isinstance(layer, tfmot.quantization.keras.QuantizeWrapper) for layer in model.layers)
+
+
+def convert(
+    model: keras.Model,
+    inputs: str = "uint8",
+    outputs: str = "int8",
+    quantized: bool | None = None,
+    representative_data: np.ndarray | Iterable[np.ndarray] | None = None,
+) -> bytes:
+    """Turns a network into a .tflite for one image at a time, of a size that is fixed.
+
+    The work is done in a process of its own, because each conversion leaks memory.
+
+    Args:
+        model: One float32 input (N, H, W, 3) with H and W known, one output.
+        inputs: "uint8", raw pixels as they come from a camera, or "float32", 0…255. A float body takes
+            float32 only.
+        outputs: "int8" or "float32". A float body gives float32 only.
+        quantized: Whether the body computes in int8. By default it does if the model is
+            quantization-aware or `representative_data` is given.
+        representative_data: Images from which to take the ranges of the tensors that no fake-quant
+            covers: one array or an iterable of batches. A quantization-aware model needs none.
+
+    Shapes:
+        representative_data: (N, H, W, 3), 0…255.
+
+    Raises:
+        ValueError: for a model without a fixed size or with an op that TFLite does not have; for options
+            that contradict each other; for a uint8 input that would not be the raw pixel.
+    """
+    checks.one_of(inputs, INPUTS, "inputs")
+    checks.one_of(outputs, OUTPUTS, "outputs")
+    aware = is_quantization_aware(model)
+    quantized = aware or representative_data is not None if quantized is None else quantized
+    _check_body(model, quantized, aware, representative_data is not None)
+    if not quantized and (inputs, outputs) != ("float32", "float32"):
+        raise ValueError(
+            f"A float network reads and gives float32. Received: inputs={inputs!r}, outputs={outputs!r}. "
+            "Set both to 'float32', or make it int8 with tfsegkd.quantization.quantize first."
+        )
+    shape = _fixed_shape(model)
+    with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
+        saved_model, output = Path(directory, "saved_model"), Path(directory, "network.tflite")
+        _save(model, shape, saved_model)
+        request = {
+            "saved_model": str(saved_model),
+            "output": str(output),
+            "quantized": quantized,
+            "inputs": inputs,
+            "outputs": outputs,
+            "representative_data": None,
+        }
+        if representative_data is not None:
+            images = Path(directory, "images.npy")
+            np.save(images, _representative_images(representative_data, shape))
+            request["representative_data"] = str(images)
+        try:
+            workers.run("convert_worker.py", request)
+        except ValueError as error:
+            raise ValueError(f"TFLite refuses the network {model.name!r}: {error}") from None
+        content = output.read_bytes()
+    if inputs == "uint8":
+        _check_raw_pixels(content, model.name)
+    return content
+
+
+def _check_body(model: keras.Model, quantized: bool, aware: bool, has_data: bool) -> None:
+    if quantized and not aware and not has_data:
+        raise ValueError(
+            f"{model.name!r} cannot become int8: nothing says what ranges its tensors take. Make it "
+            "quantization-aware with tfsegkd.quantization.quantize, or pass representative_data."
+        )
+    if aware and not quantized:
+        raise ValueError(
+            f"{model.name!r} is quantization-aware and becomes int8. Received: quantized=False. For a "
+            "float file convert the network that it was made from."
+        )
+    if has_data and not quantized:
+        raise ValueError("representative_data is for an int8 body. Received: quantized=False. Leave one out.")
+
+
+def _fixed_shape(model: keras.Model) -> tuple[int, int, int]:
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            f"{model.name!r} must have one input and one output. Received: {len(model.inputs)} and "
+            f"{len(model.outputs)}."
+        )
+    shape = tuple(model.input_shape[1:])
+    if len(shape) != 3 or None in shape or shape[2] != 3:
+        raise ValueError(
+            f"{model.name!r} must have an input (N, H, W, 3) of fixed height and width. Received: "
+            f"{model.input_shape}. Build the network at the size at which it will run."
+        )
+    return shape
+
+
+def _save(model: keras.Model, shape: tuple[int, int, int], directory: Path) -> None:
+    signature = [tf.TensorSpec((1, *shape), tf.float32, name="image")]
+    function = tf.function(lambda image: {"logits": model(image, training=False)}, input_signature=signature)
+    # The weights alone: handed a Keras model, saving would trace each of its layers as well.
+    module = tf.Module()
+    module.variables_of_model = list(model.weights)
+    tf.saved_model.save(module, str(directory), signatures=function.get_concrete_function())
+
+
+def _representative_images(
+    data: np.ndarray | Iterable[np.ndarray], shape: tuple[int, int, int]
+) -> np.ndarray:
+    batches = [data] if isinstance(data, np.ndarray) else [np.asarray(batch) for batch in data]
+    if not batches or not sum(len(batch) for batch in batches):
+        raise ValueError("representative_data must hold at least one image. Received: none.")
+    wrong = next((batch.shape for batch in batches if batch.shape[1:] != shape), None)
+    if wrong is not None:
+        raise ValueError(
+            f"representative_data must have the shape (N, {', '.join(map(str, shape))}) of the network's "
+            f"input. Received: {wrong}. Resize the images."
+        )
+    images = np.concatenate(batches).astype(np.float32)
+    if images.min() < 0 or not 1 < images.max() <= 255:
+        raise ValueError(
+            f"representative_data must be pixels in 0…255. Received: {images.min():g} to {images.max():g}. "
+            "Do not normalise the images; the network does."
+        )
+    return images
+
+
+def _check_raw_pixels(content: bytes, name: str) -> None:
+    found = Network(content).input_quantization
+    if found != RAW_PIXELS:
+        raise ValueError(
+            f"A uint8 input must be the raw pixel: scale 1, zero point 0. The file of {name!r} has scale "
+            f"{found[0]:.6g}, zero point {found[1]}, so raw pixels would be misread. Make the network int8 "
+            "with tfsegkd.quantization.quantize, which fixes the input's range to 0…255, or choose "
+            "inputs='float32'."
+        )

@@ -1,0 +1,84 @@
+"""What a .tflite does when it runs: which ops, in which numbers, on which kernels."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfsegkd.runtime.network import load_interpreter
+
+_DELEGATE = "DELEGATE"
+# They translate between float and int8 and compute nothing.
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+_FLOATS = (np.float16, np.float32, np.float64)
+
+
+@dataclass(frozen=True)
+class OpReport:
+    """What `profile` found in a .tflite.
+
+    Args:
+        ops: How many ops there are of each type.
+        float_ops: The ops that compute on floats, each as "TYPE name", where the name holds the layer's.
+        delegate_partitions: Into how many pieces the delegate (XNNPACK) cut the network. One is best:
+            each border costs time.
+        outside_delegate: The ops that the delegate left to slower kernels, named as in `float_ops`.
+    """
+
+    ops: dict[str, int]
+    float_ops: list[str]
+    delegate_partitions: int
+    outside_delegate: list[str]
+
+
+def profile(network: str | os.PathLike | bytes) -> OpReport:
+    """Reads from a .tflite, not from what was asked of the converter, how it will run.
+
+    Args:
+        network: Path or content of a .tflite.
+
+    Raises:
+        ValueError: if the file does not exist or is not a .tflite that LiteRT can run.
+    """
+    interpreter = load_interpreter(network)
+    nodes = interpreter._get_ops_details()
+    # After delegation the list still holds each op of the file, and then one entry a partition.
+    ops = [node for node in nodes if node["op_name"] != _DELEGATE]
+    partitions = [node for node in nodes if node["op_name"] == _DELEGATE]
+    tensors = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
+    names = {op["index"]: f"{op['op_name']} {_output_name(op, tensors)}" for op in ops}
+    delegated = {index for partition in partitions for index in _members(partition, ops)}
+    return OpReport(
+        ops=dict(sorted(Counter(op["op_name"] for op in ops).items())),
+        float_ops=[names[op["index"]] for op in ops if _computes_on_floats(op)],
+        delegate_partitions=len(partitions),
+        outside_delegate=[name for index, name in names.items() if index not in delegated],
+    )
+
+
+def _output_name(op: dict[str, Any], tensors: dict[int, str]) -> str:
+    return next((tensors[index] for index in op["outputs"] if index in tensors), "")
+
+
+def _computes_on_floats(op: dict[str, Any]) -> bool:
+    return op["op_name"] not in _CONVERSIONS and any(
+        dtype in _FLOATS for dtype in (*op["operand_types"], *op["result_types"])
+    )
+
+
+def _members(partition: dict[str, Any], ops: list[dict[str, Any]]) -> set[int]:
+    """The ops of a partition: those on the way back from what it gives to what it is given."""
+    producers = {int(tensor): op for op in ops for tensor in op["outputs"]}
+    given = set(map(int, partition["inputs"]))
+    members, tensors = set(), list(map(int, partition["outputs"]))
+    while tensors:
+        tensor = tensors.pop()
+        if tensor in given or tensor not in producers:
+            continue
+        op = producers[tensor]
+        if op["index"] not in members:
+            members.add(op["index"])
+            tensors.extend(map(int, op["inputs"]))
+    return members

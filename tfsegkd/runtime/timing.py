@@ -1,0 +1,71 @@
+"""How long networks take, measured side by side."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfsegkd import _keras
+from tfsegkd.runtime import workers
+from tfsegkd.runtime.network import load_interpreter
+
+
+@dataclass(frozen=True)
+class LatencyReport:
+    """Milliseconds for one image, on this machine.
+
+    Args:
+        median_ms, p10, p90: The median, and the 10th and 90th percentile.
+        runs: How many runs they are taken over.
+        num_threads: Processor threads used.
+    """
+
+    median_ms: float
+    p10: float
+    p90: float
+    runs: int
+    num_threads: int
+
+
+def latency(
+    paths: Mapping[str, str | os.PathLike], runs: int = 50, num_threads: int = 1, warmup: int = 5
+) -> dict[str, LatencyReport]:
+    """Times networks on this machine, in turn, so that what slows the machine down hits all alike.
+
+    Runs in a process of its own. Compare only figures of one call.
+
+    Args:
+        paths: The .tflite of each network, by a name of your choice.
+        runs: Timed runs of each network.
+        num_threads: Processor threads for each network.
+        warmup: Runs of each network before the first timed one.
+
+    Raises:
+        ValueError: if there is nothing to time, or a file cannot be run.
+    """
+    if not paths:
+        raise ValueError("paths must name at least one network. Received: none.")
+    for value, least, what in ((runs, 1, "runs"), (warmup, 0, "warmup")):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{what} must be a whole number from {least} up. Received: {value!r}.")
+    for path in paths.values():
+        load_interpreter(path, num_threads)
+    request = {
+        # The child takes the interpreter that we take, but does not pay for loading TensorFlow with it.
+        "interpreter": _keras.Interpreter.__module__,
+        "paths": {name: str(path) for name, path in paths.items()},
+        "runs": runs,
+        "num_threads": num_threads,
+        "warmup": warmup,
+    }
+    answer = workers.run("latency_worker.py", request)
+    return {
+        name: LatencyReport(*_percentiles(milliseconds), runs=runs, num_threads=num_threads)
+        for name, milliseconds in answer["milliseconds"].items()
+    }
+
+
+def _percentiles(milliseconds: list[float]) -> tuple[float, float, float]:
+    p10, median, p90 = np.percentile(milliseconds, [10, 50, 90])
+    return float(median), float(p10), float(p90)
