@@ -9,7 +9,7 @@ from flatbuffers import table as flatbuffers_table
 from flatbuffers.number_types import Float32Flags, Int8Flags, Uint8Flags, Uint32Flags, UOffsetTFlags
 
 from tfsegkd.export import embed_metadata, read_labels
-from tfsegkd.runtime import Network, convert
+from tfsegkd.runtime import Network
 
 
 class Reader:
@@ -104,17 +104,16 @@ def test_labels_are_a_stored_file_in_a_zip(exported, info):
         assert archive.read("labels.txt").decode() == "\n".join(info.class_names)
 
 
-def test_network_is_unchanged_and_aligned(aware_model, images, info):
-    plain = convert(aware_model)
-    content = embed_metadata(plain, "tiny", info.class_names)
-    np.testing.assert_array_equal(Network(content).predict(images), Network(plain).predict(images))
+def test_network_is_unchanged_and_aligned(converted, images, info):
+    content = embed_metadata(converted, "tiny", info.class_names)
+    np.testing.assert_array_equal(Network(content).predict(images), Network(converted).predict(images))
     model = schema.Model.GetRootAs(content, 0)
     start = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
     for index in range(model.BuffersLength()):
         if not model.Buffers(index).DataIsNone():
             address = model.Buffers(index).DataAsNumpy().__array_interface__["data"][0]
             assert (address - start) % 16 == 0
-    assert embed_metadata(plain, "tiny", info.class_names) == content
+    assert embed_metadata(converted, "tiny", info.class_names) == content
 
 
 def test_file_without_labels_has_none(tmp_path):
@@ -124,7 +123,7 @@ def test_file_without_labels_has_none(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "two\nlines", "  "])
-def test_names_that_are_no_line_are_refused(exported, name):
+def test_names_that_are_no_line_are_refused(converted, name):
     names = ("sky", "road", "tree", "car", name)
     with pytest.raises(ValueError, match="one line of text"):
-        embed_metadata(exported[0].read_bytes(), "tiny", names)
+        embed_metadata(converted, "tiny", names)

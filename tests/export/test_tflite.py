@@ -8,7 +8,6 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from tfsegkd import runtime
-from tfsegkd._keras import keras, tfmot
 from tfsegkd.export import export_tflite, read_labels
 
 
@@ -51,8 +50,8 @@ def test_labels_are_inside(exported, info):
     assert read_labels(exported[0]) == info.class_names
 
 
-def test_existing_file_is_kept_unless_asked(aware_model, exported, tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "convert", lambda *args, **kwargs: exported[0].read_bytes())
+def test_existing_file_is_kept_unless_asked(aware_model, converted, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "convert", lambda *args, **kwargs: converted)
     path = tmp_path / "taken.tflite"
     path.write_bytes(b"precious")
     with pytest.raises(ValueError, match=r"taken\.tflite exists already.*overwrite=True"):
@@ -63,11 +62,11 @@ def test_existing_file_is_kept_unless_asked(aware_model, exported, tmp_path, mon
     assert [file.name for file in tmp_path.iterdir()] == ["taken.tflite"]
 
 
-def test_failure_leaves_nothing_behind(aware_model, exported, tmp_path, monkeypatch):
+def test_failure_leaves_nothing_behind(aware_model, converted, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("the power went")
 
-    monkeypatch.setattr(runtime, "convert", lambda *args, **kwargs: exported[0].read_bytes())
+    monkeypatch.setattr(runtime, "convert", lambda *args, **kwargs: converted)
     monkeypatch.setattr(runtime, "latency", fail)
     path = tmp_path / "kept.tflite"
     path.write_bytes(b"precious")
@@ -82,32 +81,23 @@ def test_directory_is_refused(aware_model, tmp_path):
         export_tflite(aware_model, tmp_path)
 
 
-def test_float_ops_in_an_int8_network_are_an_error_that_names_them(tmp_path, monkeypatch):
-    # Plain TF-MOT leaves a transposed convolution with batch normalization in float.
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            layers.InputLayer((16, 16, 3)),
-            layers.Conv2D(4, 3, strides=2, padding="same"),
-            layers.Conv2DTranspose(4, 3, strides=2, padding="same", name="deconv"),
-            layers.BatchNormalization(),
-            layers.ReLU(6.0),
-            layers.Conv2D(2, 1),
-        ]
-    )
-    aware = tfmot.quantization.keras.quantize_model(model)
-    content = runtime.convert(aware, inputs="float32")
-    monkeypatch.setattr(runtime, "convert", lambda *args, **kwargs: content)
+def test_float_ops_in_an_int8_network_are_an_error_that_names_them(
+    aware_model, converted, tmp_path, monkeypatch
+):
+    found = runtime.OpReport({"TRANSPOSE_CONV": 1}, ["TRANSPOSE_CONV tiny/deconv"], 3, [])
+    monkeypatch.setattr(runtime, "convert", lambda *args, **kwargs: converted)
+    monkeypatch.setattr(runtime, "profile", lambda content: found)
     path = tmp_path / "model.tflite"
-    with pytest.raises(ValueError, match=r"computes in float.*TRANSPOSE_CONV .*deconv"):
-        export_tflite(aware, path, inputs="float32")
+    with pytest.raises(ValueError, match=r"computes in float.*TRANSPOSE_CONV tiny/deconv.*allow_float=True"):
+        export_tflite(aware_model, path)
     assert not path.exists()
-    report = export_tflite(aware, path, inputs="float32", allow_float=True)
-    assert any("deconv" in name for name in report.float_ops)
+    report = export_tflite(aware_model, path, allow_float=True)
+    assert report.float_ops == ["TRANSPOSE_CONV tiny/deconv"]
+    assert report.delegate_partitions == 3
 
 
-def test_wrong_number_of_class_names_is_refused(aware_model, exported, tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "convert", lambda *args, **kwargs: exported[0].read_bytes())
+def test_wrong_number_of_class_names_is_refused(aware_model, converted, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "convert", lambda *args, **kwargs: converted)
     with pytest.raises(ValueError, match="has 5 classes, and there are 2 class names"):
         export_tflite(aware_model, tmp_path / "a.tflite", metadata=SimpleNamespace(class_names=("a", "b")))
     assert not list(tmp_path.iterdir())

@@ -209,7 +209,9 @@ def softmax(logits, temperature=1.0):
 
 
 def kl(p, q):
-    return sum(a * (np.log(a) - np.log(b)) for a, b in zip(p, q, strict=True) if a > 0)
+    p, q = np.asarray(p), np.asarray(q)
+    some = p > 0
+    return np.sum(p[some] * (np.log(p[some]) - np.log(q[some])))
 
 
 def valid_positions(valid, *sides):

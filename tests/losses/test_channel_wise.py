@@ -18,4 +18,5 @@ def test_battery():
 def test_a_constant_added_to_a_channel_does_not_matter():
     random = np.random.default_rng(0)
     teacher = random.normal(size=(1, 6, 6, 3)).astype("float32")
-    assert abs(ChannelWiseLoss()(teacher, teacher + [1.0, 2.0, -3.0])[0]) < 1e-6
+    shifted = teacher + np.array([1.0, 2.0, -3.0])
+    assert abs(ChannelWiseLoss()(teacher, shifted)[0]) < 1e-6

@@ -11,21 +11,19 @@ def rows_of(teacher, student, valid):
     found = []
     for n in range(len(valid)):
         sides = valid_positions(valid[n], teacher[n], student[n])
-        found.append([[row / np.linalg.norm(row) for row in side] for side in sides])
+        found.append([np.array([row / np.linalg.norm(row) for row in side]) for side in sides])
     return found
 
 
 def row_divergence(t_row, s_row, others_t, others_s, temperature):
-    p = softmax(np.array([t_row @ other for other in others_t]), temperature)
-    q = softmax(np.array([s_row @ other for other in others_s]), temperature)
-    return kl(p, q)
+    return kl(softmax(others_t @ t_row, temperature), softmax(others_s @ s_row, temperature))
 
 
 def between_images(teacher, student, labels, valid, images, temperature=0.1):
     rows, values = rows_of(teacher, student, valid), []
     for own_t, own_s in rows:
         each = [
-            np.mean([row_divergence(t, s, *other, temperature) for other in rows if other[0]])
+            np.mean([row_divergence(t, s, *other, temperature) for other in rows if len(other[0])])
             for t, s in zip(own_t, own_s, strict=True)
         ]
         values.append(np.mean(each) if each else 0.0)
@@ -95,7 +93,7 @@ def test_battery_with_full_queues():
         total = between_images(teacher, student, labels, valid, images)
         for n, (own_t, own_s) in enumerate(rows_of(teacher, student, valid)):
             for queue in (pixels, regions):
-                others = [vector for _, vector in queue]
+                others = np.array([vector for _, vector in queue])
                 each = [row_divergence(t, s, others, others, 0.1) for t, s in zip(own_t, own_s, strict=True)]
                 total[n] += 0.1 * np.mean(each) if each else 0.0
         return total
@@ -111,6 +109,7 @@ def test_empty_queues_add_nothing():
 
 def test_a_full_queue_keeps_the_latest():
     queue = ClassQueue(num_classes=2, channels=1, size=3, samples=4, name="queue")
+    queue.build(None)
     for step in range(1, 9):
         queue.write(tf.constant([[float(step)], [-1.0]]), tf.constant([1, 2]), most=5)
         assert queue.written.numpy()[1] >= min(step, 3) and queue.written.numpy()[1] < 6
@@ -122,6 +121,7 @@ def test_a_full_queue_keeps_the_latest():
 
 def test_a_sample_is_balanced_and_of_filled_places_only():
     queue = ClassQueue(num_classes=3, channels=1, size=100, samples=30, name="queue")
+    queue.build(None)
     queue.write(tf.constant([[1.0], [2.0], [3.0]]), tf.constant([0, 0, 2]), most=5)
     entries, present = (part.numpy() for part in queue.sample())
     assert entries.shape == (30, 1)

@@ -3,7 +3,21 @@ import pytest
 
 from tfsegkd import losses
 
-ALL = ("ace attention channel_wise cirkd csc dist dkd hint holistic ifvd mgd pairwise pixelwise").split()
+ALL = [
+    "ace",
+    "attention",
+    "channel_wise",
+    "cirkd",
+    "csc",
+    "dist",
+    "dkd",
+    "hint",
+    "holistic",
+    "ifvd",
+    "mgd",
+    "pairwise",
+    "pixelwise",
+]
 
 
 def test_every_loss_of_the_field_is_registered_under_its_file_name():

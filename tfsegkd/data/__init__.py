@@ -2,9 +2,11 @@
 
 from tfsegkd.data import camvid as _camvid  # noqa: F401  (files its data set)
 from tfsegkd.data import folder as _folder  # noqa: F401
+from tfsegkd.data import road_scenes as _road_scenes  # noqa: F401
 from tfsegkd.data.load import load, names
 from tfsegkd.data.pipeline import evaluation_batches, training_batches
 from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo, Source
+from tfsegkd.data.survey import Survey, survey
 from tfsegkd.data.transforms import NO_AUGMENTATION, Augmentation, resize_image, resize_mask
 
 __all__ = [
@@ -13,10 +15,12 @@ __all__ = [
     "Augmentation",
     "DatasetInfo",
     "Source",
+    "Survey",
     "evaluation_batches",
     "load",
     "names",
     "resize_image",
     "resize_mask",
+    "survey",
     "training_batches",
 ]

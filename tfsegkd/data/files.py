@@ -115,5 +115,7 @@ def directory(data_dir: str | os.PathLike | None, dataset: str) -> Path:
         raise ValueError(f"Data set {dataset!r} lies in files. Say where with --data_dir=DIRECTORY.")
     path = Path(data_dir).expanduser()
     if not path.is_dir():
-        raise FileNotFoundError(f"--data_dir={str(path)!r} is not a directory. Expected the root of {dataset!r}.")
+        raise FileNotFoundError(
+            f"--data_dir={str(path)!r} is not a directory. Expected the root of {dataset!r}."
+        )
     return path

@@ -66,7 +66,9 @@ def _black_and_white(pairs) -> bool:
 
 def _class_names(path: Path) -> tuple[str, ...]:
     if not path.is_file():
-        raise FileNotFoundError(f"No {str(path)!r}. Expected the name of a class on each line, in label order.")
+        raise FileNotFoundError(
+            f"No {str(path)!r}. Expected the name of a class on each line, in label order."
+        )
     names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORE_LABEL:
         raise ValueError(
@@ -80,12 +82,16 @@ def _pairs(root: Path) -> list[tuple[Path, Path]]:
     files = {}
     for kind in ("images", "masks"):
         if not (root / kind).is_dir():
-            raise FileNotFoundError(f"No directory {str(root / kind)!r}. Expected images/ and masks/ in {str(root)!r}.")
+            raise FileNotFoundError(
+                f"No directory {str(root / kind)!r}. Expected images/ and masks/ in {str(root)!r}."
+            )
         found = sorted(path for path in (root / kind).iterdir() if path.suffix.lower() in _SUFFIXES)
         files[kind] = {path.stem: path for path in found}
         if len(files[kind]) < len(found):
             twice = [path.name for path in found if files[kind][path.stem] != path]
-            raise ValueError(f"{str(root / kind)!r} holds two files of one name: {twice[:3]}. Keep one of each.")
+            raise ValueError(
+                f"{str(root / kind)!r} holds two files of one name: {twice[:3]}. Keep one of each."
+            )
     for kind, other in (("images", "masks"), ("masks", "images")):
         alone = sorted(files[kind].keys() - files[other].keys())
         if alone:
@@ -98,5 +104,8 @@ def _pairs(root: Path) -> list[tuple[Path, Path]]:
 
 def _palette(count: int) -> tuple[tuple[int, int, int], ...]:
     # Golden-ratio steps keep neighbouring labels far apart in hue.
-    colours = (colorsys.hsv_to_rgb(0.618 * n % 1, 0.85 - 0.3 * (n % 2), 0.95 - 0.35 * (n % 3 == 1)) for n in range(count))
+    colours = (
+        colorsys.hsv_to_rgb(0.618 * n % 1, 0.85 - 0.3 * (n % 2), 0.95 - 0.35 * (n % 3 == 1))
+        for n in range(count)
+    )
     return tuple(tuple(round(255 * part) for part in colour) for colour in colours)

@@ -91,8 +91,12 @@ def training_batches(
     read = _reader(FrameCache(source, tuple(size)))
 
     def epoch_keys(epoch):
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(source)), [seed, tf.cast(epoch, tf.int32)])
-        keys = tf.stack([tf.fill([len(source)], seed), tf.fill([len(source)], tf.cast(epoch, tf.int32)), order], 1)
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(source)), [seed, tf.cast(epoch, tf.int32)]
+        )
+        keys = tf.stack(
+            [tf.fill([len(source)], seed), tf.fill([len(source)], tf.cast(epoch, tf.int32)), order], 1
+        )
         return tf.data.Dataset.from_tensor_slices(keys)
 
     def example(key):

@@ -126,7 +126,11 @@ class ColorJitter:
 
         pixel_range = (0, 255)
         factors = [
-            (augmentation.brightness, lambda f: layers.RandomBrightness(f, pixel_range), lambda d, f: 255 * f * d),
+            (
+                augmentation.brightness,
+                lambda f: layers.RandomBrightness(f, pixel_range),
+                lambda d, f: 255 * f * d,
+            ),
             (augmentation.contrast, lambda f: layers.RandomContrast(pixel_range, f), lambda d, f: 1 + f * d),
             (augmentation.saturation, lambda f: layers.RandomSaturation(f), lambda d, f: 0.5 + 0.5 * f * d),
             (augmentation.hue, lambda f: layers.RandomHue(f, pixel_range), lambda d, f: 0.5 * f * d),

@@ -79,8 +79,7 @@ class Distiller(keras.Model):
             for term in terms
         ]
         self._means = {
-            name: keras.metrics.Mean(name)
-            for name in ("loss", "task_loss", *(term.name for term in terms))
+            name: keras.metrics.Mean(name) for name in ("loss", "task_loss", *(term.name for term in terms))
         }
         self.build(student.input_shape)
 
@@ -110,7 +109,9 @@ class Distiller(keras.Model):
             parts = {"task_loss": self._task_loss(masks, made[LOGITS], sample_weight)}
             for term, adapter in zip(self.terms, self._adapters, strict=True):
                 teacher, student = shown[term.taps[0]], made[term.taps[1]]
-                values = term.loss(teacher, adapter(teacher, student), labels=masks, valid=valid, images=images)
+                values = term.loss(
+                    teacher, adapter(teacher, student), labels=masks, valid=valid, images=images
+                )
                 parts[term.name] = term.weight * _weighted_mean(values, sample_weight)
             total = tf.add_n(list(parts.values()))
         self.optimizer.minimize(total, self.trainable_variables, tape=tape)

@@ -52,7 +52,9 @@ def parse_terms(specs: Sequence[str]) -> list[Term]:
     names = [term.name for term in terms]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"Two terms are called {twice}. Give each loss and student tap once, with one weight.")
+        raise ValueError(
+            f"Two terms are called {twice}. Give each loss and student tap once, with one weight."
+        )
     return terms
 
 

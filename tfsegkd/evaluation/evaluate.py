@@ -34,9 +34,7 @@ class Evaluation:
         return dataclasses.asdict(self)
 
 
-def evaluate(
-    network: keras.Model | str | os.PathLike, source: Source, batch_size: int = 8
-) -> Evaluation:
+def evaluate(network: keras.Model | str | os.PathLike, source: Source, batch_size: int = 8) -> Evaluation:
     """Compares a network's predictions with every label of `source`, at the labels' own resolution.
 
     Images are resized to the network's input, its logits bilinearly to the label's size. One confusion

@@ -10,7 +10,7 @@ registry = Registry("loss")
 
 
 def build_part(layer: keras.layers.Layer, input_shape) -> None:
-    """Builds a layer inside another, its weights named after it: weights of one name cannot be saved as .h5."""
+    """Builds a layer inside another, naming its weights after it, so that .h5 can hold them."""
     with tf.name_scope(layer.name):
         layer.build(input_shape)
 

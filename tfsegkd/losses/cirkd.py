@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.losses.base import DistillationLoss, registry, whole
+from tfsegkd.losses.base import DistillationLoss, build_part, registry, whole
 from tfsegkd.losses.functional import MINUS_INFINITY, divergence, labelled, positions, unit
 
 
@@ -45,8 +45,8 @@ class CIRKDLoss(DistillationLoss):
         ValueError: for an argument out of range; without labels when `num_classes` is set.
 
     Reference:
-        Yang et al., CVPR 2022, https://arxiv.org/abs/2204.06986: mini-batch and memory-based pixel relations, pixel to
-        region relations; weights 1, 0.1, 0.1 as theirs.
+        Yang et al., CVPR 2022, https://arxiv.org/abs/2204.06986: pixel relations within the batch, and of
+        pixels with the pixels and the regions in memory, weighted 1, 0.1 and 0.1.
         Differs: at most `max_anchors` random positions stand in for all (the authors average-pool, and
         compare every pixel with the queues: 5 GB at 64×128 positions); queues begin empty, not random, and
         are compared with before they are written; the projection head is the term's adapter.
@@ -83,6 +83,8 @@ class CIRKDLoss(DistillationLoss):
             shape = (self.num_classes, input_shape[-1])
             self.pixels = ClassQueue(*shape, self.pixel_queue, self.pixel_samples, name="pixels")
             self.regions = ClassQueue(*shape, self.region_queue, self.region_samples, name="regions")
+            for queue in (self.pixels, self.regions):
+                build_part(queue, None)
         super().build(input_shape)
 
     def compare(self, teacher, student, valid, labels, images):
@@ -163,7 +165,7 @@ class CIRKDLoss(DistillationLoss):
 
 
 class ClassQueue(keras.layers.Layer):
-    """The latest vectors of each class, equally many places a class; part of a loss, never built alone.
+    """The latest vectors of each class, equally many places a class; it has no `call`.
 
     Args:
         num_classes: Number of classes.
@@ -174,16 +176,21 @@ class ClassQueue(keras.layers.Layer):
 
     def __init__(self, num_classes: int, channels: int, size: int, samples: int, name: str):
         super().__init__(name=name, dtype="float32", trainable=False)
-        self.num_classes, self.size = num_classes, size
+        self.num_classes, self.channels, self.size = num_classes, channels, size
         self.per_class = -(-samples // num_classes)
+
+    def build(self, input_shape):
         options = {
             "trainable": False,
             "initializer": "zeros",
             "synchronization": tf.VariableSynchronization.AUTO,
             "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
         }
-        self.entries = self.add_weight(name="entries", shape=(num_classes, size, channels), **options)
-        self.written = self.add_weight(name="written", shape=(num_classes,), dtype=tf.int32, **options)
+        self.entries = self.add_weight(
+            name="entries", shape=(self.num_classes, self.size, self.channels), **options
+        )
+        self.written = self.add_weight(name="written", shape=(self.num_classes,), dtype=tf.int32, **options)
+        super().build(input_shape)
 
     def sample(self):
         """Equally many entries of each class, flat, and 1 for each that is filled: (K, C), (K,)."""

@@ -72,7 +72,7 @@ def positions(features: tf.Tensor) -> tf.Tensor:
 
 
 def unit(vectors: tf.Tensor, axis: int = -1) -> tf.Tensor:
-    """Scales vectors to length 1; one that is all but zero has no direction: it gives 0 and gets no gradient."""
+    """Scales vectors to length 1; one that is all but zero has no direction: 0, without a gradient."""
     square = tf.reduce_sum(tf.square(vectors), axis, keepdims=True)
     long = square > 1e-12
     return tf.where(long, vectors * tf.math.rsqrt(tf.where(long, square, 1.0)), 0.0)

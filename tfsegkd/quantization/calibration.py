@@ -22,6 +22,7 @@ def measure(model: keras.Model, names: list[str], batches: Iterable) -> tuple[np
         what a moving average comes to; and the number of batches.
 
     Raises:
+        TypeError: if a batch is not one array.
         ValueError: if there is no batch, or one of another shape or range.
     """
     probe = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
@@ -37,13 +38,18 @@ def measure(model: keras.Model, names: list[str], batches: Iterable) -> tuple[np
         count += 1
     if not count:
         raise ValueError(
-            "The calibration set is empty. Expected batches of images (N, H, W, 3). Pass a list of arrays or a "
-            "dataset; a generator serves only once."
+            "The calibration set is empty. Expected batches of images (N, H, W, 3). Pass a list of arrays or "
+            "a dataset; a generator serves only once."
         )
     return total / count, count
 
 
 def _checked(images, input_shape):
+    if isinstance(images, tuple | list | dict):
+        raise TypeError(
+            f"Calibration batches must be arrays of images alone. Received: a {type(images).__name__}. Leave "
+            f"the masks out: dataset.map(lambda image, mask: image)."
+        )
     images = tf.cast(images, tf.float32)
     if images.shape.rank != 4 or not images.shape.is_compatible_with(input_shape):
         raise ValueError(
@@ -51,7 +57,7 @@ def _checked(images, input_shape):
             f"Pass batches of images alone, resized as for training."
         )
     low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
-    if not (0.0 <= low and 1.0 < high <= 255.0):
+    if not (low >= 0.0 and 1.0 < high <= 255.0):
         raise ValueError(
             f"Calibration images must be raw pixels in 0…255. Received values from {low:g} to {high:g}. "
             f"Leave the normalisation to the network."

@@ -21,8 +21,8 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
         output: Whether the output is rounded. False within a chain that becomes one int8 operation
             (convolution, BatchNorm, ReLU) and before a Concatenate, whose own range counts.
         fixed_range: The output's (low, high) where it is known beforehand.
-        limits: (low, high) that a measured range must not exceed; None for an open end. The rounding then cuts
-            the values off there, as a ReLU would.
+        limits: (low, high) that a measured range must not exceed; None for an open end. The rounding then
+            cuts the values off there, as a ReLU would.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ import numpy as np
 
 from tfsegkd._keras import keras
 from tfsegkd.quantization import placement
-from tfsegkd.quantization.rewiring import rewire
+from tfsegkd.quantization.rewiring import copy, rewire
 
 layers = keras.layers
 
@@ -22,9 +22,8 @@ def fold_transposed_norms(model: keras.Model) -> keras.Model:
     norms = {}
     for layer in model.layers:
         norm = placement.sole_consumer(layer, by_name, graph)
-        if type(layer) is layers.Conv2DTranspose and norm is not None and placement.is_norm(norm):
-            if placement.is_linear(layer):
-                norms[layer.name] = norm
+        if type(layer) is layers.Conv2DTranspose and placement.is_linear(layer) and placement.is_norm(norm):
+            norms[layer.name] = norm
     if not norms:
         return model
     gone = {norm.name for norm in norms.values()}
@@ -39,7 +38,8 @@ def fold_transposed_norms(model: keras.Model) -> keras.Model:
         merged.set_weights(_merge(layer, norms[layer.name]))
         return outputs
 
-    return rewire(model, call)
+    # The copy's layers belong to one graph only.
+    return copy(rewire(model, call))
 
 
 def _merge(conv, norm):

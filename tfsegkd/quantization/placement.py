@@ -94,12 +94,14 @@ def place(model: keras.Model) -> dict[str, LayerConfig]:
 
 
 def _config(layer, by_name, graph):
+    if _averages(layer):
+        awaited = _continues(_source(layer, by_name, graph), by_name, graph)
+        return LayerConfig(output=awaited and not _continues(layer, by_name, graph))
     if type(layer) in CARRIERS or _activation(layer) == "linear":
         return LayerConfig(output=False)
-    if is_normalization(layer, by_name, graph):
-        return LayerConfig(output=True, fixed_range=_affine_range(layer))
-    if _activation(layer) in _PRESCRIBED:
-        return LayerConfig(output=True, fixed_range=_PRESCRIBED[_activation(layer)])
+    fixed_range = _fixed_range(layer, by_name, graph)
+    if fixed_range:
+        return LayerConfig(output=True, fixed_range=fixed_range)
     return LayerConfig(output=not _continues(layer, by_name, graph), limits=limits(layer))
 
 
@@ -112,9 +114,32 @@ def _continues(layer, by_name, graph):
         return is_linear(layer) and isinstance(layer, _CONVOLUTIONS)
     if is_relu(consumer):
         return is_linear(layer) and isinstance(layer, (*KERNELS, *_NORMS, layers.Add))
-    while type(consumer) in CARRIERS:
+    if isinstance(layer, layers.InputLayer) or _fixed_range(layer, by_name, graph):
+        return False
+    while type(consumer) in CARRIERS and not _averages(consumer):
         consumer = sole_consumer(consumer, by_name, graph)
-    return type(consumer) is layers.Concatenate
+    return type(consumer) is layers.Concatenate or (consumer is not None and _averages(consumer))
+
+
+def _source(layer, by_name, graph):
+    """The layer whose values reach `layer` through carriers."""
+    layer = by_name[graph.inputs[layer.name][0]]
+    while type(layer) in CARRIERS and not _averages(layer):
+        layer = by_name[graph.inputs[layer.name][0]]
+    return layer
+
+
+def _averages(layer) -> bool:
+    """Whether `layer` keeps the scale of its input and computes new values on it, which are rounded anew."""
+    bilinear = type(layer) is layers.UpSampling2D and layer.interpolation == "bilinear"
+    return bilinear or type(layer) in (layers.AveragePooling2D, ResizeLike)
+
+
+def _fixed_range(layer, by_name, graph):
+    """The (low, high) of the output of `layer` where it is known beforehand, else None."""
+    if is_normalization(layer, by_name, graph):
+        return _affine_range(layer)
+    return _PRESCRIBED.get(_activation(layer))
 
 
 def sole_consumer(layer, by_name, graph):
@@ -187,8 +212,8 @@ def check_layers(model: keras.Model) -> None:
         cure = _cure(layer)
         if cure is not None:
             raise ValueError(
-                f"Layer {layer.name!r} ({type(layer).__name__}) of model {model.name!r} cannot be quantized to "
-                f"int8. {cure}"
+                f"Layer {layer.name!r} ({type(layer).__name__}) of model {model.name!r} cannot be quantized "
+                f"to int8. {cure}"
             )
 
 
@@ -222,6 +247,6 @@ def _check_norm(layer, by_name, graph):
     if not (alone and is_linear(producer) and isinstance(producer, _CONVOLUTIONS)):
         raise ValueError(
             f"BatchNormalization {layer.name!r} would stay in float: it follows {producer.name!r} "
-            f"({type(producer).__name__}). Expected a convolution without activation that nothing else reads. "
-            f"Put the BatchNormalization right after such a convolution."
+            f"({type(producer).__name__}). Expected a convolution without activation that nothing else "
+            f"reads. Put the BatchNormalization right after such a convolution."
         )

@@ -1,7 +1,9 @@
 """Quantization-aware training: a float network that computes as its int8 file will."""
 
+import os
 from collections.abc import Iterable
 
+from tfsegkd import models
 from tfsegkd._keras import keras, tfmot
 from tfsegkd.quantization import placement
 from tfsegkd.quantization.calibration import measure
@@ -15,7 +17,7 @@ def quantize(model: keras.Model, calibration: Iterable | None = None) -> keras.M
     """Makes a network whose weights and activations are rounded to 8 bits, ready to be fine-tuned.
 
     The new network has the weights of `model`, which stays as it is. Layer 'x' becomes 'quant_x'. The pixels'
-    range is 0…255 for good. Save it as `.h5`.
+    range is 0…255 for good. It can be saved as `.h5` or `.keras`.
 
     Args:
         model: A float network on raw pixels 0…255: functional, flat, each layer called once.
@@ -24,7 +26,7 @@ def quantize(model: keras.Model, calibration: Iterable | None = None) -> keras.M
             every range is a guess until a training step has been made.
 
     Raises:
-        TypeError: if `model` is not a functional Keras model.
+        TypeError: if `model` is not a functional Keras model, or a calibration batch not an array.
         ValueError: for a layer that would stay in float, with its name and the cure; for calibration images
             of another shape or range.
 
@@ -34,8 +36,8 @@ def quantize(model: keras.Model, calibration: Iterable | None = None) -> keras.M
     """
     if not isinstance(model, keras.Model) or not getattr(model, "_is_graph_network", False):
         raise TypeError(
-            f"quantize takes a functional tf_keras model. Received: {type(model).__name__}. Build the network "
-            f"with keras.Model(inputs, outputs)."
+            f"quantize takes a functional tf_keras model. Received: {type(model).__name__}. Build the "
+            f"network with keras.Model(inputs, outputs)."
         )
     if any(isinstance(layer, QuantizedLayer) for layer in model.layers):
         raise ValueError(f"Model {model.name!r} is quantized already. Pass the float network.")
@@ -64,7 +66,9 @@ def calibrate(quantized: keras.Model, model: keras.Model, batches: Iterable) -> 
         observer.set_range(float(low), float(high), count)
 
 
-def load(path: str) -> keras.Model:
-    """Loads a network that was saved with `model.save('….h5')`, quantized or not."""
-    with tfmot.quantization.keras.quantize_scope():
-        return keras.models.load_model(path, compile=False)
+def load(path: str | os.PathLike) -> keras.Model:
+    """Loads a network that was saved as `.h5` or `.keras`, quantized or not.
+
+    The same as `tfsegkd.models.load`, which knows quantized networks once this package is imported.
+    """
+    return models.load(path)

@@ -97,7 +97,9 @@ class Progress:
     def restore(self) -> int:
         """Goes back to the last checkpoint, if there is one; returns the epochs done."""
         if self._manager.latest_checkpoint:
-            self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
+            self._manager.checkpoint.restore(
+                self._manager.latest_checkpoint
+            ).assert_existing_objects_matched()
         return int(self.epoch)
 
     def save(self, epochs_done: int) -> None:

@@ -1,7 +1,7 @@
 """One training: batches in, epochs done, progress kept."""
 
 import dataclasses
-import shutil
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -105,7 +105,7 @@ def train(
         distiller: Not yet compiled.
         frames: The examples.
         schedule: How long and how fast.
-        directory: Where checkpoints (`progress/`, removed at the end) and TensorBoard logs (`logs/`) go.
+        directory: Where checkpoints (`progress/`) and TensorBoard logs (`logs/`) go.
         callbacks: Further Keras callbacks.
     """
     info = frames.train.info
@@ -145,13 +145,24 @@ def train(
         callbacks=[
             *callbacks,
             keras.callbacks.TensorBoard(str(directory / "logs"), write_graph=False, profile_batch=0),
-            keras.callbacks.TerminateOnNaN(),
+            _StopAtNaN(),
             _Keep(progress),
             _Eta(schedule.epochs),
         ],
         **validation,
     )
-    shutil.rmtree(directory / "progress", ignore_errors=True)
+
+
+class _StopAtNaN(keras.callbacks.Callback):
+    """Ends the training when the loss is no longer a number, before that is saved."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        bad = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
+        if bad:
+            raise FloatingPointError(
+                f"{bad} became NaN or infinite in step {batch} of this epoch. Expected finite losses. Lower "
+                f"--learning_rate or the weight of that term; the last whole epoch is kept."
+            )
 
 
 class _Keep(keras.callbacks.Callback):

@@ -123,7 +123,8 @@ def _save(model: keras.Model, shape: tuple[int, int, int], directory: Path) -> N
     # The weights alone: handed a Keras model, saving would trace each of its layers as well.
     module = tf.Module()
     module.variables_of_model = list(model.weights)
-    tf.saved_model.save(module, str(directory), signatures=function.get_concrete_function())
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(directory), function.get_concrete_function(), options)
 
 
 def _representative_images(

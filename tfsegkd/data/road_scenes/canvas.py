@@ -64,7 +64,7 @@ class Canvas:
     def __init__(self, colour: np.ndarray, labels: np.ndarray, lit: bool):
         self.size = colour.shape[1], colour.shape[0]
         self._colour = Image.fromarray(colour)
-        self._ident = Image.new("L", self.size, 0)
+        self._ident = Image.new("I", self.size, 0)
         self._shine = Image.new("L", self.size, 0) if lit else None
         self._brush, self._stamp = ImageDraw.Draw(self._colour), ImageDraw.Draw(self._ident)
         self._torch = ImageDraw.Draw(self._shine) if lit else None
@@ -73,12 +73,9 @@ class Canvas:
 
     def begin(self, label: int, depth: float) -> None:
         """Everything painted from now on has this label and distance."""
-        if self._current < 255:  # more would not fit a byte; by then the far ones are long behind us
-            self._current += 1
-            self._labels.append(label)
-            self._depths.append(depth)
-        else:
-            self._labels[255], self._depths[255] = label, depth
+        self._current += 1
+        self._labels.append(label)
+        self._depths.append(depth)
 
     def polygon(self, points: Sequence[Point], colour: Colour, shine: int = 0) -> None:
         self._brush.polygon(points, _bytes(colour))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfsegkd.data.road_scenes import figures, surfaces, things
+from tfsegkd.data.road_scenes import figures, ground, things, walls
 from tfsegkd.data.road_scenes.canvas import Canvas, View
 from tfsegkd.data.road_scenes.develop import develop
 from tfsegkd.data.road_scenes.scene import Scene
@@ -33,13 +33,13 @@ def render(scene: Scene, height: int, width: int) -> tuple[np.ndarray, np.ndarra
         returns: image (H, W, 3) and labels (H, W), uint8; no pixel is void yet.
     """
     view = View(scene.camera, height, width)
-    colour, labels, far = surfaces.behind(scene, view)
+    colour, labels, far = ground.behind(scene, view)
     canvas = Canvas(colour, labels, lit=scene.light.night)
     for thing in scene.things:
         if scene.weather.fog * thing.order > _INVISIBLE:
             continue
         if isinstance(thing, things.Wall):
-            surfaces.paint_wall(canvas, view, thing, scene)
+            walls.paint_wall(canvas, view, thing, scene)
         else:
             _PAINTERS[type(thing)](canvas, view, thing, scene.light)
     colour, labels, depth, shine = canvas.planes(far)

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 
 from tfsegkd.checks import one_of
+from tfsegkd.data.registry import datasets
 from tfsegkd.data.road_scenes.render import render, with_void_band
 from tfsegkd.data.road_scenes.sample import sample_scene
 from tfsegkd.data.source import DatasetInfo, Source
@@ -41,6 +42,9 @@ class RoadScenes(Source):
     Shapes:
         image: (H, W, 3), uint8, RGB, read-only.
         mask: (H, W), uint8, read-only: CamVid's eleven classes, in its order; 255 where they meet.
+
+    Raises:
+        ValueError: for an unknown split, or a size, number or seed out of range.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class RoadScenes(Source):
         self._locks = [threading.Lock() for _ in range(count)]
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        index = range(len(self))[index]  # -1 is the last scene, not another one; too large an index raises
         with self._locks[index]:
             if index not in self._kept:
                 self._kept[index] = self._draw(index)
@@ -71,6 +76,19 @@ class RoadScenes(Source):
         image.setflags(write=False)
         mask.setflags(write=False)
         return image, mask
+
+
+@datasets.register("road_scenes")
+def road_scenes(
+    split: str,
+    data_dir=None,
+    height: int = 144,
+    width: int = 192,
+    num_images: int | None = None,
+    seed: int = 0,
+) -> RoadScenes:
+    """Built-in road scenes, drawn by the package itself: see `RoadScenes`. `data_dir` has no use here."""
+    return RoadScenes(split, height, width, num_images, seed)
 
 
 def _whole(value: int, low: int, high: int, what: str) -> int:

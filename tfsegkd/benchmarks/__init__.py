@@ -1,0 +1,1 @@
+"""What tools/benchmark.py measures, each a `run()` that prints its table."""

@@ -1,0 +1,71 @@
+"""Pictures of what networks see."""
+
+from collections.abc import Mapping
+from os import PathLike
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from tfsegkd._keras import keras
+from tfsegkd.data import DatasetInfo, Source, resize_image
+from tfsegkd.evaluation.evaluate import labels_at
+from tfsegkd.evaluation.predictor import Predictor
+
+_HEADER = 18
+_OPACITY = 0.6
+
+
+def colored(mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    """Labels as colours; void is white.
+
+    Shapes:
+        mask: (H, W). returns: (H, W, 3), uint8.
+    """
+    palette = np.full((256, 3), 255, np.uint8)
+    palette[: info.num_classes] = info.palette
+    return palette[mask]
+
+
+def overlay(image: np.ndarray, mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    """The image with its labels' colours laid over it.
+
+    Shapes:
+        image: (H, W, 3) uint8. mask: (H, W). returns: (H, W, 3), uint8.
+    """
+    mixed = _OPACITY * colored(mask, info) + (1 - _OPACITY) * image
+    return np.where((mask == info.ignore_label)[..., None], image, mixed).astype(np.uint8)
+
+
+def overlays(
+    path: str | PathLike,
+    source: Source,
+    networks: Mapping[str, keras.Model | str | PathLike],
+    count: int,
+) -> None:
+    """Draws image, label and each network's prediction, a row an example, as PNG.
+
+    Args:
+        path: Where to write.
+        source: The examples; `count` of them are taken at equal distances.
+        networks: The networks, by the title of their column.
+        count: How many rows.
+    """
+    indices = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
+    predictors = {title: Predictor(network) for title, network in networks.items()}
+    rows = []
+    for index in indices:
+        image, mask = source[int(index)]
+        cells = [image, overlay(image, mask, source.info)]
+        for predictor in predictors.values():
+            logits = predictor.logits(resize_image(image, predictor.size)[None])[0]
+            cells.append(overlay(image, labels_at(logits, mask.shape), source.info))
+        rows.append(np.hstack([resize_image(cell, mask.shape) for cell in cells]))
+    # Frames of different sizes are drawn at the size of the first row.
+    rows = [resize_image(row, rows[0].shape[:2]) for row in rows]
+    picture = Image.new("RGB", (rows[0].shape[1], _HEADER + sum(len(row) for row in rows)), "white")
+    picture.paste(Image.fromarray(np.vstack(rows)), (0, _HEADER))
+    draw = ImageDraw.Draw(picture)
+    titles = ["image", "label", *networks]
+    for column, title in enumerate(titles):
+        draw.text((column * rows[0].shape[1] // len(titles) + 4, 3), title, fill="black")
+    picture.save(path)

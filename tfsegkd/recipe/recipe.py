@@ -1,0 +1,157 @@
+"""Runs stages in order, keeps what they make, and reports what each cost and gained."""
+
+import gc
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfsegkd import export, models, runtime
+from tfsegkd._keras import keras
+from tfsegkd.data import evaluation_batches
+from tfsegkd.evaluation import evaluate, overlays
+from tfsegkd.graph import cost
+from tfsegkd.recipe.report import print_table, versions
+from tfsegkd.recipe.stages import Distill, Quantize, Run, StudentAlone, Teacher
+from tfsegkd.recipe.state import State, write_atomically, write_json
+from tfsegkd.recipe.training import Frames
+
+Stage = Teacher | StudentAlone | Distill | Quantize
+_OVERLAYS = 6
+_TIMED_RUNS = 100
+
+
+class Recipe:
+    """Stages from images and masks to a verified `.tflite`.
+
+    Args:
+        stages: Any of `Teacher`, `StudentAlone`, `Distill`, `Quantize`, in this order.
+        export: Whether to write and verify the int8 files at the end.
+
+    Example:
+        recipe = Recipe([Teacher('deeplab_v3_plus', schedule), Distill('mobile_unet', schedule, ['pixelwise']),
+                         Quantize(short_schedule, ['pixelwise'])])
+        report = recipe.run('runs/first', Frames(train, val, size=(192, 256)))
+    """
+
+    def __init__(self, stages: Sequence[Stage], export: bool = True):
+        self.stages = list(stages)
+        self.export = export
+
+    def run(self, output_dir: str | Path, frames: Frames, flags: dict | None = None) -> dict:
+        """Runs what is not done yet, and writes `report.json`.
+
+        Called again after a kill, it reuses finished stages and goes on inside an unfinished one.
+
+        Args:
+            output_dir: Where everything is written.
+            frames: What all trainings see.
+            flags: What to note in the report as the command that was given.
+
+        Returns:
+            The content of `report.json`.
+
+        Raises:
+            ValueError: if the directory holds a stage made with other settings.
+        """
+        directory = Path(output_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        state, run = State(directory), Run(directory, frames)
+        rows = [self._stage(stage, state, run) for stage in self.stages]
+        report = {"stages": rows}
+        if self.export:
+            report |= self._export(run, rows)
+        self._time(run, rows)
+        report |= {"seed": frames.seed, "versions": versions(), "flags": flags or {}}
+        write_json(directory / "report.json", report)
+        self._draw(run, rows)
+        print_table(rows)
+        print(f"Report: {directory / 'report.json'}   pictures: {directory / 'overlays.png'}")
+        return report
+
+    def _stage(self, stage: Stage, state: State, run: Run) -> dict:
+        settings = {**run.frames.settings(), **stage.settings()}
+        path = run.directory / stage.artefact
+        row = state.result(stage.name, settings)
+        if row is not None and path.exists():
+            print(f"{stage.name}: done before, reusing {path}", flush=True)
+            return row
+        print(f"{stage.name}:", flush=True)
+        began = time.monotonic()
+        model = stage.make(run)
+        write_atomically(path, model.save)
+        scores, price = evaluate(model, run.frames.val), cost(model)
+        row = {
+            "name": stage.name,
+            "mean_iou": scores.mean_iou,
+            "pixel_accuracy": scores.pixel_accuracy,
+            "iou": scores.iou,
+            "parameters": price.parameters,
+            "macs": price.macs,
+            "file": path.name,
+            "file_bytes": path.stat().st_size,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        state.complete(stage.name, settings, row)
+        shutil.rmtree(run.directory / stage.name / "progress", ignore_errors=True)
+        print(f"  mean IoU {scores.mean_iou:.4f} on {scores.num_images} validation images", flush=True)
+        keras.backend.clear_session()
+        gc.collect()
+        return row
+
+    def _export(self, run: Run, rows: list[dict]) -> dict:
+        print("export:", flush=True)
+        model, info = models.load(run.find(Quantize.artefact)), run.frames.val.info
+        int8, float_io = run.directory / "model_int8.tflite", run.directory / "model_float_io.tflite"
+        made = export.export_tflite(model, int8, metadata=info, overwrite=True)
+        export.export_tflite(
+            model, float_io, inputs="float32", outputs="float32", metadata=info, overwrite=True
+        )
+        labels = "".join(f"{name}\n" for name in info.class_names)
+        write_atomically(run.directory / "labels.txt", lambda path: path.write_text(labels, encoding="utf-8"))
+        scores, price = evaluate(int8, run.frames.val), cost(model)
+        rows.append(
+            {
+                "name": "int8",
+                "mean_iou": scores.mean_iou,
+                "pixel_accuracy": scores.pixel_accuracy,
+                "iou": scores.iou,
+                "parameters": price.parameters,
+                "macs": price.macs,
+                "file": int8.name,
+                "file_bytes": made.file_bytes,
+            }
+        )
+        some = itertools.islice(evaluation_batches(run.frames.val, run.frames.size, batch_size=8), 4)
+        verified = export.verify(int8, model, (images.numpy() for images, _ in some))
+        return {
+            "int8_agreement": verified.int8_agreement,
+            "float_ops": list(made.float_ops),
+            "delegate_partitions": made.delegate_partitions,
+        }
+
+    def _time(self, run: Run, rows: list[dict]) -> None:
+        """Adds each row's latency, all measured in one go; float networks are timed as float `.tflite`."""
+        print("latency:", flush=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            paths = {}
+            for row in rows:
+                paths[row["name"]] = path = run.directory / row["file"]
+                if path.suffix == ".keras":
+                    paths[row["name"]] = Path(scratch) / f"{path.stem}.tflite"
+                    paths[row["name"]].write_bytes(runtime.convert(models.load(path)))
+            paths.pop(Quantize.name, None)  # the int8 file is its deployed form
+            timings = runtime.latency(paths, runs=_TIMED_RUNS)
+        for row in rows:
+            timing = timings.get(row["name"])
+            row["latency_ms"] = timing and round(timing.median_ms, 3)
+            row["latency_runs"], row["num_threads"] = _TIMED_RUNS, 1
+
+    def _draw(self, run: Run, rows: list[dict]) -> None:
+        networks = {row["name"]: run.directory / row["file"] for row in rows}
+        networks.pop(Quantize.name, None)
+        write_atomically(
+            run.directory / "overlays.png", lambda path: overlays(path, run.frames.val, networks, _OVERLAYS)
+        )

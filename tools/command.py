@@ -1,0 +1,46 @@
+"""Flags that several tools share, and how their faults are shown."""
+
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+
+from tfsegkd import data
+
+FLAGS = flags.FLAGS
+
+
+def define_data() -> None:
+    """--dataset and --data_dir."""
+    flags.DEFINE_string("dataset", "road_scenes", f"Data set, one of {data.names()}, with options.")
+    flags.DEFINE_string("data_dir", None, "Where the data set's files lie.")
+
+
+def size(text: str, flag: str) -> tuple[int, int]:
+    """Reads 'HEIGHTxWIDTH'.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise ValueError(f"--{flag}={text!r} must be HEIGHTxWIDTH in pixels, such as 192x256.")
+    return int(parts[0]), int(parts[1])
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a tool; what the user can mend is one line, without a traceback."""
+
+    def guarded(arguments):
+        if len(arguments) > 1:
+            raise app.UsageError(f"Unexpected arguments {arguments[1:]}. All options begin with --.")
+        try:
+            main()
+        except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
+            if FLAGS.debug:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+    flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+    app.run(guarded)

@@ -1,0 +1,130 @@
+"""Images and masks in, a distilled and verified int8 .tflite out.
+
+    python tools/train.py --flagfile=configs/quickstart.cfg --output_dir=saved_models/mine
+
+Runs the stages teacher, student_alone, distill, quantize and export. Rerun the same line after an interruption:
+finished stages are reused, an unfinished one goes on after its last epoch.
+"""
+
+import command
+from absl import flags
+
+from tfsegkd import checks, data, distillation, losses, models
+from tfsegkd.recipe import Distill, Frames, Quantize, Recipe, Schedule, StudentAlone, Teacher
+
+STAGES = ("teacher", "student_alone", "distill", "quantize", "export")
+
+command.define_data()
+flags.DEFINE_string("output_dir", "saved_models/run", "Where the run writes.")
+flags.DEFINE_list("stages", list(STAGES), f"Which stages to run, of {','.join(STAGES)}.")
+flags.DEFINE_string("train_split", "train", "The split to train on.")
+flags.DEFINE_string("val_split", "val", "The split to report on.")
+flags.DEFINE_bool("skip_bad_examples", False, "Leave out examples that cannot be read, and count them.")
+flags.DEFINE_string("input_size", "192x256", "HEIGHTxWIDTH of the network's input, in pixels.")
+flags.DEFINE_string("crop_size", None, "HEIGHTxWIDTH of training crops; --input_size unless given.")
+
+flags.DEFINE_string(
+    "teacher", "deeplab_v3_plus", f"A network of {models.names()} with options, or a saved one."
+)
+flags.DEFINE_string("student", "mobile_unet", f"A network of {models.names()} with options.")
+flags.DEFINE_multi_string(
+    "distill",
+    ["pixelwise"],
+    f"loss(options)@teacher_tap:student_tap*weight, of {losses.names()}; may be repeated.",
+)
+flags.DEFINE_float(
+    "task_weight", 1.0, "Factor of the labels' loss; 0 learns from the teacher alone.", lower_bound=0
+)
+flags.DEFINE_bool("class_balanced", False, "Let rare classes count more in the labels' loss.")
+
+flags.DEFINE_integer("teacher_epochs", 30, "Epochs of the teacher.", lower_bound=1)
+flags.DEFINE_integer("epochs", 40, "Epochs of the student, alone and distilled.", lower_bound=1)
+flags.DEFINE_integer("qat_epochs", 6, "Epochs of quantization-aware fine-tuning.", lower_bound=1)
+flags.DEFINE_float("teacher_learning_rate", 1e-3, "Highest learning rate of the teacher.", lower_bound=0)
+flags.DEFINE_float("learning_rate", 4e-3, "Highest learning rate of the student.", lower_bound=0)
+flags.DEFINE_float("qat_learning_rate", 4e-4, "Highest learning rate of the fine-tuning.", lower_bound=0)
+flags.DEFINE_integer("batch_size", 8, "Images a step.", lower_bound=1)
+flags.DEFINE_float("weight_decay", 1e-4, "AdamW's decay of kernels.", lower_bound=0)
+
+flags.DEFINE_float("min_scale", 0.75, "Smallest random enlargement of a training frame.")
+flags.DEFINE_float("max_scale", 1.5, "Largest random enlargement of a training frame.")
+flags.DEFINE_bool("flip", True, "Mirror half of the training frames.")
+flags.DEFINE_float("color_jitter", 1.0, "Strength of the colour jitter, relative to the default; 0 for none.")
+
+flags.DEFINE_integer("seed", 0, "Seed of initial weights, order and augmentation.")
+flags.DEFINE_integer(
+    "validate_every", 0, "Epochs between validations while training; 0 for none.", lower_bound=0
+)
+
+FLAGS = flags.FLAGS
+
+
+def main():
+    for stage in FLAGS.stages:
+        checks.one_of(stage, STAGES, "--stages")
+    # Whatever can be wrong with the flags shows before a file is read.
+    distillation.parse_terms(FLAGS.distill)
+    size = command.size(FLAGS.input_size, "input_size")
+    crop_size = command.size(FLAGS.crop_size, "crop_size") if FLAGS.crop_size else None
+    recipe = Recipe(stages(), export="export" in FLAGS.stages)
+
+    train = survey(FLAGS.train_split)
+    frames = Frames(
+        train=train.source,
+        val=survey(FLAGS.val_split).source,
+        size=size,
+        crop_size=crop_size,
+        augmentation=augmentation(),
+        seed=FLAGS.seed,
+        class_weights=train.class_weights() if FLAGS.class_balanced else None,
+        validate_every=FLAGS.validate_every,
+    )
+    recipe.run(FLAGS.output_dir, frames, flags=FLAGS.flag_values_dict())
+
+
+def stages():
+    """The chosen stages, in their order."""
+
+    def schedule(epochs, learning_rate):
+        return Schedule(epochs, learning_rate, FLAGS.batch_size, FLAGS.weight_decay)
+
+    student = schedule(FLAGS.epochs, FLAGS.learning_rate)
+    available = {
+        "teacher": Teacher(FLAGS.teacher, schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
+        "student_alone": StudentAlone(FLAGS.student, student),
+        "distill": Distill(FLAGS.student, student, FLAGS.distill, FLAGS.task_weight),
+        "quantize": Quantize(
+            schedule(FLAGS.qat_epochs, FLAGS.qat_learning_rate),
+            # Without a distilled student there may be no teacher to go on learning from.
+            FLAGS.distill if "distill" in FLAGS.stages else (),
+            FLAGS.task_weight,
+        ),
+    }
+    return [stage for name, stage in available.items() if name in FLAGS.stages]
+
+
+def survey(split):
+    """Reads every example of a split, before a training depends on it."""
+    found = data.survey(data.load(FLAGS.dataset, split, FLAGS.data_dir), FLAGS.skip_bad_examples)
+    for problem in found.bad.values():
+        print(f"skipped: {problem}")
+    note = f", {len(found.bad)} left out" if found.bad else ""
+    print(f"{FLAGS.dataset} {split}: {len(found.source)} examples{note}")
+    return found
+
+
+def augmentation():
+    default = data.Augmentation()
+    return data.Augmentation(
+        FLAGS.min_scale,
+        FLAGS.max_scale,
+        FLAGS.flip,
+        *(
+            FLAGS.color_jitter * getattr(default, name)
+            for name in ("brightness", "contrast", "saturation", "hue")
+        ),
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)
