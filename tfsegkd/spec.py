@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _SHAPE = re.compile(
-    r"""\s*(?P<name>[A-Za-z_][\w.\-]*(?::[\w.\-/]+)?)\s*
-        (?P<arguments>\(.*\))?\s*
+    r"""\s*+(?P<name>[A-Za-z_][\w.\-]*(?::[\w.\-/]+)?)\s*+
+        (?P<arguments>\(.*\))?\s*+
         (?:@(?P<taps>[^*@()]+))?
-        (?:\*(?P<weight>[^*@()]+))?\s*""",
+        (?:\*(?P<weight>[^*@()]+))?\s*+""",
     re.VERBOSE | re.DOTALL,
 )
 
@@ -62,6 +62,9 @@ def _arguments(text: str, source: str | None) -> dict[str, Any]:
         raise _malformed(text, f"{source} cannot be read as arguments")
     if call.args or any(keyword.arg is None for keyword in call.keywords):
         raise _malformed(text, "arguments need a name, as in (temperature=4)")
+    names = [keyword.arg for keyword in call.keywords]
+    if len(set(names)) < len(names):
+        raise _malformed(text, "an argument is given twice")
     return {keyword.arg: _value(text, keyword.value) for keyword in call.keywords}
 
 

@@ -1,9 +1,12 @@
 """Flags that several tools share, and how their faults are shown."""
 
+import os
 import sys
 from collections.abc import Callable
 
-from absl import app, flags
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags, logging
 
 from tfsegkd import data
 
@@ -32,6 +35,8 @@ def run(main: Callable[[], None]) -> None:
     """Runs a tool; what the user can mend is one line, without a traceback."""
 
     def guarded(arguments):
+        # What TensorFlow says of its own workings would drown what the tool says.
+        logging.set_verbosity(logging.ERROR)
         if len(arguments) > 1:
             raise app.UsageError(f"Unexpected arguments {arguments[1:]}. All options begin with --.")
         try:

@@ -27,7 +27,8 @@ class Case:
         self.full_valid[0, :2, :2] = [[1, 1], [0, 0]]
         self.full_valid[0, :2, 2:4] = [[1, 1], [1, 0]]
         self.full_valid[0, 2:4, :2] = 0
-        self.full_labels[self.full_valid == 0] = IGNORE
+        # Void pixels bear the ignore label, or a class that must not be believed.
+        self.full_labels[(self.full_valid == 0) & (random.random(self.full_valid.shape) < 0.5)] = IGNORE
         self.images = (random.random((4, 2 * height, 2 * width, 3)) * 255).astype("float32")
         self.valid = np.zeros((4, height, width), int)
         self.labels = np.zeros((4, height, width), int)

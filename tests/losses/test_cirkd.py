@@ -119,6 +119,13 @@ def test_a_full_queue_keeps_the_latest():
     assert not queue.entries.numpy()[0].any(), "class 2 of 2 is what is not to be written"
 
 
+def test_more_of_a_class_than_its_places_fill_each_place_once():
+    queue = ClassQueue(num_classes=1, channels=1, size=3, samples=4, name="queue")
+    queue.build(None)
+    queue.write(tf.range(7, dtype=tf.float32)[:, None], tf.zeros(7, tf.int32), most=7)
+    assert queue.written.numpy() == [3] and len(set(queue.entries.numpy().ravel())) == 3
+
+
 def test_a_sample_is_balanced_and_of_filled_places_only():
     queue = ClassQueue(num_classes=3, channels=1, size=100, samples=30, name="queue")
     queue.build(None)

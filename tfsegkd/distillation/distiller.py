@@ -73,8 +73,8 @@ class Distiller(keras.Model):
         self._adapters = [
             adapter_for(
                 term,
-                self._untracked.taps.output_shape[term.taps[0]],
-                self._student_taps.output_shape[term.taps[1]],
+                self._shapes("teacher")[term.taps[0]],
+                self._shapes("student")[term.taps[1]],
             )
             for term in terms
         ]
@@ -82,6 +82,25 @@ class Distiller(keras.Model):
             name: keras.metrics.Mean(name) for name in ("loss", "task_loss", *(term.name for term in terms))
         }
         self.build(student.input_shape)
+        self._build_terms()
+
+    def _build_terms(self):
+        """Traces the terms once, so that their weights exist and what cannot be joined shows now."""
+
+        def tensor(shape, dtype=tf.float32):
+            return tf.TensorSpec((1, *shape[1:]), dtype)
+
+        images = tensor(self.student.input_shape)
+        tf.function(self._distill).get_concrete_function(
+            {tap: tensor(shape) for tap, shape in self._shapes("teacher").items()},
+            {tap: tensor(shape) for tap, shape in self._shapes("student").items()},
+            tensor(images.shape[:-1], tf.int32),
+            images,
+        )
+
+    def _shapes(self, role):
+        taps = self._untracked.taps if role == "teacher" else self._student_taps
+        return dict(taps.output_shape) if taps is not None else {}
 
     @property
     def teacher(self) -> keras.Model | None:
@@ -101,21 +120,26 @@ class Distiller(keras.Model):
 
     def train_step(self, data):
         images, masks, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        valid = tf.cast(tf.not_equal(masks, self.ignore_label), tf.float32)
         shown = self._untracked.taps(images, training=False) if self.terms else {}
         with tf.GradientTape() as tape:
             made = self._student_taps(images, training=True)
             # Each part is what it adds to the sum, so that the log shows how much it counts.
             parts = {"task_loss": self._task_loss(masks, made[LOGITS], sample_weight)}
-            for term, adapter in zip(self.terms, self._adapters, strict=True):
-                teacher, student = shown[term.taps[0]], made[term.taps[1]]
-                values = term.loss(
-                    teacher, adapter(teacher, student), labels=masks, valid=valid, images=images
-                )
+            for term, values in zip(self.terms, self._distill(shown, made, masks, images), strict=True):
                 parts[term.name] = term.weight * _weighted_mean(values, sample_weight)
             total = tf.add_n(list(parts.values()))
         self.optimizer.minimize(total, self.trainable_variables, tape=tape)
         return self._log(total, parts, masks, made[LOGITS], sample_weight)
+
+    def _distill(self, shown, made, masks, images):
+        """What each term says of each image, from the outputs of the teacher and of the student."""
+        valid = tf.cast(tf.not_equal(masks, self.ignore_label), tf.float32)
+        values = []
+        for term, adapter in zip(self.terms, self._adapters, strict=True):
+            teacher, student = shown[term.taps[0]], made[term.taps[1]]
+            student = adapter(teacher, student)
+            values.append(term.loss(teacher, student, labels=masks, valid=valid, images=images))
+        return values
 
     def test_step(self, data):
         images, masks, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

@@ -30,7 +30,7 @@ class Predictor:
             is_tflite = Path(network).suffix == ".tflite"
             network = Network(network) if is_tflite else models.load(network)
         if isinstance(network, Network):
-            self.size, self.num_classes = tuple(network.input_shape[1:3]), network.num_classes
+            self.size, self.num_classes = tuple(network.input_shape[:2]), network.num_classes
             self._run = network.predict
         else:
             self.size, self.num_classes = tuple(network.input_shape[1:3]), network.output_shape[-1]

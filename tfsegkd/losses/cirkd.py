@@ -20,10 +20,11 @@ class CIRKDLoss(DistillationLoss):
     each queue are compared in the same way and added with `memory_weight`.
 
     An image's value depends on the other images of its batch. Each call writes the batch into the queues,
-    after they have been compared with. Under a `tf.distribute` strategy the first replica fills them.
+    after they have been compared with. Under a `tf.distribute` strategy the first replica fills them. XLA
+    (`jit_compile`) cannot compile the writing.
 
     Memory: with A = min(max_anchors, H·W) anchors an image, a few times (N·A)² + N·A·(pixel + region
-    samples) floats; N = 8 at the defaults is 17 MB a copy, and 25 MB and 8 MB more with queues. The queues
+    samples) floats; N = 8 at the defaults is 17 MB a copy, and 34 MB and 8 MB more with queues. The queues
     hold num_classes·(pixel_queue + region_queue)·C floats: 39 MB for 19 classes and 128 channels.
 
     Args:
@@ -120,9 +121,9 @@ class CIRKDLoss(DistillationLoss):
             group=shape[0],
         )
         # rows: (N, A, N), the divergence of each anchor's row over the anchors of each image.
-        has_anchor = tf.cast(tf.reduce_any(weight > 0, 1), tf.float32)
-        rows = tf.math.divide_no_nan(tf.reduce_sum(rows * has_anchor, -1), tf.reduce_sum(has_anchor))
-        return _row_mean(rows, weight)
+        # Over an image without a valid anchor both softmaxes are uniform, which adds 0 to the sum.
+        images = tf.reduce_sum(tf.cast(tf.reduce_any(weight > 0, 1), tf.float32))
+        return _row_mean(tf.math.divide_no_nan(tf.reduce_sum(rows, -1), images), weight)
 
     def _rows(self, teacher, student, others_t, others_s, present, group=None):
         """KL of each anchor's softmax over `others`, or over each of `group` equal parts of them."""

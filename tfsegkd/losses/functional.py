@@ -30,10 +30,31 @@ def valid_at(valid: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     valid = tf.cast(valid, tf.float32)
     if valid.shape[1:].is_fully_defined() and valid.shape[1:] == like.shape[1:3]:
         return valid
-    size = tf.shape(like)[1:3]
-    share = tf.image.resize(valid[..., None], size, method="area")[..., 0]
+    share = area_at(valid[..., None], like)[..., 0]
     # A hair below one half: at odd ratios the sum of the pixels' shares is rounded.
     return tf.cast(share >= 0.4999, tf.float32)
+
+
+def area_at(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Brings `values` to the size of `like`: the mean over the area that each position covers.
+
+    By matrix products, because XLA has no kernel for the area method of `tf.image.resize`.
+
+    Shapes:
+        values: (N, Y, X, K). like: (N, H, W, C).
+        returns: (N, H, W, K).
+    """
+    rows = _overlap(tf.shape(like)[1], tf.shape(values)[1])
+    columns = _overlap(tf.shape(like)[2], tf.shape(values)[2])
+    return tf.einsum("wx,nhxk->nhwk", columns, tf.einsum("hy,nyxk->nhxk", rows, values))
+
+
+def _overlap(positions: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    """The share of each of `positions` equal parts of a line that each of `pixels` equal parts covers."""
+    ratio = tf.cast(pixels, tf.float32) / tf.cast(positions, tf.float32)
+    start = ratio * tf.cast(tf.range(positions), tf.float32)[:, None]
+    pixel = tf.cast(tf.range(pixels), tf.float32)
+    return tf.nn.relu(tf.minimum(start + ratio, pixel + 1) - tf.maximum(start, pixel)) / ratio
 
 
 def labels_at(labels: tf.Tensor, like: tf.Tensor, valid: tf.Tensor | None = None) -> tf.Tensor:

@@ -6,6 +6,7 @@ from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.losses.base import DistillationLoss, build_part, registry, whole
 from tfsegkd.losses.critic import Critic
+from tfsegkd.losses.functional import area_at
 
 
 @registry.register("holistic")
@@ -93,7 +94,7 @@ class HolisticLoss(DistillationLoss):
 
 def _at(images, like):
     """The images at the size of `like`, from 0…255 to −1…1."""
-    return tf.image.resize(images, tf.shape(like)[1:3], method="area") / 127.5 - 1
+    return area_at(images, like) / 127.5 - 1
 
 
 def _counts(valid):

@@ -141,7 +141,7 @@ class Recipe:
                 paths[row["name"]] = path = run.directory / row["file"]
                 if path.suffix == ".keras":
                     paths[row["name"]] = Path(scratch) / f"{path.stem}.tflite"
-                    paths[row["name"]].write_bytes(runtime.convert(models.load(path)))
+                    paths[row["name"]].write_bytes(runtime.convert(models.load(path), "float32", "float32"))
             paths.pop(Quantize.name, None)  # the int8 file is its deployed form
             timings = runtime.latency(paths, runs=_TIMED_RUNS)
         for row in rows:
