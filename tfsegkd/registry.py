@@ -42,9 +42,7 @@ class Registry:
         if name not in self._builders:
             close = difflib.get_close_matches(name, self.names(), n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(
-                f"Unknown {self.kind} {name!r}. Expected one of {self.names()}.{hint}"
-            )
+            raise ValueError(f"Unknown {self.kind} {name!r}. Expected one of {self.names()}.{hint}")
         return self._builders[name]
 
     def build(self, spec: str | Spec, **extra) -> Any:

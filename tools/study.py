@@ -14,7 +14,9 @@ from absl import flags
 from tfsegkd.recipe import study
 
 flags.DEFINE_string("base", None, "Flagfile of tools/train.py that all runs share.", required=True)
-flags.DEFINE_multi_string("method", [], "'name>stage: --flag=value …'; may be repeated. The first is the baseline.")
+flags.DEFINE_multi_string(
+    "method", [], "'name>stage: --flag=value …'; may be repeated. The first is the baseline."
+)
 flags.DEFINE_string("data_dir", None, "Where the data set's files lie.")
 flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds.")
 flags.DEFINE_integer("jobs", 1, "Runs at once; each gets an equal share of the processors.", lower_bound=1)

@@ -2,8 +2,8 @@
 
     python tools/train.py --flagfile=configs/quickstart.cfg --output_dir=saved_models/mine
 
-Runs the stages teacher, student_alone, distill, quantize and export. Rerun the same line after an interruption:
-finished stages are reused, an unfinished one goes on after its last epoch.
+Runs the stages teacher, student_alone, distill, quantize and export. Rerun the same line after an
+interruption: finished stages are reused, an unfinished one goes on after its last epoch.
 """
 
 import command

@@ -3,6 +3,8 @@
 from tfsegkd.data import camvid as _camvid  # noqa: F401  (files its data set)
 from tfsegkd.data import folder as _folder  # noqa: F401
 from tfsegkd.data import road_scenes as _road_scenes  # noqa: F401
+from tfsegkd.data.files import read_image, read_mask
+from tfsegkd.data.labels import distinct_colors, read_labels
 from tfsegkd.data.load import load, names
 from tfsegkd.data.pipeline import evaluation_batches, training_batches
 from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo, Source
@@ -16,9 +18,13 @@ __all__ = [
     "DatasetInfo",
     "Source",
     "Survey",
+    "distinct_colors",
     "evaluation_batches",
     "load",
     "names",
+    "read_image",
+    "read_labels",
+    "read_mask",
     "resize_image",
     "resize_mask",
     "survey",

@@ -1,11 +1,11 @@
 """The user's own images and masks."""
 
-import colorsys
 from pathlib import Path
 
 import numpy as np
 
 from tfsegkd.data.files import FileSource, directory, read_mask
+from tfsegkd.data.labels import distinct_colors, read_labels
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo, Source
 
@@ -33,7 +33,8 @@ def folder(split: str, data_dir=None, ignore_label: int | None = None) -> Source
         ValueError: for an unknown split or an empty one.
     """
     root = directory(data_dir, "folder")
-    info = DatasetInfo("folder", class_names := _class_names(root / "labels.txt"), _palette(len(class_names)))
+    class_names = read_labels(root / "labels.txt")
+    info = DatasetInfo("folder", class_names, distinct_colors(len(class_names)))
     pairs = _pairs(root / split if (root / split).is_dir() else root)
     if not (root / split).is_dir():
         choices = {
@@ -64,20 +65,6 @@ def _black_and_white(pairs) -> bool:
     return 255 in values and 1 not in values
 
 
-def _class_names(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No {str(path)!r}. Expected the name of a class on each line, in label order."
-        )
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORE_LABEL:
-        raise ValueError(
-            f"{str(path)!r} holds {len(names)} names: {list(names)[:5]}. Expected 2 to {IGNORE_LABEL} "
-            f"different ones."
-        )
-    return names
-
-
 def _pairs(root: Path) -> list[tuple[Path, Path]]:
     files = {}
     for kind in ("images", "masks"):
@@ -97,15 +84,7 @@ def _pairs(root: Path) -> list[tuple[Path, Path]]:
         if alone:
             raise FileNotFoundError(
                 f"{len(alone)} of the {len(files[kind])} {kind} in {str(root)!r} have no counterpart in "
-                f"{other}/, the first: {alone[:3]}. Expected files of equal names; add them or move these away."
+                f"{other}/, the first: {alone[:3]}. Expected files of equal names; add them or move these "
+                f"away."
             )
     return [(files["images"][stem], files["masks"][stem]) for stem in files["images"]]
-
-
-def _palette(count: int) -> tuple[tuple[int, int, int], ...]:
-    # Golden-ratio steps keep neighbouring labels far apart in hue.
-    colours = (
-        colorsys.hsv_to_rgb(0.618 * n % 1, 0.85 - 0.3 * (n % 2), 0.95 - 0.35 * (n % 3 == 1))
-        for n in range(count)
-    )
-    return tuple(tuple(round(255 * part) for part in colour) for colour in colours)

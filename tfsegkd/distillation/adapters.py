@@ -50,7 +50,7 @@ def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter:
     if term.loss.same_channels and teacher_shape[-1] != student_shape[-1]:
         if term.at is None:
             raise ValueError(
-                f"The teacher's logits have {teacher_shape[-1]} classes and the student's {student_shape[-1]}. "
+                f"The teacher's logits have {teacher_shape[-1]} classes, the student's {student_shape[-1]}. "
                 f"Expected the same classes in the same order. Use a teacher trained on these classes, or "
                 f"distil features with --distill=loss@teacher_tap:student_tap."
             )

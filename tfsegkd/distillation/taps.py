@@ -31,9 +31,10 @@ def _output(model, tap, role):
     for prefix in _PREFIXES:
         if prefix + tap in layers:
             return layers[prefix + tap].output
+    known = models.taps(model) or [LOGITS]
     close = difflib.get_close_matches(tap, layers, n=3)
     raise ValueError(
-        f"Tap {tap!r} not found in {role} {model.name!r}. Expected one of {models.taps(model) or [LOGITS]}, or "
+        f"Tap {tap!r} not found in {role} {model.name!r}. Expected one of {known}, or "
         f"the name of any other layer{f' such as {close}' if close else ''}. Set it in "
         f"--distill=loss@teacher_tap:student_tap."
     )

@@ -1,7 +1,15 @@
 """From a trained network to a file that an app can take."""
 
 from tfsegkd.export.metadata import embed_metadata, read_labels
-from tfsegkd.export.tflite import ExportReport, export_tflite
+from tfsegkd.export.tflite import VARIANTS, ExportReport, export_tflite
 from tfsegkd.export.verify import VerifyReport, verify
 
-__all__ = ["ExportReport", "VerifyReport", "embed_metadata", "export_tflite", "read_labels", "verify"]
+__all__ = [
+    "VARIANTS",
+    "ExportReport",
+    "VerifyReport",
+    "embed_metadata",
+    "export_tflite",
+    "read_labels",
+    "verify",
+]

@@ -13,6 +13,12 @@ from tfsegkd._keras import keras
 from tfsegkd.data.source import DatasetInfo
 from tfsegkd.export.metadata import embed_metadata
 
+# The files that apps ask for: raw pixels in, and floats in and out around the same int8 body.
+VARIANTS = {
+    "model_int8.tflite": {"inputs": "uint8", "outputs": "int8"},
+    "model_float_io.tflite": {"inputs": "float32", "outputs": "float32"},
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportReport:

@@ -31,8 +31,8 @@ class Recipe:
         export: Whether to write and verify the int8 files at the end.
 
     Example:
-        recipe = Recipe([Teacher('deeplab_v3_plus', schedule), Distill('mobile_unet', schedule, ['pixelwise']),
-                         Quantize(short_schedule, ['pixelwise'])])
+        stages = [Teacher('deeplab_v3_plus', schedule), Distill('mobile_unet', schedule, ['pixelwise'])]
+        recipe = Recipe([*stages, Quantize(short_schedule, ['pixelwise'])])
         report = recipe.run('runs/first', Frames(train, val, size=(192, 256)))
     """
 
@@ -104,11 +104,12 @@ class Recipe:
     def _export(self, run: Run, rows: list[dict]) -> dict:
         print("export:", flush=True)
         model, info = models.load(run.find(Quantize.artefact)), run.frames.val.info
-        int8, float_io = run.directory / "model_int8.tflite", run.directory / "model_float_io.tflite"
-        made = export.export_tflite(model, int8, metadata=info, overwrite=True)
-        export.export_tflite(
-            model, float_io, inputs="float32", outputs="float32", metadata=info, overwrite=True
-        )
+        files = {
+            name: export.export_tflite(model, run.directory / name, metadata=info, overwrite=True, **options)
+            for name, options in export.VARIANTS.items()
+        }
+        int8 = run.directory / "model_int8.tflite"
+        made = files[int8.name]
         labels = "".join(f"{name}\n" for name in info.class_names)
         write_atomically(run.directory / "labels.txt", lambda path: path.write_text(labels, encoding="utf-8"))
         scores, price = evaluate(int8, run.frames.val), cost(model)

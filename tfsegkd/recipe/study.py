@@ -41,8 +41,8 @@ def parse_method(text: str) -> Method:
     words = flags.split()
     if not (colon and arrow and name.isidentifier() and stage) or any(w[:2] != "--" for w in words):
         raise ValueError(
-            f"Cannot read the method {text!r}. Expected 'name>stage: --flag=value --flag=value', where stage is "
-            f"the row of report.json that counts, such as student."
+            f"Cannot read the method {text!r}. Expected 'name>stage: --flag=value --flag=value', where stage "
+            f"is the row of report.json that counts, such as student."
         )
     return Method(name, tuple(words), stage)
 
@@ -122,7 +122,8 @@ def table(reports: dict[str, dict[int, dict]], methods: Sequence[Method]) -> str
     """A Markdown table: every seed, mean ± standard deviation, and the paired difference to the first row."""
     seeds = sorted({seed for by_seed in reports.values() for seed in by_seed})
     lines = [
-        "| method | " + " | ".join(f"seed {seed}" for seed in seeds)
+        "| method | "
+        + " | ".join(f"seed {seed}" for seed in seeds)
         + " | mean ± sd | difference to the first row, 95 % interval | minutes a run |",
         "|---|" + "---|" * (len(seeds) + 3),
     ]
@@ -138,9 +139,9 @@ def table(reports: dict[str, dict[int, dict]], methods: Sequence[Method]) -> str
         difference = "–" if method is methods[0] else f"{mean:+.2f} ± {half:.2f} ({len(paired)} pairs)"
         minutes = statistics.fmean(report["minutes"] for report in reports[method.name].values())
         cells = [f"{found[seed]:.2f}" if seed in found else "–" for seed in seeds]
+        average = f"{statistics.fmean(values):.2f}{deviation}"
         lines.append(
-            f"| {method.name} ({method.stage}) | {' | '.join(cells)} | {statistics.fmean(values):.2f}{deviation} | "
-            f"{difference} | {minutes:.1f} |"
+            f"| {method.name} ({method.stage}) | {' | '.join(cells)} | {average} | {difference} | {minutes:.1f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -151,5 +152,3 @@ def write_study(directory: Path, reports: dict, methods: Sequence[Method]) -> st
     write_atomically(directory / "study.md", lambda path: path.write_text(text, encoding="utf-8"))
     write_json(directory / "study.json", reports)
     return text
-
-

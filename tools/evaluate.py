@@ -1,0 +1,37 @@
+"""Measures a saved network or a .tflite against the labels of a data set.
+
+python tools/evaluate.py --model=model_int8.tflite --dataset=camvid --data_dir=DIRECTORY --split=val
+"""
+
+from pathlib import Path
+
+import command
+from absl import flags
+
+from tfsegkd import data
+from tfsegkd.evaluation import evaluate
+from tfsegkd.recipe import write_json
+
+command.define_data()
+flags.DEFINE_string("model", None, "A saved Keras model or a .tflite.", required=True)
+flags.DEFINE_string("split", "val", "The split to measure on.")
+flags.DEFINE_string("json", None, "Where to write the result.")
+flags.DEFINE_integer(
+    "batch_size", 8, "Images run at once; it changes the speed, not the result.", lower_bound=1
+)
+
+FLAGS = flags.FLAGS
+
+
+def main():
+    result = evaluate(FLAGS.model, data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir), FLAGS.batch_size)
+    for name, iou in result.iou.items():
+        print(f"{name:20} {'–' if iou is None else format(100 * iou, '.2f')}")
+    print(f"{'mean IoU':20} {100 * result.mean_iou:.2f}")
+    print(f"{'pixel accuracy':20} {100 * result.pixel_accuracy:.2f}   on {result.num_images} images")
+    if FLAGS.json:
+        write_json(Path(FLAGS.json), result.to_json())
+
+
+if __name__ == "__main__":
+    command.run(main)
