@@ -21,6 +21,7 @@ setup(
         "keras-cv==0.9.0",
         "numpy",
         "pillow",
+        "scipy",
         "tensorboard",  # tf.summary writes through it, and TensorFlow no longer brings it along
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets",

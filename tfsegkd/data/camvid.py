@@ -48,18 +48,24 @@ def camvid(split: str, data_dir=None, without: str = "", only: str = "") -> Sour
     Args:
         split: The list's name without `.txt`: 'train', 'val' or 'test'.
         data_dir: The directory that holds the lists and the folders.
-        without: Leave out the sequence whose frame names begin so, such as '0006R0'. Frames of one sequence
-            look alike, so hold out a whole one when choosing between methods.
+        without: Leave out the sequence whose frame names begin so, such as '0006R0', in quotes.
+            Frames of one sequence look alike, so hold out a whole one when choosing between methods.
         only: Keep just that sequence.
 
     Raises:
         FileNotFoundError: if the list or a file in it is missing.
-        ValueError: if a line is not two paths, or no frame is left.
+        ValueError: if a line is not two paths, no frame is left, or a sequence's name lacks its quotes.
 
     Reference:
         Brostow et al., Pattern Recognition Letters 2009; layout and merge to 11 classes by Badrinarayanan et
         al., 2015, https://arxiv.org/abs/1511.00561.
     """
+    for name, value in (("without", without), ("only", only)):
+        if not isinstance(value, str):  # bare, 0016E5 is a number of the flag language
+            raise ValueError(
+                f"camvid({name}=…) must be the start of a frame's name. Received: {value!r}. Put it in "
+                f"quotes: camvid({name}='0016E5')."
+            )
     root = directory(data_dir, "camvid")
     listing = root / f"{split}.txt"
     if not listing.is_file():
@@ -87,6 +93,6 @@ def camvid(split: str, data_dir=None, without: str = "", only: str = "") -> Sour
 
 def _inside(root: Path, path: str) -> Path:
     parts = PurePosixPath(path).parts[-2:]
-    if ".." in parts:
+    if ".." in parts or parts[:1] == ("/",):
         raise ValueError(f"Path {path!r} in a list of {str(root)!r} leaves the directory. Correct the list.")
     return root.joinpath(*parts)

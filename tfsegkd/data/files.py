@@ -63,12 +63,14 @@ class FileSource(Source):
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads an image file as (H, W, 3) uint8 RGB; grey becomes RGB, transparency is dropped.
+    """Reads an image file as (H, W, 3) uint8 RGB.
+
+    Grey becomes RGB, transparency is dropped, and of 16 bits the upper 8 remain.
 
     Raises:
-        ValueError: if the file cannot be decoded.
+        ValueError: if the file cannot be decoded, or holds 32-bit values.
     """
-    return np.asarray(_decode(path, lambda image: image.convert("RGB")))
+    return np.asarray(_decode(path, _rgb))
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
@@ -86,6 +88,15 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
             f"palette, one channel. Convert colours to labels first."
         )
     return np.asarray(mask)
+
+
+def _rgb(image):
+    # Pillow's own conversion would clip deeper values at 255, which leaves a white image.
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels are 32-bit values of mode {image.mode!r}, not 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _decode(path, convert):

@@ -1,5 +1,6 @@
 """The user's own images and masks."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,11 @@ def folder(split: str, data_dir=None, ignore_label: int | None = None) -> Source
 
 
 def _black_and_white(pairs) -> bool:
-    values = set().union(*(np.unique(read_mask(mask)).tolist() for _, mask in pairs))
+    values = set()
+    for _, mask in pairs:
+        # A mask that cannot be read is reported, or left out, when it is read as an example.
+        with contextlib.suppress(ValueError):
+            values.update(np.unique(read_mask(mask)).tolist())
     return 255 in values and 1 not in values
 
 

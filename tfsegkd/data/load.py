@@ -16,7 +16,7 @@ def load(spec: str | Spec, split: str, data_dir: str | os.PathLike | None = None
     """Opens one split of a data set.
 
     Args:
-        spec: The data set and its options, such as `'road_scenes'` or `'camvid(without=0006R0)'`.
+        spec: The data set and its options, such as `'road_scenes'` or `"camvid(without='0006R0')"`.
         split: 'train', 'val', … as the data set calls it.
         data_dir: Where its files lie; not needed for `road_scenes`.
 

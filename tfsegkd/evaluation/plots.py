@@ -12,6 +12,7 @@ from tfsegkd.evaluation.evaluate import labels_at
 from tfsegkd.evaluation.predictor import Predictor
 
 _HEADER = 18
+_COLUMN = 240  # pixels
 _OPACITY = 0.6
 
 
@@ -59,13 +60,12 @@ def overlays(
         for predictor in predictors.values():
             logits = predictor.logits(resize_image(image, predictor.size)[None])[0]
             cells.append(overlay(image, labels_at(logits, mask.shape), source.info))
-        rows.append(np.hstack([resize_image(cell, mask.shape) for cell in cells]))
-    # Frames of different sizes are drawn at the size of the first row.
-    rows = [resize_image(row, rows[0].shape[:2]) for row in rows]
-    picture = Image.new("RGB", (rows[0].shape[1], _HEADER + sum(len(row) for row in rows)), "white")
-    picture.paste(Image.fromarray(np.vstack(rows)), (0, _HEADER))
+        height = _COLUMN * mask.shape[0] // mask.shape[1]
+        rows.append(np.hstack([resize_image(cell, (height, _COLUMN)) for cell in cells]))
+    drawn = np.vstack(rows)
+    picture = Image.new("RGB", (drawn.shape[1], _HEADER + drawn.shape[0]), "white")
+    picture.paste(Image.fromarray(drawn), (0, _HEADER))
     draw = ImageDraw.Draw(picture)
-    titles = ["image", "label", *networks]
-    for column, title in enumerate(titles):
-        draw.text((column * rows[0].shape[1] // len(titles) + 4, 3), title, fill="black")
+    for column, title in enumerate(["image", "label", *networks]):
+        draw.text((column * _COLUMN + 4, 3), title, fill="black")
     picture.save(path)

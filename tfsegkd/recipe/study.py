@@ -141,7 +141,8 @@ def table(reports: dict[str, dict[int, dict]], methods: Sequence[Method]) -> str
         cells = [f"{found[seed]:.2f}" if seed in found else "–" for seed in seeds]
         average = f"{statistics.fmean(values):.2f}{deviation}"
         lines.append(
-            f"| {method.name} ({method.stage}) | {' | '.join(cells)} | {average} | {difference} | {minutes:.1f} |"
+            f"| {method.name} ({method.stage}) | {' | '.join(cells)} | {average} | {difference} "
+            f"| {minutes:.1f} |"
         )
     return "\n".join(lines) + "\n"
 
