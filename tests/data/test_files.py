@@ -102,7 +102,9 @@ def test_a_label_without_a_class_is_located(tmp_path):
     mask = MASK.copy()
     mask[2, 3] = 7
     source = FileSource(INFO, [pair(tmp_path, mask)], relabel={11: 255})
-    message = r"mask_frame\.png' has label 7 at row 2, column 3\. Expected 0…2 for the 3 classes, or .*11, 255"
+    message = (
+        r"mask_frame\.png' has label 7 at row 2, column 3\. Expected 0…2 for the 3 classes, or .*11, 255"
+    )
     with pytest.raises(ValueError, match=message):
         source[0]
 
@@ -139,7 +141,7 @@ def test_damaged_files_raise_value_errors_that_name_the_file(tmp_path):
 
 def test_a_directory_must_be_given_and_exist(tmp_path):
     assert directory(str(tmp_path), "folder") == tmp_path
-    with pytest.raises(ValueError, match="'folder' lies in files. Say where with --data_dir"):
+    with pytest.raises(ValueError, match=r"'folder' lies in files\. Say where with --data_dir"):
         directory(None, "folder")
     with pytest.raises(FileNotFoundError, match="nowhere' is not a directory"):
         directory(tmp_path / "nowhere", "folder")

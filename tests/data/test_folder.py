@@ -150,7 +150,7 @@ def test_missing_directories_and_lists_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No .*labels\.txt'"):
         data.load("folder", "all", tmp_path)
     (tmp_path / "labels.txt").write_text("road\ncar")
-    with pytest.raises(FileNotFoundError, match="No directory .*images'"):
+    with pytest.raises(FileNotFoundError, match=r"No directory .*images'"):
         data.load("folder", "all", tmp_path)
 
 
@@ -158,13 +158,13 @@ def test_unknown_and_empty_splits(tmp_path):
     write(tmp_path, ["a", "b"])
     with pytest.raises(ValueError, match=r"No split 'test' .* or one of \['train', 'val', 'all'\]"):
         data.load("folder", "test", tmp_path)
-    with pytest.raises(ValueError, match="Split 'val' of .* is empty.*fewer than five"):
+    with pytest.raises(ValueError, match=r"Split 'val' of .* is empty.*fewer than five"):
         data.load("folder", "val", tmp_path)
 
 
 def test_unknown_data_sets_and_options_list_the_choices(tmp_path):
     assert {"camvid", "folder", "road_scenes"} <= set(data.names())
-    with pytest.raises(ValueError, match="Unknown data set 'foldr'.*Did you mean 'folder'"):
+    with pytest.raises(ValueError, match=r"Unknown data set 'foldr'.*Did you mean 'folder'"):
         data.load("foldr", "all", tmp_path)
-    with pytest.raises(ValueError, match="Wrong arguments for data set 'folder'.*ignore_label"):
+    with pytest.raises(ValueError, match=r"Wrong arguments for data set 'folder'.*ignore_label"):
         data.load("folder(void=3)", "all", tmp_path)

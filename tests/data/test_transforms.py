@@ -96,7 +96,9 @@ def test_masks_keep_their_labels_and_void_surrounds_them(key, crop):
 def test_no_augmentation_is_the_identity(key):
     view = views([key], FRAME, FRAME, NO_AUGMENTATION)
     np.testing.assert_array_equal(look(IMAGE[None], view, FRAME, FILL, nearest=False)[0], IMAGE)
-    np.testing.assert_array_equal(look(MASK[None, ..., None], view, FRAME, 255, nearest=True)[0, ..., 0], MASK)
+    np.testing.assert_array_equal(
+        look(MASK[None, ..., None], view, FRAME, 255, nearest=True)[0, ..., 0], MASK
+    )
     np.testing.assert_array_equal(ColorJitter(NO_AUGMENTATION)(IMAGE[None], tf.constant([key]))[0], IMAGE)
 
 
@@ -104,7 +106,9 @@ def test_a_flip_alone_mirrors_exactly():
     flip_only = Augmentation(1, 1, True, 0, 0, 0, 0)
     mirrored = 0
     for index in range(12):
-        seen = look(IMAGE[None], views([(0, 0, index)], FRAME, FRAME, flip_only), FRAME, FILL, nearest=False)[0]
+        seen = look(IMAGE[None], views([(0, 0, index)], FRAME, FRAME, flip_only), FRAME, FILL, nearest=False)[
+            0
+        ]
         flips = bool(draws((0, 0, index), transforms._GEOMETRY)[3] < 0.5)
         np.testing.assert_array_equal(seen, IMAGE[:, ::-1] if flips else IMAGE)
         mirrored += flips
@@ -146,7 +150,9 @@ def test_the_same_key_gives_the_same_frame_eagerly_and_in_tf_data():
     jitter = ColorJitter(augmentation)
 
     def one(key):
-        return look(IMAGE[None], random_view(key, FRAME, FRAME, augmentation)[None], FRAME, FILL, False)[0], key
+        return look(IMAGE[None], random_view(key, FRAME, FRAME, augmentation)[None], FRAME, FILL, False)[
+            0
+        ], key
 
     batches = tf.data.Dataset.from_tensor_slices(keys).map(one).batch(len(KEYS)).map(jitter)
     inside = next(iter(batches)).numpy()
@@ -217,7 +223,8 @@ from tfsegkd.data.transforms import Augmentation, ColorJitter
 images = tf.reshape(tf.range(2 * 4 * 4 * 3, dtype=tf.float32) * 2.5, (2, 4, 4, 3))
 keys = tf.constant([[0, 0, 0], [1, 2, 3]])
 seen = ColorJitter(Augmentation())(images, keys).numpy().round(2).tolist()
-print(json.dumps([os.environ.get("TF_USE_LEGACY_KERAS"), tf.keras.layers.Dense.__module__.split(".")[0], seen]))
+users = tf.keras.layers.Dense.__module__.split(".")[0]
+print(json.dumps([os.environ.get("TF_USE_LEGACY_KERAS"), users, seen]))
 """
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfsegkd._keras import keras
 from tfsegkd.distillation.adapters import adapter_for
 from tfsegkd.distillation.taps import tapped
-from tfsegkd.distillation.terms import LOGITS, Term
+from tfsegkd.distillation.terms import LOGITS, Term, check_names
 from tfsegkd.losses.segmentation import SegmentationLoss
 
 
@@ -30,8 +30,9 @@ class Distiller(keras.Model):
         integer labels; sample_weight (N,).
 
     Raises:
-        ValueError: for a tap that does not exist, features that no adapter can join, or a teacher whose
-            input size differs from the student's.
+        TypeError: if the student is not a functional Keras network.
+        ValueError: for a tap that does not exist, features that no adapter can join, two terms of one name,
+            or a teacher whose input size differs from the student's.
 
     Example:
         distiller = tfsegkd.Distiller(teacher, student, terms=[tfsegkd.Term("pixelwise(temperature=4)")])
@@ -52,12 +53,16 @@ class Distiller(keras.Model):
         ignore_label: int = 255,
     ):
         super().__init__(name="distiller")
-        if not isinstance(student, keras.Model):
-            raise TypeError(f"student must be a tf_keras model. Received: {type(student).__name__}.")
+        if not getattr(student, "_is_graph_network", False) or not isinstance(student, keras.Model):
+            raise TypeError(
+                f"student must be a functional tf_keras model. Received: {type(student).__name__}. Build it "
+                f"with keras.Model(inputs, outputs)."
+            )
         if terms is None:
             terms = [Term("pixelwise")] if teacher is not None else []
         if terms and teacher is None:
             raise ValueError(f"The terms {[term.name for term in terms]} need a teacher. Pass teacher=.")
+        check_names(terms)
         self.student = student
         self.terms = tuple(terms)
         self.task_weight = task_weight

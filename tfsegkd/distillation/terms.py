@@ -19,7 +19,7 @@ class Term:
         at: (teacher tap, student tap), names of layers; None means the logits of both.
 
     Raises:
-        ValueError: for an unknown loss or a weight below 0.
+        ValueError: for an unknown loss, or a weight that is below 0 or not finite.
     """
 
     loss: losses.DistillationLoss | str
@@ -29,8 +29,10 @@ class Term:
     def __post_init__(self):
         # A frozen dataclass still has to read its spec once.
         object.__setattr__(self, "loss", losses.get(self.loss))
-        if self.weight < 0:
-            raise ValueError(f"The weight of {self.name!r} must not be below 0. Received: {self.weight}.")
+        if not 0 <= self.weight < float("inf"):
+            raise ValueError(
+                f"The weight of {self.name!r} must be a number that is not below 0. Received: {self.weight}."
+            )
 
     @property
     def name(self) -> str:
@@ -49,13 +51,22 @@ def parse_terms(specs: Sequence[str]) -> list[Term]:
         ValueError: for a spec that cannot be read, or two terms with the same loss and tap.
     """
     terms = [_term(parse(text)) for text in specs]
+    check_names(terms)
+    return terms
+
+
+def check_names(terms: Sequence[Term]) -> None:
+    """Refuses terms that a log could not tell apart.
+
+    Raises:
+        ValueError: for two terms of one name.
+    """
     names = [term.name for term in terms]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
             f"Two terms are called {twice}. Give each loss and student tap once, with one weight."
         )
-    return terms
 
 
 def _term(spec: Spec) -> Term:

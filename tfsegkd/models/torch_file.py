@@ -91,12 +91,7 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         read = _read_zip if zipfile.is_zipfile(path) else _read_legacy
         content, storages = read(path)
-        tensors = {}
-        for name, value in content.items():
-            if not isinstance(name, str) or not isinstance(value, _Tensor):
-                raise ValueError(f"entry {name!r} is not a tensor")
-            tensors[name] = _array(value, storages[value.storage.key])
-        return tensors
+        return {name: _array(value, storages[value.storage.key]) for name, value in content.items()}
     except OSError:
         raise
     except Exception as error:  # a malformed pickle can raise nearly anything
@@ -113,7 +108,7 @@ def _read_legacy(path):
                 raise ValueError(f"its {what} is not PyTorch's")
         _TensorUnpickler(file).load()  # sizes of C types on the machine that wrote it
         content = _as_state_dict(_TensorUnpickler(file).load())
-        declared = {v.storage.key: v.storage for v in content.values() if isinstance(v, _Tensor)}
+        declared = {value.storage.key: value.storage for value in content.values()}
         storages = {}
         for key in _TensorUnpickler(file).load():
             if key not in declared:
@@ -133,7 +128,7 @@ def _read_zip(path):
         root = pickles[0].removesuffix("data.pkl")
         with archive.open(pickles[0]) as file:
             content = _as_state_dict(_TensorUnpickler(file).load())
-        declared = {v.storage.key: v.storage for v in content.values() if isinstance(v, _Tensor)}
+        declared = {value.storage.key: value.storage for value in content.values()}
         storages = {
             key: _elements(archive.read(f"{root}data/{key}"), storage) for key, storage in declared.items()
         }
@@ -143,6 +138,9 @@ def _read_zip(path):
 def _as_state_dict(content):
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__} instead of a dictionary of tensors")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, _Tensor):
+            raise ValueError(f"entry {name!r} is not a tensor")
     return content
 
 

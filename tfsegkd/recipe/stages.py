@@ -125,7 +125,8 @@ class Quantize:
 
     Args:
         schedule: How to train it. In the last third BatchNorm is frozen.
-        distill: Specs of the terms; none for the labels alone.
+        distill: Specs of the terms, of which those on the logits are used; none for the labels alone. Terms
+            on features are left out: their adapters would begin anew and pull a trained student astray.
         task_weight: The factor of the task loss.
     """
 
@@ -151,8 +152,9 @@ class Quantize:
             seed=frames.seed,
         )
         quantized = quantize(student, (images for images, _ in itertools.islice(calm, 8)))
-        teacher = run.load(Teacher.artefact) if self.distill else None
-        distiller = _distiller(teacher, quantized, parse_terms(self.distill), self.task_weight, frames)
+        terms = [term for term in parse_terms(self.distill) if term.at is None]
+        teacher = run.load(Teacher.artefact) if terms else None
+        distiller = _distiller(teacher, quantized, terms, self.task_weight, frames)
         freeze = FreezeBatchNorm(at_epoch=self.schedule.epochs * 2 // 3)
         train(distiller, frames, self.schedule, run.directory / self.name, [freeze])
         if frames.training_shape[:2] == tuple(frames.size):

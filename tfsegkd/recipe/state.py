@@ -46,7 +46,9 @@ class State:
         self.path = directory / "state.json"
         try:
             self._stages = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-        except ValueError:
+            if not all({"settings", "result"} <= {*record} for record in self._stages.values()):
+                raise ValueError("a record is not whole")
+        except (ValueError, AttributeError, TypeError):
             raise ValueError(
                 f"{str(self.path)!r} is damaged. Expected the record of the stages that are done. Delete it "
                 f"to run them again, or choose another --output_dir."
@@ -76,7 +78,8 @@ class State:
 
     def complete(self, stage: str, settings: dict, result: dict) -> None:
         """Records that `stage` is done."""
-        self._stages[stage] = {"settings": settings, "result": result}
+        # As it will be read again: JSON makes lists of tuples.
+        self._stages[stage] = json.loads(json.dumps({"settings": settings, "result": result}))
         write_json(self.path, self._stages)
 
 

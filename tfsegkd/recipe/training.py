@@ -157,7 +157,10 @@ class _StopAtNaN(keras.callbacks.Callback):
     """Ends the training when the loss is no longer a number, before that is saved."""
 
     def on_train_batch_end(self, batch, logs=None):
-        bad = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
+        # A metric may be NaN: mean IoU is, until the first labelled pixel of an epoch.
+        metrics = {metric.name for metric in self.model.compiled_metrics.metrics}
+        losses = {name: value for name, value in (logs or {}).items() if name not in metrics}
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if bad:
             raise FloatingPointError(
                 f"{bad} became NaN or infinite in step {batch} of this epoch. Expected finite losses. Lower "

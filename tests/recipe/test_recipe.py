@@ -1,0 +1,111 @@
+"""All stages from Python, at toy size."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfsegkd import export, models
+from tfsegkd.data.road_scenes import RoadScenes
+from tfsegkd.evaluation import evaluate
+from tfsegkd.recipe import Distill, Frames, Quantize, Recipe, Schedule, StudentAlone, Teacher
+
+STUDENT = "mobile_unet(width_multiplier=0.5)"
+SCHEDULE = Schedule(epochs=1, learning_rate=4e-3, batch_size=4)
+SPECS = ("pixelwise(temperature=2)", "hint@stride8:stride8*0.1")
+STAGES = [
+    Teacher("deeplab_v3_plus(weights=None, filters=16, rates=(1, 2))", SCHEDULE),
+    StudentAlone(STUDENT, SCHEDULE),
+    Distill(STUDENT, SCHEDULE, SPECS),
+    Quantize(SCHEDULE, SPECS),
+]
+ROWS = ["teacher", "student_alone", "student", "student_qat", "int8"]
+
+
+def frames(seed=0):
+    train, val = (RoadScenes(split, height=48, width=64, num_images=8) for split in ("train", "val"))
+    return Frames(train, val, size=(48, 64), seed=seed)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    return directory, Recipe(STAGES).run(directory, frames(), flags={"seed": 0})
+
+
+@pytest.mark.slow
+def test_everything_is_written(run):
+    directory, report = run
+    for name in ("teacher.keras", "student_alone.keras", "student.keras", "student_qat.h5"):
+        assert models.load(directory / name).output_shape == (None, 48, 64, 11)
+    for name in export.VARIANTS:
+        assert (directory / name).is_file()
+    names = (directory / "labels.txt").read_text().splitlines()
+    assert names == list(frames().val.info.class_names)
+    with Image.open(directory / "overlays.png") as picture:
+        assert picture.format == "PNG"
+    assert json.loads((directory / "report.json").read_text()) == json.loads(json.dumps(report))
+    assert not list(directory.rglob("*.tmp*")) and not list(directory.rglob("progress"))
+
+
+@pytest.mark.slow
+def test_the_report_tells_cost_and_gain(run):
+    directory, report = run
+    assert [row["name"] for row in report["stages"]] == ROWS
+    for row in report["stages"]:
+        assert 0 <= row["mean_iou"] <= 1
+        assert row["parameters"] > 0 and row["macs"] > 0
+        assert row["file_bytes"] == (directory / row["file"]).stat().st_size
+        assert row["latency_runs"] >= 50 and row["num_threads"] >= 1
+        if row["name"] != "student_qat":
+            assert row["latency_ms"] > 0, row["name"]
+    by_name = {row["name"]: row for row in report["stages"]}
+    assert by_name["student"]["parameters"] == by_name["student_alone"]["parameters"]
+    assert by_name["teacher"]["macs"] > by_name["student"]["macs"]
+    assert by_name["int8"]["mean_iou"] == evaluate(directory / "model_int8.tflite", frames().val).mean_iou
+    assert 0.9 < report["int8_agreement"] <= 1
+    assert report["float_ops"] == [] and report["delegate_partitions"] == 1
+    assert report["seed"] == 0 and report["flags"] == {"seed": 0}
+    assert {"python", "tfsegkd", "tensorflow", "tf-keras"} <= set(report["versions"])
+
+
+@pytest.mark.slow
+def test_a_second_run_reuses_all_and_a_changed_one_is_refused(run, capsys):
+    directory, report = run
+    before = {path: path.read_bytes() for path in directory.glob("*.keras")}
+    # Nothing is trained, so the teacher's network is not even built.
+    again = Recipe(STAGES, export=False).run(directory, frames())
+    printed = capsys.readouterr().out
+    assert printed.count("done before, reusing") == 4 and "epoch" not in printed
+    assert {path: path.read_bytes() for path in directory.glob("*.keras")} == before
+    scores = [row["mean_iou"] for row in report["stages"]]
+    assert [row["mean_iou"] for row in again["stages"]] == scores[:4]
+    with pytest.raises(ValueError, match=r"'teacher'.*made with other settings: seed was 0 and is 1"):
+        Recipe(STAGES, export=False).run(directory, frames(seed=1))
+
+
+@pytest.mark.slow
+def test_alone_and_distilled_start_from_the_same_weights(run, tmp_path):
+    # With a task weight of 1 and no terms, distilling is training alone.
+    directory, _ = run
+    (tmp_path / "teacher.keras").write_bytes((directory / "teacher.keras").read_bytes())
+    Recipe([Distill(STUDENT, SCHEDULE, ())], export=False).run(tmp_path, frames())
+    alone, distilled = (
+        models.load(path).get_weights()
+        for path in (directory / "student_alone.keras", tmp_path / "student.keras")
+    )
+    for one, other in zip(alone, distilled, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_stage_that_lacks_an_earlier_one_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"teacher.keras.*a later stage needs it.*--stages"):
+        Recipe([STAGES[2]]).run(tmp_path, frames())
+    with pytest.raises(FileNotFoundError, match=r"'student.keras', 'student_alone.keras'"):
+        Recipe([STAGES[3]]).run(tmp_path, frames())
+
+
+def test_a_teacher_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.keras"):
+        Recipe([Teacher(str(tmp_path / "gone.keras"))]).run(tmp_path, frames())

@@ -1,0 +1,109 @@
+"""Files that are whole or not there, and the record of what is done."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tfsegkd._keras import keras
+from tfsegkd.recipe.state import Progress, State, write_atomically, write_json
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "deep" / "model.keras"
+    seen = []
+
+    def write(temporary):
+        seen.append(temporary)
+        temporary.write_text("new")
+
+    for _ in range(2):
+        write_atomically(path, write)
+    assert path.read_text() == "new" and names(path.parent) == ["model.keras"]
+    # Keras chooses its format by the suffix; the rename is atomic within one directory.
+    assert all(temporary.suffix == ".keras" and temporary.parent == path.parent for temporary in seen)
+
+
+@pytest.mark.parametrize("fault", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_writer_that_fails_leaves_the_old_file_alone(fault, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+
+    def write(temporary):
+        temporary.write_text("ha")
+        raise fault
+
+    with pytest.raises(type(fault)):
+        write_atomically(path, write)
+    assert path.read_text() == "old" and names(tmp_path) == ["report.json"]
+
+
+def test_what_is_no_json_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "report.json"
+    write_json(path, {"name": "Straße", "values": [1, 2.5, None]})
+    assert "Straße" in path.read_text(encoding="utf-8")
+    with pytest.raises(TypeError):
+        write_json(path, {"model": object()})
+    assert json.loads(path.read_text(encoding="utf-8"))["values"] == [1, 2.5, None]
+    assert names(tmp_path) == ["report.json"]
+
+
+SETTINGS = {"size": (48, 64), "schedule": {"epochs": 2}, "seed": 0}
+
+
+def test_a_stage_that_is_done_is_found_again(tmp_path):
+    state = State(tmp_path)
+    assert state.result("teacher", SETTINGS) is None
+    state.complete("teacher", SETTINGS, {"mean_iou": 0.5})
+    for reader in (state, State(tmp_path)):
+        assert reader.result("teacher", SETTINGS) == {"mean_iou": 0.5}
+        assert reader.result("student", SETTINGS) is None
+
+
+def test_settings_that_changed_are_named(tmp_path):
+    State(tmp_path).complete("teacher", SETTINGS, {})
+    changed = {"size": (48, 64), "schedule": {"epochs": 3}, "crop_size": (32, 32)}
+    with pytest.raises(ValueError) as error:
+        State(tmp_path).result("teacher", changed)
+    message = str(error.value)
+    for words in (
+        "schedule was {'epochs': 2} and is {'epochs': 3}",
+        "seed was 0 and is None",
+        "crop_size was None and is [32, 32]",
+        "--output_dir",
+    ):
+        assert words in message
+    assert "size was [48" not in message, "a tuple and the list that JSON makes of it are equal"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"teacher": {"sett', b"\xff\xfe", b"[]", b'{"teacher": 3}'])
+def test_a_damaged_record_says_so(content, tmp_path):
+    (tmp_path / "state.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"state.json' is damaged.*Delete it"):
+        State(tmp_path)
+
+
+def trainer(seed):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
+    model.compile(keras.optimizers.Adam(0.1), "mse")
+    return model
+
+
+def test_progress_returns_weights_optimizer_and_epoch(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(2, 8, 3)).astype("float32")
+    first = trainer(0)
+    progress = Progress(tmp_path, first)
+    assert progress.restore() == 0
+    first.train_on_batch(x, y[:, :2])
+    progress.save(1)
+    first.train_on_batch(x, y[:, :2])
+    second = trainer(1)
+    assert Progress(tmp_path, second).restore() == 1
+    second.train_on_batch(x, y[:, :2])
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -1,0 +1,176 @@
+"""A training that is interrupted ends where an uninterrupted one does."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.data import DatasetInfo, Source
+from tfsegkd.data.road_scenes import RoadScenes
+from tfsegkd.distillation import Distiller, Term, parse_terms
+from tfsegkd.losses import DistillationLoss
+from tfsegkd.recipe import Frames, Schedule
+from tfsegkd.recipe.training import train
+
+layers = keras.layers
+SIZE = (32, 48)
+SCHEDULE = Schedule(epochs=4, learning_rate=0.01, batch_size=4)
+
+
+def network(name, filters, seed):
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((*SIZE, 3), name="image")
+    x = layers.Rescaling(1 / 128, -1, name="scale")(image)
+    x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name="conv")(x)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(name="stage")(x)
+    x = layers.Conv2D(11, 1, name="head")(x)
+    return keras.Model(image, layers.UpSampling2D(2, name="enlarge")(x), name=name)
+
+
+def started(seed, terms=("pixelwise(temperature=2)", "hint@stage:stage")):
+    student = network("student", 5, seed)
+    return Distiller(network("teacher", 7, 0), student, parse_terms(terms))
+
+
+@pytest.fixture(scope="module")
+def frames():
+    splits = {
+        split: RoadScenes(split, height=SIZE[0], width=SIZE[1], num_images=8) for split in ("train", "val")
+    }
+    return Frames(**splits, size=SIZE, seed=3)
+
+
+class Kill(keras.callbacks.Callback):
+    """Interrupts the training in the first step of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch, self.at = epoch, None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.at = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.at == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_a_killed_training_goes_on_where_it_was(frames, tmp_path, capsys):
+    whole = started(1)
+    train(whole, frames, SCHEDULE, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(started(1), frames, SCHEDULE, tmp_path / "halved", [Kill(2)])
+    capsys.readouterr()
+    # The initial weights of the second attempt must not matter.
+    resumed = started(2)
+    train(resumed, frames, SCHEDULE, tmp_path / "halved")
+    lines = capsys.readouterr().out
+    assert "resuming after epoch 2 of 4" in lines
+    assert "epoch 3/4" in lines and "epoch 2/4" not in lines
+    assert int(resumed.optimizer.iterations) == int(whole.optimizer.iterations) == 8
+    for one, other in zip(whole.student.weights, resumed.student.weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.name)
+    # Called once more, it finds nothing left to do.
+    again = started(2)
+    train(again, frames, SCHEDULE, tmp_path / "halved")
+    for one, other in zip(resumed.student.weights, again.student.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class NotANumber(DistillationLoss):
+    """Fails from its third call on, in the second epoch."""
+
+    def build(self, input_shape):
+        self.calls = self.add_weight("calls", trainable=False, initializer="zeros")
+        super().build(input_shape)
+
+    def compare(self, teacher, student, valid, labels, images):
+        self.calls.assign_add(1.0)
+        bad = tf.where(self.calls > 2, np.nan, 0.0)
+        return tf.reduce_mean(student, [1, 2, 3]) + bad
+
+
+def test_nan_stops_the_training_with_the_name_of_the_loss(frames, tmp_path):
+    student = network("student", 5, 1)
+    distiller = Distiller(network("teacher", 7, 0), student, [Term(NotANumber(name="odd"))])
+    with pytest.raises(FloatingPointError, match=r"'odd'.*became NaN or infinite in step 0.*learning_rate"):
+        train(distiller, frames, SCHEDULE, tmp_path)
+    # The whole first epoch is kept, and nothing of the second.
+    kept = started(1, ["pixelwise"])
+    checkpoint = tf.train.latest_checkpoint(str(tmp_path / "progress"))
+    assert checkpoint.endswith("-1")
+    tf.train.Checkpoint(model=kept).restore(checkpoint).expect_partial()
+    assert all(np.isfinite(weight).all() for weight in kept.student.get_weights())
+
+
+class Void(Source):
+    """Frames without a single label."""
+
+    def __init__(self, info):
+        super().__init__(info, [f"void_{number}" for number in range(4)])
+
+    def read(self, index):
+        return np.full((*SIZE, 3), 60, np.uint8), np.full(SIZE, self.info.ignore_label, np.uint8)
+
+
+def test_a_step_without_labels_does_not_stop_the_training(frames, tmp_path):
+    void = Void(frames.train.info)
+    schedule = Schedule(epochs=1, learning_rate=0.01, batch_size=4)
+    train(Distiller(None, network("student", 5, 1)), Frames(void, void, SIZE), schedule, tmp_path)
+
+
+def test_validation_on_request(frames, tmp_path, capsys):
+    schedule = Schedule(epochs=2, learning_rate=0.01, batch_size=4)
+    asked = Frames(frames.train, frames.val, SIZE, validate_every=2)
+    train(Distiller(None, network("student", 5, 1)), asked, schedule, tmp_path)
+    first, second = (line for line in capsys.readouterr().out.splitlines() if "epoch" in line)
+    assert "val_mean_iou" not in first and "val_mean_iou" in second
+    assert list((tmp_path / "logs").rglob("events.*")), "TensorBoard's logs"
+
+
+def test_the_learning_rate_warms_up_and_decays_to_zero():
+    schedule = Schedule(epochs=10, learning_rate=0.5, batch_size=4, warmup_epochs=2)
+    rate = schedule.optimizer(steps_per_epoch=5)._learning_rate
+    values = np.array([float(rate(step)) for step in range(51)])
+    np.testing.assert_allclose(values[:11], np.linspace(0, 0.5, 11), atol=1e-6)
+    cosine = 0.25 * (1 + np.cos(np.pi * np.arange(41) / 40))
+    np.testing.assert_allclose(values[10:], cosine, atol=1e-6)
+
+
+def test_kernels_decay_and_norms_do_not():
+    model = network("student", 5, 1)
+    optimizer = Schedule(1, learning_rate=0.1, weight_decay=0.5, warmup_epochs=0).optimizer(10)
+    before = [weight.numpy() for weight in model.trainable_weights]
+    zeros = [tf.zeros_like(weight) for weight in model.trainable_weights]
+    optimizer.apply_gradients(zip(zeros, model.trainable_weights, strict=True))
+    for old, weight in zip(before, model.trainable_weights, strict=True):
+        want = old * (1 - 0.1 * 0.5) if "kernel" in weight.name else old
+        np.testing.assert_allclose(weight, want, rtol=1e-5, err_msg=weight.name)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"epochs": -1}, {"learning_rate": 0.0}, {"batch_size": 0}, {"learning_rate": True}],
+)
+def test_a_schedule_out_of_range(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Schedule(**{"epochs": 1, "learning_rate": 0.1, **wrong})
+
+
+def test_settings_tell_runs_apart(frames):
+    info = DatasetInfo("other", ("a", "b"), ((0, 0, 0), (1, 1, 1)))
+    base = json.dumps(frames.settings())
+    for change in (
+        {"seed": 4},
+        {"size": (48, 48)},
+        {"crop_size": (32, 32)},
+        {"class_weights": (1.0,) * 11},
+        {"train": Void(info)},
+    ):
+        fields = {"train": frames.train, "val": frames.val, "size": SIZE, "seed": 3} | change
+        assert json.dumps(Frames(**fields).settings()) != base, change
+    logging_only = Frames(frames.train, frames.val, SIZE, seed=3, validate_every=5)
+    assert json.dumps(logging_only.settings()) == base
