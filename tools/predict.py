@@ -29,6 +29,11 @@ def main():
     paths = find_images(FLAGS.images)
     predictor = Predictor(FLAGS.model)
     names = read_labels(FLAGS.labels) if FLAGS.labels else [str(n) for n in range(predictor.num_classes)]
+    if len(names) != predictor.num_classes:
+        raise ValueError(
+            f"{FLAGS.labels!r} names {len(names)} classes and {FLAGS.model!r} tells {predictor.num_classes} "
+            f"apart. Pass the labels that the network was trained with."
+        )
     info = DatasetInfo("labels", tuple(names), distinct_colors(predictor.num_classes))
     directory = Path(FLAGS.output_dir)
     directory.mkdir(parents=True, exist_ok=True)

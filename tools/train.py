@@ -63,18 +63,22 @@ def main():
     for stage in FLAGS.stages:
         checks.one_of(stage, STAGES, "--stages")
     # Whatever can be wrong with the flags shows before a file is read.
-    distillation.parse_terms(FLAGS.distill)
+    terms = distillation.parse_terms(FLAGS.distill)
     size = command.size(FLAGS.input_size, "input_size")
     crop_size = command.size(FLAGS.crop_size, "crop_size") if FLAGS.crop_size else None
     recipe = Recipe(stages(), export="export" in FLAGS.stages)
+    varied = augmentation()
+    splits = (FLAGS.train_split, FLAGS.val_split)
+    sources = [data.load(FLAGS.dataset, split, FLAGS.data_dir) for split in splits]
+    rehearse(terms, sources[0].info.num_classes, crop_size or size)
 
-    train = survey(FLAGS.train_split)
+    train, val = (survey(source, split) for source, split in zip(sources, splits, strict=True))
     frames = Frames(
         train=train.source,
-        val=survey(FLAGS.val_split).source,
+        val=val.source,
         size=size,
         crop_size=crop_size,
-        augmentation=augmentation(),
+        augmentation=varied,
         seed=FLAGS.seed,
         class_weights=train.class_weights() if FLAGS.class_balanced else None,
         validate_every=FLAGS.validate_every,
@@ -103,9 +107,17 @@ def stages():
     return [stage for name, stage in available.items() if name in FLAGS.stages]
 
 
-def survey(split):
+def rehearse(terms, num_classes, size):
+    """Builds and joins the networks once, so that a wrong option or tap shows before hours of training."""
+    student = models.build(FLAGS.student, num_classes, (*size, 3))
+    # A saved teacher is read by its stage, before anything is trained.
+    if {"teacher", "distill"} <= {*FLAGS.stages} and not FLAGS.teacher.endswith((".keras", ".h5")):
+        distillation.Distiller(models.build(FLAGS.teacher, num_classes, (*size, 3)), student, terms)
+
+
+def survey(source, split):
     """Reads every example of a split, before a training depends on it."""
-    found = data.survey(data.load(FLAGS.dataset, split, FLAGS.data_dir), FLAGS.skip_bad_examples)
+    found = data.survey(source, FLAGS.skip_bad_examples)
     for problem in found.bad.values():
         print(f"skipped: {problem}")
     note = f", {len(found.bad)} left out" if found.bad else ""
