@@ -34,6 +34,8 @@ def main():
     train = [sys.executable, str(Path(__file__).with_name("train.py")), f"--flagfile={FLAGS.base}"]
     if FLAGS.data_dir:
         train.append(f"--data_dir={FLAGS.data_dir}")
+    if not all(seed.strip().isdigit() for seed in FLAGS.seeds):
+        raise ValueError(f"--seeds={','.join(FLAGS.seeds)} must be whole numbers, such as 0,1,2.")
     directory = Path(FLAGS.output_dir)
     reports = study.run_study(train, methods, [int(seed) for seed in FLAGS.seeds], directory, FLAGS.jobs)
     print(study.write_study(directory, reports, methods))

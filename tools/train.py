@@ -72,6 +72,11 @@ def main():
     sources = [data.load(FLAGS.dataset, split, FLAGS.data_dir) for split in splits]
     rehearse(terms, sources[0].info.num_classes, crop_size or size)
 
+    if len(sources[0]) < FLAGS.batch_size:
+        raise ValueError(
+            f"Split {FLAGS.train_split!r} has {len(sources[0])} examples, fewer than one batch of "
+            f"{FLAGS.batch_size}. Lower --batch_size."
+        )
     train, val = (survey(source, split) for source, split in zip(sources, splits, strict=True))
     frames = Frames(
         train=train.source,

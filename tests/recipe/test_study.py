@@ -66,7 +66,7 @@ def test_every_method_runs_with_every_seed_once(command, tmp_path):
 def test_a_run_that_fails_names_its_log(command, tmp_path):
     method = Method("bad", ("--fail=1",), "student")
     log = tmp_path / "study" / "bad" / "seed_1" / "log.txt"
-    with pytest.raises(RuntimeError, match=f"ended with code 1. Its log: {log}"):
+    with pytest.raises(ChildProcessError, match=f"ended with code 1. Its log: {log}"):
         run_study(command, [method], [0, 1], tmp_path / "study", jobs=1)
     assert "it went wrong" in log.read_text()
     assert not log.with_name("study.json").exists() and (log.parents[1] / "seed_0/study.json").exists()

@@ -30,7 +30,7 @@ class Distiller(keras.Model):
         integer labels; sample_weight (N,).
 
     Raises:
-        TypeError: if the student is not a functional Keras network.
+        TypeError: if the student or the teacher is not a functional Keras network.
         ValueError: for a tap that does not exist, features that no adapter can join, two terms of one name,
             or a teacher whose input size differs from the student's.
 
@@ -53,11 +53,9 @@ class Distiller(keras.Model):
         ignore_label: int = 255,
     ):
         super().__init__(name="distiller")
-        if not getattr(student, "_is_graph_network", False) or not isinstance(student, keras.Model):
-            raise TypeError(
-                f"student must be a functional tf_keras model. Received: {type(student).__name__}. Build it "
-                f"with keras.Model(inputs, outputs)."
-            )
+        _check_functional(student, "student")
+        if teacher is not None:
+            _check_functional(teacher, "teacher")
         if terms is None:
             terms = [Term("pixelwise")] if teacher is not None else []
         if terms and teacher is None:
@@ -179,6 +177,14 @@ class _Untracked:
     def __init__(self, teacher):
         self.teacher = teacher
         self.taps = None
+
+
+def _check_functional(network, role):
+    if not getattr(network, "_is_graph_network", False) or not isinstance(network, keras.Model):
+        raise TypeError(
+            f"{role} must be a functional tf_keras model. Received: {type(network).__name__}. Build it with "
+            f"keras.Model(inputs, outputs)."
+        )
 
 
 def _check_sizes(teacher, student):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfsegkd import losses
-from tfsegkd.spec import Spec, parse
+from tfsegkd.spec import parse
 
 LOGITS = "logits"
 
@@ -50,7 +50,7 @@ def parse_terms(specs: Sequence[str]) -> list[Term]:
     Raises:
         ValueError: for a spec that cannot be read, or two terms with the same loss and tap.
     """
-    terms = [_term(parse(text)) for text in specs]
+    terms = [Term(losses.get(spec), spec.weight, spec.at) for spec in map(parse, specs)]
     check_names(terms)
     return terms
 
@@ -67,7 +67,3 @@ def check_names(terms: Sequence[Term]) -> None:
         raise ValueError(
             f"Two terms are called {twice}. Give each loss and student tap once, with one weight."
         )
-
-
-def _term(spec: Spec) -> Term:
-    return Term(losses.get(Spec(spec.name, {"name": spec.name} | spec.arguments)), spec.weight, spec.at)

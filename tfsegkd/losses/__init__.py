@@ -15,7 +15,7 @@ from tfsegkd.losses.mgd import MGDLoss
 from tfsegkd.losses.pairwise import PairwiseLoss
 from tfsegkd.losses.pixelwise import PixelwiseLoss
 from tfsegkd.losses.segmentation import SegmentationLoss
-from tfsegkd.spec import Spec
+from tfsegkd.spec import Spec, parse
 
 __all__ = [
     "ACELoss",
@@ -44,7 +44,11 @@ def get(spec: str | Spec | DistillationLoss) -> DistillationLoss:
     Raises:
         ValueError: for an unknown name or argument; the message lists the choices.
     """
-    return spec if isinstance(spec, DistillationLoss) else registry.build(spec)
+    if isinstance(spec, DistillationLoss):
+        return spec
+    spec = parse(spec) if isinstance(spec, str) else spec
+    # In logs a loss is called as in the flags.
+    return registry.build(Spec(spec.name, {"name": spec.name} | spec.arguments))
 
 
 def names() -> list[str]:

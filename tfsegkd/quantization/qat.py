@@ -61,6 +61,8 @@ def calibrate(quantized: keras.Model, model: keras.Model, batches: Iterable) -> 
         for layer in quantized.layers
         if isinstance(layer, QuantizedLayer) and layer.is_measured
     }
+    if not observers:
+        return
     ranges, count = measure(model, list(observers), batches)
     for observer, (low, high) in zip(observers.values(), ranges, strict=True):
         observer.set_range(float(low), float(high), count)

@@ -15,7 +15,7 @@ from tfsegkd.evaluation import evaluate, overlays
 from tfsegkd.graph import cost
 from tfsegkd.recipe.report import print_table, versions
 from tfsegkd.recipe.stages import Distill, Quantize, Run, StudentAlone, Teacher
-from tfsegkd.recipe.state import State, write_atomically, write_json
+from tfsegkd.recipe.state import State, progress_directory, write_atomically, write_json
 from tfsegkd.recipe.training import Frames
 
 Stage = Teacher | StudentAlone | Distill | Quantize
@@ -79,6 +79,7 @@ class Recipe:
             print(f"{stage.name}: done before, reusing {path}", flush=True)
             return row
         print(f"{stage.name}:", flush=True)
+        state.begin(stage.name, settings)
         began = time.monotonic()
         model = stage.make(run)
         write_atomically(path, model.save)
@@ -95,7 +96,7 @@ class Recipe:
             "seconds": round(time.monotonic() - began, 1),
         }
         state.complete(stage.name, settings, row)
-        shutil.rmtree(run.directory / stage.name / "progress", ignore_errors=True)
+        shutil.rmtree(progress_directory(run.directory, stage.name), ignore_errors=True)
         print(f"  mean IoU {scores.mean_iou:.4f} on {scores.num_images} validation images", flush=True)
         keras.backend.clear_session()
         gc.collect()

@@ -58,29 +58,50 @@ class State:
         """What `stage` reported, or None if it has not been completed.
 
         Raises:
-            ValueError: if it was completed with other settings; the message names them.
+            ValueError: if it was completed, or got part of the way, with other settings; the message names
+                them.
         """
         record = self._stages.get(stage)
         if record is None:
             return None
-        settings = json.loads(json.dumps(settings))
+        progress = progress_directory(self.path.parent, stage)
+        if record["result"] is None and not progress.exists():
+            return None
+        settings = _as_read_again(settings)
         changed = [
             f"{key} was {record['settings'].get(key)!r} and is {settings.get(key)!r}"
             for key in sorted({*settings, *record["settings"]})
             if settings.get(key) != record["settings"].get(key)
         ]
         if changed:
+            what, where = ("made", self.path.parent) if record["result"] else ("begun", progress)
             raise ValueError(
-                f"Stage {stage!r} in {str(self.path.parent)!r} was made with other settings: "
-                f"{'; '.join(changed)}. Choose another --output_dir, or delete this one to start anew."
+                f"Stage {stage!r} in {str(self.path.parent)!r} was {what} with other settings: "
+                f"{'; '.join(changed)}. Choose another --output_dir, or delete {str(where)!r} to start anew."
             )
         return record["result"]
 
+    def begin(self, stage: str, settings: dict) -> None:
+        """Records with which settings `stage` is made, so that nobody goes on with others."""
+        self._record(stage, settings, None)
+
     def complete(self, stage: str, settings: dict, result: dict) -> None:
         """Records that `stage` is done."""
-        # As it will be read again: JSON makes lists of tuples.
-        self._stages[stage] = json.loads(json.dumps({"settings": settings, "result": result}))
+        self._record(stage, settings, result)
+
+    def _record(self, stage, settings, result):
+        self._stages[stage] = _as_read_again({"settings": settings, "result": result})
         write_json(self.path, self._stages)
+
+
+def progress_directory(run: Path, stage: str) -> Path:
+    """Where the checkpoints of an unfinished stage lie."""
+    return run / stage / "progress"
+
+
+def _as_read_again(content: dict) -> dict:
+    # JSON makes lists of tuples.
+    return json.loads(json.dumps(content))
 
 
 class Progress:

@@ -66,7 +66,7 @@ def run_study(
         The content of `report.json`, by method and seed.
 
     Raises:
-        RuntimeError: if a run fails; the message names its log.
+        ChildProcessError: if a run fails; the message names its log.
     """
     environment = os.environ.copy()
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
@@ -85,7 +85,7 @@ def run_study(
             line = [*command, *method.flags, f"--seed={seed}", f"--output_dir={target}"]
             code = subprocess.call(line, stdout=log, stderr=subprocess.STDOUT, env=environment)
         if code:
-            raise RuntimeError(f"{' '.join(line)} ended with code {code}. Its log: {target / 'log.txt'}")
+            raise ChildProcessError(f"{' '.join(line)} ended with code {code}. Its log: {target / 'log.txt'}")
         report = json.loads((target / "report.json").read_text())
         report["minutes"] = round((time.monotonic() - began) / 60, 1)
         write_json(done, report)

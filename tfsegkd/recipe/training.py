@@ -86,7 +86,12 @@ class Frames:
         """What tells one run from another, as JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for split in ("train", "val"):
-            fields[split] = {"dataset": fields[split].info.name, "examples": len(fields[split])}
+            source = fields[split]
+            fields[split] = {
+                "dataset": source.info.name,
+                "examples": len(source),
+                "fingerprint": source.fingerprint(),
+            }
         fields["augmentation"] = dataclasses.asdict(self.augmentation)
         del fields["validate_every"]
         return fields
