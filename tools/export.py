@@ -1,6 +1,6 @@
 """Writes a quantized network as int8 .tflite files that an app takes as they are.
 
-python tools/export.py --model=student_qat.h5 --labels=labels.txt --output_dir=DIRECTORY
+python tools/export.py --model=student_qat.keras --labels=labels.txt --output_dir=DIRECTORY
 """
 
 import dataclasses

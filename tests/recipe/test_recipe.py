@@ -37,7 +37,7 @@ def run(tmp_path_factory):
 @pytest.mark.slow
 def test_everything_is_written(run):
     directory, report = run
-    for name in ("teacher.keras", "student_alone.keras", "student.keras", "student_qat.h5"):
+    for name in ("teacher.keras", "student_alone.keras", "student.keras", "student_qat.keras"):
         assert models.load(directory / name).output_shape == (None, 48, 64, 11)
     for name in export.VARIANTS:
         assert (directory / name).is_file()

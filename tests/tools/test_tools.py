@@ -259,7 +259,7 @@ def test_one_command_from_frames_to_a_file(tmp_path):
     done = run(TOOLS / "evaluate.py", model, dataset, f"--json={result}")
     assert done.returncode == 0, done.stderr
     assert json.loads(result.read_text())["mean_iou"] == report["stages"][-1]["mean_iou"]
-    labels, model = f"--labels={tmp_path / 'labels.txt'}", f"--model={tmp_path / 'student_qat.h5'}"
+    labels, model = f"--labels={tmp_path / 'labels.txt'}", f"--model={tmp_path / 'student_qat.keras'}"
     done = run(TOOLS / "export.py", model, labels, f"--output_dir={tmp_path / 'again'}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "again" / "model_int8.tflite").is_file()

@@ -140,11 +140,14 @@ class Recipe:
         with tempfile.TemporaryDirectory() as scratch:
             paths = {}
             for row in rows:
-                paths[row["name"]] = path = run.directory / row["file"]
-                if path.suffix == ".keras":
-                    paths[row["name"]] = Path(scratch) / f"{path.stem}.tflite"
-                    paths[row["name"]].write_bytes(runtime.convert(models.load(path), "float32", "float32"))
-            paths.pop(Quantize.name, None)  # the int8 file is its deployed form
+                path = run.directory / row["file"]
+                if row["name"] == Quantize.name:
+                    continue  # the int8 file is its deployed form
+                if path.suffix != ".tflite":
+                    content = runtime.convert(models.load(path), "float32", "float32")
+                    path = Path(scratch) / f"{path.stem}.tflite"
+                    path.write_bytes(content)
+                paths[row["name"]] = path
             timings = runtime.latency(paths, runs=_TIMED_RUNS)
         for row in rows:
             timing = timings.get(row["name"])

@@ -134,7 +134,7 @@ class Quantize:
     distill: Sequence[str] = ()
     task_weight: float = 1.0
     name = "student_qat"
-    artefact = "student_qat.h5"  # quantized networks do not load from .keras
+    artefact = "student_qat.keras"
 
     def settings(self) -> dict:
         return dataclasses.asdict(self)
