@@ -31,6 +31,14 @@ def size(text: str, flag: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def values() -> dict:
+    """The values of a tool's own flags, without those that absl and TensorFlow bring along."""
+    foreign = ("absl", "tensorflow")
+    by_module = FLAGS.flags_by_module_dict().items()
+    own = [flag for module, found in by_module if module.split(".")[0] not in foreign for flag in found]
+    return {flag.name: flag.value for flag in own}
+
+
 def run(main: Callable[[], None]) -> None:
     """Runs a tool; what the user can mend is one line, without a traceback."""
 

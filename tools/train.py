@@ -88,7 +88,7 @@ def main():
         class_weights=train.class_weights() if FLAGS.class_balanced else None,
         validate_every=FLAGS.validate_every,
     )
-    recipe.run(FLAGS.output_dir, frames, flags=FLAGS.flag_values_dict())
+    recipe.run(FLAGS.output_dir, frames, flags=command.values())
 
 
 def stages():
