@@ -8,7 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags, logging
 
-from tfsegkd import data
+from tfsegkd import checks, data
 
 FLAGS = flags.FLAGS
 
@@ -29,6 +29,18 @@ def size(text: str, flag: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise ValueError(f"--{flag}={text!r} must be HEIGHTxWIDTH in pixels, such as 192x256.")
     return int(parts[0]), int(parts[1])
+
+
+def number(text: str, flag: str) -> float:
+    """Reads a number above 0.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        return checks.positive(float(text), f"--{flag}")
+    except ValueError:
+        raise ValueError(f"--{flag}={text!r} must be a number above 0, such as 1.25.") from None
 
 
 def values() -> dict:

@@ -9,8 +9,8 @@ import command
 from absl import flags
 
 from tfsegkd import data
+from tfsegkd.atomic import write_json
 from tfsegkd.evaluation import evaluate
-from tfsegkd.recipe import write_json
 
 command.define_data()
 flags.DEFINE_string("model", None, "A saved Keras model or a .tflite.", required=True)

@@ -6,11 +6,23 @@ Runs the stages teacher, student_alone, distill, quantize and export. Rerun the 
 interruption: finished stages are reused, an unfinished one goes on after its last epoch.
 """
 
+from pathlib import Path
+
 import command
 from absl import flags
 
 from tfsegkd import checks, data, distillation, losses, models
-from tfsegkd.recipe import Distill, Frames, Quantize, Recipe, Schedule, StudentAlone, Teacher
+from tfsegkd.recipe import (
+    PREFLIGHT,
+    BorrowedTeacher,
+    Distill,
+    Frames,
+    Quantize,
+    Recipe,
+    Schedule,
+    StudentAlone,
+    Teacher,
+)
 
 STAGES = ("teacher", "student_alone", "distill", "quantize", "export")
 
@@ -19,13 +31,26 @@ flags.DEFINE_string("output_dir", "saved_models/run", "Where the run writes.")
 flags.DEFINE_list("stages", list(STAGES), f"Which stages to run, of {','.join(STAGES)}.")
 flags.DEFINE_string("train_split", "train", "The split to train on.")
 flags.DEFINE_string("val_split", "val", "The split to report on.")
+flags.DEFINE_string("unlabelled", None, "A directory of frames without masks, to distil on as well.")
+flags.DEFINE_integer(
+    "unlabelled_per_batch", 4, "How many frames of --unlabelled each batch gets on top.", lower_bound=1
+)
 flags.DEFINE_bool("skip_bad_examples", False, "Leave out examples that cannot be read, and count them.")
 flags.DEFINE_string("input_size", "192x256", "HEIGHTxWIDTH of the network's input, in pixels.")
 flags.DEFINE_string("crop_size", None, "HEIGHTxWIDTH of training crops; --input_size unless given.")
 
 flags.DEFINE_string(
-    "teacher", "deeplab_v3_plus", f"A network of {models.names()} with options, or a saved one."
+    "teacher",
+    "deeplab_v3_plus",
+    f"A network of {models.names()} with options, or a saved one of any kind; several with commas between "
+    f"are averaged.",
 )
+flags.DEFINE_string("class_map", None, "Table from the students' classes to a saved teacher's channels.")
+flags.DEFINE_string("teacher_classes", None, "File that names a saved teacher's classes, one a line.")
+flags.DEFINE_string("teacher_size", None, "HEIGHTxWIDTH at which a saved teacher sees frames, with a cache.")
+flags.DEFINE_bool("teacher_windows", False, "Let a teacher of one size look through windows of its shape.")
+flags.DEFINE_bool("teacher_flip", False, "Let a saved teacher look at mirrored frames too.")
+flags.DEFINE_list("teacher_scales", ["1"], "The sizes, in shares of the frame's, at which it looks.")
 flags.DEFINE_string("student", "mobile_unet", f"A network of {models.names()} with options.")
 flags.DEFINE_multi_string(
     "distill",
@@ -34,6 +59,15 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_float(
     "task_weight", 1.0, "Factor of the labels' loss; 0 learns from the teacher alone.", lower_bound=0
+)
+flags.DEFINE_bool(
+    "cache_teacher",
+    False,
+    "Run the teacher once over the training frames and keep what it says on disk, beside a saved teacher or "
+    "in --output_dir.",
+)
+flags.DEFINE_enum(
+    "preflight", "refuse", PREFLIGHT, "What to do if a check before distillation finds that it cannot work."
 )
 flags.DEFINE_bool("class_balanced", False, "Let rare classes count more in the labels' loss.")
 
@@ -78,6 +112,10 @@ def main():
             f"{FLAGS.batch_size}. Lower --batch_size."
         )
     train, val = (survey(source, split) for source, split in zip(sources, splits, strict=True))
+    unlabelled = None
+    if FLAGS.unlabelled:
+        unlabelled = survey(data.UnlabelledFrames(FLAGS.unlabelled, train.source.info), "unlabelled").source
+        checks.in_range(FLAGS.unlabelled_per_batch, 1, len(unlabelled), "--unlabelled_per_batch")
     frames = Frames(
         train=train.source,
         val=val.source,
@@ -87,6 +125,8 @@ def main():
         seed=FLAGS.seed,
         class_weights=train.class_weights() if FLAGS.class_balanced else None,
         validate_every=FLAGS.validate_every,
+        unlabelled=unlabelled,
+        unlabelled_per_batch=FLAGS.unlabelled_per_batch if unlabelled else 0,
     )
     recipe.run(FLAGS.output_dir, frames, flags=command.values())
 
@@ -98,25 +138,66 @@ def stages():
         return Schedule(epochs, learning_rate, FLAGS.batch_size, FLAGS.weight_decay)
 
     student = schedule(FLAGS.epochs, FLAGS.learning_rate)
+    cache = teacher_cache() if FLAGS.cache_teacher else None
     available = {
-        "teacher": Teacher(FLAGS.teacher, schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
+        "teacher": teacher(schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
         "student_alone": StudentAlone(FLAGS.student, student),
-        "distill": Distill(FLAGS.student, student, FLAGS.distill, FLAGS.task_weight),
+        "distill": Distill(FLAGS.student, student, FLAGS.distill, FLAGS.task_weight, cache, FLAGS.preflight),
         "quantize": Quantize(
             schedule(FLAGS.qat_epochs, FLAGS.qat_learning_rate),
             # Without a distilled student there may be no teacher to go on learning from.
             FLAGS.distill if "distill" in FLAGS.stages else (),
             FLAGS.task_weight,
+            cache,
         ),
     }
     return [stage for name, stage in available.items() if name in FLAGS.stages]
+
+
+def saved_teachers():
+    """The paths that --teacher names; none if it names a network to train."""
+    paths, kinds = FLAGS.teacher.split(","), (".keras", ".h5", ".tflite")
+    return paths if any(Path(path).suffix in kinds or Path(path).exists() for path in paths) else []
+
+
+def teacher(schedule):
+    """The stage that trains a teacher, takes over one of ours, or borrows others as they are."""
+    paths = saved_teachers()
+    options = {
+        "size": command.size(FLAGS.teacher_size, "teacher_size") if FLAGS.teacher_size else None,
+        "class_map": FLAGS.class_map,
+        "teacher_classes": FLAGS.teacher_classes,
+        "windows": FLAGS.teacher_windows,
+        "flip": FLAGS.teacher_flip,
+        "scales": tuple(command.number(scale, "teacher_scales") for scale in FLAGS.teacher_scales),
+    }
+    if options["size"] and not FLAGS.cache_teacher:
+        raise ValueError(
+            "--teacher_size needs --cache_teacher: in a step, teacher and student see one batch."
+        )
+    plain = BorrowedTeacher(tuple(paths), **options) == BorrowedTeacher(tuple(paths))
+    if not paths and not plain:
+        raise ValueError(
+            f"--teacher={FLAGS.teacher!r} is trained here. --teacher_size, --class_map and the like are for "
+            f"a saved one."
+        )
+    ours = len(paths) == 1 and isinstance(distillation.load_teacher(paths[0]), distillation.KerasTeacher)
+    if paths and not (ours and plain):
+        return BorrowedTeacher(tuple(paths), **options)
+    return Teacher(FLAGS.teacher, schedule)
+
+
+def teacher_cache():
+    """Where the outputs of the teacher are recorded: beside it, so that every run with it finds them."""
+    saved = saved_teachers()
+    return str(Path(saved[0]).with_suffix(".cache") if saved else Path(FLAGS.output_dir) / "teacher.cache")
 
 
 def rehearse(terms, num_classes, size):
     """Builds and joins the networks once, so that a wrong option or tap shows before hours of training."""
     student = models.build(FLAGS.student, num_classes, (*size, 3))
     # A saved teacher is read by its stage, before anything is trained.
-    if {"teacher", "distill"} <= {*FLAGS.stages} and not FLAGS.teacher.endswith((".keras", ".h5")):
+    if {"teacher", "distill"} <= {*FLAGS.stages} and not saved_teachers():
         distillation.Distiller(models.build(FLAGS.teacher, num_classes, (*size, 3)), student, terms)
 
 

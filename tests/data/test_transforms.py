@@ -12,7 +12,15 @@ import pytest
 import tensorflow as tf
 
 from tfsegkd.data import transforms
-from tfsegkd.data.transforms import NO_AUGMENTATION, Augmentation, ColorJitter, look, random_view
+from tfsegkd.data.transforms import (
+    NO_AUGMENTATION,
+    Augmentation,
+    ColorJitter,
+    crop_of_map,
+    look,
+    look_at_map,
+    random_view,
+)
 
 FRAME = (9, 14)
 GEOMETRY_ONLY = Augmentation(0.6, 1.7, True, 0, 0, 0, 0)
@@ -131,6 +139,31 @@ def test_image_and_mask_move_together():
         np.testing.assert_allclose(image[inner, 0], 50.0 * mask[inner], atol=1e-2)
         compared += inner.sum()
     assert compared > 8 * 300
+
+
+@pytest.mark.parametrize(
+    ("frame", "crop", "whole"), [((24, 40), (24, 40), (6, 10)), ((24, 40), (16, 24), (3, 5))]
+)
+@pytest.mark.parametrize("key", KEYS)
+def test_a_map_of_another_resolution_looks_where_its_frame_does(key, frame, crop, whole):
+    # Each position of the map holds its own centre, in pixels of the frame.
+    rows, columns = ((np.arange(n) + 0.5) * m / n for n, m in zip(whole, frame, strict=True))
+    centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).astype(np.float32)
+    seen = look_at_map(centres[None], views([key], frame, crop, GEOMETRY_ONLY), frame, crop)[0].numpy()
+    scale, top, left, mirrored = geometry(key, frame, crop, GEOMETRY_ONLY)
+    assert seen.shape[:2] == tuple(round(w * c / f) for w, c, f in zip(whole, crop, frame, strict=True))
+    assert seen.shape[:2] == crop_of_map(whole, frame, crop)
+    for row in range(seen.shape[0]):
+        for column in range(seen.shape[1]):
+            y = (row + 0.5) * crop[0] / seen.shape[0]
+            x = (column + 0.5) * crop[1] / seen.shape[1]
+            x = crop[1] - x if mirrored else x
+            # Between the outermost centres the map is linear; beyond them it stays as they are.
+            expected = (
+                np.clip((y + top) / scale, rows[0], rows[-1]),
+                np.clip((x + left) / scale, *columns[[0, -1]]),
+            )
+            np.testing.assert_allclose(seen[row, column], expected, rtol=1e-4, atol=1e-3)
 
 
 def test_scales_are_log_uniform_and_half_of_the_frames_are_mirrored():

@@ -1,15 +1,20 @@
 """All stages from Python, at toy size."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tfsegkd import export, models
+from tfsegkd._keras import keras
+from tfsegkd.data import Augmentation, Source, UnlabelledFrames
 from tfsegkd.data.road_scenes import RoadScenes
+from tfsegkd.distillation import Distiller
 from tfsegkd.evaluation import evaluate
-from tfsegkd.recipe import Distill, Frames, Quantize, Recipe, Schedule, StudentAlone, Teacher
+from tfsegkd.recipe import BorrowedTeacher, Distill, Frames, Quantize, Recipe, Schedule, StudentAlone, Teacher
 
 STUDENT = "mobile_unet(width_multiplier=0.5)"
 SCHEDULE = Schedule(epochs=1, learning_rate=4e-3, batch_size=4)
@@ -17,7 +22,7 @@ SPECS = ("pixelwise(temperature=2)", "hint@stride8:stride8*0.1")
 STAGES = [
     Teacher("deeplab_v3_plus(weights=None, filters=16, rates=(1, 2))", SCHEDULE),
     StudentAlone(STUDENT, SCHEDULE),
-    Distill(STUDENT, SCHEDULE, SPECS),
+    Distill(STUDENT, SCHEDULE, SPECS, preflight="off"),  # an epoch makes no teacher
     Quantize(SCHEDULE, SPECS),
 ]
 ROWS = ["teacher", "student_alone", "student", "student_qat", "int8"]
@@ -104,6 +109,78 @@ def test_a_stage_that_lacks_an_earlier_one_names_it(tmp_path):
         Recipe([STAGES[2]]).run(tmp_path, frames())
     with pytest.raises(FileNotFoundError, match=r"'student.keras', 'student_alone.keras'"):
         Recipe([STAGES[3]]).run(tmp_path, frames())
+
+
+def test_a_teacher_that_knows_nothing_is_refused_before_the_first_step(tmp_path, capsys):
+    models.build("unet(width=8)", 11, (48, 64, 3)).save(tmp_path / "random.keras")
+    stages = [Teacher(str(tmp_path / "random.keras")), Distill("unet(width=8)", SCHEDULE, ["pixelwise"])]
+    with pytest.raises(ValueError, match=r"knows nothing of.*--preflight=warn"):
+        Recipe(stages, export=False).run(tmp_path / "run", frames())
+    assert "epoch 1" not in capsys.readouterr().out
+
+
+@keras.utils.register_keras_serializable("test")
+class Grey(keras.layers.Layer):
+    """Logits that say the label for sure: the grey value of each frame is ten times its class."""
+
+    def call(self, images):
+        return -8 * tf.square(images[..., :1] / 10 - tf.range(11, dtype=tf.float32))
+
+
+class Flat(Source):
+    """Frames of one grey value each."""
+
+    def __init__(self, count=8):
+        super().__init__(frames().train.info, [f"flat_{number}" for number in range(count)])
+
+    def read(self, index):
+        mask = np.full((48, 64), index % 11, np.uint8)
+        mask[:4] = 255
+        return np.full((48, 64, 3), 10 * (index % 11), np.uint8), mask
+
+
+def test_without_labels_and_from_the_cache_of_a_borrowed_teacher(tmp_path, monkeypatch, capsys):
+    images = keras.Input((48, 64, 3))
+    keras.Model(images, Grey(name="says")(images), name="oracle").save(tmp_path / "oracle.keras")
+    (tmp_path / "more").mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((48, 64, 3), 10 * number, np.uint8)).save(tmp_path / f"more/{number}.png")
+    batches, fit = [], Distiller.fit
+
+    def spy(self, data, **options):
+        batches.extend(itertools.islice(data, 2))
+        return fit(self, data, **options)
+
+    monkeypatch.setattr(Distiller, "fit", spy)
+    more = UnlabelledFrames(tmp_path / "more", Flat().info)
+    geometry = Augmentation(0.7, 1.4, True, 0, 0, 0, 0)
+    seen = Frames(
+        Flat(), Flat(), size=(48, 64), augmentation=geometry, unlabelled=more, unlabelled_per_batch=2
+    )
+    cache = str(tmp_path / "cache")
+    stages = [
+        BorrowedTeacher((str(tmp_path / "oracle.keras"),), flip=True),
+        Distill("unet(width=8)", SCHEDULE, ["pixelwise"], task_weight=0, cache=cache, preflight="off"),
+    ]
+    report = Recipe(stages, export=False).run(tmp_path / "run", seen)
+    printed = capsys.readouterr().out
+    assert "8 of 8 frames recorded" in printed and "3 of 3 frames recorded" in printed
+    assert report["stages"][0]["mean_iou"] == 1 and "file" not in report["stages"][0]
+    for inputs, masks in batches:
+        grey, said = inputs["images"].numpy()[..., 0], inputs["teacher"]["logits"].numpy().argmax(-1)
+        assert grey.shape == (6, 48, 64)
+        # Not even where the labels say void is known; only what lies outside of the frame is.
+        assert set(np.unique(masks)) == {-1, 255}
+        whole = (masks.numpy() == -1) & (grey % 10 == 0)
+        assert whole.mean() > 0.5
+        np.testing.assert_array_equal(said[whole], grey[whole] // 10)
+
+
+def test_without_labels_there_must_be_something_to_learn():
+    with pytest.raises(ValueError, match=r"\['ifvd'\] need them"):
+        Distill(STUDENT, SCHEDULE, ["ifvd"], task_weight=0)
+    with pytest.raises(ValueError, match="no term says anything"):
+        Quantize(SCHEDULE, ["hint@stride8"], task_weight=0)
 
 
 def test_a_teacher_that_does_not_exist_is_named(tmp_path):

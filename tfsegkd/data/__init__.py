@@ -6,21 +6,26 @@ from tfsegkd.data import road_scenes as _road_scenes  # noqa: F401
 from tfsegkd.data.files import read_image, read_mask
 from tfsegkd.data.labels import distinct_colors, read_labels
 from tfsegkd.data.load import load, names
-from tfsegkd.data.pipeline import evaluation_batches, training_batches
-from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo, Source
+from tfsegkd.data.pipeline import evaluation_batches, mixed_batches, training_batches
+from tfsegkd.data.source import IGNORE_LABEL, UNLABELLED, DatasetInfo, Source
 from tfsegkd.data.survey import Survey, survey
 from tfsegkd.data.transforms import NO_AUGMENTATION, Augmentation, resize_image, resize_mask
+from tfsegkd.data.unlabelled import UnlabelledFrames, WithoutLabels
 
 __all__ = [
     "IGNORE_LABEL",
     "NO_AUGMENTATION",
+    "UNLABELLED",
     "Augmentation",
     "DatasetInfo",
     "Source",
     "Survey",
+    "UnlabelledFrames",
+    "WithoutLabels",
     "distinct_colors",
     "evaluation_batches",
     "load",
+    "mixed_batches",
     "names",
     "read_image",
     "read_labels",

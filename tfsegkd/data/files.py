@@ -10,6 +10,8 @@ from PIL import Image
 
 from tfsegkd.data.source import DatasetInfo, Source
 
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
+
 
 class FileSource(Source):
     """Pairs of an image file and a mask file, read when asked for.

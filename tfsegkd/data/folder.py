@@ -5,12 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfsegkd.data.files import FileSource, directory, read_mask
+from tfsegkd.data.files import IMAGE_SUFFIXES, FileSource, directory, read_mask
 from tfsegkd.data.labels import distinct_colors, read_labels
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo, Source
-
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
 
 @datasets.register("folder")
@@ -77,7 +75,7 @@ def _pairs(root: Path) -> list[tuple[Path, Path]]:
             raise FileNotFoundError(
                 f"No directory {str(root / kind)!r}. Expected images/ and masks/ in {str(root)!r}."
             )
-        found = sorted(path for path in (root / kind).iterdir() if path.suffix.lower() in _SUFFIXES)
+        found = sorted(path for path in (root / kind).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         files[kind] = {path.stem: path for path in found}
         if len(files[kind]) < len(found):
             twice = [path.name for path in found if files[kind][path.stem] != path]

@@ -2,16 +2,18 @@
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from tfsegkd import checks
-from tfsegkd.data.source import Source
+from tfsegkd.data.source import UNLABELLED, Source
 from tfsegkd.data.transforms import (
     Augmentation,
     ColorJitter,
     look,
+    look_at_map,
     random_view,
     resize_image,
     resize_mask,
@@ -48,6 +50,22 @@ class FrameCache:
         return frame
 
 
+class Maps(Protocol):
+    """Float maps that belong to the frames of a source and move with them, such as a teacher's logits.
+
+    Attributes:
+        map_shapes: The shape (h, w, C) of each map of a whole frame, by name.
+    """
+
+    map_shapes: dict[str, tuple[int, int, int]]
+
+    def read(self, index: int, mirrored: bool) -> dict[str, np.ndarray]:
+        """The maps of one frame, float16, by name.
+
+        `mirrored` asks for what belongs to the frame seen in a mirror, laid out as the frame itself.
+        """
+
+
 def training_batches(
     source: Source,
     size: tuple[int, int],
@@ -57,6 +75,8 @@ def training_batches(
     augmentation: Augmentation | None = None,
     seed: int = 0,
     start_epoch: int = 0,
+    start_step: int = 0,
+    maps: Maps | None = None,
 ) -> tf.data.Dataset:
     """Endless shuffled and augmented batches; an epoch is `len(source) // batch_size` of them.
 
@@ -71,10 +91,15 @@ def training_batches(
         augmentation: How frames are varied.
         seed: Seed of the order and of the augmentation.
         start_epoch: The first epoch to give.
+        start_step: How many batches to leave out at the start.
+        maps: Maps that get the frames' geometry. With them a batch is
+            `({"images": images, "teacher": {name: map}}, masks)` instead of `(images, masks)`.
 
     Shapes:
         images: (batch_size, *crop_size, 3), float32, 0…255.
-        masks: (batch_size, *crop_size), int32; what lies outside a frame is void.
+        masks: (batch_size, *crop_size), int32; what lies outside a frame is void, what lies inside a frame
+            of an unlabelled source is `UNLABELLED`.
+        maps: (batch_size, h, w, C), float32; h and w are to the crop as a whole map is to the frame.
 
     Raises:
         ValueError: if the source has fewer examples than a batch.
@@ -89,6 +114,7 @@ def training_batches(
     crop_size = tuple(crop_size or size)
     jitter = ColorJitter(augmentation)
     read = _reader(FrameCache(source, tuple(size)))
+    read_maps = _map_reader(maps) if maps else None
 
     def epoch_keys(epoch):
         order = tf.random.experimental.stateless_shuffle(
@@ -104,17 +130,32 @@ def training_batches(
         view = random_view(key, size, crop_size, augmentation)[None]
         image = look(tf.cast(image, tf.float32)[None], view, crop_size, _FILL, nearest=False)
         mask = look(mask[None, ..., None], view, crop_size, source.info.ignore_label, nearest=True)
-        return image[0], mask[0, ..., 0], key
+        moved = {}
+        for name, values in (read_maps(key[2], view[0, 0] < 0) if maps else {}).items():
+            moved[name] = look_at_map(values[None], view, size, crop_size)[0]
+        return image[0], mask[0, ..., 0], key, moved
 
-    def finish(images, masks, keys):
-        return jitter(images, keys), tf.cast(masks, tf.int32)
+    def finish(images, masks, keys, moved):
+        images, masks = jitter(images, keys), tf.cast(masks, tf.int32)
+        if not source.labelled:
+            masks = tf.where(masks == source.info.ignore_label, masks, UNLABELLED)
+        return ({"images": images, "teacher": moved} if maps else images), masks
 
     def epoch_batches(epoch):
         examples = epoch_keys(epoch).map(example, num_parallel_calls=tf.data.AUTOTUNE)
         return examples.batch(batch_size, drop_remainder=True)
 
     epochs = tf.data.Dataset.range(start_epoch, np.iinfo(np.int32).max)
-    return epochs.flat_map(epoch_batches).map(finish).prefetch(2)
+    return epochs.flat_map(epoch_batches).skip(start_step).map(finish).prefetch(2)
+
+
+def mixed_batches(first: tf.data.Dataset, second: tf.data.Dataset) -> tf.data.Dataset:
+    """Batches whose first examples come from one stream of `training_batches` and the others from another."""
+
+    def join(one, other):
+        return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), one, other)
+
+    return tf.data.Dataset.zip((first, second)).map(join).prefetch(2)
 
 
 def evaluation_batches(source: Source, size: tuple[int, int], batch_size: int) -> tf.data.Dataset:
@@ -138,5 +179,22 @@ def _reader(cache: FrameCache) -> Callable:
     def read(index):
         image, mask = tf.numpy_function(cache, [index], [tf.uint8, tf.uint8])
         return tf.ensure_shape(image, (height, width, 3)), tf.ensure_shape(mask, (height, width))
+
+    return read
+
+
+def _map_reader(maps: Maps) -> Callable:
+    names = sorted(maps.map_shapes)
+
+    def arrays(index, mirrored):
+        found = maps.read(int(index), bool(mirrored))
+        return [found[name] for name in names]
+
+    def read(index, mirrored):
+        values = tf.numpy_function(arrays, [index, mirrored], [tf.float16] * len(names))
+        return {
+            name: tf.cast(tf.ensure_shape(value, maps.map_shapes[name]), tf.float32)
+            for name, value in zip(names, values, strict=True)
+        }
 
     return read

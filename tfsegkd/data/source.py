@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 IGNORE_LABEL = 255
+# In batches, the label of pixels that nobody has labelled: a teacher may speak of them, unlike of void.
+UNLABELLED = -1
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,12 @@ class Source:
     Shapes:
         image: (H, W, 3), uint8, RGB. H and W may differ between examples.
         mask: (H, W), uint8 labels; `info.ignore_label` is void.
+
+    Attributes:
+        labelled: Whether the masks mean anything; False where there are only frames.
     """
+
+    labelled = True
 
     def __init__(self, info: DatasetInfo, names: list[str]):
         self.info = info

@@ -104,6 +104,47 @@ def look(frames: tf.Tensor, view: tf.Tensor, size: tuple[int, int], fill: float,
     )
 
 
+def crop_of_map(
+    map_size: tuple[int, int], frame_size: tuple[int, int], crop_size: tuple[int, int]
+) -> tuple[int, int]:
+    """How large the part of a map is that belongs to a crop of the frame."""
+    sides = zip(map_size, frame_size, crop_size, strict=True)
+    return tuple(max(1, round(side * crop / frame)) for side, frame, crop in sides)
+
+
+def look_at_map(
+    maps: tf.Tensor, view: tf.Tensor, frame_size: tuple[int, int], crop_size: tuple[int, int]
+) -> tf.Tensor:
+    """Samples maps of another resolution than their frames through the frames' views.
+
+    What lies outside a map is as its nearest position; the mask says that it is void.
+
+    Shapes:
+        maps: (N, h, w, C). view: (N, 8), of `random_view` for these sizes.
+        returns: (N, h', w', C), where h' and w' are to the crop as h and w are to the frame.
+    """
+    size = tuple(maps.shape[1:3])
+    out = crop_of_map(size, frame_size, crop_size)
+    # With u = x + ½, a frame position is u_frame = step · u_crop + offset; both sides are rescaled.
+    rows, columns = size[0] / frame_size[0], size[1] / frame_size[1]
+    step_x, step_y = view[:, 0], view[:, 4]
+    offset_x = view[:, 2] + 0.5 - 0.5 * step_x
+    offset_y = view[:, 5] + 0.5 - 0.5 * step_y
+    step_x *= columns * crop_size[1] / out[1]
+    step_y *= rows * crop_size[0] / out[0]
+    shift_x = offset_x * columns + 0.5 * step_x - 0.5
+    shift_y = offset_y * rows + 0.5 * step_y - 0.5
+    zero = tf.zeros_like(step_x)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=maps,
+        transforms=tf.stack([step_x, zero, shift_x, zero, step_y, shift_y, zero, zero], 1),
+        output_shape=out,
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
+
+
 def _stream(key, number):
     """Mixes (seed, epoch, index) and a stream's number into the two words of a stateless seed."""
     return tf.random.experimental.stateless_fold_in(

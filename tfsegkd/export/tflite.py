@@ -10,6 +10,7 @@ import numpy as np
 
 from tfsegkd import runtime
 from tfsegkd._keras import keras
+from tfsegkd.atomic import write_atomically
 from tfsegkd.data.source import DatasetInfo
 from tfsegkd.export.metadata import embed_metadata
 
@@ -93,15 +94,13 @@ def export_tflite(
         )
     if metadata is not None:
         content = embed_metadata(content, model.name, metadata.class_names)
-    # Written beside its place and moved at the end: nobody ever sees half a file.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(unfinished):
         unfinished.write_bytes(content)
-        timing = runtime.latency({"network": unfinished}, num_threads=num_threads)["network"]
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        return runtime.latency({"network": unfinished}, num_threads=num_threads)["network"]
+
+    # The file takes its place only when it has run.
+    timing = write_atomically(path, write)
     return ExportReport(
         path=str(path),
         inputs=inputs,

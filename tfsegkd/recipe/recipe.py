@@ -10,15 +10,16 @@ from pathlib import Path
 
 from tfsegkd import export, models, runtime
 from tfsegkd._keras import keras
+from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.data import evaluation_batches
-from tfsegkd.evaluation import evaluate, overlays
+from tfsegkd.evaluation import Predictor, evaluate, overlays
 from tfsegkd.graph import cost
 from tfsegkd.recipe.report import print_table, versions
-from tfsegkd.recipe.stages import Distill, Quantize, Run, StudentAlone, Teacher
-from tfsegkd.recipe.state import State, progress_directory, write_atomically, write_json
+from tfsegkd.recipe.stages import BorrowedTeacher, Distill, Quantize, Run, StudentAlone, Teacher
+from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.training import Frames
 
-Stage = Teacher | StudentAlone | Distill | Quantize
+Stage = Teacher | BorrowedTeacher | StudentAlone | Distill | Quantize
 _OVERLAYS = 6
 _TIMED_RUNS = 100
 
@@ -27,7 +28,7 @@ class Recipe:
     """Stages from images and masks to a verified `.tflite`.
 
     Args:
-        stages: Any of `Teacher`, `StudentAlone`, `Distill`, `Quantize`, in this order.
+        stages: Any of `Teacher` or `BorrowedTeacher`, `StudentAlone`, `Distill`, `Quantize`, in this order.
         export: Whether to write and verify the int8 files at the end.
 
     Example:
@@ -58,7 +59,8 @@ class Recipe:
         """
         directory = Path(output_dir)
         directory.mkdir(parents=True, exist_ok=True)
-        state, run = State(directory), Run(directory, frames)
+        borrowed = next((stage for stage in self.stages if isinstance(stage, BorrowedTeacher)), None)
+        state, run = State(directory), Run(directory, frames, borrowed)
         rows = [self._stage(stage, state, run) for stage in self.stages]
         report = {"stages": rows}
         if self.export:
@@ -73,6 +75,8 @@ class Recipe:
 
     def _stage(self, stage: Stage, state: State, run: Run) -> dict:
         settings = {**run.frames.settings(), **stage.settings()}
+        if stage is run.borrowed:
+            return self._borrowed(stage, settings, state, run)
         path = run.directory / stage.artefact
         row = state.result(stage.name, settings)
         if row is not None and path.exists():
@@ -100,6 +104,26 @@ class Recipe:
         print(f"  mean IoU {scores.mean_iou:.4f} on {scores.num_images} validation images", flush=True)
         keras.backend.clear_session()
         gc.collect()
+        return row
+
+    def _borrowed(self, stage: BorrowedTeacher, settings: dict, state: State, run: Run) -> dict:
+        """Measures a teacher that stays where it is."""
+        row = state.result(stage.name, settings)
+        if row is not None:
+            return row
+        print(f"{stage.name}: measuring {', '.join(stage.paths)}", flush=True)
+        state.begin(stage.name, settings)
+        size = tuple(run.frames.size)
+        teacher = stage.load(run.frames.val.info, size)
+        scores = evaluate(Predictor(teacher, stage.size or size), run.frames.val)
+        row = {
+            "name": stage.name,
+            "mean_iou": scores.mean_iou,
+            "pixel_accuracy": scores.pixel_accuracy,
+            "iou": scores.iou,
+        }
+        state.complete(stage.name, settings, row)
+        print(f"  mean IoU {scores.mean_iou:.4f} on {scores.num_images} validation images", flush=True)
         return row
 
     def _export(self, run: Run, rows: list[dict]) -> dict:
@@ -140,9 +164,10 @@ class Recipe:
         with tempfile.TemporaryDirectory() as scratch:
             paths = {}
             for row in rows:
+                # The fine-tuned network is deployed as the int8 file; a borrowed teacher has no file here.
+                if row["name"] == Quantize.name or "file" not in row:
+                    continue
                 path = run.directory / row["file"]
-                if row["name"] == Quantize.name:
-                    continue  # the int8 file is its deployed form
                 if path.suffix != ".tflite":
                     content = runtime.convert(models.load(path), "float32", "float32")
                     path = Path(scratch) / f"{path.stem}.tflite"
@@ -155,7 +180,7 @@ class Recipe:
             row["latency_runs"], row["num_threads"] = _TIMED_RUNS, 1
 
     def _draw(self, run: Run, rows: list[dict]) -> None:
-        networks = {row["name"]: run.directory / row["file"] for row in rows}
+        networks = {row["name"]: run.directory / row["file"] for row in rows if "file" in row}
         networks.pop(Quantize.name, None)
         write_atomically(
             run.directory / "overlays.png", lambda path: overlays(path, run.frames.val, networks, _OVERLAYS)

@@ -6,12 +6,27 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfsegkd import models
+import tensorflow as tf
+
+from tfsegkd import checks, models
 from tfsegkd._keras import keras
-from tfsegkd.data import NO_AUGMENTATION, training_batches
-from tfsegkd.distillation import Distiller, Term, parse_terms
+from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, WithoutLabels, training_batches
+from tfsegkd.distillation import (
+    Distiller,
+    KerasTeacher,
+    TeacherCache,
+    Term,
+    load_teacher,
+    parse_terms,
+    preflight,
+)
+from tfsegkd.distillation import Teacher as LoadedTeacher
 from tfsegkd.quantization import FreezeBatchNorm, quantize
-from tfsegkd.recipe.training import Frames, Schedule, train
+from tfsegkd.recipe.state import progress_directory
+from tfsegkd.recipe.training import Frames, Recorded, Schedule, train
+
+PREFLIGHT = ("refuse", "warn", "off")
+_CHECKED_BATCHES = 4
 
 
 class Run:
@@ -20,11 +35,13 @@ class Run:
     Args:
         directory: The run's directory.
         frames: What all trainings see.
+        borrowed: The teacher, if it is not one of the run's own networks.
     """
 
-    def __init__(self, directory: Path, frames: Frames):
+    def __init__(self, directory: Path, frames: Frames, borrowed: "BorrowedTeacher | None" = None):
         self.directory = directory
         self.frames = frames
+        self.borrowed = borrowed
 
     def find(self, *files: str) -> Path:
         """The first of `files` that a stage has left.
@@ -43,6 +60,85 @@ class Run:
     def load(self, *files: str) -> keras.Model:
         """The network in the first of `files` that exists, at the size of training."""
         return models.at_size(models.load(self.find(*files)), self.frames.training_shape[:2])
+
+    def teacher(
+        self, terms: Sequence[Term], cache: str | None
+    ) -> tuple[LoadedTeacher | None, Recorded | None]:
+        """What `terms` learn from: the teacher, or what it says of the frames, from disk.
+
+        Args:
+            terms: Without any there is no teacher.
+            cache: The directory of recorded outputs; None to run the teacher in every step.
+        """
+        if not terms:
+            return None, None
+        frames = self.frames
+        size = tuple(frames.size if cache else frames.training_shape[:2])
+        if self.borrowed:
+            teacher = self.borrowed.load(frames.train.info, size)
+        else:
+            teacher = load_teacher(models.at_size(models.load(self.find(Teacher.artefact)), size))
+        if cache is None:
+            return teacher, None
+        options = {
+            "size": size,
+            "taps": {term.taps[0] for term in terms},
+            "teacher_size": self.borrowed and self.borrowed.size,
+        }
+
+        def record(source):
+            # What differs has another directory, so that all runs of a study can share one cache.
+            key = hashlib.sha256(f"{teacher.fingerprint()} {source.fingerprint()} {size}".encode())
+            directory = Path(cache) / key.hexdigest()[:16]
+            recorded = TeacherCache(directory, teacher, source, **options)
+            print(f"  teacher cache: {recorded.added} of {len(source)} frames recorded anew in {directory}")
+            return recorded
+
+        recorded = Recorded(record(frames.train), frames.unlabelled and record(frames.unlabelled))
+        for reason in recorded.train.inexact(frames.augmentation):
+            print(f"  the cache is inexact for {reason}", flush=True)
+        return recorded.train, recorded
+
+    def calm_batches(self, batch_size: int, recorded: Recorded | None = None) -> tf.data.Dataset:
+        """Training frames as they are, at the size of training."""
+        return training_batches(
+            self.frames.train,
+            self.frames.size,
+            batch_size,
+            crop_size=self.frames.training_shape[:2],
+            augmentation=NO_AUGMENTATION,
+            seed=self.frames.seed,
+            maps=recorded and recorded.train,
+        )
+
+    def check(
+        self,
+        how: str,
+        teacher: LoadedTeacher,
+        student: keras.Model,
+        terms: Sequence[Term],
+        recorded: Recorded | None,
+    ) -> None:
+        """Finds out before the first step whether the terms can work.
+
+        Args:
+            how: One of `PREFLIGHT`.
+
+        Raises:
+            ValueError: if they cannot and `how` is 'refuse'.
+        """
+        if how == "off":
+            return
+        frames = self.frames
+        batches = itertools.islice(self.calm_batches(min(8, len(frames.train)), recorded), _CHECKED_BATCHES)
+        count = len(frames.train)
+        report = preflight(teacher, student, batches, frames.train.info, terms, num_training_images=count)
+        print("  " + str(report).replace("\n", "\n  "), flush=True)
+        if how == "refuse":
+            try:
+                report.raise_for_errors()
+            except ValueError as error:
+                raise ValueError(f"{error} Or go on all the same with --preflight=warn.") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +164,57 @@ class Teacher:
         if _is_path(self.model):
             return models.at_size(models.load(self.model), run.frames.size)
         return _train_from_scratch(self.model, self.schedule, run, self.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class BorrowedTeacher:
+    """Teachers from anywhere, used as they are: no network of ours is made of them.
+
+    Args:
+        paths: Networks of any kind that `tfsegkd.distillation.load_teacher` reads; several are averaged.
+        size: (height, width) at which they see frames, where they take any; the students' unless given.
+        class_map, teacher_classes, windows, flip, scales: As of `load_teacher`.
+    """
+
+    paths: tuple[str, ...]
+    size: tuple[int, int] | None = None
+    class_map: str | None = None
+    teacher_classes: str | None = None
+    windows: bool = False
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    name = "teacher"
+    artefact = None
+
+    def settings(self) -> dict:
+        return {
+            **dataclasses.asdict(self),
+            "fingerprints": [load_teacher(path).fingerprint() for path in self.paths],
+        }
+
+    def load(self, info: DatasetInfo, size: tuple[int, int]) -> LoadedTeacher:
+        """The teacher for students of `size`.
+
+        Raises:
+            FileNotFoundError, ValueError: as of `load_teacher`.
+        """
+
+        def sized(path):
+            teacher = load_teacher(path)
+            if not isinstance(teacher, KerasTeacher):
+                return teacher
+            return models.at_size(teacher.model, self.size or size)
+
+        return load_teacher(
+            [sized(path) for path in self.paths] if len(self.paths) > 1 else sized(self.paths[0]),
+            self.class_map,
+            info.num_classes,
+            class_names=info.class_names,
+            teacher_classes=self.teacher_classes,
+            windows=self.windows,
+            flip=self.flip,
+            scales=self.scales,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,23 +246,43 @@ class Distill:
         model: The spec of the network.
         schedule: How to train it.
         distill: Specs of the terms, such as `('pixelwise(temperature=4)*0.5',)`.
-        task_weight: The factor of the task loss.
+        task_weight: The factor of the task loss; with 0 no label is looked at, not even where it says void.
+        cache: Directory in which the teacher's outputs are recorded and found again; None runs the teacher
+            in every step.
+        preflight: What to do if the check before the first step finds that it cannot work, one of
+            `PREFLIGHT`.
     """
 
     model: str
     schedule: Schedule
     distill: Sequence[str]
     task_weight: float = 1.0
+    cache: str | None = None
+    preflight: str = "refuse"
     name = "student"
     artefact = "student.keras"
 
+    def __post_init__(self):
+        checks.one_of(self.preflight, PREFLIGHT, "preflight")
+        _check_task(parse_terms(self.distill), self.task_weight)
+
     def settings(self) -> dict:
-        return dataclasses.asdict(self)
+        return _that_matter(self)
 
     def make(self, run: Run) -> keras.Model:
-        teacher = run.load(Teacher.artefact)
+        terms, run = parse_terms(self.distill), _seen(run, self.task_weight)
+        teacher, recorded = run.teacher(terms, self.cache)
+        begun = progress_directory(run.directory, self.name).exists()
         return _train_from_scratch(
-            self.model, self.schedule, run, self.name, teacher, parse_terms(self.distill), self.task_weight
+            self.model,
+            self.schedule,
+            run,
+            self.name,
+            teacher,
+            terms,
+            self.task_weight,
+            recorded,
+            "off" if begun else self.preflight,
         )
 
 
@@ -128,35 +295,37 @@ class Quantize:
         distill: Specs of the terms, of which those on the logits are used; none for the labels alone. Terms
             on features are left out: their adapters would begin anew and pull a trained student astray.
         task_weight: The factor of the task loss.
+        cache: As for `Distill`.
     """
 
     schedule: Schedule
     distill: Sequence[str] = ()
     task_weight: float = 1.0
+    cache: str | None = None
     name = "student_qat"
     artefact = "student_qat.keras"
 
+    def __post_init__(self):
+        _check_task(self._terms(), self.task_weight)
+
+    def _terms(self):
+        return [term for term in parse_terms(self.distill) if term.at is None]
+
     def settings(self) -> dict:
-        return dataclasses.asdict(self)
+        return _that_matter(self)
 
     def make(self, run: Run) -> keras.Model:
+        run = _seen(run, self.task_weight)
         frames = run.frames
         keras.utils.set_random_seed(frames.seed)
         student = run.load(Distill.artefact, StudentAlone.artefact)
-        calm = training_batches(
-            frames.train,
-            frames.size,
-            self.schedule.batch_size,
-            crop_size=frames.training_shape[:2],
-            augmentation=NO_AUGMENTATION,
-            seed=frames.seed,
-        )
+        calm = run.calm_batches(self.schedule.batch_size)
         quantized = quantize(student, (images for images, _ in itertools.islice(calm, 8)))
-        terms = [term for term in parse_terms(self.distill) if term.at is None]
-        teacher = run.load(Teacher.artefact) if terms else None
+        terms = self._terms()
+        teacher, recorded = run.teacher(terms, self.cache)
         distiller = _distiller(teacher, quantized, terms, self.task_weight, frames)
         freeze = FreezeBatchNorm(at_epoch=self.schedule.epochs * 2 // 3)
-        train(distiller, frames, self.schedule, run.directory / self.name, [freeze])
+        train(distiller, frames, self.schedule, run.directory / self.name, [freeze], recorded)
         if frames.training_shape[:2] == tuple(frames.size):
             return quantized
         full = quantize(models.at_size(student, frames.size))
@@ -169,17 +338,47 @@ def _train_from_scratch(
     schedule: Schedule,
     run: Run,
     name: str,
-    teacher: keras.Model | None = None,
+    teacher: keras.Model | TeacherCache | None = None,
     terms: Sequence[Term] = (),
     task_weight: float = 1.0,
+    recorded: Recorded | None = None,
+    how_to_check: str = "off",
 ) -> keras.Model:
     frames = run.frames
     # Alone and distilled students start from the same weights.
     keras.utils.set_random_seed(frames.seed)
     network = models.build(spec, frames.train.info.num_classes, frames.training_shape)
+    if terms:
+        run.check(how_to_check, teacher, network, terms, recorded)
+        # The check draws from the same generator as what is random in training.
+        keras.utils.set_random_seed(frames.seed)
     distiller = _distiller(teacher, network, terms, task_weight, frames)
-    train(distiller, frames, schedule, run.directory / name)
+    train(distiller, frames, schedule, run.directory / name, recorded=recorded)
     return models.at_size(network, frames.size)
+
+
+def _check_task(terms, task_weight):
+    blind = [term.name for term in terms if term.loss.needs_labels]
+    if not task_weight and (blind or not terms):
+        what = f"the terms {blind} need them" if blind else "no term says anything about the logits"
+        raise ValueError(
+            f"task_weight=0 leaves the labels out, and {what}. Use other terms or a task weight."
+        )
+
+
+def _seen(run, task_weight):
+    """The run, on frames that nobody has labelled if the task does not count."""
+    if task_weight:
+        return run
+    frames = dataclasses.replace(run.frames, train=WithoutLabels(run.frames.train))
+    return Run(run.directory, frames, run.borrowed)
+
+
+def _that_matter(stage):
+    """The settings that change the result: not where recorded outputs lie, but that they are recorded."""
+    settings = {**dataclasses.asdict(stage), "cache": stage.cache is not None}
+    settings.pop("preflight", None)
+    return settings
 
 
 def _distiller(teacher, student, terms, task_weight, frames):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scipy import stats
 
-from tfsegkd.recipe.state import write_atomically, write_json
+from tfsegkd.atomic import write_atomically, write_json
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.data import Augmentation, Source, evaluation_batches, training_batches
-from tfsegkd.distillation import Distiller
+from tfsegkd.data import Augmentation, Source, evaluation_batches, mixed_batches, training_batches
+from tfsegkd.distillation import Distiller, TeacherCache
 from tfsegkd.losses import SegmentationLoss
 from tfsegkd.metrics import MeanIoU
 from tfsegkd.recipe.state import Progress
@@ -67,6 +67,8 @@ class Frames:
         seed: Seed of initial weights, order and augmentation.
         class_weights: Weights of the task loss, or None for equal ones.
         validate_every: Epochs between validations while training; 0 for none.
+        unlabelled: Frames without masks, of which only a teacher speaks; None for none.
+        unlabelled_per_batch: How many of them distillation adds to each batch.
     """
 
     train: Source
@@ -77,6 +79,8 @@ class Frames:
     seed: int = 0
     class_weights: tuple[float, ...] | None = None
     validate_every: int = 0
+    unlabelled: Source | None = None
+    unlabelled_per_batch: int = 0
 
     @property
     def training_shape(self) -> tuple[int, int, int]:
@@ -85,9 +89,9 @@ class Frames:
     def settings(self) -> dict:
         """What tells one run from another, as JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for split in ("train", "val"):
+        for split in ("train", "val", "unlabelled"):
             source = fields[split]
-            fields[split] = {
+            fields[split] = source and {
                 "dataset": source.info.name,
                 "examples": len(source),
                 "fingerprint": source.fingerprint(),
@@ -97,12 +101,26 @@ class Frames:
         return fields
 
 
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """What a teacher says of the frames, from disk.
+
+    Args:
+        train: Of the training split.
+        unlabelled: Of the unlabelled frames, where there are any.
+    """
+
+    train: TeacherCache
+    unlabelled: TeacherCache | None = None
+
+
 def train(
     distiller: Distiller,
     frames: Frames,
     schedule: Schedule,
     directory: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    recorded: Recorded | None = None,
 ) -> None:
     """Trains `distiller.student` in place; called again after a kill, it goes on where it was.
 
@@ -112,6 +130,7 @@ def train(
         schedule: How long and how fast.
         directory: Where checkpoints (`progress/`) and TensorBoard logs (`logs/`) go.
         callbacks: Further Keras callbacks.
+        recorded: What the teacher says of the frames, if it does not run itself.
     """
     info = frames.train.info
     steps = len(frames.train) // schedule.batch_size
@@ -126,15 +145,7 @@ def train(
         print(f"  resuming after epoch {start} of {schedule.epochs}", flush=True)
     # A network trained on crops is validated on crop-sized frames; the stage reports full ones at the end.
     size = frames.training_shape[:2]
-    batches = training_batches(
-        frames.train,
-        frames.size,
-        schedule.batch_size,
-        crop_size=size,
-        augmentation=frames.augmentation,
-        seed=frames.seed,
-        start_epoch=start,
-    )
+    batches = _batches(frames, schedule, start, recorded, mixed=bool(distiller.terms))
     validation = {}
     if frames.validate_every:
         validation = {
@@ -156,6 +167,36 @@ def train(
         ],
         **validation,
     )
+
+
+def _batches(frames, schedule, start, recorded, mixed):
+    options = {"crop_size": frames.training_shape[:2], "augmentation": frames.augmentation}
+    batches = training_batches(
+        frames.train,
+        frames.size,
+        schedule.batch_size,
+        seed=frames.seed,
+        start_epoch=start,
+        maps=recorded and recorded.train,
+        **options,
+    )
+    if not (mixed and frames.unlabelled):
+        return batches
+    # Their epochs are of another length, so the place to go on from is counted in steps.
+    count = frames.unlabelled_per_batch
+    steps_done = start * (len(frames.train) // schedule.batch_size)
+    epoch, step = divmod(steps_done, len(frames.unlabelled) // count)
+    others = training_batches(
+        frames.unlabelled,
+        frames.size,
+        count,
+        seed=frames.seed + 1,  # else example k of both would be varied alike
+        start_epoch=epoch,
+        start_step=step,
+        maps=recorded and recorded.unlabelled,
+        **options,
+    )
+    return mixed_batches(batches, others)
 
 
 class _StopAtNaN(keras.callbacks.Callback):
