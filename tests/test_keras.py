@@ -62,6 +62,43 @@ def test_the_users_keras_is_left_alone(variable, touched_first, package):
     }
 
 
+# A Keras 3 file teaches a tf_keras student, whatever `tf.keras` is.
+TEACHER = """
+import sys
+import tensorflow as tf
+from tfsegkd import models
+from tfsegkd.distillation import Distiller, load_teacher
+from tfsegkd._keras import keras
+import keras as keras3
+inputs = keras3.Input((32, 32, 3))
+x = keras3.layers.BatchNormalization(name="norm")(inputs)
+keras3.Model(inputs, keras3.layers.Conv2D(2, 1)(x)).save(sys.argv[1])
+teacher = load_teacher(sys.argv[1])
+student = models.build("unet(width=2)", num_classes=2, input_shape=(32, 32, 3))
+distiller = Distiller(teacher, student)
+distiller.compile("sgd")
+distiller.fit(tf.ones((2, 32, 32, 3)), tf.zeros((2, 32, 32), tf.int32), verbose=0)
+assert isinstance(teacher.model, keras3.Model) and not isinstance(teacher.model, keras.Model)
+print(type(teacher).__name__, tf.keras.layers.Dense.__module__.split(".")[0])
+"""
+
+
+@pytest.mark.parametrize(("variable", "package"), [(None, "keras"), ("1", "tf_keras")])
+def test_both_keras_work_in_one_process(variable, package, tmp_path):
+    environment = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
+    if variable is not None:
+        environment["TF_USE_LEGACY_KERAS"] = variable
+    process = subprocess.run(
+        [sys.executable, "-c", TEACHER, str(tmp_path / "teacher.keras")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[-1] == f"Keras3Teacher {package}"
+
+
 def test_unknown_names_are_refused():
     import tfsegkd._keras
 

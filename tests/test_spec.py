@@ -24,6 +24,15 @@ fixed = settings(derandomize=True, deadline=None, max_examples=300)
         ("folder:data/some-set_2", Spec("folder:data/some-set_2")),
         ("a*-2e-3", Spec("a", weight=-0.002)),
         ("a@block.1/relu:x", Spec("a", at=("block.1/relu", "x"))),
+        ("a*2*b(c=3)", Spec("a", weight=2.0, schedule=(Spec("b", {"c": 3}),))),
+        ("a*b(c=3)", Spec("a", schedule=(Spec("b", {"c": 3}),))),
+        (
+            " a ( b = 4 ) @ c : d * 0.5 * warm_up( steps = 2 ) * stop() ",
+            Spec("a", {"b": 4}, ("c", "d"), 0.5, (Spec("warm_up", {"steps": 2}), Spec("stop"))),
+        ),
+        ("a(b='*2)*(c')*d(e=(1, 2))", Spec("a", {"b": "*2)*(c"}, schedule=(Spec("d", {"e": (1, 2)}),))),
+        (r"a(b='\')*2')*3", Spec("a", {"b": "')*2"}, weight=3.0)),
+        ("a@it's*2", Spec("a", at=("it's", "it's"), weight=2.0)),
     ],
 )
 def test_reads(text, spec):
@@ -53,13 +62,21 @@ def test_reads(text, spec):
         ("a(b=[c])", "neither a word"),
         ("a(b=__import__('os'))", "neither a word"),
         ("a*x", "the weight 'x' is not a number"),
+        ("a*2*3", "'3' is not a schedule"),
+        ("a*b()*2", "'2' is not a schedule"),
+        ("a*b()*c", "'c' is not a schedule"),
+        ("a*b()@c", "is not a schedule"),
+        ("a*b(4)", "arguments need a name"),
+        ("a*b(", "does not have that form"),
+        ("a*b()*", "does not have that form"),
         ("a*nan", "is not finite"),
         ("a*1e999", "is not finite"),
     ],
 )
 def test_refuses(text, why):
     with pytest.raises(
-        ValueError, match=r"Cannot read .*name\(key=value\)@teacher_tap:student_tap\*weight"
+        ValueError,
+        match=r"Cannot read .*name\(key=value\)@teacher_tap:student_tap\*weight\*schedule\(key=value\)",
     ) as error:
         parse(text)
     assert why in str(error.value)
@@ -96,7 +113,11 @@ def written(spec, bare_words):
         text += "(" + ", ".join(f"{key}={value}" for key, value in bare.items()) + ")"
     if spec.at:
         text += "@" + ":".join(spec.at)
-    return f"{text}*{spec.weight!r}"
+    factors = [repr(spec.weight)]
+    for factor in spec.schedule:
+        inside = ", ".join(f"{key}={value!r}" for key, value in factor.arguments.items())
+        factors.append(f"{factor.name}({inside})")
+    return "*".join([text, *factors])
 
 
 @fixed
@@ -107,6 +128,7 @@ def written(spec, bare_words):
         st.dictionaries(words, values, max_size=3),
         st.none() | st.tuples(taps, taps),
         st.floats(allow_nan=False, allow_infinity=False),
+        st.lists(st.builds(Spec, words, st.dictionaries(words, literals, max_size=2)), max_size=2).map(tuple),
     ),
     st.dictionaries(words, words, max_size=2),
 )

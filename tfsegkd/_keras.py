@@ -22,13 +22,30 @@ if _chosen_by_user is None:
 else:
     os.environ[_VARIABLE] = _chosen_by_user
 
-__all__ = ["Interpreter", "keras", "tfmot"]  # noqa: F822
+__all__ = ["Interpreter", "keras", "keras3", "tflite_schema", "tfmot"]  # noqa: F822
 
 
 def __getattr__(name):
-    # LiteRT is loaded on first use: most processes never run a .tflite.
+    # LiteRT and Keras 3 are loaded on first use: most processes never run a .tflite or a foreign teacher.
     if name == "Interpreter":
         from ai_edge_litert.interpreter import Interpreter
 
         return Interpreter
+    if name == "tflite_schema":
+        from ai_edge_litert import schema_py_generated
+
+        return schema_py_generated
+    if name == "keras3":
+        return _import_keras3()
     raise AttributeError(name)
+
+
+def _import_keras3():
+    """Keras 3, which is a package of its own whatever `tf.keras` is."""
+    import keras as keras3
+
+    if not keras3.__version__.startswith("3."):
+        raise ImportError(
+            f"A teacher of Keras 3 needs Keras 3. Received: keras {keras3.__version__}. Install keras>=3."
+        )
+    return keras3

@@ -1,11 +1,14 @@
-"""The language of the flagfiles: `name(key=value)@teacher_tap:student_tap*weight`.
+"""The language of the flagfiles: `name(key=value)@teacher_tap:student_tap*weight*schedule(key=value)`.
 
-    pixelwise                        a name
-    pixelwise(temperature=4)*0.5     with an argument and a weight
-    pairwise@aspp:context*0.5        between the teacher's tap 'aspp' and the student's 'context'
-    hint@stage4                      the same tap name on both sides
+    pixelwise                                  a name
+    pixelwise(temperature=4)*0.5               with an argument and a weight
+    pairwise@aspp:context*0.5                  between the teacher's tap 'aspp' and the student's 'context'
+    hint@stage4                                the same tap name on both sides
+    hint@stage4*2*warm_up(steps=200)           with a weight that grows over the first 200 steps
+    hint*warm_up(steps=200)*stop(step=900)     with two schedules, both of which count
 
-Values are Python literals; a bare word is a string. Nothing is evaluated.
+A factor with parentheses is a schedule; one without is the weight, and comes first. Values are Python
+literals; a bare word is a string. Nothing is evaluated.
 """
 
 import ast
@@ -17,20 +20,23 @@ from typing import Any
 _SHAPE = re.compile(
     r"""\s*+(?P<name>[A-Za-z_][\w.\-]*(?::[\w.\-/]+)?)\s*+
         (?P<arguments>\(.*\))?\s*+
-        (?:@(?P<taps>[^*@()]+))?
-        (?:\*(?P<weight>[^*@()]+))?\s*+""",
+        (?:@(?P<taps>[^*@()]+))?\s*+""",
     re.VERBOSE | re.DOTALL,
 )
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One parsed item of the flag language; `at` is (teacher tap, student tap) or None."""
+    """One parsed item of the flag language; `at` is (teacher tap, student tap) or None.
+
+    `schedule` holds the factors after the weight, each with a name and arguments.
+    """
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
     at: tuple[str, str] | None = None
     weight: float = 1.0
+    schedule: tuple["Spec", ...] = ()
 
 
 def parse(text: str) -> Spec:
@@ -39,16 +45,57 @@ def parse(text: str) -> Spec:
     Raises:
         ValueError: if `text` is not of the form above; the message shows the form and the fault.
     """
-    match = _SHAPE.fullmatch(text)
-    if match is None:
-        raise _malformed(text, "it does not have that form")
+    first, *factors = _factors(text)
+    match = _match(text, first)
     at = None
     if match["taps"] is not None:
         taps = [tap.strip() for tap in match["taps"].split(":")]
         if len(taps) > 2 or not all(taps):
             raise _malformed(text, f"{match['taps']!r} is not 'teacher_tap:student_tap'")
         at = (taps[0], taps[-1])
-    return Spec(match["name"], _arguments(text, match["arguments"]), at, _weight(text, match["weight"]))
+    weight = 1.0
+    if factors and "(" not in factors[0]:
+        weight = _weight(text, factors.pop(0))
+    schedule = tuple(_schedule(text, factor) for factor in factors)
+    return Spec(match["name"], _arguments(text, match["arguments"]), at, weight, schedule)
+
+
+def _factors(text: str) -> list[str]:
+    """What stands between the `*` that are outside all parentheses."""
+    parts, begin, depth, quote = [], 0, 0, None
+    characters = iter(enumerate(text))
+    for place, character in characters:
+        if quote is not None:
+            if character == "\\":
+                next(characters, None)
+            elif character == quote:
+                quote = None
+        elif character in "'\"" and depth:
+            quote = character
+        elif character == "(":
+            depth += 1
+        elif character == ")":
+            depth = max(depth - 1, 0)
+        elif character == "*" and not depth:
+            parts.append(text[begin:place])
+            begin = place + 1
+    return [*parts, text[begin:]]
+
+
+def _match(text: str, part: str) -> re.Match:
+    match = _SHAPE.fullmatch(part)
+    if match is None:
+        raise _malformed(text, "it does not have that form")
+    return match
+
+
+def _schedule(text: str, factor: str) -> Spec:
+    match = _SHAPE.fullmatch(factor)
+    plain = bool(factor.strip()) and "(" not in factor
+    if plain or (match is not None and match["taps"] is not None):
+        raise _malformed(text, f"{factor.strip()!r} is not a schedule such as warm_up(steps=200)")
+    match = _match(text, factor)
+    return Spec(match["name"], _arguments(text, match["arguments"]))
 
 
 def _arguments(text: str, source: str | None) -> dict[str, Any]:
@@ -79,9 +126,11 @@ def _value(text: str, node: ast.expr) -> Any:
         ) from None
 
 
-def _weight(text: str, source: str | None) -> float:
+def _weight(text: str, source: str) -> float:
+    if not source.strip() or "@" in source or ")" in source:
+        raise _malformed(text, "it does not have that form")
     try:
-        weight = float(source) if source is not None else 1.0
+        weight = float(source)
     except ValueError:
         raise _malformed(text, f"the weight {source!r} is not a number") from None
     if not math.isfinite(weight):
@@ -91,6 +140,6 @@ def _weight(text: str, source: str | None) -> float:
 
 def _malformed(text: str, why: str) -> ValueError:
     return ValueError(
-        f"Cannot read {text!r}. Expected name(key=value)@teacher_tap:student_tap*weight, where all but "
-        f"the name may be left out; {why}."
+        f"Cannot read {text!r}. Expected name(key=value)@teacher_tap:student_tap*weight*schedule(key=value), "
+        f"where all but the name may be left out; {why}."
     )

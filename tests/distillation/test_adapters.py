@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_networks import batch, network
 
 from tfsegkd._keras import keras
-from tfsegkd.distillation import Term
-from tfsegkd.distillation.adapters import Adapter, adapter_for
+from tfsegkd.distillation import Distiller, Term
+from tfsegkd.distillation.adapters import Adapter, OwnAdapter, adapter_for
 
 RANDOM = np.random.default_rng(0)
 
@@ -57,3 +58,81 @@ def test_it_comes_back_from_its_config():
     adapter = Adapter(7, name="adapter_hint")
     copy = keras.layers.deserialize(keras.layers.serialize(adapter))
     assert (type(copy), copy.name, copy.channels) == (Adapter, "adapter_hint", 7)
+
+
+@pytest.mark.parametrize("shape", [(None, 7), (None, 8, 12), (None, 8, 12, None)])
+def test_what_has_no_positions_or_channels_is_refused(shape):
+    term = Term("attention", at=("a", "b"))
+    with pytest.raises(ValueError, match=r"Tap 'a' of the teacher has shape .*flattening or global pooling"):
+        adapter_for(term, shape, (None, 8, 12, 7))
+    with pytest.raises(ValueError, match="Tap 'b' of the student"):
+        adapter_for(term, (None, 8, 12, 7), shape)
+
+
+@pytest.mark.parametrize("adapter", ["auto", None])
+def test_a_tap_behind_global_pooling_is_refused_at_construction(adapter):
+    student = network("student")
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(student.get_layer("stage").output)
+    grown = keras.layers.Reshape((1, 1, 6))(pooled)
+    student = keras.Model(
+        student.inputs, keras.layers.Add()([student.output, keras.layers.Conv2D(4, 1)(grown)])
+    )
+    with pytest.raises(ValueError, match=r"Tap 'pooled' of the student has shape \(None, 6\)"):
+        Distiller(network("teacher"), student, [Term("hint", at=("stage", "pooled"), adapter=adapter)])
+
+
+def test_without_an_adapter_the_shapes_must_fit():
+    plain = Term("hint", at=("stage", "stage"), adapter=None)
+    assert Distiller(network("teacher", 6), network("student", 6), [plain])._adapters[0].weights == []
+    with pytest.raises(ValueError, match=r"'hint_stage' has no adapter.*\(None, 8, 12, 9\).*adapter='auto'"):
+        Distiller(network("teacher", 9), network("student", 6), [plain])
+    with pytest.raises(ValueError, match="'hint_conv' has no adapter"):
+        Distiller(
+            network("teacher"), network("student"), [Term("hint", at=("enlarge", "conv"), adapter=None)]
+        )
+    # This loss compares no channels.
+    wide = Term("pairwise", at=("stage", "stage"), adapter=None)
+    Distiller(network("teacher", 9), network("student", 6), [wide])
+
+
+def test_a_layer_of_the_user_s_is_trained_and_dropped():
+    adapter = keras.Sequential(
+        [
+            keras.layers.Conv2D(9, 1, kernel_regularizer=keras.regularizers.L2(0.5)),
+            keras.layers.BatchNormalization(),
+        ]
+    )
+    student = network("student", 5)
+    names = [weight.name for weight in student.weights]
+    distiller = Distiller(
+        network("teacher", 9),
+        student,
+        [Term("hint", at=("stage", "stage"), adapter=adapter)],
+        task_weight=0.0,
+    )
+    distiller.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    before = [weight.numpy() for weight in adapter.weights]
+    assert len(before) == 6, "it has been built"
+    logs = distiller.train_on_batch(*batch(), return_dict=True)
+    # BatchNorm inside it is in training mode too, so its moving averages are among what moves.
+    for weight, old in zip(adapter.weights, before, strict=True):
+        assert not np.array_equal(weight, old) or ("conv2d" in weight.name and "bias" in weight.name), (
+            weight.name
+        )
+    assert logs["task_loss"] == pytest.approx(0.5 * np.sum(before[0] ** 2), rel=1e-4), "its regularization"
+    assert [weight.name for weight in student.weights] == names
+    refs = {weight.ref() for weight in adapter.weights}
+    assert refs <= {weight.ref() for weight in distiller.weights}
+
+
+def test_a_layer_that_does_not_fit_is_refused_at_construction():
+    term = Term("hint", at=("stage", "stage"), adapter=keras.layers.Conv2D(8, 1))
+    with pytest.raises(ValueError, match="expects the same size and number of channels"):
+        Distiller(network("teacher", 9), network("student", 5), [term])
+
+
+def test_ones_own_adapter_comes_back_from_its_config():
+    for layer in (None, keras.layers.Conv2D(7, 1)):
+        copy = keras.layers.deserialize(keras.layers.serialize(OwnAdapter(layer, name="adapter_hint")))
+        assert type(copy) is OwnAdapter and copy.name == "adapter_hint"
+        assert copy.layer is None if layer is None else copy.layer.filters == 7

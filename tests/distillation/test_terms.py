@@ -3,6 +3,7 @@
 import pytest
 
 from tfsegkd import losses
+from tfsegkd._keras import keras
 from tfsegkd.distillation import Term, parse_terms
 
 
@@ -41,6 +42,7 @@ def test_one_loss_at_several_taps():
         (["pixelwise*much"], "not a number"),
         (["pixelwise*-1"], "not below 0. Received: -1"),
         (["hint@a:b:c"], "teacher_tap:student_tap"),
+        (["hint@a:b*2*warm_upp(steps=3)"], "Did you mean 'warm_up'"),
     ],
 )
 def test_what_is_wrong_with_a_spec_is_said(specs, words):
@@ -53,3 +55,13 @@ def test_a_weight_of_nothing_is_allowed_but_not_below():
     for weight in (-0.5, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="weight"):
             Term("pixelwise", weight=weight)
+
+
+def test_an_adapter_is_a_word_a_layer_or_nothing():
+    layer = keras.layers.Conv2D(4, 1)
+    assert Term("hint").adapter == "auto"
+    assert Term("hint", adapter=layer).adapter is layer
+    assert Term("hint", adapter=None).adapter is None
+    for adapter in ("conv", 4, lambda feature: feature):
+        with pytest.raises(TypeError, match="adapter of 'hint' must be 'auto', None or a tf_keras layer"):
+            Term("hint", adapter=adapter)

@@ -1,6 +1,27 @@
 """Training a student with the help of a teacher."""
 
+from tfsegkd.distillation.cache import TeacherCache
+from tfsegkd.distillation.callbacks import StopAtNaN
 from tfsegkd.distillation.distiller import Distiller
+from tfsegkd.distillation.preflight import PreflightReport, preflight
+from tfsegkd.distillation.schedules import Constant, CosineDecay, Schedule, Stop, WarmUp
+from tfsegkd.distillation.teachers import KerasTeacher, Teacher, load_teacher
 from tfsegkd.distillation.terms import Term, parse_terms
 
-__all__ = ["Distiller", "Term", "parse_terms"]
+__all__ = [
+    "Constant",
+    "CosineDecay",
+    "Distiller",
+    "KerasTeacher",
+    "PreflightReport",
+    "Schedule",
+    "Stop",
+    "StopAtNaN",
+    "Teacher",
+    "TeacherCache",
+    "Term",
+    "WarmUp",
+    "load_teacher",
+    "parse_terms",
+    "preflight",
+]

@@ -40,12 +40,58 @@ class Adapter(keras.layers.Layer):
         return {"name": self.name, "channels": self.channels}
 
 
-def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter:
+@keras.utils.register_keras_serializable("tfsegkd")
+class OwnAdapter(keras.layers.Layer):
+    """Puts a layer of the user's, or nothing, between the student's feature and the loss.
+
+    Args:
+        layer: What the student's feature goes through; None leaves it as it is.
+
+    Shapes:
+        teacher: (N, H, W, Ct), not looked at. student: (N, h, w, Cs).
+        returns: What `layer` makes of the student's feature.
+    """
+
+    def __init__(self, layer: keras.layers.Layer | None, name: str):
+        # The layer sees the feature in the student's precision, and casts as it is used to.
+        super().__init__(name=name, autocast=False)
+        self.layer = layer
+
+    def call(self, teacher, student, training=None):
+        # Keras hands `training` on, to a BatchNorm of the user's for one.
+        return student if self.layer is None else self.layer(student)
+
+    def get_config(self):
+        layer = None if self.layer is None else keras.layers.serialize(self.layer)
+        return {"name": self.name, "layer": layer}
+
+    @classmethod
+    def from_config(cls, config):
+        layer = config["layer"]
+        return cls(layer and keras.layers.deserialize(layer), config["name"])
+
+
+def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter | OwnAdapter:
     """The adapter that `term` needs between features of these shapes.
 
     Raises:
-        ValueError: if logits of different class counts would have to be joined.
+        ValueError: for a feature that is not (N, H, W, C) with C known; for logits of different class counts;
+            and, where the term has no adapter, for shapes that its loss cannot compare.
     """
+    for shape, role, tap in zip(
+        (teacher_shape, student_shape), ("teacher", "student"), term.taps, strict=True
+    ):
+        if len(shape) != 4 or shape[-1] is None:
+            raise ValueError(
+                f"Tap {tap!r} of the {role} has shape {tuple(shape)}. Expected (N, H, W, C), C known. Choose "
+                f"a tap in front of any flattening or global pooling."
+            )
+    name = f"adapter_{term.name}"
+    if isinstance(term.adapter, keras.layers.Layer):
+        return OwnAdapter(term.adapter, name)
+    if term.adapter is None:
+        _check_fit(term, teacher_shape, student_shape)
+        return OwnAdapter(None, name)
     channels = None
     if term.loss.same_channels and teacher_shape[-1] != student_shape[-1]:
         if term.at is None:
@@ -55,4 +101,15 @@ def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter:
                 f"distil features with --distill=loss@teacher_tap:student_tap."
             )
         channels = teacher_shape[-1]
-    return Adapter(channels, name=f"adapter_{term.name}")
+    return Adapter(channels, name)
+
+
+def _check_fit(term, teacher_shape, student_shape):
+    compared = slice(1, 4 if term.loss.same_channels else 3)
+    pairs = zip(teacher_shape[compared], student_shape[compared], strict=True)
+    if any(None not in pair and pair[0] != pair[1] for pair in pairs):
+        raise ValueError(
+            f"Term {term.name!r} has no adapter, and its loss cannot compare the teacher's "
+            f"{tuple(teacher_shape)} with the student's {tuple(student_shape)}. Choose taps of one shape, or "
+            f"adapter='auto'."
+        )

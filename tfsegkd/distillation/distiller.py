@@ -1,13 +1,19 @@
 """The trainer: one teacher forward and one student forward a step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.distillation.adapters import adapter_for
+from tfsegkd.distillation.batches import devices, images_of, read_batch, share_of_an_image
+from tfsegkd.distillation.critics import Critics
+from tfsegkd.distillation.optimization import Accumulator, gradients_of
+from tfsegkd.distillation.showing import Shown
 from tfsegkd.distillation.taps import tapped
+from tfsegkd.distillation.teachers import Teacher
 from tfsegkd.distillation.terms import LOGITS, Term, check_names
+from tfsegkd.losses.base import whole
 from tfsegkd.losses.segmentation import SegmentationLoss
 
 
@@ -18,8 +24,13 @@ class Distiller(keras.Model):
     the teacher once, in inference mode, and the student once. `evaluate`, `predict`, `summary` and `save`
     are the student's.
 
+    The student may compute in mixed precision, be quantization-aware, or be pruned while it learns: add
+    `tfmot.sparsity.keras.UpdatePruningStep()` to the callbacks of `fit`. Under a `tf.distribute` strategy,
+    build networks and distiller in its scope.
+
     Args:
-        teacher: A functional Keras network, or None to train the student alone by the same steps.
+        teacher: Anything that `load_teacher` takes, or None to train the student alone by the same steps.
+            What a recorded teacher shows is taken from the batch.
         student: A functional Keras network; it is trained in place.
         terms: What to distil. None means the pixel-wise loss on the logits; an empty list none at all.
         task_weight: The factor of the task loss; 0 learns from the teacher alone.
@@ -27,10 +38,11 @@ class Distiller(keras.Model):
 
     Shapes:
         fit takes (images, masks[, sample_weight]): images (N, H, W, 3) float32 0…255; masks (N, H, W)
-        integer labels; sample_weight (N,).
+        integer labels, of which −1 marks pixels that only the teacher speaks of; sample_weight (N,). With a
+        recorded teacher it takes ({"images": images, "teacher": {tap: tensor}}, masks[, sample_weight]).
 
     Raises:
-        TypeError: if the student or the teacher is not a functional Keras network.
+        TypeError: if the student is not a functional Keras network, or the teacher none of what can teach.
         ValueError: for a tap that does not exist, features that no adapter can join, two terms of one name,
             or a teacher whose input size differs from the student's.
 
@@ -46,120 +58,192 @@ class Distiller(keras.Model):
 
     def __init__(
         self,
-        teacher: keras.Model | None = None,
+        teacher: Teacher | keras.Model | Callable | None = None,
         student: keras.Model | None = None,
         terms: Sequence[Term] | None = None,
         task_weight: float = 1.0,
         ignore_label: int = 255,
     ):
-        super().__init__(name="distiller")
-        _check_functional(student, "student")
-        if teacher is not None:
-            _check_functional(teacher, "teacher")
+        _check_functional(student)
+        # The precision decides whether Keras scales the loss; the images go to the student as they are.
+        super().__init__(name="distiller", dtype=_precision(student), autocast=False)
         if terms is None:
             terms = [Term("pixelwise")] if teacher is not None else []
-        if terms and teacher is None:
-            raise ValueError(f"The terms {[term.name for term in terms]} need a teacher. Pass teacher=.")
         check_names(terms)
         self.student = student
         self.terms = tuple(terms)
         self.task_weight = task_weight
         self.ignore_label = ignore_label
         self._student_taps = tapped(student, {LOGITS, *(term.taps[1] for term in terms)}, "student")
-        # Hidden from Keras' tracking: the teacher is neither trained nor saved with the student's progress.
-        self._untracked = _Untracked(teacher)
-        if terms:
-            _check_sizes(teacher, student)
-            self._untracked.taps = tapped(teacher, {term.taps[0] for term in terms}, "teacher")
+        made = self._student_taps.output_shape
+        self._shown = Shown(teacher, student, terms)
         # Losses and adapters own weights: lists of layers, so that Keras tracks them.
         self._losses_of_terms = [term.loss for term in terms]
         self._adapters = [
-            adapter_for(
-                term,
-                self._shapes("teacher")[term.taps[0]],
-                self._shapes("student")[term.taps[1]],
-            )
-            for term in terms
+            adapter_for(term, self._shown.shapes[term.taps[0]], made[term.taps[1]]) for term in terms
         ]
-        self._means = {
-            name: keras.metrics.Mean(name) for name in ("loss", "task_loss", *(term.name for term in terms))
-        }
+        self._critics = Critics(terms)
+        names = ("loss", "task_loss", *(term.name for term in terms), *self._critics.names)
+        self._means = {name: keras.metrics.Mean(name) for name in names}
+        # How often the optimizer has stepped, which is what schedules go by.
+        self._step = self.add_weight(
+            name="step",
+            shape=(),
+            dtype=tf.int64,
+            initializer="zeros",
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
         self.build(student.input_shape)
-        self._build_terms()
+        self._build_terms(made)
 
-    def _build_terms(self):
+    def _build_terms(self, made):
         """Traces the terms once, so that their weights exist and what cannot be joined shows now."""
 
         def tensor(shape, dtype=tf.float32):
             return tf.TensorSpec((1, *shape[1:]), dtype)
 
+        def compare(shown, made, images, masks):
+            batch = read_batch((images, masks), self.ignore_label)
+            return [self._compare(place, batch, shown, made) for place in range(len(self.terms))]
+
         images = tensor(self.student.input_shape)
-        tf.function(self._distill).get_concrete_function(
-            {tap: tensor(shape) for tap, shape in self._shapes("teacher").items()},
-            {tap: tensor(shape) for tap, shape in self._shapes("student").items()},
-            tensor(images.shape[:-1], tf.int32),
+        tf.function(compare).get_concrete_function(
+            {tap: tensor(shape) for tap, shape in self._shown.shapes.items()},
+            {tap: tensor(shape) for tap, shape in made.items()},
             images,
+            tensor(images.shape[:-1], tf.int32),
         )
 
-    def _shapes(self, role):
-        taps = self._untracked.taps if role == "teacher" else self._student_taps
-        return dict(taps.output_shape) if taps is not None else {}
-
     @property
-    def teacher(self) -> keras.Model | None:
-        return self._untracked.teacher
+    def teacher(self) -> Teacher | keras.Model | Callable | None:
+        """What was passed as the teacher."""
+        return self._shown.teacher
 
-    def compile(self, optimizer="adam", loss=None, metrics=None, **options):
-        """Keras' compile; without `loss`, cross-entropy with void pixels left out."""
+    def compile(
+        self,
+        optimizer="adam",
+        loss=None,
+        metrics=None,
+        *,
+        critic_optimizer=None,
+        accumulate_steps: int = 1,
+        **options,
+    ):
+        """Keras' compile, and how critics and small batches are to be trained.
+
+        Args:
+            optimizer, metrics, options: As in Keras.
+            loss: The task loss, a mean over the images; None means cross-entropy without void pixels.
+            critic_optimizer: What trains the critics of `holistic` terms, one step a batch, while `optimizer`
+                trains the rest; None means Adam(1e-4, beta_1=0, beta_2=0.9), as in WGAN-GP.
+            accumulate_steps: How many batches make one step of the optimizer. Without BatchNorm, k batches of
+                N images give the step of one batch of k·N. BatchNorm takes its statistics from each small
+                batch all the same, and moves its averages with each; so do queues and critics. Schedules, of
+                the learning rate and of terms, count steps of the optimizer. Batches that are left over at
+                the end of an epoch go on in the next, also after a resume; those at the very end are lost.
+
+        Raises:
+            ValueError: if `accumulate_steps` is not a whole number of at least 1; for a critic's optimizer
+                without a critic; for `jit_compile=True` with a loss that XLA cannot compile.
+        """
+        whole(accumulate_steps, "accumulate_steps")
+        if options.get("jit_compile"):
+            _check_compilable(self.terms)
         loss = SegmentationLoss(self.ignore_label) if loss is None else loss
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **options)
+        with self.distribute_strategy.scope():
+            self.critic_optimizer = self._critics.optimizer(critic_optimizer)
+            self._accumulator = None
+            if accumulate_steps > 1:
+                self._accumulator = Accumulator(self.trainable_variables, accumulate_steps)
 
     @property
     def metrics(self):
         return [*self._means.values(), *(m for m in super().metrics if m.name not in self._means)]
 
     def call(self, images, training=False):
-        return self.student(images, training=training)
+        return self.student(images_of(images), training=training)
 
     def train_step(self, data):
-        images, masks, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        shown = self._untracked.taps(images, training=False) if self.terms else {}
+        batch = read_batch(data, self.ignore_label)
+        shown = self._shown.of(batch)
+        share = share_of_an_image(batch)
         with tf.GradientTape() as tape:
-            made = self._student_taps(images, training=True)
+            made = self._student_taps(batch.images, training=True)
             # Each part is what it adds to the sum, so that the log shows how much it counts.
-            parts = {"task_loss": self._task_loss(masks, made[LOGITS], sample_weight)}
-            for term, values in zip(self.terms, self._distill(shown, made, masks, images), strict=True):
-                parts[term.name] = term.weight * _weighted_mean(values, sample_weight)
+            parts = {"task_loss": self._task_loss(batch, made[LOGITS], share)}
+            for place, term in enumerate(self.terms):
+                parts[term.name] = share * self._weighted(place, batch, shown, made)
             total = tf.add_n(list(parts.values()))
-        self.optimizer.minimize(total, self.trainable_variables, tape=tape)
-        return self._log(total, parts, masks, made[LOGITS], sample_weight)
+        self._descend(total, tape)
+        if self._critics:
+            parts |= self._critics.step(
+                self.critic_optimizer, batch, lambda place: self._sides(place, shown, made, training=False)
+            )
+        return self._log({"loss": total, **parts}, batch, made[LOGITS])
 
-    def _distill(self, shown, made, masks, images):
-        """What each term says of each image, from the outputs of the teacher and of the student."""
-        valid = tf.cast(tf.not_equal(masks, self.ignore_label), tf.float32)
-        values = []
-        for term, adapter in zip(self.terms, self._adapters, strict=True):
-            teacher, student = shown[term.taps[0]], made[term.taps[1]]
-            student = adapter(teacher, student)
-            values.append(term.loss(teacher, student, labels=masks, valid=valid, images=images))
-        return values
+    def _weighted(self, place, batch, shown, made):
+        """The sum over the images of what a term adds."""
+        term = self.terms[place]
+
+        def add():
+            return term.weight * batch.sum(self._compare(place, batch, shown, made))
+
+        # A term that is off is not computed: 0 times NaN would be NaN.
+        if term.weight == 0:
+            return tf.zeros([])
+        if term.schedule is None:
+            return add()
+        factor = term.schedule(self._step)
+        return tf.cond(factor > 0, lambda: factor * add(), lambda: tf.zeros([]))
+
+    def _compare(self, place, batch, shown, made):
+        """What a term says of each image."""
+        teacher, student = self._sides(place, shown, made, training=True)
+        return self.terms[place].loss(
+            teacher, student, labels=batch.masks, valid=batch.valid, images=batch.images
+        )
+
+    def _sides(self, place, shown, made, training):
+        taps = self.terms[place].taps
+        teacher = shown[taps[0]]
+        return teacher, self._adapters[place](teacher, made[taps[1]], training=training)
+
+    def _task_loss(self, batch, logits, share):
+        logits = tf.cast(logits, tf.float32)
+        loss = tf.cast(self.compiled_loss(batch.labels, logits, batch.weights), tf.float32)
+        # Keras has divided the mean over the images of this device by the number of devices.
+        if devices() > 1:
+            loss *= devices() * share * tf.cast(tf.shape(logits)[0], tf.float32)
+        penalties = [tf.cast(penalty, tf.float32) / devices() for penalty in self._penalties()]
+        return self.task_weight * loss + (tf.add_n(penalties) if penalties else 0.0)
+
+    def _penalties(self):
+        """What regularization adds, of the student and of what is trained beside it."""
+        owners = [self.student, *self._adapters, *self._losses_of_terms]
+        return [penalty for owner in owners for penalty in owner.losses]
+
+    def _descend(self, loss, tape):
+        variables = self.trainable_variables
+        gradients = gradients_of(loss, variables, tape, self.optimizer)
+        if self._accumulator is None:
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            self._step.assign_add(1)
+        else:
+            self._step.assign_add(self._accumulator.apply(self.optimizer, gradients, variables))
 
     def test_step(self, data):
-        images, masks, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        logits = self.student(images, training=False)
-        task_loss = self._task_loss(masks, logits, sample_weight)
-        return self._log(task_loss, {"task_loss": task_loss}, masks, logits, sample_weight)
+        batch = read_batch(data, self.ignore_label)
+        logits = self.student(batch.images, training=False)
+        task_loss = self._task_loss(batch, logits, share_of_an_image(batch))
+        return self._log({"loss": task_loss, "task_loss": task_loss}, batch, logits)
 
-    def _task_loss(self, masks, logits, sample_weight):
-        loss = self.compiled_loss(masks, logits, sample_weight, regularization_losses=self.student.losses)
-        return self.task_weight * loss
-
-    def _log(self, total, parts, masks, logits, sample_weight):
-        self._means["loss"].update_state(total)
+    def _log(self, parts, batch, logits):
         for name, value in parts.items():
-            self._means[name].update_state(value)
-        self.compiled_metrics.update_state(masks, logits, sample_weight)
-        shown = [self._means["loss"], *(self._means[name] for name in parts)]
+            self._means[name].update_state(value * devices())
+        self.compiled_metrics.update_state(batch.labels, logits, batch.weights)
+        shown = [self._means[name] for name in parts]
         return {metric.name: metric.result() for metric in (*shown, *self.compiled_metrics.metrics)}
 
     def save(self, filepath, *args, **kwargs):
@@ -171,33 +255,24 @@ class Distiller(keras.Model):
         self.student.summary(*args, **kwargs)
 
 
-class _Untracked:
-    """What belongs to the distiller but not to its weights."""
-
-    def __init__(self, teacher):
-        self.teacher = teacher
-        self.taps = None
+def _precision(student):
+    """The policy of the distiller: Keras scales the loss where anything is computed in float16."""
+    half = any(layer.compute_dtype == "float16" for layer in student._flatten_layers())
+    return "mixed_float16" if half else "float32"
 
 
-def _check_functional(network, role):
-    if not getattr(network, "_is_graph_network", False) or not isinstance(network, keras.Model):
+def _check_functional(student):
+    if not getattr(student, "_is_graph_network", False) or not isinstance(student, keras.Model):
         raise TypeError(
-            f"{role} must be a functional tf_keras model. Received: {type(network).__name__}. Build it with "
+            f"student must be a functional tf_keras model. Received: {type(student).__name__}. Build it with "
             f"keras.Model(inputs, outputs)."
         )
 
 
-def _check_sizes(teacher, student):
-    if teacher.input_shape[1:] != student.input_shape[1:]:
+def _check_compilable(terms):
+    faulty = [term.name for term in terms if not term.loss.jit_compilable]
+    if faulty:
         raise ValueError(
-            f"The teacher takes images of {teacher.input_shape[1:]} and the student of "
-            f"{student.input_shape[1:]}. Both see the same batch: rebuild one with "
-            f"tfsegkd.models.at_size(model, (height, width))."
+            f"XLA cannot compile the terms {faulty}. Expected terms that it can with jit_compile=True. Leave "
+            f"out these terms, or jit_compile."
         )
-
-
-def _weighted_mean(values, sample_weight):
-    if sample_weight is None:
-        return tf.reduce_mean(values)
-    # As Keras reduces a loss with sample weights: the sum over the number of examples.
-    return tf.reduce_mean(values * tf.cast(sample_weight, values.dtype))

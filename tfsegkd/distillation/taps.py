@@ -1,7 +1,9 @@
 """Reading features out of a network while it runs once."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+
+import tensorflow as tf
 
 from tfsegkd import models
 from tfsegkd._keras import keras
@@ -15,26 +17,136 @@ def tapped(model: keras.Model, taps: Iterable[str], role: str) -> Callable:
     """`model` with its taps: one forward pass gives a dictionary of what each tap computes.
 
     Args:
-        model: A functional network, wrapped by TF-MOT or not.
-        taps: Names of layers; 'logits' is the network's output whatever its layer is called.
+        model: A functional network, wrapped by TF-MOT or not; it may hold other functional networks.
+        taps: Names of layers. 'logits' is the network's output whatever its layer is called; 'outer/inner',
+            or 'inner' alone where no other layer has that name, is the layer 'inner' of the network that is
+            the layer 'outer' of this one, and so on inwards.
         role: 'teacher' or 'student', for messages.
 
     Raises:
-        ValueError: for a tap that is not there; the message lists the choices.
+        ValueError: for a tap that is not there, that several networks within have, or that runs several times
+            a pass; the message lists the choices.
     """
-    outputs = {tap: model.outputs[0] if tap == LOGITS else _output(model, tap, role) for tap in taps}
-    return keras.Model(model.inputs, outputs)
+    paths = {tap: () if tap == LOGITS else _path(model, tap, role) for tap in taps}
+    if any(len(path) > 1 for path in paths.values()):
+        return _Opened(model, paths)
+    return keras.Model(model.inputs, {tap: _tensor(model, path) for tap, path in paths.items()})
 
 
-def _output(model, tap, role):
-    layers = {layer.name: layer for layer in model.layers}
-    for prefix in _PREFIXES:
-        if prefix + tap in layers:
-            return layers[prefix + tap].output
+def _path(model, tap, role) -> tuple[str, ...]:
+    """The layers that lead to `tap`: the networks within each other, and the layer itself last."""
+    choices = list(_paths(model))
+    named = [path for path in choices if path in _spellings(tap.split("/"))]
+    # A layer of the network itself goes first, also one with a slash in its name.
+    named = [path for path in choices if len(path) == 1 and path in _spellings([tap])] or named
+    named = named or [path for path in choices if path[-1:] in _spellings([tap])]
+    if len(named) == 1:
+        _check_runs_once(model, named[0], tap)
+        return named[0]
+    if named:
+        raise ValueError(
+            f"Tap {tap!r} of {role} {model.name!r} is ambiguous. Expected one of "
+            f"{['/'.join(path) for path in named]}. Set it in --distill=loss@teacher_tap:student_tap."
+        )
     known = models.taps(model) or [LOGITS]
-    close = difflib.get_close_matches(tap, layers, n=3)
+    close = difflib.get_close_matches(tap, ["/".join(path) for path in choices], n=3)
     raise ValueError(
         f"Tap {tap!r} not found in {role} {model.name!r}. Expected one of {known}, or "
         f"the name of any other layer{f' such as {close}' if close else ''}. Set it in "
         f"--distill=loss@teacher_tap:student_tap."
     )
+
+
+def _paths(model) -> Iterator[tuple[str, ...]]:
+    for layer in model.layers:
+        yield (layer.name,)
+        if _is_network(layer):
+            yield from ((layer.name, *inner) for inner in _paths(layer))
+
+
+def _spellings(names) -> list[tuple[str, ...]]:
+    return [(*names[:-1], prefix + names[-1]) for prefix in _PREFIXES]
+
+
+def _is_network(layer) -> bool:
+    return isinstance(layer, keras.Model) and getattr(layer, "_is_graph_network", False)
+
+
+def _check_runs_once(model, path, tap):
+    for name in path:
+        count = len(_runs(model, name))
+        if count != 1:
+            raise ValueError(
+                f"Tap {tap!r}: layer {name!r} of {model.name!r} runs {count} times a pass. Expected a layer "
+                f"that runs once. Choose a layer before or after it."
+            )
+        model = model.get_layer(name)
+
+
+def _nodes(model) -> Iterator:
+    """The calls of layers that make up `model`, in an order in which they can be made."""
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        yield from model._nodes_by_depth[depth]
+
+
+def _runs(model, name):
+    return [node for node in _nodes(model) if node.layer.name == name]
+
+
+def _tensor(model, path):
+    # Not the layer's own `output`: it may also run in another network.
+    return _runs(model, path[0])[0].outputs if path else model.outputs[0]
+
+
+class _Opened(keras.layers.Layer):
+    """A network whose inner networks show their taps too.
+
+    Keras' own way to read a feature, a model between two tensors, ends at the border of an inner network.
+    This one makes the calls in Keras' order, and opens the networks that hold a tap.
+
+    Args:
+        model: A functional network.
+        paths: For each tap the names that lead to it; () is what the network gives out, whole for the tap ''.
+    """
+
+    def __init__(self, model, paths):
+        super().__init__(name=f"{model.name}_taps", autocast=False)
+        self.model = model
+        self.paths = paths
+        self.inner = {
+            name: _Opened(
+                model.get_layer(name),
+                {"": ()} | {tap: path[1:] for tap, path in paths.items() if path[:1] == (name,) != path},
+            )
+            for name in {path[0] for path in paths.values() if len(path) > 1}
+        }
+
+    @property
+    def output_shape(self) -> dict[str, tuple]:
+        images = tf.TensorSpec((1, *self.model.input_shape[1:]), tf.float32)
+        made = tf.function(self).get_concrete_function(images).structured_outputs
+        return {tap: (None, *tensor.shape[1:]) for tap, tensor in made.items()}
+
+    def call(self, inputs, training=None):
+        # Keras hands `training` on to the layers, unless the network was called with one of its own.
+        values = {
+            str(id(reference)): tf.cast(given, reference.dtype)
+            for reference, given in zip(self.model.inputs, tf.nest.flatten(inputs), strict=True)
+        }
+        shown = {}
+        for node in _nodes(self.model):
+            name, ids = node.layer.name, node.flat_input_ids
+            if node.is_input:
+                outputs = values[node.flat_output_ids[0]]
+            else:
+                # Every use of a tensor takes one from its list.
+                args, kwargs = node.map_arguments({key: [values[key]] * ids.count(key) for key in ids})
+                outputs = self.inner.get(name, node.layer)(*args, **kwargs)
+            if name in self.inner:
+                shown.update(outputs)
+                outputs = shown.pop("")
+            values.update(zip(node.flat_output_ids, tf.nest.flatten(outputs), strict=True))
+            shown.update({tap: outputs for tap, path in self.paths.items() if path == (name,)})
+        made = [values[str(id(tensor))] for tensor in self.model.outputs]
+        whole = tf.nest.pack_sequence_as(self.model._nested_outputs, made)
+        return shown | {tap: made[0] if tap else whole for tap, path in self.paths.items() if not path}

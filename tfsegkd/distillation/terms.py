@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfsegkd import losses
-from tfsegkd.spec import parse
+from tfsegkd._keras import keras
+from tfsegkd.distillation import schedules
+from tfsegkd.spec import Spec, parse
 
 LOGITS = "logits"
 
@@ -17,18 +19,36 @@ class Term:
         loss: A loss, or its spec such as `'pixelwise(temperature=4)'`.
         weight: Its factor in the sum.
         at: (teacher tap, student tap), names of layers; None means the logits of both.
+        adapter: What brings the student's feature to the teacher's shape. 'auto': a bilinear resize and,
+            where the loss compares channels, a trained 1×1 convolution, each only if needed. None: nothing;
+            the shapes must fit. A Keras layer: it is given the student's feature, and is trained. None of
+            them stays in the student.
+        schedule: How the weight changes with the optimizer's steps: a schedule, or its spec such as
+            `'warm_up(steps=200)*stop(step=900)'`; None keeps it.
 
     Raises:
-        ValueError: for an unknown loss, or a weight that is below 0 or not finite.
+        ValueError: for an unknown loss or schedule, or a weight that is below 0 or not finite.
+        TypeError: for an adapter or a schedule that is nothing of the above.
+
+    Example:
+        Term("hint", weight=2, at=("aspp", "context"), schedule=WarmUp(200))
     """
 
     loss: losses.DistillationLoss | str
     weight: float = 1.0
     at: tuple[str, str] | None = None
+    adapter: keras.layers.Layer | str | None = "auto"
+    schedule: schedules.Schedule | str | Sequence[Spec] | None = None
 
     def __post_init__(self):
-        # A frozen dataclass still has to read its spec once.
+        # A frozen dataclass still has to read its specs once.
         object.__setattr__(self, "loss", losses.get(self.loss))
+        object.__setattr__(self, "schedule", schedules.get(self.schedule))
+        if self.adapter not in ("auto", None) and not isinstance(self.adapter, keras.layers.Layer):
+            raise TypeError(
+                f"The adapter of {self.name!r} must be 'auto', None or a tf_keras layer. Received: "
+                f"{self.adapter!r}."
+            )
         if not 0 <= self.weight < float("inf"):
             raise ValueError(
                 f"The weight of {self.name!r} must be a number that is not below 0. Received: {self.weight}."
@@ -45,12 +65,14 @@ class Term:
 
 
 def parse_terms(specs: Sequence[str]) -> list[Term]:
-    """Reads the values of `--distill`, such as `'pairwise@aspp:context*0.5'`.
+    """Reads the values of `--distill`, such as `'pairwise@aspp:context*0.5*warm_up(steps=200)'`.
 
     Raises:
         ValueError: for a spec that cannot be read, or two terms with the same loss and tap.
     """
-    terms = [Term(losses.get(spec), spec.weight, spec.at) for spec in map(parse, specs)]
+    terms = [
+        Term(losses.get(spec), spec.weight, spec.at, schedule=spec.schedule) for spec in map(parse, specs)
+    ]
     check_names(terms)
     return terms
 

@@ -1,0 +1,123 @@
+"""How strongly each part of the loss pulls at a student that has not started to learn."""
+
+import dataclasses
+import random
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.distillation.adapters import adapter_for
+from tfsegkd.distillation.batches import read_batch
+from tfsegkd.distillation.taps import tapped
+from tfsegkd.distillation.terms import LOGITS, Term
+from tfsegkd.losses import SegmentationLoss
+
+
+@dataclasses.dataclass(frozen=True)
+class Pull:
+    """What one part of the loss adds to the sum, and to the gradient.
+
+    Args:
+        name: The term's, or 'task_loss'.
+        weight: Its factor in the sum.
+        value: Weighted, on one batch.
+        gradient_norm: The L2 norm of the weighted part's gradient, over all trained weights of the student.
+        equal_weight: The weight at which that norm would be the task loss's; None if there is none.
+    """
+
+    name: str
+    weight: float
+    value: float
+    gradient_norm: float
+    equal_weight: float | None
+
+    def __str__(self):
+        equal = "" if self.equal_weight is None else f", equal to the labels' at {self.equal_weight:.3g}"
+        weight = "" if self.name == "task_loss" else f", at weight {self.weight:g}{equal}"
+        return f"{self.name}: {self.value:.4g}, gradient norm {self.gradient_norm:.3g}{weight}"
+
+
+def measure_pulls(
+    shown: Mapping[str, tf.Tensor],
+    student: keras.Model,
+    terms: Sequence[Term],
+    images: tf.Tensor,
+    masks: tf.Tensor,
+    ignore_label: int,
+) -> list[Pull]:
+    """Measures the task loss and every term on one batch, the student in training mode.
+
+    Neither the student nor the terms change: statistics are put back, and losses and adapters are new ones
+    that are thrown away.
+
+    Args:
+        shown: What the taps of the teacher show of the images.
+        student: A functional Keras network.
+        terms: What is to be distilled.
+        ignore_label: The label of void pixels.
+
+    Shapes:
+        images: (N, H, W, 3). masks: (N, H, W), −1 for pixels without a label.
+
+    Raises:
+        ValueError: for a student tap that does not exist, or features that no adapter can join.
+    """
+    arguments = (dict(shown), student, terms, images, masks, ignore_label)
+    weights, state = student.get_weights(), random.getstate()
+    # Keras draws the seeds of new weights from a generator that each thread has, or else from `random`. In a
+    # thread of their own they take nothing from the caller's, and are the same each time.
+    random.seed(0)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            values, norms = pool.submit(_values_and_norms, *arguments).result()
+    finally:
+        random.setstate(state)
+        student.set_weights(weights)
+    names, factors = ["task_loss", *(term.name for term in terms)], [1.0, *(float(t.weight) for t in terms)]
+    return [
+        Pull(name, factor, factor * value, factor * norm, norms[0] / norm if norm > 0 < norms[0] else None)
+        for name, factor, value, norm in zip(names, factors, values, norms, strict=True)
+    ]
+
+
+def _values_and_norms(shown, student, terms, images, masks, ignore_label):
+    """Of the task loss and of each term, not weighted."""
+    terms = [_like_new(term) for term in terms]
+    network = tapped(student, {LOGITS, *(term.taps[1] for term in terms)}, "student")
+    shapes = network.output_shape
+    adapters = [adapter_for(term, shown[term.taps[0]].shape, shapes[term.taps[1]]) for term in terms]
+    task_loss = SegmentationLoss(ignore_label)
+
+    @tf.function
+    def measure(shown, images, masks):
+        # Inside a function this sets the seed of the function alone.
+        tf.compat.v1.set_random_seed(0)
+        batch = read_batch((images, masks), ignore_label)
+        with tf.GradientTape(persistent=True) as tape:
+            made = network(batch.images, training=True)
+            values = [task_loss(batch.labels, made[LOGITS])]
+            for term, adapter in zip(terms, adapters, strict=True):
+                teacher = shown[term.taps[0]]
+                feature = adapter(teacher, made[term.taps[1]], training=True)
+                per_image = term.loss(
+                    teacher, feature, labels=batch.masks, valid=batch.valid, images=batch.images
+                )
+                values.append(tf.reduce_mean(per_image))
+        return values, [_norm(tape.gradient(value, student.trainable_weights)) for value in values]
+
+    return [[float(figure) for figure in figures] for figures in measure(shown, images, masks)]
+
+
+def _like_new(term):
+    adapter = term.adapter
+    if isinstance(adapter, keras.layers.Layer):
+        adapter = type(adapter).from_config(adapter.get_config())
+    loss = type(term.loss).from_config(term.loss.get_config())
+    return dataclasses.replace(term, loss=loss, adapter=adapter)
+
+
+def _norm(gradients):
+    reached = [tf.cast(gradient, tf.float32) for gradient in gradients if gradient is not None]
+    return tf.linalg.global_norm(reached) if reached else tf.constant(0.0)

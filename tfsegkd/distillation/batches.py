@@ -1,0 +1,83 @@
+"""What a batch of a training holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+
+# The label of pixels that nobody has labelled, of which the teacher still speaks.
+UNLABELLED = -1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, read.
+
+    Shapes:
+        images: (N, H, W, 3).
+        masks: (N, H, W), int32; void where they are the ignore label, −1 where nobody has labelled.
+        labels: (N, H, W), int32: the masks with unlabelled pixels made void, for the task.
+        valid: (N, H, W), float32: 1 where a pixel is not void.
+        weights: (N,), the sample weights, or None.
+    """
+
+    images: tf.Tensor
+    masks: tf.Tensor
+    labels: tf.Tensor
+    valid: tf.Tensor
+    weights: tf.Tensor | None = None
+    recorded: Mapping[str, tf.Tensor] | None = field(default=None)
+
+    def sum(self, values: tf.Tensor) -> tf.Tensor:
+        """The sum over the images, by their sample weights."""
+        if self.weights is not None:
+            values *= tf.cast(self.weights, values.dtype)
+        return tf.reduce_sum(values)
+
+
+def read_batch(data, ignore_label: int) -> Batch:
+    """Reads what Keras hands to a step: (images, masks[, sample_weight]).
+
+    In place of the images, a batch that a recorded teacher goes with has {"images": …, "teacher": {tap: …}}.
+
+    Raises:
+        ValueError: for a dictionary without images.
+    """
+    inputs, masks, weights = keras.utils.unpack_x_y_sample_weight(data)
+    # Not in the masks' own type, where −1 may be 255.
+    masks = tf.cast(masks, tf.int32)
+    return Batch(
+        images_of(inputs),
+        masks,
+        tf.where(masks == UNLABELLED, ignore_label, masks),
+        tf.cast(masks != ignore_label, tf.float32),
+        weights,
+        inputs.get("teacher") if isinstance(inputs, Mapping) else None,
+    )
+
+
+def images_of(inputs) -> tf.Tensor:
+    """The images of a batch, with or without what a recorded teacher shows of them."""
+    if not isinstance(inputs, Mapping):
+        return inputs
+    if "images" not in inputs:
+        raise ValueError(
+            f"A batch of a dictionary must hold 'images'. Received: {sorted(inputs)}. Give images alone, or "
+            f"{{'images': images, 'teacher': {{tap: tensor}}}}."
+        )
+    return inputs["images"]
+
+
+def devices() -> int:
+    """How many devices share a batch."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def share_of_an_image(batch: Batch) -> tf.Tensor:
+    """One over the images of the whole batch, those on other devices included."""
+    count = tf.cast(tf.shape(batch.images)[0], tf.float32)
+    if devices() > 1:
+        count = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return 1 / count

@@ -1,0 +1,67 @@
+"""The training of the critics that some losses have."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.distillation.batches import Batch, devices
+from tfsegkd.distillation.terms import Term
+
+
+class Critics:
+    """What learns to tell the teacher from the student, while the student learns not to be told.
+
+    Args:
+        terms: All terms; those whose loss has a `critic_loss` have a critic.
+    """
+
+    def __init__(self, terms: Sequence[Term]):
+        self._losses = {
+            place: term.loss for place, term in enumerate(terms) if hasattr(term.loss, "critic_loss")
+        }
+        self._names = {place: f"{terms[place].name}_critic" for place in self._losses}
+
+    def __bool__(self):
+        return bool(self._losses)
+
+    @property
+    def names(self) -> list[str]:
+        """What their losses are called in logs."""
+        return list(self._names.values())
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        return [variable for loss in self._losses.values() for variable in loss.critic.trainable_variables]
+
+    def optimizer(self, optimizer) -> keras.optimizers.Optimizer | None:
+        """The optimizer asked for, or WGAN-GP's; built at once, so that a checkpoint finds its state.
+
+        Raises:
+            ValueError: if one is asked for and there is no critic.
+        """
+        if not self:
+            if optimizer is not None:
+                raise ValueError("critic_optimizer has nothing to train: no term has a critic. Leave it out.")
+            return None
+        if optimizer is None:
+            optimizer = keras.optimizers.Adam(1e-4, beta_1=0.0, beta_2=0.9)
+        optimizer = keras.optimizers.get(optimizer)
+        optimizer.build(self.variables)
+        return optimizer
+
+    def step(self, optimizer, batch: Batch, sides: Callable[[int], tuple]) -> dict[str, tf.Tensor]:
+        """One step of `optimizer`; returns this device's part of each critic's loss.
+
+        Args:
+            sides: Gives the teacher's and the student's tensor of the term at a place.
+        """
+        with tf.GradientTape() as tape:
+            values = {}
+            for place, loss in self._losses.items():
+                value = loss.critic_loss(*sides(place), valid=batch.valid, images=batch.images)
+                values[self._names[place]] = value / devices()
+            total = tf.add_n(list(values.values()))
+        gradients = tape.gradient(total, self.variables)
+        optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
+        return values

@@ -1,0 +1,265 @@
+"""Runs a network on a few batches and says what is wrong with its outputs."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd.data import DatasetInfo
+from tfsegkd.distillation.evidence import (
+    PREPROCESSING,
+    Score,
+    Tally,
+    as_logits,
+    likely_order,
+    output_kind,
+)
+
+_WEAK = 0.7  # a mean IoU below which other preprocessing is tried
+_TRIED = 4  # on as many images
+_CONVINCING = 0.75  # a share of chance's cross-entropy below which a cure is believed
+_SAME = 0.01  # difference of two runs, in deviations of the logits; float16 stays far below
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that preflight noticed.
+
+    Args:
+        level: 'error' means that distillation cannot work, 'warning' that it may not, 'note' neither.
+        what: What is wrong.
+        expected, received: Empty where there is nothing to compare.
+        cure: What to do.
+    """
+
+    level: Literal["error", "warning", "note"]
+    what: str
+    expected: str = ""
+    received: str = ""
+    cure: str = ""
+
+    def __str__(self):
+        expected = self.expected and f"Expected {self.expected}."
+        received = self.received and f"Received: {self.received}."
+        return " ".join(part for part in (self.what, expected, received, self.cure) if part)
+
+
+class Sample(NamedTuple):
+    """What networks are inspected on.
+
+    Shapes:
+        images: (N, H, W, 3), float32. masks: (N, H, W), int32.
+        labels: (N, H, W), int32; the masks with −1 wherever there is no class to compare with.
+        recorded: What a recorded teacher shows of the images, by tap.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+    labels: np.ndarray
+    recorded: Mapping[str, tf.Tensor]
+
+
+class Inspection:
+    """A network, run on the batches until an output is not what distillation needs.
+
+    Args:
+        name: What findings call the network, such as "Teacher 'unet'".
+        run: Makes logits of a batch.
+        info: What the labels mean.
+
+    Attributes:
+        tally: What it said of each class; None if it could not be run, or fewer than two classes are
+            labelled, so that there is nothing to tell apart.
+        kind: What it gives out, see `output_kind`.
+    """
+
+    def __init__(self, name: str, run: Callable[[Sample], tf.Tensor], info: DatasetInfo):
+        self.name = name
+        self.info = info
+        self.kind = "logits"
+        self.tally: Tally | None = None
+        self._run = run
+        self._first: np.ndarray | None = None
+
+    @property
+    def score(self) -> Score | None:
+        return None if self.tally is None else self.tally.score()
+
+    @property
+    def chance(self) -> Score | None:
+        return None if self.tally is None else self.tally.chance()
+
+    def inspect(self, batches: Sequence[Sample]) -> Iterator[Finding]:
+        """Runs the network once on each batch; the score is known when the last finding is out."""
+        tally = Tally(self.info.num_classes)
+        for batch in batches:
+            try:
+                output = self._run(batch)
+            except (ValueError, tf.errors.InvalidArgumentError) as error:
+                first_line = str(error).strip().split("\n")[0]
+                yield Finding("error", f"{self.name} cannot be run on these images. {first_line}")
+                return
+            problem = self._problem(output, batch.masks.shape)
+            if problem is not None:
+                yield problem
+                return
+            output = np.asarray(output, np.float32)
+            if self._first is None:
+                self._first, self.kind = output, output_kind(output)
+            tally.add(as_logits(output, self.kind), batch.labels)
+        if np.count_nonzero(tally.frequencies) > 1:
+            self.tally = tally
+        yield from self._about_kind()
+
+    def _problem(self, output, expected: tuple[int, int, int]) -> Finding | None:
+        shape = tuple(getattr(output, "shape", ()))
+        num_classes = self.info.num_classes
+        if shape in (expected, (*expected, 1)):
+            return Finding(
+                "error",
+                f"{self.name} gives one number a pixel.",
+                f"logits of {num_classes} classes",
+                f"shape {shape}, perhaps the chosen class",
+                "Take the output from before its argmax.",
+            )
+        if len(shape) == 4 and shape[:3] == expected and shape[3] != num_classes:
+            return Finding(
+                "error",
+                f"{self.name} tells another number of classes apart than data set {self.info.name!r} has.",
+                f"{num_classes} classes",
+                str(shape[3]),
+                f"Use one built or trained for {list(self.info.class_names)}, or load the teacher with a "
+                f"class_map onto them.",
+            )
+        if shape != (*expected, num_classes):
+            return Finding(
+                "error",
+                f"{self.name} gives outputs of another shape than the masks.",
+                f"(N, H, W, C) = {(*expected, num_classes)}",
+                str(shape) if shape else type(output).__name__,
+                "Resize its logits to the size of the images, and give nothing but the logits.",
+            )
+        finite = np.isfinite(np.asarray(output, np.float32))
+        if not finite.all():
+            return Finding(
+                "error",
+                f"{self.name} gives numbers that are not finite.",
+                "finite logits",
+                f"NaN or infinity in {np.mean(~finite):.1%} of its outputs",
+                "Check its weights for NaN, and its preprocessing for a division by zero.",
+            )
+        return None
+
+    def _about_kind(self) -> Iterator[Finding]:
+        if self.kind == "probabilities":
+            yield Finding(
+                "error",
+                f"{self.name} gives probabilities, which the softmax of the losses would flatten.",
+                "logits, or log-probabilities",
+                "values from 0 to 1 that sum to 1 in each pixel",
+                "End the network before its softmax, or wrap it to give tf.math.log(probabilities + 1e-7).",
+            )
+        if self.kind == "one-hot":
+            yield Finding(
+                "error",
+                f"{self.name} gives hard decisions, which say no more than labels do.",
+                "logits",
+                "in each pixel one 1 and otherwise 0",
+                "Take the output from before its argmax.",
+            )
+        if self.kind == "unit":
+            yield Finding(
+                "warning",
+                f"{self.name} gives values from 0 to 1 only, perhaps out of a sigmoid.",
+                "logits of any size and sign",
+                cure="End the network before its last activation.",
+            )
+
+    def neighbours(self, batch: Sample) -> Iterator[Finding]:
+        """Whether what it says of an image depends on the others in the batch, the first one inspected."""
+        if self._first is None or len(batch.images) < 2:
+            return
+        alone = np.asarray(self._run(_part(batch, 1)), np.float32)[0]
+        moved = np.abs(alone - self._first[0]).mean() / max(self._first[0].std(), 1e-12)
+        if moved > _SAME:
+            yield Finding(
+                "error",
+                f"{self.name} says something else of an image when others are in the batch.",
+                "inference mode, which takes each image by itself",
+                f"outputs that move by {moved:.0%} of their spread",
+                "Call the network with training=False in what you pass as the teacher.",
+            )
+
+    def mismatch(self, batches: Sequence[Sample], preprocessing: bool) -> Iterator[Finding]:
+        """Whether it was trained with other preprocessing, or with its classes in another order.
+
+        Args:
+            preprocessing: Whether it can be run on images of other preprocessing.
+        """
+        found = None
+        if preprocessing and self.score.mean_iou < _WEAK:
+            found = self._other_preprocessing(max(batches, key=lambda batch: len(np.unique(batch.labels))))
+        found = found or self._other_order()
+        if found is not None:
+            yield found
+
+    def _other_preprocessing(self, batch):
+        batch = _part(batch, _TRIED)
+        if not (batch.labels >= 0).any():
+            return None
+
+        def tally(images):
+            tally = Tally(self.info.num_classes)
+            output = np.asarray(self._run(batch._replace(images=images.astype(np.float32))), np.float32)
+            tally.add(as_logits(np.nan_to_num(output), self.kind), batch.labels)
+            return tally
+
+        usual = tally(batch.images).score()
+        tallies = {code: tally(prepare(batch.images)) for code, prepare in PREPROCESSING.items()}
+        code = max(tallies, key=lambda code: tallies[code].score().mean_iou)
+        better = tallies[code].score()
+        if (
+            better.mean_iou < usual.mean_iou + 0.05
+            or better.cross_entropy > 0.9 * usual.cross_entropy
+            or not _convincing(better, tallies[code].chance())
+        ):
+            return None
+        return Finding(
+            "error",
+            f"{self.name} was trained with other preprocessing.",
+            f"images as it knows them, with which it reaches {better} on {len(batch.images)} images",
+            f"RGB from 0 to 255, with which it reaches {usual}",
+            f"Load it so: {code}.",
+        )
+
+    def _other_order(self):
+        order, moved = likely_order(self.tally.matrix)
+        better = self.tally.score(order)
+        # One class in another's place is a weak class; an order has at least two.
+        if (
+            len(moved) < 2
+            or better.cross_entropy > self.score.cross_entropy
+            or not _convincing(better, self.chance)
+        ):
+            return None
+        names = self.info.class_names
+        return Finding(
+            "error",
+            f"{self.name} has its classes in another order.",
+            f"that of data set {self.info.name!r}: {list(names)}",
+            ", ".join(f"{names[label]!r} in the place of {names[channel]!r}" for label, channel in moved)
+            + f". In the right order it would reach {better}; as it is it has {self.score}",
+            f"Load it so: load_teacher(model, class_map={dict(zip(names, order.tolist(), strict=True))}, "
+            f"class_names={list(names)}).",
+        )
+
+
+def _convincing(score: Score, chance: Score) -> bool:
+    return not score.is_ignorant(chance) and score.cross_entropy < _CONVINCING * chance.cross_entropy
+
+
+def _part(batch: Sample, count: int) -> Sample:
+    recorded = {tap: values[:count] for tap, values in batch.recorded.items()}
+    return Sample(batch.images[:count], batch.masks[:count], batch.labels[:count], recorded)

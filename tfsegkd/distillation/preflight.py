@@ -1,0 +1,345 @@
+"""Whether distillation can work at all, found out before the first step."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.data import DatasetInfo
+from tfsegkd.distillation.balance import Pull, measure_pulls
+from tfsegkd.distillation.batches import UNLABELLED, read_batch
+from tfsegkd.distillation.evidence import Score, fresh_layers
+from tfsegkd.distillation.inspection import Finding, Inspection, Sample
+from tfsegkd.distillation.teachers import Teacher, load_teacher
+from tfsegkd.distillation.terms import LOGITS, Term
+
+_LEVELS = ("error", "warning", "note")
+_FEW_IMAGES = 2000
+_LOUD, _QUIET = 100.0, 1e-3  # a term's gradient, in gradients of the task loss
+
+
+@dataclasses.dataclass(frozen=True)
+class PreflightReport:
+    """What `preflight` found and measured; printed, it is a few lines.
+
+    Args:
+        teacher, student: Their names.
+        num_images: How many images this was found on.
+        findings: What was noticed, errors first.
+        chance: The best score possible without looking at the images; None where fewer than two classes are
+            labelled.
+        uniform_cross_entropy: That of giving every class the same probability, ln C.
+        teacher_score, student_score: None where they could not be measured.
+        pulls: How strong the task loss and each term are; empty without terms, or if something is wrong.
+    """
+
+    teacher: str
+    student: str
+    num_images: int
+    findings: tuple[Finding, ...]
+    chance: Score | None
+    uniform_cross_entropy: float
+    teacher_score: Score | None
+    student_score: Score | None
+    pulls: tuple[Pull, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error; there may be warnings."""
+        return not any(finding.level == "error" for finding in self.findings)
+
+    def raise_for_errors(self) -> None:
+        """Refuses to go on where distillation cannot work.
+
+        Raises:
+            ValueError: with the reasons and the cures, if there is an error.
+        """
+        errors = [f"- {finding}" for finding in self.findings if finding.level == "error"]
+        if errors:
+            raise ValueError("\n".join(["Distillation cannot work like this.", *errors]))
+
+    def to_json(self) -> str:
+        # A diverged term is NaN, which JSON cannot say.
+        plain = json.loads(json.dumps(dataclasses.asdict(self)), parse_constant=lambda _: None)
+        return json.dumps(plain, indent=2)
+
+    def __str__(self):
+        lines = [f"Preflight of {self.teacher!r} → {self.student!r} on {self.num_images} images"]
+        scores = {"teacher": self.teacher_score, "student": self.student_score, "chance": self.chance}
+        lines += [f"  {name}: {score}" for name, score in scores.items() if score is not None]
+        lines += [f"  {pull}" for pull in self.pulls]
+        lines += [f"  {finding.level}: {finding}" for finding in self.findings]
+        return "\n".join(lines if self.findings else [*lines, "  nothing wrong"])
+
+
+def preflight(
+    teacher,
+    student: keras.Model,
+    batches: Iterable,
+    info: DatasetInfo,
+    terms: Sequence[Term] | None = None,
+    *,
+    num_training_images: int | None = None,
+    max_batches: int = 8,
+) -> PreflightReport:
+    """Finds out on a few images whether the teacher has something to teach and the student can learn it.
+
+    Most distillation that fails does so for a reason that shows before the first step: weights that were not
+    loaded, classes in another order, other preprocessing, probabilities where logits are due, void counted as
+    a class, a loss a thousand times as loud as the labels. Nothing is trained or changed, and a second call
+    finds the same.
+
+    Args:
+        teacher: Whatever `load_teacher` takes.
+        student: A functional Keras network.
+        batches: Evaluation batches of the size that the student is trained at; with a recorded teacher, those
+            that carry what it shows.
+        info: What the labels mean.
+        terms: What is to be distilled; with them, the strength of each is measured.
+        num_training_images: How many images there are to train on, if known.
+        max_batches: How many of `batches` are used.
+
+    Shapes:
+        batches: images (N, H, W, 3), 0…255, and masks (N, H, W), integer labels, −1 where nobody has
+            labelled.
+
+    Raises:
+        TypeError: if the student is not a functional Keras network, or `teacher` cannot be one.
+        ValueError: if there are no batches or they have other shapes, or a term names a tap that is not
+            there.
+
+    Example:
+        report = preflight(teacher, student, evaluation_batches(val, (192, 256), 8), val.info)
+        print(report)
+        report.raise_for_errors()
+    """
+    teacher = load_teacher(teacher)
+    if not isinstance(student, keras.Model) or not getattr(student, "_is_graph_network", False):
+        raise TypeError(
+            f"student must be a functional tf_keras model. Received: {type(student).__name__}. Build it with "
+            f"keras.Model(inputs, outputs)."
+        )
+    batches = [_unpacked(batch, info) for batch in islice(batches, max_batches)]
+    if not batches:
+        raise ValueError("Preflight needs at least one batch of images and masks. Received: none.")
+
+    findings = list(_about_batches(batches, info))
+    taught = Inspection(f"Teacher {teacher.name!r}", _teacher_run(teacher), info)
+    learnt = Inspection(f"Student {student.name!r}", _student_run(student), info)
+    findings += _about_teacher(teacher, taught, batches)
+    findings += _about_student(student, learnt, batches, num_training_images)
+    findings += _about_both(taught, learnt)
+    pulls = []
+    if terms and not any(finding.level == "error" for finding in findings):
+        batch = next((batch for batch in batches if (batch.labels >= 0).any()), batches[0])
+        pulls = _pulls(teacher, student, terms, batch, info)
+        findings += _about_pulls(pulls)
+    return PreflightReport(
+        teacher=teacher.name,
+        student=student.name,
+        num_images=sum(len(batch.images) for batch in batches),
+        findings=tuple(sorted(findings, key=lambda finding: _LEVELS.index(finding.level))),
+        chance=taught.chance or learnt.chance,
+        uniform_cross_entropy=math.log(info.num_classes),
+        teacher_score=taught.score,
+        student_score=learnt.score,
+        pulls=tuple(pulls),
+    )
+
+
+def _unpacked(data, info: DatasetInfo) -> Sample:
+    batch = read_batch(data, info.ignore_label)
+    images, masks, given = np.asarray(batch.images, np.float32), np.asarray(batch.masks), np.asarray(data[1])
+    if images.ndim != 4 or masks.shape != images.shape[:3] or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(
+            f"A batch must be images (N, H, W, 3) and integer masks (N, H, W). Received: images of shape "
+            f"{images.shape}, {given.dtype.name} masks of shape {given.shape}. Use evaluation_batches."
+        )
+    is_class = (masks != info.ignore_label) & (masks >= 0) & (masks < info.num_classes)
+    return Sample(images, masks, np.where(is_class, masks, -1), batch.recorded or {})
+
+
+def _teacher_run(teacher: Teacher):
+    if teacher.recorded:
+        return lambda batch: tf.image.resize(batch.recorded[LOGITS], batch.images.shape[1:3])
+    taps = teacher.taps([LOGITS])
+    return lambda batch: taps(tf.constant(batch.images))[LOGITS]
+
+
+def _student_run(student: keras.Model):
+    return lambda batch: student(tf.constant(batch.images), training=False)
+
+
+def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Finding]:
+    darkest, brightest = min(b.images.min() for b in batches), max(b.images.max() for b in batches)
+    if darkest < 0 or brightest <= 1:
+        yield Finding(
+            "warning",
+            "The images do not look like pixels.",
+            "RGB from 0 to 255",
+            f"values from {darkest:.3g} to {brightest:.3g}",
+            "Leave normalisation to the networks.",
+        )
+    masks = np.concatenate([batch.masks.ravel() for batch in batches])
+    seen, counts = np.unique(masks, return_counts=True)
+    strange = (seen != info.ignore_label) & ((seen >= info.num_classes) | (seen < UNLABELLED))
+    if strange.any():
+        share = counts[strange].sum() / masks.size
+        yield Finding(
+            "error",
+            f"The masks hold labels that are no class, in {share:.1%} of pixels.",
+            f"0 to {info.num_classes - 1}, or {info.ignore_label} for void",
+            str(seen[strange].tolist()),
+            "Relabel them, or set ignore_label to the label of void.",
+        )
+    void = sum(bool((batch.masks == info.ignore_label).all()) for batch in batches)
+    if void:
+        yield Finding(
+            "warning",
+            f"{void} of {len(batches)} batches hold nothing but void ({info.ignore_label}).",
+            cure="Check the masks: nothing is learnt from such a batch.",
+        )
+    labelled = [name for label, name in enumerate(info.class_names) if label in seen]
+    if len(labelled) < 2:
+        yield Finding(
+            "warning",
+            "The networks cannot be judged.",
+            "at least two classes in these batches",
+            str(labelled),
+            "Pass more batches, or batches with labels.",
+        )
+    elif len(labelled) < info.num_classes:
+        absent = [name for name in info.class_names if name not in labelled]
+        yield Finding("note", f"These batches show nothing of {absent}.")
+
+
+def _about_size(network: Inspection, size, batches: Sequence[Sample]) -> Iterator[Finding]:
+    images = batches[0].images.shape[1:3]
+    if size is not None and any(side not in (None, have) for side, have in zip(size, images, strict=True)):
+        yield Finding(
+            "error",
+            f"{network.name} takes images of another size.",
+            str(images),
+            str(tuple(size)),
+            "Rebuild it with tfsegkd.models.at_size(model, (height, width)).",
+        )
+
+
+def _about_teacher(teacher: Teacher, found: Inspection, batches: Sequence[Sample]) -> Iterator[Finding]:
+    if teacher.recorded and not all(LOGITS in batch.recorded for batch in batches):
+        yield Finding("note", f"{found.name} cannot be judged: its logits do not come with the batches.")
+        return
+    wrong_size = [] if teacher.recorded else list(_about_size(found, teacher.size, batches))
+    yield from wrong_size or found.inspect(batches)
+    if not teacher.recorded:
+        yield from found.neighbours(batches[0])
+    reason = [] if found.score is None else list(found.mismatch(batches, preprocessing=not teacher.recorded))
+    yield from reason or _about_knowledge(found, getattr(teacher, "model", None))
+
+
+def _about_knowledge(found: Inspection, model) -> Iterator[Finding]:
+    fresh, total = fresh_layers(model) if hasattr(model, "layers") else (0, 0)
+    state = f"{fresh} of {total} layers are as in a new network"
+    score, chance = found.score, found.chance
+    if score is not None and score.is_ignorant(chance):
+        yield Finding(
+            "error",
+            f"{found.name} knows nothing of data set {found.info.name!r}.",
+            f"to beat a guess that does not look at the images: {chance}",
+            f"{score}, where all classes alike would have {math.log(found.info.num_classes):.2f}"
+            + (f"; {state}" if fresh else ""),
+            "Check that all its weights were loaded, and on which classes and preprocessing it was trained.",
+        )
+        return
+    # A network may have idle layers; half of them is no accident.
+    if total and fresh >= total / 2:
+        yield Finding(
+            "warning",
+            f"{found.name} looks as if weights had not been loaded.",
+            "layers that have learnt something",
+            state,
+            "Load the whole model, or compare the layer names of the file and of the network.",
+        )
+    if score is not None and found.kind == "logits" and score.cross_entropy >= chance.cross_entropy:
+        yield Finding(
+            "warning",
+            f"{found.name} is surer than it has reason to be.",
+            f"a cross-entropy below {chance.cross_entropy:.2f}, that of a constant",
+            f"{score.cross_entropy:.2f}",
+            "Soften it by a higher temperature, such as pixelwise(temperature=4).",
+        )
+
+
+def _about_student(
+    student: keras.Model, found: Inspection, batches: Sequence[Sample], num_training_images: int | None
+) -> Iterator[Finding]:
+    yield from list(_about_size(found, student.input_shape[1:3], batches)) or found.inspect(batches)
+    fresh, total = fresh_layers(student)
+    if num_training_images is not None and num_training_images < _FEW_IMAGES and total and fresh == total:
+        yield Finding(
+            "note",
+            f"{found.name} starts from nothing and has {num_training_images} images to learn from.",
+            cure="Pretrained weights, augmentation and a long schedule will do more than any loss.",
+        )
+
+
+def _about_both(teacher: Inspection, student: Inspection) -> Iterator[Finding]:
+    if teacher.score is None or student.score is None or student.score.is_ignorant(student.chance):
+        return
+    if student.score.mean_iou >= teacher.score.mean_iou:
+        yield Finding(
+            "warning",
+            f"{student.name} is as good as its teacher already.",
+            f"a teacher above {student.score.mean_iou:.1%} mean IoU",
+            f"{teacher.score.mean_iou:.1%}",
+            "Use a better teacher.",
+        )
+
+
+def _pulls(teacher, student, terms, batch, info) -> list[Pull]:
+    taps = sorted({term.taps[0] for term in terms})
+    images = tf.constant(batch.images)
+    shown = batch.recorded if teacher.recorded else teacher.taps(taps)(images)
+    missing = sorted({*taps} - {*shown})
+    if missing:
+        raise ValueError(
+            f"The batches do not carry the taps {missing} of the recorded teacher. Received: "
+            f"{sorted(shown)}. Record them too."
+        )
+    return measure_pulls(shown, student, terms, images, tf.constant(batch.masks), info.ignore_label)
+
+
+def _about_pulls(pulls: Sequence[Pull]) -> Iterator[Finding]:
+    task, *terms = pulls
+    for term in terms:
+        if not math.isfinite(term.value) or not math.isfinite(term.gradient_norm):
+            yield Finding(
+                "error",
+                f"Term {term.name!r} is not finite at the start.",
+                "a finite value and gradient",
+                f"value {term.value:.3g}, gradient norm {term.gradient_norm:.3g}",
+                "Look for extreme values at its taps, or leave it out.",
+            )
+        elif term.weight and not term.gradient_norm:
+            yield Finding(
+                "warning",
+                f"Term {term.name!r} moves no weight of the student.",
+                "a gradient",
+                "0",
+                "Check that layers before its tap are trainable, and that the teacher is not the student.",
+            )
+        elif term.weight and 0 < task.gradient_norm < math.inf:
+            ratio = term.gradient_norm / task.gradient_norm
+            if not _QUIET <= ratio <= _LOUD:
+                yield Finding(
+                    "warning",
+                    f"Term {term.name!r} pulls {ratio:.3g} times as hard at the student as the labels do.",
+                    "gradients of one order of magnitude, as of losses that are means over pixels",
+                    f"norms of {term.gradient_norm:.3g} and {task.gradient_norm:.3g}",
+                    f"Weight {term.equal_weight:.3g} instead of {term.weight:g} would make them equal.",
+                )

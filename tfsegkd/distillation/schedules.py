@@ -1,0 +1,173 @@
+"""How much a term counts as the training goes on."""
+
+import dataclasses
+import functools
+import math
+import operator
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.losses.base import whole
+from tfsegkd.registry import Registry
+from tfsegkd.spec import Spec, parse
+
+registry = Registry("schedule")
+
+
+class Schedule:
+    """The share of its weight that a term has at a step of the optimizer.
+
+    Schedules multiply: `WarmUp(200) * CosineDecay(2000)`, in the flag language
+    `*warm_up(steps=200)*cosine_decay(steps=2000)`. All count from the first step of the training. Where the
+    share is 0 the term is not computed at all.
+
+    Shapes:
+        step: (), int64, 0 at the first step.
+        returns: (), float32.
+    """
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+    def __mul__(self, other: "Schedule") -> "Schedule":
+        return Product((self, other))
+
+    def get_config(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Schedule":
+        return cls(**config)
+
+
+@registry.register("constant")
+@keras.utils.register_keras_serializable("tfsegkd")
+@dataclasses.dataclass(frozen=True)
+class Constant(Schedule):
+    """The whole weight at every step."""
+
+    def __call__(self, step):
+        return tf.ones([])
+
+
+@registry.register("warm_up")
+@keras.utils.register_keras_serializable("tfsegkd")
+@dataclasses.dataclass(frozen=True)
+class WarmUp(Schedule):
+    """From 0 in a straight line to the whole weight.
+
+    Args:
+        steps: The step at which the whole weight is reached, at least 1.
+
+    Raises:
+        ValueError: if `steps` is not a whole number of at least 1.
+    """
+
+    steps: int
+
+    def __post_init__(self):
+        whole(self.steps, "steps of warm_up")
+
+    def __call__(self, step):
+        return tf.minimum(tf.cast(step, tf.float32) / self.steps, 1.0)
+
+
+@registry.register("cosine_decay")
+@keras.utils.register_keras_serializable("tfsegkd")
+@dataclasses.dataclass(frozen=True)
+class CosineDecay(Schedule):
+    """From the whole weight to 0, along half a cosine.
+
+    Args:
+        steps: The step from which on the weight is 0, at least 1.
+
+    Raises:
+        ValueError: if `steps` is not a whole number of at least 1.
+    """
+
+    steps: int
+
+    def __post_init__(self):
+        whole(self.steps, "steps of cosine_decay")
+
+    def __call__(self, step):
+        share = 0.5 + 0.5 * tf.cos(math.pi * tf.cast(step, tf.float32) / self.steps)
+        return tf.where(step < self.steps, share, 0.0)
+
+
+@registry.register("stop")
+@keras.utils.register_keras_serializable("tfsegkd")
+@dataclasses.dataclass(frozen=True)
+class Stop(Schedule):
+    """The whole weight, then nothing.
+
+    Args:
+        step: The first step without the term, at least 1.
+
+    Raises:
+        ValueError: if `step` is not a whole number of at least 1.
+    """
+
+    step: int
+
+    def __post_init__(self):
+        whole(self.step, "step of stop")
+
+    def __call__(self, step):
+        return tf.cast(step < self.step, tf.float32)
+
+
+@keras.utils.register_keras_serializable("tfsegkd")
+@dataclasses.dataclass(frozen=True)
+class Product(Schedule):
+    """Several schedules at once: their shares multiplied.
+
+    Args:
+        factors: The schedules.
+    """
+
+    factors: tuple[Schedule, ...]
+
+    def __call__(self, step):
+        return tf.reduce_prod([factor(step) for factor in self.factors])
+
+    def get_config(self):
+        return {"factors": [keras.utils.serialize_keras_object(factor) for factor in self.factors]}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(tuple(keras.utils.deserialize_keras_object(factor) for factor in config["factors"]))
+
+
+def get(schedule: Schedule | str | Sequence[Spec] | None) -> Schedule | None:
+    """Reads a schedule; None stays None, which is the whole weight at every step.
+
+    Args:
+        schedule: A schedule; its spec such as `'warm_up(steps=200)*stop(step=500)'`; or parsed specs.
+
+    Raises:
+        ValueError: for an unknown name or argument; the message lists the choices.
+        TypeError: if it is nothing of these.
+    """
+    if schedule is None or isinstance(schedule, Schedule):
+        return schedule
+    if isinstance(schedule, str):
+        spec = parse(schedule)
+        if spec.at is not None or spec.weight != 1:
+            raise ValueError(
+                f"A schedule has neither taps nor a weight. Received: {schedule!r}. Give them to the term."
+            )
+        schedule = (spec, *spec.schedule)
+    if not isinstance(schedule, Sequence) or not all(isinstance(spec, Spec) for spec in schedule):
+        raise TypeError(
+            f"schedule must be a Schedule or its spec, such as 'warm_up(steps=200)'. Received: "
+            f"{type(schedule).__name__}. Subclass tfsegkd.distillation.Schedule for one of your own."
+        )
+    return functools.reduce(operator.mul, map(registry.build, schedule)) if schedule else None
+
+
+def names() -> list[str]:
+    """The names that `get` knows."""
+    return registry.names()

@@ -1,0 +1,26 @@
+"""What a student can learn from: one form for every kind of network."""
+
+from tfsegkd.distillation.teachers.averages import Ensemble, Views
+from tfsegkd.distillation.teachers.base import Teacher
+from tfsegkd.distillation.teachers.class_map import Mapped, read_class_map
+from tfsegkd.distillation.teachers.foreign import FunctionTeacher, Normalized, SavedModelTeacher
+from tfsegkd.distillation.teachers.load import load_teacher
+from tfsegkd.distillation.teachers.networks import Keras3Teacher, KerasTeacher
+from tfsegkd.distillation.teachers.tflite import TfliteTeacher
+from tfsegkd.distillation.teachers.windows import Windows
+
+__all__ = [
+    "Ensemble",
+    "FunctionTeacher",
+    "Keras3Teacher",
+    "KerasTeacher",
+    "Mapped",
+    "Normalized",
+    "SavedModelTeacher",
+    "Teacher",
+    "TfliteTeacher",
+    "Views",
+    "Windows",
+    "load_teacher",
+    "read_class_map",
+]

@@ -1,0 +1,114 @@
+"""What every teacher can do."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+import tensorflow as tf
+
+Shapes = dict[str, tuple[int, int, int]]
+Taps = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+
+class Teacher:
+    """What a student learns from, whatever it is made of.
+
+    Attributes:
+        name: What messages call it.
+        size: (height, width) of the images it must be fed, or None where it takes any.
+        input_size: The size to which it brings all images itself, or None where it does not.
+        recorded: Whether what it shows was computed before, and comes with the batches.
+    """
+
+    name: str = "teacher"
+    size: tuple[int, int] | None = None
+    input_size: tuple[int, int] | None = None
+    recorded: bool = False
+
+    def taps(self, names: Iterable[str]) -> Taps:
+        """A function from images (N, H, W, 3), 0…255, to what each tap shows, by one forward pass.
+
+        It runs in inference mode. The tap 'logits' is what the teacher gives out, float32 and at the size
+        of the images.
+
+        Raises:
+            ValueError: for a tap that it does not have; the message lists the choices.
+        """
+        raise NotImplementedError
+
+    def shapes(self, names: Iterable[str], image_shape: tuple[int, int, int]) -> Shapes:
+        """The shape (H, W, C) of what each tap shows of an image of `image_shape`."""
+        images = tf.TensorSpec((1, *image_shape), tf.float32)
+        shown = tf.function(self.taps(names)).get_concrete_function(images).structured_outputs
+        return {tap: tuple(tensor.shape[1:]) for tap, tensor in shown.items()}
+
+    def fingerprint(self) -> str:
+        """Tells teachers apart by what they compute: equal for equal weights, in every process.
+
+        Raises:
+            ValueError: if the teacher has nothing to be known by.
+        """
+        raise NotImplementedError
+
+    def scaled(self, scale: float) -> "Teacher":
+        """This teacher, with the same weights, for images `scale` times as large.
+
+        Raises:
+            ValueError: if it brings all images to one size.
+        """
+        if self.input_size is not None:
+            raise ValueError(
+                f"Teacher {self.name!r} sees every image at {self.input_size}, so scaling images shows it "
+                f"nothing new. Leave out scales, or pass windows=True."
+            )
+        return self
+
+
+def digest(*parts: str | bytes) -> str:
+    """The hash of a sequence, such that no two sequences give the same."""
+    hashed = hashlib.sha256()
+    for part in parts:
+        part = part.encode() if isinstance(part, str) else part
+        hashed.update(len(part).to_bytes(8, "little"))
+        hashed.update(part)
+    return hashed.hexdigest()
+
+
+def resized(images: tf.Tensor, size: tuple[int, int] | tf.Tensor | None) -> tf.Tensor:
+    """`images` at `size`, bilinearly; None leaves them as they are."""
+    if size is None or (isinstance(size, tuple) and tuple(images.shape[1:3]) == size):
+        return images
+    return tf.image.resize(images, size)
+
+
+def size_of(images: tf.Tensor) -> tuple[int, int] | tf.Tensor:
+    """(H, W), as numbers where the shape says so."""
+    size = tuple(images.shape[1:3])
+    return tf.shape(images)[1:3] if None in size else size
+
+
+def fixed(size) -> tuple[int, int] | None:
+    """`size` where it is one; None where a side is open."""
+    size = tuple(size)
+    return None if None in size else size
+
+
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """The size of images `scale` times as large, in whole pixels."""
+    height, width = (max(1, round(scale * side)) for side in size)
+    return height, width
+
+
+def checked_logits(logits: tf.Tensor, images: tf.Tensor, name: str) -> tf.Tensor:
+    """What a teacher gave out, as logits: float32 and at the size of the images.
+
+    Raises:
+        ValueError: if it is no (N, H, W, C) of floats.
+    """
+    logits = tf.convert_to_tensor(logits)
+    if logits.shape.rank != 4 or logits.shape[-1] is None or not logits.dtype.is_floating:
+        raise ValueError(
+            f"Teacher {name!r} must give logits (N, H, W, C), floats with a known number of channels. "
+            f"Received: {logits.dtype.name} of shape {logits.shape}. Wrap it in a function that does, and "
+            f"pass that."
+        )
+    return resized(tf.cast(logits, tf.float32), size_of(images))

@@ -1,0 +1,165 @@
+"""A teacher of other classes: which of its channels stand for which of the student's classes."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfsegkd.distillation.teachers.base import Teacher, digest
+from tfsegkd.distillation.terms import LOGITS
+
+ClassMap = Mapping[str, Sequence[int | str] | int | str]
+
+
+class Mapped(Teacher):
+    """A teacher whose logits are brought to the student's classes.
+
+    Several channels for one class add up their probabilities (logsumexp of the logits). Channels for no
+    class are left out: the softmax then shares their probability among the others in proportion.
+
+    Args:
+        teacher: It gives the logits; its other taps stay as they are.
+        channels: For each class of the student, the teacher's channels, as `read_class_map` gives them.
+    """
+
+    def __init__(self, teacher: Teacher, channels: Sequence[Sequence[int]]):
+        self._teacher = teacher
+        self._channels = tuple(map(tuple, channels))
+        self.name, self.size, self.input_size = teacher.name, teacher.size, teacher.input_size
+
+    def taps(self, names):
+        run_teacher = self._teacher.taps(names)
+
+        def run(images):
+            shown = dict(run_teacher(images))
+            if LOGITS in shown:
+                shown[LOGITS] = self._mapped(shown[LOGITS])
+            return shown
+
+        return run
+
+    def _mapped(self, logits):
+        classes = [
+            tf.reduce_logsumexp(tf.gather(logits, channels, axis=-1), axis=-1) for channels in self._channels
+        ]
+        return tf.stack(classes, axis=-1)
+
+    def fingerprint(self):
+        return digest("mapped", self._teacher.fingerprint(), str(self._channels))
+
+    def scaled(self, scale):
+        return Mapped(self._teacher.scaled(scale), self._channels)
+
+
+def read_class_map(
+    class_map: ClassMap | str | os.PathLike,
+    class_names: Sequence[str],
+    num_channels: int,
+    teacher_classes: Sequence[str] | str | os.PathLike | None = None,
+) -> list[list[int]]:
+    """The teacher's channels for each class of the student, in the student's order.
+
+    Args:
+        class_map: A table from the student's classes to one or several of the teacher's, each an index or a
+            name; or the path of a file with one: JSON, or lines such as `Car: 13, truck  # a comment`.
+        class_names: The student's classes in order.
+        num_channels: How many the teacher has.
+        teacher_classes: The names of the teacher's classes in order, or the path of a file with one a line;
+            needed where the table names them.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for a table that cannot be read, misses a class, names an unknown one, or uses a channel
+            twice.
+    """
+    what = "class_map" if isinstance(class_map, Mapping) else f"class_map {os.fspath(class_map)!r}"
+    table = class_map if isinstance(class_map, Mapping) else _read(Path(class_map))
+    table = {
+        name: list(given) if isinstance(given, list | tuple) else [given] for name, given in table.items()
+    }
+    unknown = sorted(set(table) - set(class_names))
+    missing = [name for name in class_names if not table.get(name)]
+    if unknown or missing:
+        raise ValueError(
+            f"{what} must give channels for the student's classes {list(class_names)}. Missing: {missing}; "
+            f"unknown: {unknown}. Correct the table."
+        )
+    names = _names(teacher_classes)
+    if names is not None and len(names) != num_channels:
+        raise ValueError(
+            f"teacher_classes must name the teacher's {num_channels} channels. Received: {len(names)} names. "
+            f"Name them all, a background included."
+        )
+    channels = [
+        [_channel(what, name, given, num_channels, names) for given in table[name]] for name in class_names
+    ]
+    used = sorted(channel for group in channels for channel in group)
+    twice = sorted({channel for channel in used if used.count(channel) > 1})
+    if twice:
+        raise ValueError(f"{what} uses the teacher's channels {twice} twice. Give each to one class.")
+    return channels
+
+
+def _channel(what, name, given, num_channels, names):
+    if isinstance(given, str) and names is None:
+        raise ValueError(
+            f"{what} gives {name!r} the teacher's class {given!r} by name. Pass teacher_classes=, the names "
+            f"of the teacher's {num_channels} classes in order, or use their indices."
+        )
+    channel = given
+    if isinstance(given, str):
+        channel = names.index(given) if given in names else None
+    if isinstance(channel, bool) or not isinstance(channel, int) or not 0 <= channel < num_channels:
+        raise ValueError(
+            f"{what} gives {name!r} the teacher's class {given!r}. Expected an index from 0 to "
+            f"{num_channels - 1}{f' or one of {names}' if names else ''}. Correct the table."
+        )
+    return channel
+
+
+def _names(teacher_classes):
+    if teacher_classes is None or not isinstance(teacher_classes, str | os.PathLike):
+        return None if teacher_classes is None else list(teacher_classes)
+    return [
+        line.strip() for line in _text(Path(teacher_classes), "teacher_classes").splitlines() if line.strip()
+    ]
+
+
+def _read(path: Path) -> dict:
+    text = _text(path, "class_map")
+    if path.suffix != ".json":
+        return _read_lines(path, text)
+    try:
+        table = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"class_map {str(path)!r} is no JSON: {error}. Correct the file.") from None
+    if not isinstance(table, dict):
+        raise ValueError(
+            f"class_map {str(path)!r} must be a JSON object from classes to channels. Received: a "
+            f"{type(table).__name__}. Correct the file."
+        )
+    return table
+
+
+def _text(path: Path, what: str) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"No {what} file at {str(path)!r}. Check the path.")
+    return path.read_text(encoding="utf-8")
+
+
+def _read_lines(path: Path, text: str) -> dict[str, list[int | str]]:
+    table = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.split("#")[0].strip()
+        if not line:
+            continue
+        name, colon, given = (part.strip() for part in line.partition(":"))
+        items = [item.strip() for item in given.split(",")]
+        if not (name and colon and all(items)) or name in table:
+            raise ValueError(
+                f"Line {number} of {str(path)!r} is {line!r}. Expected each class once, as 'Car: 13, 14'."
+            )
+        table[name] = [int(item) if item.isdecimal() else item for item in items]
+    return table

@@ -1,0 +1,173 @@
+"""Teachers that are no Keras networks: functions and SavedModels."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd.distillation.teachers.base import Teacher, checked_logits, digest, fixed, resized
+from tfsegkd.distillation.terms import LOGITS
+
+
+class FunctionTeacher(Teacher):
+    """Any function of TensorFlow from images to logits, or to a dictionary of taps.
+
+    Args:
+        function: Takes (N, H, W, 3), float32, 0…255.
+        name: What it is known by; a cache of what it shows needs one, because a function has no weights to
+            be told by. Give it another name when it changes.
+    """
+
+    def __init__(self, function: Callable, name: str | None = None):
+        self._function = function
+        self._given_name = name
+        self.name = name or getattr(function, "__name__", type(function).__name__)
+
+    def taps(self, names):
+        names = list(names)
+
+        def run(images):
+            shown = self._function(tf.cast(images, tf.float32))
+            shown = dict(shown) if isinstance(shown, dict) else {LOGITS: shown}
+            for tap in names:
+                if tap not in shown:
+                    raise ValueError(
+                        f"Tap {tap!r} not found in teacher {self.name!r}. Expected one of {list(shown)}. Set "
+                        f"it in --distill=loss@teacher_tap:student_tap."
+                    )
+            if LOGITS in names:
+                shown[LOGITS] = checked_logits(shown[LOGITS], images, self.name)
+            return {tap: tf.convert_to_tensor(shown[tap]) for tap in names}
+
+        return run
+
+    def fingerprint(self):
+        if self._given_name is None:
+            raise ValueError(
+                f"The function {self.name!r} has no weights to know it by. Name it: "
+                f"load_teacher(function, name='…'), with another name when it changes."
+            )
+        return digest("function", self._given_name)
+
+
+class SavedModelTeacher(FunctionTeacher):
+    """A SavedModel that Keras did not save: its 'serving_default' signature, or itself if it is callable.
+
+    Images are resized to the signature's input, where that has a size.
+
+    Args:
+        path: The directory.
+        output: Which output of the signature holds the logits; not needed if there is one.
+
+    Raises:
+        ValueError: for a directory that cannot be loaded, or takes or gives something else.
+    """
+
+    def __init__(self, path: str | os.PathLike, output: str | None = None):
+        self._path, self._output = Path(path), output
+        try:
+            self._model = tf.saved_model.load(os.fspath(path))
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            first = str(error).strip().split("\n")[0]
+            raise ValueError(
+                f"Cannot load {os.fspath(path)!r} as a SavedModel: {first} Export it again."
+            ) from error
+        signatures = getattr(self._model, "signatures", {})
+        if "serving_default" in signatures:
+            function = self._from_signature(signatures["serving_default"])
+        elif callable(self._model):
+            function = self._model
+        else:
+            raise ValueError(
+                f"The SavedModel {os.fspath(path)!r} has no signature 'serving_default' and is not callable. "
+                f"Signatures there: {list(signatures)}. Save it with signatures={{'serving_default': …}}."
+            )
+        super().__init__(function, name=self._path.name)
+
+    def _from_signature(self, signature):
+        inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+        if len(inputs) != 1:
+            raise ValueError(
+                f"The SavedModel {str(self._path)!r} must take images alone. Received: inputs "
+                f"{sorted(inputs)}. Save a function of the images."
+            )
+        chosen = chosen_output(list(outputs), self._output, str(self._path))
+        ((name, spec),) = inputs.items()
+        if spec.shape.rank is not None:
+            if spec.shape.rank != 4 or spec.shape[0] is not None or spec.shape[3] not in (3, None):
+                raise ValueError(
+                    f"The SavedModel {str(self._path)!r} must take images (None, H, W, 3). Received: "
+                    f"{spec.shape}. Save it with such an input."
+                )
+            self.input_size = fixed(spec.shape[1:3])
+
+        def run(images):
+            images = resized(images, self.input_size)
+            if spec.dtype.is_integer:
+                images = tf.round(images)
+            return signature(**{name: tf.cast(images, spec.dtype)})[chosen]
+
+        return run
+
+    def fingerprint(self):
+        files = sorted(file for file in self._path.rglob("*") if file.is_file())
+        contents = (part for file in files for part in (file.relative_to(self._path).as_posix(), _hash(file)))
+        return digest("saved model", self._output or "", *contents)
+
+
+def _hash(file: Path) -> str:
+    return digest(file.read_bytes())
+
+
+def chosen_output(outputs: Sequence[str], chosen: str | None, what: str) -> str:
+    """The output that holds the logits.
+
+    Raises:
+        ValueError: if there are several and none is chosen, or there is none of that name.
+    """
+    if chosen is None and len(outputs) == 1:
+        return outputs[0]
+    if chosen not in outputs:
+        raise ValueError(
+            f"{what} must say which output holds the logits. Outputs there: {sorted(outputs)}. Received: "
+            f"output={chosen!r}. Choose one with load_teacher(…, output='…')."
+        )
+    return chosen
+
+
+class Normalized(Teacher):
+    """A teacher that wants its pixels in another range than 0…255.
+
+    Args:
+        teacher: It is fed (pixel − mean) / deviation.
+        mean: One number, or one a colour channel.
+        deviation: Likewise, above 0.
+    """
+
+    def __init__(self, teacher: Teacher, mean: float | Sequence[float], deviation: float | Sequence[float]):
+        self._teacher = teacher
+        self.name, self.size, self.input_size = teacher.name, teacher.size, teacher.input_size
+        self._mean, self._deviation = np.asarray(mean, np.float32), np.asarray(deviation, np.float32)
+        for values in (self._mean, self._deviation):
+            if (
+                values.shape not in ((), (3,))
+                or not np.isfinite(values).all()
+                or not (self._deviation > 0).all()
+            ):
+                raise ValueError(
+                    f"normalize must be (mean, deviation), each a number or three, the deviation above 0. "
+                    f"Received: ({mean}, {deviation})."
+                )
+
+    def taps(self, names):
+        run = self._teacher.taps(names)
+        return lambda images: run((tf.cast(images, tf.float32) - self._mean) / self._deviation)
+
+    def fingerprint(self):
+        numbers = (self._mean.tolist(), self._deviation.tolist())
+        return digest("normalized", self._teacher.fingerprint(), str(numbers))
+
+    def scaled(self, scale):
+        return Normalized(self._teacher.scaled(scale), self._mean, self._deviation)

@@ -1,0 +1,188 @@
+"""Whatever can teach, from wherever it comes."""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import h5py
+
+from tfsegkd import _keras, models
+from tfsegkd._keras import keras
+from tfsegkd.distillation.teachers.averages import Ensemble, Views
+from tfsegkd.distillation.teachers.base import Teacher
+from tfsegkd.distillation.teachers.class_map import ClassMap, Mapped, read_class_map
+from tfsegkd.distillation.teachers.foreign import FunctionTeacher, Normalized, SavedModelTeacher
+from tfsegkd.distillation.teachers.networks import Keras3Teacher, KerasTeacher
+from tfsegkd.distillation.teachers.tflite import TfliteTeacher
+from tfsegkd.distillation.teachers.windows import Windows
+from tfsegkd.distillation.terms import LOGITS
+
+Loadable = Teacher | Callable | str | os.PathLike | Sequence
+
+
+def load_teacher(
+    teacher: Loadable,
+    class_map: ClassMap | str | os.PathLike | None = None,
+    num_classes: int | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    teacher_classes: Sequence[str] | str | os.PathLike | None = None,
+    normalize: tuple | None = None,
+    windows: bool = False,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    output: str | None = None,
+    num_threads: int | None = None,
+    name: str | None = None,
+) -> Teacher:
+    """Makes a teacher of whatever segments images.
+
+    Args:
+        teacher: A functional tf_keras network, a Keras 3 network, or the path of a saved one; the path of a
+            SavedModel or of a `.tflite`; a function from images (N, H, W, 3), 0…255, to logits or to a
+            dictionary of taps; a list of any of these, which is averaged (see `Ensemble`); or a Teacher.
+        class_map: Which of its channels stand for which of the student's classes, where they differ: a table
+            `{"Car": [13, 14]}` or the path of one (see `read_class_map` and `Mapped`).
+        num_classes: How many classes the student has; checked where given.
+        class_names: The student's classes in order; needed with `class_map`.
+        teacher_classes: The teacher's classes in order, or a file with one a line; needed where `class_map`
+            names them.
+        normalize: (mean, deviation), for a teacher that wants (pixel − mean) / deviation; each one number or
+            three.
+        windows: Whether a teacher of one input size looks through windows of its own shape, at whole images'
+            height or width, instead of at images squeezed into it (see `Windows`). Worth its passes.
+        flip: Whether it looks at the mirrored image too, for better logits (see `Views`).
+        scales: The sizes at which it looks, in shares of the image's.
+        output: Which output holds the logits, for a SavedModel or `.tflite` with several.
+        num_threads: Processor threads for a `.tflite`; None means all.
+        name: What a function is known by, for a cache of what it shows.
+
+    Raises:
+        FileNotFoundError: if there is nothing at the path.
+        TypeError: for something that cannot teach.
+        ValueError: for a file of an unknown kind, options that do not fit, or other classes than asked for.
+
+    Example:
+        load_teacher("deeplab.tflite", class_map="map.txt", class_names=info.class_names)
+        load_teacher(["one.keras", "two.keras"], flip=True, scales=(0.75, 1.0, 1.25))
+    """
+    teacher = _open(teacher, output, num_threads, name)
+    if name is not None and type(teacher) is not FunctionTeacher:
+        raise ValueError(
+            f"name={name!r} is for a function. Received: {teacher.name!r}, which is known by its weights. "
+            f"Leave it out."
+        )
+    if output is not None and type(teacher) not in (SavedModelTeacher, TfliteTeacher):
+        raise ValueError(
+            f"output={output!r} is for the path of a SavedModel or a .tflite. Received: {teacher.name!r}, a "
+            f"{type(teacher).__name__}. Leave it out."
+        )
+    averaged = flip or tuple(scales) != (1.0,)
+    if teacher.recorded and (averaged or windows or class_map is not None or normalize is not None):
+        raise ValueError(
+            f"Teacher {teacher.name!r} is recorded, and recordings are not changed. Give class_map, "
+            f"normalize, windows, flip and scales to the teacher that is recorded."
+        )
+    if normalize is not None:
+        teacher = Normalized(teacher, *normalize)
+    if windows:
+        teacher = Windows(teacher)
+    if class_map is not None:
+        if class_names is None:
+            raise ValueError(
+                "class_map needs the student's classes in order. Pass class_names=, such as "
+                "data.load(…).info.class_names."
+            )
+        channels = read_class_map(class_map, class_names, _num_channels(teacher), teacher_classes)
+        teacher = Mapped(teacher, channels)
+    if averaged:
+        teacher = Views(teacher, flip, scales)
+    if num_classes is not None and (channels := _num_channels(teacher)) != num_classes:
+        raise ValueError(
+            f"Teacher {teacher.name!r} tells {channels} classes apart, the student {num_classes}. Expected "
+            f"the same classes in the same order. Pass class_map= and class_names=, or use a teacher trained "
+            f"on these classes."
+        )
+    return teacher
+
+
+def _open(teacher: Loadable, output, num_threads, name) -> Teacher:
+    if isinstance(teacher, list | tuple):
+        return Ensemble([_open(each, None, num_threads, None) for each in teacher])
+    if isinstance(teacher, str | os.PathLike):
+        return _from_path(Path(teacher), output, num_threads)
+    if isinstance(teacher, Teacher):
+        return teacher
+    if isinstance(teacher, keras.Model):
+        if not getattr(teacher, "_is_graph_network", False):
+            raise TypeError(
+                f"A tf_keras teacher must be a functional model. Received: {type(teacher).__name__}. Build "
+                f"it with keras.Model(inputs, outputs), or pass lambda images: model(images, training=False)."
+            )
+        return KerasTeacher(teacher)
+    if _is_keras3(teacher):
+        return Keras3Teacher(teacher)
+    if callable(teacher):
+        return FunctionTeacher(teacher, name)
+    raise TypeError(
+        f"A teacher must be a network, the path of one, or a function from images to logits. Received: "
+        f"{type(teacher).__name__}. Wrap it in such a function."
+    )
+
+
+def _is_keras3(teacher) -> bool:
+    """Whether it is a network of Keras 3, which is not imported to find out."""
+    return any(
+        base.__name__ == "Model" and base.__module__.split(".")[0] == "keras"
+        for base in type(teacher).__mro__
+    )
+
+
+def _from_path(path: Path, output: str | None, num_threads: int | None) -> Teacher:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"No teacher at {str(path)!r}. Expected a .keras, .h5 or .tflite file, or a SavedModel directory."
+        )
+    if path.suffix == ".tflite" and path.is_file():
+        return TfliteTeacher(path, output, num_threads)
+    if (path / "saved_model.pb").is_file() and not (path / "keras_metadata.pb").is_file():
+        return SavedModelTeacher(path, output)
+    if path.suffix not in (".keras", ".h5", ".hdf5") and not (path / "keras_metadata.pb").is_file():
+        raise ValueError(
+            f"{str(path)!r} is no teacher of a known kind. Expected a .keras, .h5 or .tflite file, or a "
+            f"directory with a saved_model.pb. Save the network in one of these forms."
+        )
+    if _keras_version(path).startswith("3"):
+        return Keras3Teacher(_load_keras3(path))
+    return _open(models.load(path), None, None, None)
+
+
+def _keras_version(path: Path) -> str:
+    """The version of the Keras that saved the file, or "" where it does not say."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "metadata.json" in archive.namelist():
+                return str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
+    elif path.is_file() and h5py.is_hdf5(path):
+        with h5py.File(path) as file:
+            return str(file.attrs.get("keras_version", ""))
+    return ""
+
+
+def _load_keras3(path: Path):
+    try:
+        return _keras.keras3.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"Cannot read {str(path)!r} as a Keras 3 model: {first} If it holds layers of your own, import "
+            f"them first, or pass the loaded model."
+        ) from error
+
+
+def _num_channels(teacher: Teacher) -> int:
+    # Where it takes any size, a small image will do: nothing is computed.
+    size = teacher.size or teacher.input_size or (64, 64)
+    return int(teacher.shapes([LOGITS], (*size, 3))[LOGITS][-1])

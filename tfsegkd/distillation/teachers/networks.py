@@ -1,0 +1,167 @@
+"""Keras networks as teachers, of either Keras."""
+
+import contextlib
+import difflib
+import json
+import threading
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd import _keras, models
+from tfsegkd._keras import keras
+from tfsegkd.distillation.taps import tapped
+from tfsegkd.distillation.teachers.base import Teacher, checked_logits, digest, fixed, resized, scaled_size
+from tfsegkd.distillation.terms import LOGITS
+
+# They change with the Keras, the process or the training, and not what the network computes.
+_NOT_COMPUTED = frozenset(
+    ("name", "trainable", "shared_object_id", "build_config", "compile_config", "keras_version", "backend")
+)
+
+
+class KerasTeacher(Teacher):
+    """A functional tf_keras network. It is not resized: it takes images of its own size.
+
+    Args:
+        model: The network.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self.name = model.name
+        self.size = fixed(model.input_shape[1:3])
+
+    def taps(self, names):
+        network = tapped(self.model, names, "teacher")
+
+        def run(images):
+            shown = dict(network(images, training=False))
+            if LOGITS in shown:
+                shown[LOGITS] = checked_logits(shown[LOGITS], images, self.name)
+            return shown
+
+        return run
+
+    def fingerprint(self):
+        return model_fingerprint(self.model)
+
+    def scaled(self, scale):
+        if self.size is None:
+            return self
+        return KerasTeacher(models.at_size(self.model, scaled_size(self.size, scale)))
+
+
+class Keras3Teacher(Teacher):
+    """A Keras 3 network, functional or not. A tap is the name of a layer, 'outer/inner' in a nested model.
+
+    Images are resized to the network's input, where that has a size.
+
+    Args:
+        model: The network, on Keras 3's TensorFlow backend.
+
+    Raises:
+        ValueError: if Keras 3 runs on another backend.
+    """
+
+    def __init__(self, model):
+        backend = _keras.keras3.backend.backend()
+        if backend != "tensorflow":
+            raise ValueError(
+                f"A Keras 3 teacher must run on TensorFlow, as the student does. Received: backend "
+                f"{backend!r}. Set KERAS_BACKEND=tensorflow."
+            )
+        self.model = model
+        self.name = model.name
+        # A subclassed network has no inputs.
+        inputs = getattr(model, "inputs", None) or []
+        self.input_size = fixed(inputs[0].shape[1:3]) if inputs else None
+        self._dtype = inputs[0].dtype if inputs else "float32"
+        self._layers = dict(_named_layers(model))
+        self._listening = threading.Lock()
+
+    def taps(self, names):
+        names = list(names)
+        layers = {tap: self._layer(tap) for tap in names if tap != LOGITS}
+
+        def run(images):
+            shown = {}
+            seen = tf.cast(resized(images, self.input_size), self._dtype)
+            with self._listening, _heard(layers, shown):
+                logits = self.model(seen, training=False)
+            if LOGITS in names:
+                shown[LOGITS] = checked_logits(tf.nest.flatten(logits)[0], images, self.name)
+            silent = [tap for tap in names if tap not in shown]
+            if silent:
+                raise ValueError(f"Layers {silent} of teacher {self.name!r} do not run. Tap other layers.")
+            return shown
+
+        return run
+
+    def _layer(self, tap):
+        if tap not in self._layers:
+            # A layer is mostly known by its last name.
+            paths = {path.split("/")[-1]: path for path in self._layers}
+            close = difflib.get_close_matches(tap.split("/")[-1], paths, n=3) or list(paths)[-3:]
+            close = [paths[last] for last in close]
+            raise ValueError(
+                f"Tap {tap!r} not found in teacher {self.name!r}. Expected 'logits' or the name of a layer, "
+                f"such as {close}. Set it in --distill=loss@teacher_tap:student_tap."
+            )
+        return self._layers[tap]
+
+    def fingerprint(self):
+        return model_fingerprint(self.model)
+
+
+def model_fingerprint(model) -> str:
+    """The hash of what a Keras network computes: its layers, how they are joined, and its weights."""
+    order = {}
+    for path, layer in _named_layers(model):
+        order.setdefault(layer.name, f"layer {len(order)} {path.count('/')}")
+    layers = json.dumps(_anonymous(json.loads(model.to_json()), order), sort_keys=True)
+    weights = []
+    for weight in map(np.asarray, model.get_weights()):
+        weights += [f"{weight.dtype} {weight.shape}", weight.tobytes()]
+    return digest(layers, *weights)
+
+
+def _anonymous(config, order: dict[str, str]):
+    """A config without its names: automatic ones count on from process to process."""
+    if isinstance(config, dict):
+        return {key: _anonymous(value, order) for key, value in config.items() if key not in _NOT_COMPUTED}
+    if isinstance(config, list):
+        return [_anonymous(value, order) for value in config]
+    return order.get(config, config) if isinstance(config, str) else config
+
+
+def _named_layers(model, prefix=""):
+    for layer in model.layers:
+        yield prefix + layer.name, layer
+        if hasattr(layer, "layers"):
+            yield from _named_layers(layer, f"{prefix}{layer.name}/")
+
+
+@contextlib.contextmanager
+def _heard(layers, shown):
+    """Notes in `shown` what `layers` compute meanwhile.
+
+    A second functional model cannot show layers of nested models in one pass, and leaves nodes behind.
+    """
+
+    def listener(tap, call):
+        def note(*args, **kwargs):
+            shown[tap] = call(*args, **kwargs)
+            return shown[tap]
+
+        return note
+
+    listened = []
+    try:
+        for tap, layer in layers.items():
+            layer.call = listener(tap, layer.call)
+            listened.append(layer)
+        yield
+    finally:
+        for layer in listened:
+            del layer.call

@@ -1,0 +1,152 @@
+"""A .tflite as a teacher, with the logits that a file for the phone keeps to itself."""
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd import _keras
+from tfsegkd.distillation.teachers.base import Teacher, checked_logits, digest, resized
+from tfsegkd.distillation.teachers.foreign import chosen_output
+from tfsegkd.distillation.terms import LOGITS
+from tfsegkd.runtime.network import load_interpreter
+
+# What may stand between the choice of a label and the output, and changes no label.
+_CARRIERS = ("CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
+
+
+class TfliteTeacher(Teacher):
+    """A .tflite that segments one image (1, H, W, 3) at a time; it has no tap but 'logits'.
+
+    Images are brought to its size. An integer input is fed the pixels themselves, whatever its scale says,
+    because that is how such files are used; a float input is fed 0…255. Where the output is the labels, the
+    logits are read from what they were chosen from. No gradient flows through it.
+
+    Args:
+        path: The file.
+        output: Which output to read, by name; not needed if there is one.
+        num_threads: Processor threads to run on; None means all.
+
+    Raises:
+        ValueError: for a file that is missing, damaged or of another form.
+    """
+
+    def __init__(self, path: str | os.PathLike, output: str | None = None, num_threads: int | None = None):
+        self.name = Path(path).stem
+        num_threads = num_threads or os.cpu_count() or 1
+        interpreter = load_interpreter(path, num_threads)
+        content = Path(path).read_bytes()
+        self._fingerprint = digest("tflite", content, output or "")
+        ends = {end["name"]: end for end in interpreter.get_output_details()}
+        end = ends[chosen_output(list(ends), output, f"The teacher {str(path)!r}")]
+        if not _are_logits(end):
+            content, index = _with_logits(content, end["index"], str(path))
+            interpreter = load_interpreter(content, num_threads)
+            end = next(end for end in interpreter.get_output_details() if end["index"] == index)
+        self._interpreter, self._input, self._output = interpreter, _input(interpreter, str(path)), end
+        self.input_size = tuple(map(int, self._input["shape"][1:3]))
+        self._running = threading.Lock()
+
+    def taps(self, names):
+        other = [tap for tap in names if tap != LOGITS]
+        if other:
+            raise ValueError(
+                f"Tap {other[0]!r} not found in teacher {self.name!r}. A .tflite shows ['logits'] only. Set "
+                f"it in --distill=loss@teacher_tap:student_tap."
+            )
+
+        def run(images):
+            seen = resized(tf.cast(images, tf.float32), self.input_size)
+            logits = tf.numpy_function(self._predict, [seen], tf.float32)
+            logits.set_shape((images.shape[0], *self._output["shape"][1:]))
+            return {LOGITS: checked_logits(logits, images, self.name)}
+
+        return run
+
+    def fingerprint(self):
+        return self._fingerprint
+
+    def _predict(self, images: np.ndarray) -> np.ndarray:
+        logits = np.empty((len(images), *self._output["shape"][1:]), np.float32)
+        # tf.data may call from several threads, and the interpreter has one set of buffers.
+        with self._running:
+            for index, image in enumerate(images):
+                self._interpreter.set_tensor(self._input["index"], self._encode(image[None]))
+                self._interpreter.invoke()
+                logits[index] = self._decode(self._interpreter.get_tensor(self._output["index"]))[0]
+        return logits
+
+    def _encode(self, image: np.ndarray) -> np.ndarray:
+        dtype = self._input["dtype"]
+        if not np.issubdtype(dtype, np.integer):
+            return image.astype(dtype)
+        limits = np.iinfo(dtype)
+        # Of 8 bits, signed ones are the pixel moved down by 128.
+        return np.clip(np.rint(image) + limits.min, limits.min, limits.max).astype(dtype)
+
+    def _decode(self, output: np.ndarray) -> np.ndarray:
+        scale, zero_point = self._output["quantization"]
+        if not scale:
+            return output.astype(np.float32)
+        return (output.astype(np.float32) - zero_point) * np.float32(scale)
+
+
+def _input(interpreter, path: str) -> dict:
+    ends = interpreter.get_input_details()
+    shapes = [tuple(map(int, end["shape_signature"])) for end in ends]
+    if (
+        len(ends) != 1
+        or len(shapes[0]) != 4
+        or (shapes[0][0] not in (1, -1) or shapes[0][3] != 3 or min(shapes[0][1:]) < 1)
+        or ends[0]["dtype"] not in (np.uint8, np.int8, np.float32)
+    ):
+        raise ValueError(
+            f"{path!r} cannot be a teacher: expected one input (1, H, W, 3) of a fixed size, uint8, int8 or "
+            f"float32. Received: {shapes} of {[end['dtype'].__name__ for end in ends]}. Convert the network "
+            f"again with such an input."
+        )
+    return ends[0]
+
+
+def _are_logits(end: dict) -> bool:
+    quantized_or_float = end["quantization"][0] or np.issubdtype(end["dtype"], np.floating)
+    # One channel is the label of each pixel.
+    return len(end["shape"]) == 4 and end["shape"][3] > 1 and bool(quantized_or_float)
+
+
+def _with_logits(content: bytes, output: int, path: str) -> tuple[bytes, int]:
+    """The file with the tensor that its labels are chosen from in the place of the labels.
+
+    So it runs as fast as before: keeping all tensors would turn off what saves memory.
+    """
+    schema, content = _keras.tflite_schema, bytearray(content)
+    model = schema.Model.GetRootAs(content, 0)
+    graph = model.Subgraphs(0)
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
+    operators = [graph.Operators(index) for index in range(graph.OperatorsLength())]
+    makers = {int(made): operator for operator in operators for made in operator.OutputsAsNumpy()}
+
+    def kind(operator):
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        # Old files have their code in the first field, new ones in the second.
+        return names[max(code.DeprecatedBuiltinCode(), code.BuiltinCode())]
+
+    tensor = output
+    while tensor in makers and kind(makers[tensor]) in _CARRIERS:
+        tensor = int(makers[tensor].Inputs(0))
+    maker = makers.get(tensor)
+    logits = int(maker.Inputs(0)) if maker is not None and kind(maker) == "ARG_MAX" else None
+    shape = graph.Tensors(logits).ShapeAsNumpy() if logits is not None else ()
+    if len(shape) != 4 or np.prod(shape[:3]) != np.prod(graph.Tensors(tensor).ShapeAsNumpy()):
+        received = graph.Tensors(output).ShapeAsNumpy().tolist()
+        raise ValueError(
+            f"{path!r} cannot be a teacher: expected an output of logits (1, Y, X, C), or of labels chosen "
+            f"by ARG_MAX from such logits. Received: an output {received} of another kind. Convert "
+            f"the network again without what follows its logits."
+        )
+    # The view writes into the file's content: the table of outputs keeps its length.
+    outputs = graph.OutputsAsNumpy()
+    outputs[outputs == output] = logits
+    return bytes(content), logits
