@@ -31,6 +31,7 @@ flags.DEFINE_string("output_dir", "saved_models/run", "Where the run writes.")
 flags.DEFINE_list("stages", list(STAGES), f"Which stages to run, of {','.join(STAGES)}.")
 flags.DEFINE_string("train_split", "train", "The split to train on.")
 flags.DEFINE_string("val_split", "val", "The split to report on.")
+flags.DEFINE_string("val_dataset", None, "The data set to report on; --dataset unless given.")
 flags.DEFINE_string("unlabelled", None, "A directory of frames without masks, to distil on as well.")
 flags.DEFINE_integer(
     "unlabelled_per_batch", 4, "How many frames of --unlabelled each batch gets on top.", lower_bound=1
@@ -103,7 +104,8 @@ def main():
     recipe = Recipe(stages(), export="export" in FLAGS.stages)
     varied = augmentation()
     splits = (FLAGS.train_split, FLAGS.val_split)
-    sources = [data.load(FLAGS.dataset, split, FLAGS.data_dir) for split in splits]
+    datasets = (FLAGS.dataset, FLAGS.val_dataset or FLAGS.dataset)
+    sources = [data.load(name, split, FLAGS.data_dir) for name, split in zip(datasets, splits, strict=True)]
     rehearse(terms, sources[0].info.num_classes, crop_size or size)
 
     if len(sources[0]) < FLAGS.batch_size:
@@ -111,10 +113,21 @@ def main():
             f"Split {FLAGS.train_split!r} has {len(sources[0])} examples, fewer than one batch of "
             f"{FLAGS.batch_size}. Lower --batch_size."
         )
-    train, val = (survey(source, split) for source, split in zip(sources, splits, strict=True))
+    classes = [source.info.class_names for source in sources]
+    if classes[0] != classes[1]:
+        raise ValueError(
+            f"--val_dataset={FLAGS.val_dataset} has the classes {classes[1]}. Expected those of --dataset: "
+            f"{classes[0]}. Report on a data set with the classes that are trained."
+        )
+    train, val = (
+        survey(source, f"{name} {split}")
+        for source, name, split in zip(sources, datasets, splits, strict=True)
+    )
     unlabelled = None
     if FLAGS.unlabelled:
-        unlabelled = survey(data.UnlabelledFrames(FLAGS.unlabelled, train.source.info), "unlabelled").source
+        unlabelled = survey(
+            data.UnlabelledFrames(FLAGS.unlabelled, train.source.info), FLAGS.unlabelled
+        ).source
         checks.in_range(FLAGS.unlabelled_per_batch, 1, len(unlabelled), "--unlabelled_per_batch")
     frames = Frames(
         train=train.source,
@@ -201,13 +214,13 @@ def rehearse(terms, num_classes, size):
         distillation.Distiller(models.build(FLAGS.teacher, num_classes, (*size, 3)), student, terms)
 
 
-def survey(source, split):
+def survey(source, name):
     """Reads every example of a split, before a training depends on it."""
     found = data.survey(source, FLAGS.skip_bad_examples)
     for problem in found.bad.values():
         print(f"skipped: {problem}")
     note = f", {len(found.bad)} left out" if found.bad else ""
-    print(f"{FLAGS.dataset} {split}: {len(found.source)} examples{note}")
+    print(f"{name}: {len(found.source)} examples{note}")
     return found
 
 
