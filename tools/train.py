@@ -152,11 +152,14 @@ def stages():
 
     student = schedule(FLAGS.epochs, FLAGS.learning_rate)
     cache = teacher_cache() if FLAGS.cache_teacher else None
-    available = {
-        "teacher": teacher(schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
-        "student_alone": StudentAlone(FLAGS.student, student),
-        "distill": Distill(FLAGS.student, student, FLAGS.distill, FLAGS.task_weight, cache, FLAGS.preflight),
-        "quantize": Quantize(
+    # A stage is made only where it is asked for: a teacher's file need not be there for a student alone.
+    makers = {
+        "teacher": lambda: teacher(schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
+        "student_alone": lambda: StudentAlone(FLAGS.student, student),
+        "distill": lambda: Distill(
+            FLAGS.student, student, FLAGS.distill, FLAGS.task_weight, cache, FLAGS.preflight
+        ),
+        "quantize": lambda: Quantize(
             schedule(FLAGS.qat_epochs, FLAGS.qat_learning_rate),
             # Without a distilled student there may be no teacher to go on learning from.
             FLAGS.distill if "distill" in FLAGS.stages else (),
@@ -164,7 +167,7 @@ def stages():
             cache,
         ),
     }
-    return [stage for name, stage in available.items() if name in FLAGS.stages]
+    return [make() for name, make in makers.items() if name in FLAGS.stages]
 
 
 def saved_teachers():

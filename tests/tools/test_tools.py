@@ -88,6 +88,12 @@ WRONG_FLAGS = {
     "input size": (["--input_size=48by64"], ["--input_size='48by64'", "HEIGHTxWIDTH"]),
     "crop size": (["--crop_size=48x0"], ["--crop_size='48x0'"]),
     "scale": (["--min_scale=2", "--max_scale=1"], ["max_scale"]),
+    "schedule": (["--distill=pixelwise*fade(steps=3)"], ["fade", "cosine_decay"]),
+    "a finer teacher in a step": (["--teacher_size=96x128"], ["--teacher_size needs --cache_teacher"]),
+    "options of a saved teacher": (["--teacher_flip"], ["is trained here"]),
+    "scale of a teacher": (["--teacher_scales=1,none"], ["--teacher_scales='none'"]),
+    "no labels for ifvd": (["--task_weight=0", "--distill=ifvd"], ["['ifvd'] need them"]),
+    "unlabelled directory": (["--unlabelled=nowhere"], ["nowhere"]),
     "no teacher yet": (["--stages=distill"], ["teacher.keras", "--stages"]),
 }
 

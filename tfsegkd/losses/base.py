@@ -37,6 +37,7 @@ class DistillationLoss(keras.layers.Layer):
         needs_images: Whether the loss cannot do without the images.
         same_channels: Whether teacher and student must have equally many channels; if so, and they do not,
             an adapter must join them first.
+        jit_compilable: Whether XLA can compile the loss.
 
     Shapes:
         teacher, student: (N, H, W, C), logits or features as the loss says.
@@ -52,6 +53,7 @@ class DistillationLoss(keras.layers.Layer):
     needs_labels = False
     needs_images = False
     same_channels = True
+    jit_compilable = True
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name, dtype="float32")

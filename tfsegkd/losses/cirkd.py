@@ -21,7 +21,7 @@ class CIRKDLoss(DistillationLoss):
 
     An image's value depends on the other images of its batch. Each call writes the batch into the queues,
     after they have been compared with. Under a `tf.distribute` strategy the first replica fills them. XLA
-    (`jit_compile`) cannot compile the writing.
+    (`jit_compile`) cannot compile the writing, and the Distiller refuses it.
 
     Memory: with A = min(max_anchors, H·W) anchors an image, a few times (N·A)² + N·A·(pixel + region
     samples) floats; N = 8 at the defaults is 17 MB a copy, and 34 MB and 8 MB more with queues. The queues
@@ -78,6 +78,7 @@ class CIRKDLoss(DistillationLoss):
         self.pixels_per_class = whole(pixels_per_class, "pixels_per_class")
         # Rows against rows of one network: channels need not match. Rows against the queue's must.
         self.needs_labels = self.same_channels = num_classes is not None
+        self.jit_compilable = num_classes is None
 
     def build(self, input_shape):
         if self.num_classes is not None:
