@@ -109,25 +109,31 @@ class Network:
             )
         logits = np.empty((len(images), *self.output_shape), np.float32)
         for index, image in enumerate(images):
-            self._interpreter.set_tensor(self._input["index"], self._encode(image[None]))
+            self._interpreter.set_tensor(self._input["index"], encoded(image[None], self._input))
             self._interpreter.invoke()
-            logits[index] = self._decode(self._interpreter.get_tensor(self._output["index"]))[0]
+            logits[index] = decoded(self._interpreter.get_tensor(self._output["index"]), self._output)[0]
         return logits
 
-    def _encode(self, image: np.ndarray) -> np.ndarray:
-        dtype = self._input["dtype"]
-        if self.input_quantization is None:
-            return image.astype(dtype)
-        scale, zero_point = self.input_quantization
-        limits = np.iinfo(dtype)
-        steps = np.rint(image.astype(np.float32) / scale) + zero_point
-        return np.clip(steps, limits.min, limits.max).astype(dtype)
 
-    def _decode(self, output: np.ndarray) -> np.ndarray:
-        if self.output_quantization is None:
-            return output.astype(np.float32)
-        scale, zero_point = self.output_quantization
-        return (output.astype(np.float32) - zero_point) * np.float32(scale)
+def encoded(pixels: np.ndarray, end: dict[str, Any]) -> np.ndarray:
+    """Pixels 0…255 as the input `end` of a network takes them, the way its clients feed them.
+
+    An input of 8 bits takes raw pixels, whatever it reads them as; signed ones are moved down by 128.
+    """
+    dtype = end["dtype"]
+    if not np.issubdtype(dtype, np.integer):
+        return pixels.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(pixels) + limits.min, limits.min, limits.max).astype(dtype)
+
+
+def decoded(values: np.ndarray, end: dict[str, Any]) -> np.ndarray:
+    """What the output `end` of a network says, as float32."""
+    quantization = _quantization(end)
+    if quantization is None:
+        return values.astype(np.float32)
+    scale, zero_point = quantization
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)
 
 
 def _quantization(end: dict[str, Any]) -> Quantization | None:

@@ -11,7 +11,7 @@ from tfsegkd import _keras
 from tfsegkd.distillation.teachers.base import Teacher, checked_logits, digest, resized
 from tfsegkd.distillation.teachers.foreign import chosen_output
 from tfsegkd.distillation.terms import LOGITS
-from tfsegkd.runtime.network import load_interpreter
+from tfsegkd.runtime.network import decoded, encoded, load_interpreter
 
 # What may stand between the choice of a label and the output, and changes no label.
 _CARRIERS = ("CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
@@ -73,24 +73,10 @@ class TfliteTeacher(Teacher):
         # tf.data may call from several threads, and the interpreter has one set of buffers.
         with self._running:
             for index, image in enumerate(images):
-                self._interpreter.set_tensor(self._input["index"], self._encode(image[None]))
+                self._interpreter.set_tensor(self._input["index"], encoded(image[None], self._input))
                 self._interpreter.invoke()
-                logits[index] = self._decode(self._interpreter.get_tensor(self._output["index"]))[0]
+                logits[index] = decoded(self._interpreter.get_tensor(self._output["index"]), self._output)[0]
         return logits
-
-    def _encode(self, image: np.ndarray) -> np.ndarray:
-        dtype = self._input["dtype"]
-        if not np.issubdtype(dtype, np.integer):
-            return image.astype(dtype)
-        limits = np.iinfo(dtype)
-        # Of 8 bits, signed ones are the pixel moved down by 128.
-        return np.clip(np.rint(image) + limits.min, limits.min, limits.max).astype(dtype)
-
-    def _decode(self, output: np.ndarray) -> np.ndarray:
-        scale, zero_point = self._output["quantization"]
-        if not scale:
-            return output.astype(np.float32)
-        return (output.astype(np.float32) - zero_point) * np.float32(scale)
 
 
 def _input(interpreter, path: str) -> dict:
