@@ -1,44 +1,75 @@
-"""Trains methods × seeds under one schedule and writes the table that compares them.
+"""Trains methods × seeds under one schedule and writes the table and the picture that compare them.
 
     python tools/study.py --flagfile=configs/studies/camvid_first.cfg --data_dir=DIRECTORY
 
-Every method is the same command with a few flags of its own. Rerun the line to go on after an interruption.
+Every method is the same command with a few flags of its own. `study.md`, `study.json` and `study.png` are
+written after every run. Rerun the line to go on after an interruption.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
 import command
 from absl import flags
 
-from tfsegkd.recipe import study
+from tfsegkd.recipe import comparison, comparison_plot
+from tfsegkd.recipe.study import Study, parse_method, run_study
 
 flags.DEFINE_string("base", None, "Flagfile of tools/train.py that all runs share.", required=True)
 flags.DEFINE_multi_string(
-    "method", [], "'name>stage: --flag=value …'; may be repeated. The first is the baseline."
+    "method",
+    [],
+    "'name>stage: --flag=value …', several stages with commas between; may be repeated. The first is the "
+    "baseline.",
 )
 flags.DEFINE_string("data_dir", None, "Where the data set's files lie.")
 flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds.")
 flags.DEFINE_integer("jobs", 1, "Runs at once; each gets an equal share of the processors.", lower_bound=1)
-flags.DEFINE_string("output_dir", "saved_models/study", "Where the runs and the table are written.")
+flags.DEFINE_string("output_dir", "saved_models/study", "Where the runs, table and picture are written.")
+flags.DEFINE_bool("plot", True, "Draw study.png; needs the extra tfsegkd[plots].")
 
 FLAGS = flags.FLAGS
 
 
 def main():
-    methods = [study.parse_method(text) for text in FLAGS.method]
+    methods = tuple(parse_method(text) for text in FLAGS.method)
     if not methods:
         raise ValueError("A study needs --method='name>stage: --flag=value …', better two of them.")
     if not Path(FLAGS.base).is_file():
         raise FileNotFoundError(f"No flagfile --base={FLAGS.base!r}.")
-    train = [sys.executable, str(Path(__file__).with_name("train.py")), f"--flagfile={FLAGS.base}"]
+    if FLAGS.plot:
+        comparison_plot.check_installed()  # not after the first hours of training
+    train = [sys.executable, str(Path(__file__).with_name("train.py"))]
+    # Spelt out, so that whoever edits the flagfile meanwhile does not change the runs to come.
+    train += FLAGS.read_flags_from_files([f"--flagfile={FLAGS.base}"])
     if FLAGS.data_dir:
         train.append(f"--data_dir={FLAGS.data_dir}")
     if not all(seed.strip().isdigit() for seed in FLAGS.seeds):
         raise ValueError(f"--seeds={','.join(FLAGS.seeds)} must be whole numbers, such as 0,1,2.")
-    directory = Path(FLAGS.output_dir)
-    reports = study.run_study(train, methods, [int(seed) for seed in FLAGS.seeds], directory, FLAGS.jobs)
-    print(study.write_study(directory, reports, methods))
+    seeds = tuple(int(seed) for seed in FLAGS.seeds)
+    study = Study(tuple(train), methods, seeds, Path(FLAGS.output_dir))
+    reports = {}
+
+    def write(found):
+        reports.update(found)
+        comparison.write_study(study, line(), reports)
+        lines = comparison.compare(reports, methods)
+        if FLAGS.plot and lines:
+            comparison_plot.draw(study.directory / "study.png", lines)
+
+    try:
+        run_study(study, FLAGS.jobs, write)
+    finally:
+        # Also after a failure or an interruption.
+        if reports:
+            print(comparison.table(comparison.compare(reports, methods)))
+
+
+def line():
+    """The command that was given, for whoever reads the table elsewhere."""
+    words = ["--data_dir=DIRECTORY" if word.startswith("--data_dir=") else word for word in sys.argv[1:]]
+    return shlex.join(["python", "tools/study.py", *words])
 
 
 if __name__ == "__main__":

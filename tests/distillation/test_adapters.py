@@ -120,6 +120,8 @@ def test_a_layer_of_the_user_s_is_trained_and_dropped():
             weight.name
         )
     assert logs["task_loss"] == pytest.approx(0.5 * np.sum(before[0] ** 2), rel=1e-4), "its regularization"
+    result = distiller.test_on_batch(*batch(), return_dict=True)
+    assert result["loss"] == 0, "evaluation is the student's alone"
     assert [weight.name for weight in student.weights] == names
     refs = {weight.ref() for weight in adapter.weights}
     assert refs <= {weight.ref() for weight in distiller.weights}

@@ -107,6 +107,9 @@ def test_regularization_is_part_of_the_task_loss():
         for student in (plain, decayed)
     ]
     np.testing.assert_allclose(values[1] - values[0], 0.1 * np.sum(kernel.numpy() ** 2), rtol=1e-4)
+    # It is not the task's: it stays when only the teacher is learnt from.
+    alone = ready(Distiller(None, decayed, task_weight=0.0)).train_on_batch(images, masks, return_dict=True)
+    np.testing.assert_allclose(alone["loss"], values[1] - values[0], rtol=1e-4)
 
 
 # One forward pass each.

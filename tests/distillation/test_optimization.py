@@ -51,8 +51,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("eager", [True, False])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("name", "eager"), [("sgd", True), *((name, False) for name in OPTIMIZERS)])
 def test_small_batches_step_as_one_large_batch(name, eager):
     images, masks = batch(12)
     masks[:] = np.roll(masks, 1, axis=0)  # void images among the others
@@ -142,7 +141,7 @@ def test_a_step_in_mixed_precision_is_the_step_in_float32(policy, steps):
     mixed, logs, moved = run()
     keras.mixed_precision.set_global_policy("float32")
     _, logs_32, moved_32 = run()
-    assert mixed.student.output.dtype.name == policy.split("_")[1]
+    assert mixed.student.get_layer("head").output.dtype.name == policy.split("_")[1]
     scaled = isinstance(mixed.optimizer, keras.mixed_precision.LossScaleOptimizer)
     assert scaled == (policy == "mixed_float16")
     assert all(weight.dtype == "float32" for weight in moved), "the weights themselves stay float32"
@@ -192,7 +191,7 @@ def test_a_step_with_an_overflow_is_left_out(policy):
 # XLA.
 
 
-@pytest.mark.parametrize("specs", [SPECS, ["channel_wise*warm_up(steps=2)", "csc", "dkd"]])
+@pytest.mark.parametrize("specs", [SPECS, ["channel_wise", "csc", "dkd"]])
 def test_a_compiled_step_is_the_same_step(specs):
     _, logs, moved = one_step(plain_student, specs)
     _, logs_jit, moved_jit = one_step(plain_student, specs, jit_compile=True)
@@ -215,6 +214,9 @@ def test_what_xla_cannot_compile_is_refused():
     with pytest.raises(ValueError, match=r"XLA cannot compile the terms \['cirkd'\]"):
         made(plain_student(), "sgd", terms, eager=False, jit_compile=True)
     made(plain_student(), "sgd", ["cirkd"], eager=False, jit_compile=True)
+    with pytest.raises(ValueError, match=r"XLA cannot compile the terms \['hint_stage'\].*schedule"):
+        terms = ["pixelwise", "hint@stage:stage*stop(step=2)"]
+        made(plain_student(), "sgd", terms, eager=False, jit_compile=True)
 
 
 # The critic.
@@ -275,7 +277,7 @@ def test_a_trained_critic_tells_them_apart():
         False,
         critic_optimizer=keras.optimizers.Adam(1e-2),
     )
-    logs = [distiller.train_on_batch(*batch(), return_dict=True)["holistic_critic"] for _ in range(30)]
+    logs = [distiller.train_on_batch(*batch(), return_dict=True)["holistic_critic"] for _ in range(20)]
     assert np.mean(logs[-5:]) < np.mean(logs[:5])
 
 

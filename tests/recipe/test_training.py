@@ -96,7 +96,7 @@ class NotANumber(DistillationLoss):
 def test_nan_stops_the_training_with_the_name_of_the_loss(frames, tmp_path):
     student = network("student", 5, 1)
     distiller = Distiller(network("teacher", 7, 0), student, [Term(NotANumber(name="odd"))])
-    with pytest.raises(FloatingPointError, match=r"'odd'.*became NaN or infinite in step 0.*learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"'odd'.*became NaN or infinite in step 0.*learning rate"):
         train(distiller, frames, SCHEDULE, tmp_path)
     # The whole first epoch is kept, and nothing of the second.
     kept = started(1, ["pixelwise"])

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-
-# The label of pixels that nobody has labelled, of which the teacher still speaks.
-UNLABELLED = -1
+from tfsegkd.data import UNLABELLED
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,9 @@ class Distiller(keras.Model):
 
         Raises:
             ValueError: if `accumulate_steps` is not a whole number of at least 1; for a critic's optimizer
-                without a critic; for `jit_compile=True` with a loss that XLA cannot compile.
+                without a critic; for `jit_compile=True` with a term that XLA cannot compile, which are those
+                with a schedule and `cirkd` with queues. What XLA cannot compile in the student, such as
+                the gradient of a nearest UpSampling2D, it says itself at the first step.
         """
         whole(accumulate_steps, "accumulate_steps")
         if options.get("jit_compile"):
@@ -172,9 +174,13 @@ class Distiller(keras.Model):
         with tf.GradientTape() as tape:
             made = self._student_taps(batch.images, training=True)
             # Each part is what it adds to the sum, so that the log shows how much it counts.
-            parts = {"task_loss": self._task_loss(batch, made[LOGITS], share)}
-            for place, term in enumerate(self.terms):
-                parts[term.name] = share * self._weighted(place, batch, shown, made)
+            taught = {
+                term.name: share * self._weighted(place, batch, shown, made)
+                for place, term in enumerate(self.terms)
+            }
+            # After the terms, whose layers may add to the regularization when they run.
+            beside = [*self._adapters, *self._losses_of_terms]
+            parts = {"task_loss": self._task_loss(batch, made[LOGITS], share, beside), **taught}
             total = tf.add_n(list(parts.values()))
         self._descend(total, tape)
         if self._critics:
@@ -210,19 +216,16 @@ class Distiller(keras.Model):
         teacher = shown[taps[0]]
         return teacher, self._adapters[place](teacher, made[taps[1]], training=training)
 
-    def _task_loss(self, batch, logits, share):
+    def _task_loss(self, batch, logits, share, beside=()):
+        """The compiled loss, and the regularization of the student and of what is trained beside it."""
         logits = tf.cast(logits, tf.float32)
         loss = tf.cast(self.compiled_loss(batch.labels, logits, batch.weights), tf.float32)
         # Keras has divided the mean over the images of this device by the number of devices.
         if devices() > 1:
             loss *= devices() * share * tf.cast(tf.shape(logits)[0], tf.float32)
-        penalties = [tf.cast(penalty, tf.float32) / devices() for penalty in self._penalties()]
+        penalties = [penalty for owner in (self.student, *beside) for penalty in owner.losses]
+        penalties = [tf.cast(penalty, tf.float32) / devices() for penalty in penalties]
         return self.task_weight * loss + (tf.add_n(penalties) if penalties else 0.0)
-
-    def _penalties(self):
-        """What regularization adds, of the student and of what is trained beside it."""
-        owners = [self.student, *self._adapters, *self._losses_of_terms]
-        return [penalty for owner in owners for penalty in owner.losses]
 
     def _descend(self, loss, tape):
         variables = self.trainable_variables
@@ -270,9 +273,10 @@ def _check_functional(student):
 
 
 def _check_compilable(terms):
-    faulty = [term.name for term in terms if not term.loss.jit_compilable]
+    # Gradients through a branch fail in XLA where a loss transposes, as several do.
+    faulty = [term.name for term in terms if term.schedule is not None or not term.loss.jit_compilable]
     if faulty:
         raise ValueError(
-            f"XLA cannot compile the terms {faulty}. Expected terms that it can with jit_compile=True. Leave "
-            f"out these terms, or jit_compile."
+            f"XLA cannot compile the terms {faulty}. Expected, with jit_compile=True, terms without a "
+            f"schedule and losses that XLA can compile. Leave out these terms, or jit_compile."
         )

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.data import DatasetInfo
+from tfsegkd.data import UNLABELLED, DatasetInfo
 from tfsegkd.distillation.balance import Pull, measure_pulls
-from tfsegkd.distillation.batches import UNLABELLED, read_batch
+from tfsegkd.distillation.batches import read_batch
 from tfsegkd.distillation.evidence import Score, fresh_layers
 from tfsegkd.distillation.inspection import Finding, Inspection, Sample
 from tfsegkd.distillation.teachers import Teacher, load_teacher

@@ -48,7 +48,7 @@ def _path(model, tap, role) -> tuple[str, ...]:
             f"Tap {tap!r} of {role} {model.name!r} is ambiguous. Expected one of "
             f"{['/'.join(path) for path in named]}. Set it in --distill=loss@teacher_tap:student_tap."
         )
-    known = models.taps(model) or [LOGITS]
+    known = list(dict.fromkeys([*models.taps(model), LOGITS]))
     close = difflib.get_close_matches(tap, ["/".join(path) for path in choices], n=3)
     raise ValueError(
         f"Tap {tap!r} not found in {role} {model.name!r}. Expected one of {known}, or "

@@ -17,7 +17,7 @@ from tfsegkd.graph import cost
 from tfsegkd.recipe.report import print_table, versions
 from tfsegkd.recipe.stages import BorrowedTeacher, Distill, Quantize, Run, StudentAlone, Teacher
 from tfsegkd.recipe.state import State, progress_directory
-from tfsegkd.recipe.training import Frames
+from tfsegkd.recipe.training import Frames, best_validation
 
 Stage = Teacher | BorrowedTeacher | StudentAlone | Distill | Quantize
 _OVERLAYS = 6
@@ -93,6 +93,7 @@ class Recipe:
             "mean_iou": scores.mean_iou,
             "pixel_accuracy": scores.pixel_accuracy,
             "iou": scores.iou,
+            **best_validation(run.directory / stage.name),
             "parameters": price.parameters,
             "macs": price.macs,
             "file": path.name,

@@ -1,155 +1,184 @@
-"""Methods × seeds under one schedule, and what may be concluded from them."""
+"""Methods × seeds under one schedule: running them."""
 
 import concurrent.futures
 import json
 import os
-import statistics
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scipy import stats
+from tfsegkd.atomic import write_json
 
-from tfsegkd.atomic import write_atomically, write_json
+# The content of report.json, by method and seed.
+Reports = Mapping[str, Mapping[int, Mapping]]
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row of a study.
+    """One way to train, in one or several rows of a study.
 
     Args:
-        name: What the row is called; also the name of its directory.
+        name: What it is called; also the name of its directory.
         flags: What it changes of the command that all methods share.
-        stage: The stage of the report whose mean IoU counts.
+        stages: The stages of the report whose mean IoU counts; each is a row.
     """
 
     name: str
     flags: tuple[str, ...]
-    stage: str
+    stages: tuple[str, ...]
 
 
 def parse_method(text: str) -> Method:
-    """Reads `'name>stage: --flag=value --flag=value'`.
+    """Reads `'name>stage: --flag=value --flag=value'`, where several stages have commas between.
 
     Raises:
         ValueError: for any other form.
     """
     head, colon, flags = text.partition(":")
-    name, arrow, stage = (part.strip() for part in head.partition(">"))
-    words = flags.split()
-    if not (colon and arrow and name.isidentifier() and stage) or any(w[:2] != "--" for w in words):
+    name, arrow, stages = (part.strip() for part in head.partition(">"))
+    stages, words = [stage.strip() for stage in stages.split(",")], flags.split()
+    if not (colon and arrow and name.isidentifier() and all(stages)) or any(w[:2] != "--" for w in words):
         raise ValueError(
             f"Cannot read the method {text!r}. Expected 'name>stage: --flag=value --flag=value', where stage "
-            f"is the row of report.json that counts, such as student."
+            f"is the row of report.json that counts, such as student, or several with commas between."
         )
-    return Method(name, tuple(words), stage)
+    return Method(name, tuple(words), tuple(stages))
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Args:
+        command: The command line that all runs share, its flagfiles spelt out.
+        methods: What is compared; the first one's first row is the baseline.
+        seeds: The seeds, the same for all.
+        directory: Where the runs write, as `directory/method/seed_k`.
+
+    Raises:
+        ValueError: if there is nothing to run, or two methods have one name.
+    """
+
+    command: tuple[str, ...]
+    methods: tuple[Method, ...]
+    seeds: tuple[int, ...]
+    directory: Path
+
+    def __post_init__(self):
+        names = [method.name for method in self.methods]
+        if not names or not self.seeds:
+            raise ValueError(f"A study needs methods and seeds. Received: {names}, seeds {self.seeds}.")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"Two methods are called {twice}. Give each a name of its own.")
+
+    @property
+    def shared_flags(self) -> list[str]:
+        """The flags of all runs, but where this machine keeps the data."""
+        return [word for word in self.command if word[:1] == "-" and not word.startswith("--data_dir=")]
 
 
 def run_study(
-    command: Sequence[str], methods: Sequence[Method], seeds: Sequence[int], directory: Path, jobs: int
-) -> dict[str, dict[int, dict]]:
+    study: Study, jobs: int, finished: Callable[[Reports], object] = lambda reports: None
+) -> Reports:
     """Runs every method with every seed, each in a process of its own, and collects their reports.
 
     Seeds vary slowest, so that an interrupted study still holds whole pairs. A run that is done is not done
-    again; one that was interrupted goes on.
+    again; one that was interrupted goes on; one that fails does not keep the others from running.
 
     Args:
-        command: The command line that all runs share.
-        methods: The rows.
-        seeds: The seeds.
-        directory: Where the runs write, as `directory/method/seed_k`.
+        study: What to run.
         jobs: How many runs at once; each gets an equal share of the processors.
-
-    Returns:
-        The content of `report.json`, by method and seed.
+        finished: Called with all reports there are, before the first run and after each.
 
     Raises:
-        ChildProcessError: if a run fails; the message names its log.
+        ValueError: if a run was done before with other flags.
+        ChildProcessError: at the end, if runs failed; the message names their logs.
     """
-    environment = os.environ.copy()
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    environment |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
-
-    def run(task):
-        seed, method = task
-        target = directory / method.name / f"seed_{seed}"
-        done = target / "study.json"
-        if done.exists():
-            return method.name, seed, json.loads(done.read_text())
-        target.mkdir(parents=True, exist_ok=True)
-        began = time.monotonic()
-        print(f"{method.name}, seed {seed}: running, log in {target / 'log.txt'}", flush=True)
-        with (target / "log.txt").open("a") as log:
-            line = [*command, *method.flags, f"--seed={seed}", f"--output_dir={target}"]
-            code = subprocess.call(line, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        if code:
-            raise ChildProcessError(f"{' '.join(line)} ended with code {code}. Its log: {target / 'log.txt'}")
-        report = json.loads((target / "report.json").read_text())
-        report["minutes"] = round((time.monotonic() - began) / 60, 1)
-        write_json(done, report)
-        return method.name, seed, report
-
-    tasks = [(seed, method) for seed in seeds for method in methods]
-    reports: dict[str, dict[int, dict]] = {method.name: {} for method in methods}
+    tasks = [(method, seed) for seed in study.seeds for method in study.methods]
+    reports: dict[str, dict[int, dict]] = {method.name: {} for method in study.methods}
+    for method, seed in tasks:
+        report = _done_before(study, method, seed)
+        if report is not None:
+            reports[method.name][seed] = report
+    finished(reports)
+    failures = []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for name, seed, report in pool.map(run, tasks):
-            reports[name][seed] = report
+        running = {
+            pool.submit(_run, study, method, seed, jobs): (method, seed)
+            for method, seed in tasks
+            if seed not in reports[method.name]
+        }
+        try:
+            for run in concurrent.futures.as_completed(running):
+                method, seed = running[run]
+                try:
+                    reports[method.name][seed] = run.result()
+                except (OSError, ValueError) as error:
+                    failures.append(f"{method.name}, seed {seed}: {error}")
+                    print(failures[-1], flush=True)
+                else:
+                    finished(reports)
+        except BaseException:
+            # Whoever interrupts the study does not want the next run to begin.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if failures:
+        raise ChildProcessError(
+            f"{len(failures)} of {len(tasks)} runs failed; the others are done. {'; '.join(failures)}. Mend "
+            f"what their logs say and run the same line again."
+        )
     return reports
 
 
-def scores(reports: dict[int, dict], stage: str) -> dict[int, float]:
-    """Mean IoU in percent by seed, of the row `stage`."""
-    rows = {seed: {row["name"]: row for row in report["stages"]} for seed, report in reports.items()}
-    return {seed: 100 * by_name[stage]["mean_iou"] for seed, by_name in rows.items() if stage in by_name}
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and the half width of its 95 % interval, by Student's t.
-
-    Reference:
-        Student, Biometrika 1908.
-    """
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return mean, float("nan")
-    spread = statistics.stdev(values) / len(values) ** 0.5
-    return mean, float(stats.t.ppf(0.975, len(values) - 1)) * spread
-
-
-def table(reports: dict[str, dict[int, dict]], methods: Sequence[Method]) -> str:
-    """A Markdown table: every seed, mean ± standard deviation, and the paired difference to the first row."""
-    seeds = sorted({seed for by_seed in reports.values() for seed in by_seed})
-    lines = [
-        "| method | "
-        + " | ".join(f"seed {seed}" for seed in seeds)
-        + " | mean ± sd | difference to the first row, 95 % interval | minutes a run |",
-        "|---|" + "---|" * (len(seeds) + 3),
-    ]
-    baseline = scores(reports[methods[0].name], methods[0].stage)
-    for method in methods:
-        found = scores(reports[method.name], method.stage)
-        if not found:
-            continue
-        values = list(found.values())
-        deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        paired = [found[seed] - baseline[seed] for seed in found if seed in baseline]
-        mean, half = interval(paired) if paired else (float("nan"), float("nan"))
-        difference = "–" if method is methods[0] else f"{mean:+.2f} ± {half:.2f} ({len(paired)} pairs)"
-        minutes = statistics.fmean(report["minutes"] for report in reports[method.name].values())
-        cells = [f"{found[seed]:.2f}" if seed in found else "–" for seed in seeds]
-        average = f"{statistics.fmean(values):.2f}{deviation}"
-        lines.append(
-            f"| {method.name} ({method.stage}) | {' | '.join(cells)} | {average} | {difference} "
-            f"| {minutes:.1f} |"
+def _done_before(study: Study, method: Method, seed: int) -> dict | None:
+    path = _directory(study, method, seed) / "study.json"
+    if not path.exists():
+        return None
+    report = json.loads(path.read_text(encoding="utf-8"))
+    asked = [*study.shared_flags, *method.flags]
+    before = report.get("asked", asked)
+    if before != asked:
+        changed = [f"{flag} before" for flag in before if flag not in asked]
+        changed += [f"{flag} now" for flag in asked if flag not in before]
+        raise ValueError(
+            f"{str(path.parent)!r} was made with other flags: {'; '.join(changed) or 'their order'}. Runs of "
+            f"one study must be alike. Choose another --output_dir, or delete that directory to run it again."
         )
-    return "\n".join(lines) + "\n"
+    return report
 
 
-def write_study(directory: Path, reports: dict, methods: Sequence[Method]) -> str:
-    """Writes `study.md` and `study.json` into `directory`; returns the table."""
-    text = table(reports, methods)
-    write_atomically(directory / "study.md", lambda path: path.write_text(text, encoding="utf-8"))
-    write_json(directory / "study.json", reports)
-    return text
+def _directory(study: Study, method: Method, seed: int) -> Path:
+    return study.directory / method.name / f"seed_{seed}"
+
+
+def _run(study: Study, method: Method, seed: int, jobs: int) -> dict:
+    """One run; raises ChildProcessError if it fails, OSError or ValueError if it leaves no report."""
+    target = _directory(study, method, seed)
+    target.mkdir(parents=True, exist_ok=True)
+    log_file = target / "log.txt"
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    environment = os.environ | {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
+    print(f"{method.name}, seed {seed}: running, log in {log_file}", flush=True)
+    began = time.monotonic()
+    with log_file.open("a") as log:
+        line = [*study.command, *method.flags, f"--seed={seed}", f"--output_dir={target}"]
+        code = subprocess.call(line, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    minutes = _add_up(target / "minutes.json", (time.monotonic() - began) / 60)
+    if code:
+        raise ChildProcessError(f"ended with code {code}, log in {log_file}")
+    report = json.loads((target / "report.json").read_text(encoding="utf-8"))
+    report |= {"minutes": round(minutes, 1), "asked": [*study.shared_flags, *method.flags]}
+    write_json(target / "study.json", report)
+    print(f"{method.name}, seed {seed}: done in {minutes:.1f} minutes", flush=True)
+    return report
+
+
+def _add_up(path: Path, minutes: float) -> float:
+    """Adds the minutes of this attempt to those of the attempts before."""
+    if path.exists():
+        minutes += json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, minutes)
+    return minutes

@@ -1,6 +1,7 @@
 """One training: batches in, epochs done, progress kept."""
 
 import dataclasses
+import json
 import math
 import sys
 import time
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
+from tfsegkd.atomic import write_json
 from tfsegkd.data import Augmentation, Source, evaluation_batches, mixed_batches, training_batches
-from tfsegkd.distillation import Distiller, TeacherCache
+from tfsegkd.distillation import Distiller, StopAtNaN, TeacherCache
 from tfsegkd.losses import SegmentationLoss
 from tfsegkd.metrics import MeanIoU
 from tfsegkd.recipe.state import Progress
@@ -128,7 +130,8 @@ def train(
         distiller: Not yet compiled.
         frames: The examples.
         schedule: How long and how fast.
-        directory: Where checkpoints (`progress/`) and TensorBoard logs (`logs/`) go.
+        directory: Where checkpoints (`progress/`), TensorBoard logs (`logs/`) and the mean IoU of each
+            validation (`validation.json`) go.
         callbacks: Further Keras callbacks.
         recorded: What the teacher says of the frames, if it does not run itself.
     """
@@ -161,12 +164,28 @@ def train(
         callbacks=[
             *callbacks,
             keras.callbacks.TensorBoard(str(directory / "logs"), write_graph=False, profile_batch=0),
-            _StopAtNaN(),
+            StopAtNaN(),
+            _NoteValidation(_validations(directory), anew=not start),
             _Keep(progress),
             _Eta(schedule.epochs),
         ],
         **validation,
     )
+
+
+def best_validation(directory: Path) -> dict[str, float | int | None]:
+    """The best of the validations while training in `directory`, as a report holds it; None without any.
+
+    It was measured at the size of training, and picked on the frames that it was measured on.
+    """
+    path = _validations(directory)
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    epoch = max(found, key=found.get, default=None)
+    return {"best_val_mean_iou": found.get(epoch), "best_epoch": epoch and int(epoch)}
+
+
+def _validations(directory):
+    return directory / "validation.json"
 
 
 def _batches(frames, schedule, start, recorded, mixed):
@@ -199,19 +218,20 @@ def _batches(frames, schedule, start, recorded, mixed):
     return mixed_batches(batches, others)
 
 
-class _StopAtNaN(keras.callbacks.Callback):
-    """Ends the training when the loss is no longer a number, before that is saved."""
+class _NoteValidation(keras.callbacks.Callback):
+    """Keeps the mean IoU of every validation, by the epochs done, through interruptions."""
 
-    def on_train_batch_end(self, batch, logs=None):
-        # A metric may be NaN: mean IoU is, until the first labelled pixel of an epoch.
-        metrics = {metric.name for metric in self.model.compiled_metrics.metrics}
-        losses = {name: value for name, value in (logs or {}).items() if name not in metrics}
-        bad = [name for name, value in losses.items() if not math.isfinite(value)]
-        if bad:
-            raise FloatingPointError(
-                f"{bad} became NaN or infinite in step {batch} of this epoch. Expected finite losses. Lower "
-                f"--learning_rate or the weight of that term; the last whole epoch is kept."
-            )
+    def __init__(self, path, anew):
+        super().__init__()
+        self._path = path
+        if anew:
+            path.unlink(missing_ok=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        value = (logs or {}).get("val_mean_iou", math.nan)
+        if math.isfinite(value):
+            found = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
+            write_json(self._path, {**found, str(epoch + 1): float(value)})
 
 
 class _Keep(keras.callbacks.Callback):
