@@ -1,7 +1,7 @@
 """Measures what we claim of speed and memory, and prints a table.
 
-    python tools/benchmark.py distiller
-    python tools/benchmark.py losses --json=losses.json
+python tools/benchmark.py distiller
+python tools/benchmark.py losses --json=losses.json
 """
 
 import sys

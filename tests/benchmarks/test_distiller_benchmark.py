@@ -83,7 +83,8 @@ def test_rows_divide_by_what_they_name():
     names += [f"our {name}" for name in ("student", "teacher", "logits", "one feature")]
     names += [f"Keras' {name}" for name in ("student", "teacher", "logits", "one feature")]
     seconds = {
-        name: Seconds((float(place),) * 3, (2.0 * place + 1,) * 3) for place, name in enumerate(names, start=1)
+        name: Seconds((float(place),) * 3, (2.0 * place + 1,) * 3)
+        for place, name in enumerate(names, start=1)
     }
     rows = {(row.step, row.over): row for row in distiller._rows(seconds)}
     logits = rows["logits", "student + teacher"]

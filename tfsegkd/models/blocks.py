@@ -36,32 +36,16 @@ def pixels(input_shape: tuple[int, int, int], mean, std, stride: int):
     return inputs, PadToStride(stride, name="padding")(x)
 
 
-def scaled(channels: int, width_multiplier: float) -> int:
-    """`channels` times `width_multiplier` as the nearest multiple of 8, but never 10 % below the product."""
-    product = channels * width_multiplier
-    rounded = max(8, int(product + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * product else rounded + 8
-
-
-def logits(x, inputs, num_classes: int, factor: int, kernel: int = 1):
-    """The exit of a network: a classifier, enlarged to the input's size."""
-    x = layers.Conv2D(num_classes, kernel, padding="same", name="classifier")(x)
+def logits(x, inputs, num_classes: int, factor: int):
+    """The exit of a network: a 1×1 classifier, enlarged to the input's size."""
+    x = layers.Conv2D(num_classes, 1, name="classifier")(x)
     if factor > 1:
         x = layers.UpSampling2D(factor, interpolation="bilinear", name="enlarge")(x)
     return CropLike(name="logits")([x, inputs])
 
 
 def conv(
-    x,
-    filters: int,
-    kernel: int | tuple[int, int],
-    name: str,
-    stride: int = 1,
-    dilation: int = 1,
-    relu: float | None = 6.0,
-    groups: int = 1,
-    bias: bool = False,
-    epsilon: float = 1e-3,
+    x, filters: int, kernel: int, name: str, stride: int = 1, dilation: int = 1, relu: float | None = 6.0
 ):
     """Convolution, BatchNorm, ReLU6; `relu=None` leaves it linear, `relu=0` gives plain ReLU."""
     x = layers.Conv2D(
@@ -70,27 +54,17 @@ def conv(
         strides=stride,
         dilation_rate=dilation,
         padding="same",
-        groups=groups,
-        use_bias=bias,
+        use_bias=False,
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    return norm_relu(x, name, relu, epsilon)
+    return _norm_relu(x, name, relu)
 
 
-def depthwise(
-    x,
-    kernel: int,
-    name: str,
-    stride: int = 1,
-    dilation: int = 1,
-    relu: float | None = 6.0,
-    depth_multiplier: int = 1,
-):
+def depthwise(x, kernel: int, name: str, stride: int = 1, dilation: int = 1, relu: float | None = 6.0):
     """Depthwise convolution, BatchNorm, ReLU6; `relu` as in `conv`."""
     x = layers.DepthwiseConv2D(
         kernel,
-        depth_multiplier=depth_multiplier,
         strides=stride,
         dilation_rate=dilation,
         padding="same",
@@ -98,13 +72,13 @@ def depthwise(
         depthwise_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    return norm_relu(x, name, relu)
+    return _norm_relu(x, name, relu)
 
 
-def separable(x, filters: int, name: str, stride: int = 1, dilation: int = 1, relu: float | None = 6.0):
-    """Depthwise 3×3 then pointwise convolution, each with BatchNorm and ReLU6; `relu` as in `conv`."""
-    x = depthwise(x, 3, f"{name}_depthwise", stride=stride, dilation=dilation, relu=relu)
-    return conv(x, filters, 1, name, relu=relu)
+def separable(x, filters: int, name: str, dilation: int = 1):
+    """Depthwise 3×3 then pointwise convolution, each with BatchNorm and ReLU6."""
+    x = depthwise(x, 3, f"{name}_depthwise", dilation=dilation)
+    return conv(x, filters, 1, name)
 
 
 def inverted_residual(
@@ -125,9 +99,8 @@ def inverted_residual(
     return layers.Add(name=name)([shortcut, x])
 
 
-def norm_relu(x, name: str, relu: float | None = 6.0, epsilon: float = 1e-3):
-    """BatchNorm and ReLU6; `relu` as in `conv`."""
-    norm = {"epsilon": epsilon, "momentum": 0.97}
+def _norm_relu(x, name, relu):
+    norm = {"epsilon": 1e-3, "momentum": 0.97}
     if relu is None:
         return layers.BatchNormalization(**norm, name=name)(x)
     x = layers.BatchNormalization(**norm, name=f"{name}_bn")(x)
