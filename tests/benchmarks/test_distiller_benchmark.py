@@ -95,6 +95,7 @@ def test_rows_divide_by_what_they_name():
     assert len(rows) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theirs", [True, False])
 def test_a_small_run_measures_everything(theirs, capsys, monkeypatch):
     if not theirs:
