@@ -191,6 +191,7 @@ def test_a_step_with_an_overflow_is_left_out(policy):
 # XLA.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("specs", [SPECS, ["channel_wise", "csc", "dkd"]])
 def test_a_compiled_step_is_the_same_step(specs):
     _, logs, moved = one_step(plain_student, specs)
@@ -199,6 +200,7 @@ def test_a_compiled_step_is_the_same_step(specs):
     close(moved, moved_jit, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_accumulation_can_be_compiled():
     runs = []
     for jit in (False, True):
@@ -269,6 +271,7 @@ def test_the_critic_takes_the_step_of_its_loss():
         np.testing.assert_allclose(weight, old - 0.5 * gradient, rtol=1e-3, atol=1e-4, err_msg=weight.name)
 
 
+@pytest.mark.slow
 def test_a_trained_critic_tells_them_apart():
     distiller = made(
         plain_student(),

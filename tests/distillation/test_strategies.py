@@ -23,6 +23,7 @@ def close(one, other, rtol=1e-4):
         np.testing.assert_allclose(value, other[name], rtol=rtol, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["terms", "accumulation", "critic"])
 def test_two_devices_train_as_one(runs, case):
     one, two = runs[case]
