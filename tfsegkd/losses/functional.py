@@ -104,6 +104,44 @@ def divergence(log_teacher: tf.Tensor, log_student: tf.Tensor, axis: int = -1) -
     return tf.reduce_sum(tf.exp(log_teacher) * (log_teacher - log_student), axis)
 
 
+@tf.custom_gradient
+def softmax_divergence(teacher: tf.Tensor, student: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """KL(softmax(teacher) ‖ softmax(student)) along the channels; only the student is sent a gradient.
+
+    At the size of the images every pass over the logits shows in the time of a step. So the exponentials are
+    taken as they are, and again with the maximum subtracted only where that would lose digits.
+
+    Where no gradient comes from above none is passed on, whatever the position holds.
+
+    Shapes:
+        teacher, student: (…, C) logits.
+        returns: (…).
+    """
+    shares = tf.exp(teacher), tf.exp(student)
+    sums = [tf.reduce_sum(share, -1) for share in shares]
+    # False for NaN, too.
+    plain = tf.reduce_all([tf.reduce_all((total > 1e-20) & (total < 1e20)) for total in sums])
+
+    def value():
+        apart = tf.reduce_sum(shares[0] * (teacher - student), -1) / sums[0]
+        return apart + tf.math.log(sums[1]) - tf.math.log(sums[0])
+
+    def careful_value():
+        return divergence(tf.nn.log_softmax(teacher), tf.nn.log_softmax(student))
+
+    def gradient(upstream):
+        def pull():
+            return shares[1] * (upstream / sums[1])[..., None] - shares[0] * (upstream / sums[0])[..., None]
+
+        def careful_pull():
+            difference = tf.nn.softmax(student) - tf.nn.softmax(teacher)
+            return tf.math.multiply_no_nan(difference, upstream[..., None])
+
+        return None, tf.cond(plain, pull, careful_pull)
+
+    return tf.cond(plain, value, careful_value), gradient
+
+
 def standardize(features: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     """Gives each channel of each image mean 0 and variance 1 over its valid positions; 0 where void.
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.losses.base import DistillationLoss, registry
-from tfsegkd.losses.functional import divergence, masked_mean
+from tfsegkd.losses.functional import masked_mean, softmax_divergence
 
 
 @registry.register("pixelwise")
@@ -34,15 +34,16 @@ class PixelwiseLoss(DistillationLoss):
         Differs: Liu's code takes a cross-entropy, whose floor is the teacher's entropy, over all pixels.
     """
 
+    keeps_void_out = True
+
     def __init__(self, temperature: float = 1.0, paper_scale: bool = False, name: str | None = None):
         super().__init__(name=name)
         self.temperature = checks.positive(temperature, "temperature")
         self.paper_scale = checks.one_of(paper_scale, (True, False), "paper_scale")
 
     def compare(self, teacher, student, valid, labels, images):
-        log_teacher = tf.nn.log_softmax(teacher / self.temperature)
-        log_student = tf.nn.log_softmax(student / self.temperature)
-        loss = self.temperature**2 * masked_mean(divergence(log_teacher, log_student), valid)
+        divergence = softmax_divergence(teacher / self.temperature, student / self.temperature)
+        loss = self.temperature**2 * masked_mean(divergence, valid)
         return loss * tf.cast(tf.size(loss), tf.float32) if self.paper_scale else loss
 
     def get_config(self):
