@@ -10,12 +10,14 @@ import tensorflow as tf
 
 from tfsegkd import _keras
 from tfsegkd._keras import keras
-from tfsegkd.benchmarks import distiller
+from tfsegkd.benchmarks import distiller, two_keras
 from tfsegkd.benchmarks.interleaved import Seconds, interleaved, ratio
 from tfsegkd.benchmarks.two_keras import FEATURE, network
 from tfsegkd.distillation import KerasTeacher
 
-SMALL = "mobile_unet(width_multiplier=0.25)"
+SMALL = "unet(width=4)"
+FEATURES = ("hint@stage4:stage4", "hint@context:context", "attention@decoder:decoder")
+TINY = {4: (8, 1), 8: (8, 1), 16: (8, 1)}  # one block at each stride
 
 
 def test_every_case_is_timed_every_round():
@@ -66,12 +68,12 @@ def test_what_is_recorded_teaches_the_same():
     batch = distiller._random_batch((32, 48), 2)
     keras.utils.set_random_seed(0)
     teacher = distiller.models.build(SMALL, 11, (32, 48, 3))
-    recorded = distiller.Recorded(KerasTeacher(teacher), batch[0], distiller.FEATURES)
+    recorded = distiller.Recorded(KerasTeacher(teacher), batch[0], FEATURES)
     logs = []
     for taught, inputs in ((teacher, batch[0]), (recorded, {"images": batch[0], "teacher": recorded.shown})):
         keras.utils.set_random_seed(1)
         student = distiller.models.build(SMALL, 11, (32, 48, 3))
-        trainer = distiller.Distiller(taught, student, distiller.parse_terms(distiller.FEATURES))
+        trainer = distiller.Distiller(taught, student, distiller.parse_terms(FEATURES))
         trainer.compile("sgd", run_eagerly=True)
         logs.append(trainer.train_on_batch(inputs, batch[1], return_dict=True))
     assert logs[0] == pytest.approx(logs[1], rel=1e-4)
@@ -95,12 +97,12 @@ def test_rows_divide_by_what_they_name():
     assert len(rows) == 10
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("theirs", [True, False])
 def test_a_small_run_measures_everything(theirs, capsys, monkeypatch):
+    monkeypatch.setattr(two_keras, "PLANS", {"teacher": TINY, "student": TINY})
     if not theirs:
         monkeypatch.setattr(distiller, "_keras", object())
-    rows = distiller.run((32, 48), 2, rounds=1, teacher=SMALL, student=SMALL, xla=False)
+    rows = distiller.run((32, 48), 2, rounds=1, teacher=SMALL, student=SMALL, features=FEATURES, xla=False)
     assert len(rows) == (10 if theirs else 6)
     for row in distiller.as_dicts(rows):
         assert all(math.isfinite(row[key]) and row[key] > 0 for key in ("milliseconds", "ratio", "cpu_ratio"))

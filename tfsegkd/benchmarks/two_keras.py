@@ -4,7 +4,7 @@
 FEATURE = "feature"
 _FEATURE_CHANNELS = 96
 # Channels and number of blocks at each stride.
-_PLANS = {
+PLANS = {
     "teacher": {4: (48, 3), 8: (96, 4), 16: (192, 6)},
     "student": {4: (24, 2), 8: (40, 2), 16: (64, 3)},
 }
@@ -34,7 +34,7 @@ def network(keras, role: str, num_classes: int, input_shape: tuple[int, int, int
     images = keras.Input(input_shape)
     x = conv(layers.Rescaling(1 / 127.5, -1)(images), 24, 3, stride=2)
     skip = None
-    for filters, repeats in _PLANS[role].values():
+    for filters, repeats in PLANS[role].values():
         skip = x
         for repeat in range(repeats):
             x = block(x, filters, stride=1 if repeat else 2)

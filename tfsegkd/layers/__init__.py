@@ -1,6 +1,17 @@
 """The few Keras layers that are ours, each serialisable."""
 
+from tfsegkd.layers.channels import ChannelShuffle, HardGate
 from tfsegkd.layers.fixed_range import FixedRange
+from tfsegkd.layers.pooling import AdaptiveMean, MaxUnpooling
 from tfsegkd.layers.spatial import CropLike, PadToStride, ResizeLike
 
-__all__ = ["CropLike", "FixedRange", "PadToStride", "ResizeLike"]
+__all__ = [
+    "AdaptiveMean",
+    "ChannelShuffle",
+    "CropLike",
+    "FixedRange",
+    "HardGate",
+    "MaxUnpooling",
+    "PadToStride",
+    "ResizeLike",
+]

@@ -38,6 +38,8 @@ class DistillationLoss(keras.layers.Layer):
         same_channels: Whether teacher and student must have equally many channels; if so, and they do not,
             an adapter must join them first.
         jit_compilable: Whether XLA can compile the loss.
+        keeps_void_out: Whether `compare` itself keeps what void positions hold, infinities too, out of value
+            and gradient. They are not zeroed then, which at the size of the images costs as much as a loss.
 
     Shapes:
         teacher, student: (N, H, W, C), logits or features as the loss says.
@@ -54,6 +56,7 @@ class DistillationLoss(keras.layers.Layer):
     needs_images = False
     same_channels = True
     jit_compilable = True
+    keeps_void_out = False
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name, dtype="float32")
@@ -73,8 +76,9 @@ class DistillationLoss(keras.layers.Layer):
         if valid is not None:
             self._demand(valid, "valid", 3, "Pass 1 where a pixel counts and 0 where it is void.")
             valid = valid_at(valid, student)
-            # Zeroed before any mathematics, and by `where`: 0 · inf is NaN, in the gradient too.
-            teacher, student = (tf.where(valid[..., None] > 0, side, 0.0) for side in (teacher, student))
+            if not self.keeps_void_out:
+                # Zeroed before any mathematics, and by `where`: 0 · inf is NaN, in the gradient too.
+                teacher, student = (tf.where(valid[..., None] > 0, side, 0.0) for side in (teacher, student))
         else:
             valid = tf.ones(tf.shape(student)[:3])
         return teacher, student, valid, labels, images

@@ -8,16 +8,15 @@ import tensorflow as tf
 MINUS_INFINITY = -1e9
 
 
-def masked_mean(values: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """The mean of `values` over the valid positions of each image; 0 where there is none.
+def masked_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """The weighted mean of `values` over the positions of each image; 0 where all weights are 0.
 
     Shapes:
-        values: (N, H, W). valid: (N, H, W), 0/1.
+        values: (N, H, W). weights: (N, H, W), not negative; 0 where void.
         returns: (N,).
     """
-    # `where` and not a product, because 0 · inf is NaN.
-    kept = tf.where(valid > 0, values, tf.zeros_like(values))
-    return tf.math.divide_no_nan(tf.reduce_sum(kept, [1, 2]), tf.reduce_sum(valid, [1, 2]))
+    total = tf.reduce_sum(tf.math.multiply_no_nan(values, weights), [1, 2])
+    return tf.math.divide_no_nan(total, tf.reduce_sum(weights, [1, 2]))
 
 
 def valid_at(valid: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
@@ -102,6 +101,44 @@ def unit(vectors: tf.Tensor, axis: int = -1) -> tf.Tensor:
 def divergence(log_teacher: tf.Tensor, log_student: tf.Tensor, axis: int = -1) -> tf.Tensor:
     """KL(teacher ‖ student) along `axis`, from log-probabilities."""
     return tf.reduce_sum(tf.exp(log_teacher) * (log_teacher - log_student), axis)
+
+
+@tf.custom_gradient
+def softmax_divergence(teacher: tf.Tensor, student: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """KL(softmax(teacher) ‖ softmax(student)) along the channels; only the student is sent a gradient.
+
+    At the size of the images every pass over the logits shows in the time of a step. So the exponentials are
+    taken as they are, and again with the maximum subtracted only where that would lose digits.
+
+    Where no gradient comes from above none is passed on, whatever the position holds.
+
+    Shapes:
+        teacher, student: (…, C) logits.
+        returns: (…).
+    """
+    shares = tf.exp(teacher), tf.exp(student)
+    sums = [tf.reduce_sum(share, -1) for share in shares]
+    # False for NaN, too.
+    plain = tf.reduce_all([tf.reduce_all((total > 1e-20) & (total < 1e20)) for total in sums])
+
+    def value():
+        apart = tf.reduce_sum(shares[0] * (teacher - student), -1) / sums[0]
+        return apart + tf.math.log(sums[1]) - tf.math.log(sums[0])
+
+    def careful_value():
+        return divergence(tf.nn.log_softmax(teacher), tf.nn.log_softmax(student))
+
+    def gradient(upstream):
+        def pull():
+            return shares[1] * (upstream / sums[1])[..., None] - shares[0] * (upstream / sums[0])[..., None]
+
+        def careful_pull():
+            difference = tf.nn.softmax(student) - tf.nn.softmax(teacher)
+            return tf.math.multiply_no_nan(difference, upstream[..., None])
+
+        return None, tf.cond(plain, pull, careful_pull)
+
+    return tf.cond(plain, value, careful_value), gradient
 
 
 def standardize(features: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

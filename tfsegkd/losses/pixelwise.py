@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.losses.base import DistillationLoss, registry
-from tfsegkd.losses.functional import divergence, masked_mean
+from tfsegkd.losses.functional import masked_mean, softmax_divergence
 
 
 @registry.register("pixelwise")
@@ -18,6 +18,9 @@ class PixelwiseLoss(DistillationLoss):
     Args:
         temperature: τ, above 0. Larger values show more of how the teacher ranks the wrong classes; the
             factor τ² keeps the gradient's scale.
+        balanced: Lets the pixels of rare classes count more, as weights of the labels' loss do: a pixel weighs
+            Σ_c softmax(z_T)_c / ln(1.02 + share of c), where the share is what the teacher gives the class of
+            the batch's valid pixels.
         paper_scale: Multiplies by the batch size, because the code of Liu et al. sums over the images. With
             it, their weight of 10 gives their gradient.
 
@@ -30,20 +33,42 @@ class PixelwiseLoss(DistillationLoss):
 
     Reference:
         Hinton et al., 2015, https://arxiv.org/abs/1503.02531; Liu et al., CVPR 2019,
-        https://arxiv.org/abs/1903.04197, eq. 1.
+        https://arxiv.org/abs/1903.04197, eq. 1; the weights of `balanced` are those of Paszke et al., ENet,
+        2016, https://arxiv.org/abs/1606.02147, section 5.1, on the teacher's shares in place of the labels'.
         Differs: Liu's code takes a cross-entropy, whose floor is the teacher's entropy, over all pixels.
     """
 
-    def __init__(self, temperature: float = 1.0, paper_scale: bool = False, name: str | None = None):
+    keeps_void_out = True
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        balanced: bool = False,
+        paper_scale: bool = False,
+        name: str | None = None,
+    ):
         super().__init__(name=name)
         self.temperature = checks.positive(temperature, "temperature")
+        self.balanced = checks.one_of(balanced, (True, False), "balanced")
         self.paper_scale = checks.one_of(paper_scale, (True, False), "paper_scale")
 
     def compare(self, teacher, student, valid, labels, images):
-        log_teacher = tf.nn.log_softmax(teacher / self.temperature)
-        log_student = tf.nn.log_softmax(student / self.temperature)
-        loss = self.temperature**2 * masked_mean(divergence(log_teacher, log_student), valid)
+        divergence = softmax_divergence(teacher / self.temperature, student / self.temperature)
+        weights = _rarity(teacher, valid) if self.balanced else valid
+        loss = self.temperature**2 * masked_mean(divergence, weights)
         return loss * tf.cast(tf.size(loss), tf.float32) if self.paper_scale else loss
 
     def get_config(self):
-        return {**super().get_config(), "temperature": self.temperature, "paper_scale": self.paper_scale}
+        return {
+            **super().get_config(),
+            "temperature": self.temperature,
+            "balanced": self.balanced,
+            "paper_scale": self.paper_scale,
+        }
+
+
+def _rarity(teacher, valid):
+    """How much each pixel counts, by how rare the classes are that the teacher sees there; 0 where void."""
+    shown = tf.where(valid[..., None] > 0, tf.nn.softmax(teacher), 0.0)
+    shares = tf.math.divide_no_nan(tf.reduce_sum(shown, [0, 1, 2]), tf.reduce_sum(valid))
+    return tf.linalg.matvec(shown, 1 / tf.math.log(1.02 + shares))

@@ -1,10 +1,32 @@
 """Networks by name, and networks from files."""
 
-from tfsegkd.models import deeplab_v3_plus as _deeplab_v3_plus  # noqa: F401  (files its builder)
-from tfsegkd.models import mobile_unet as _mobile_unet  # noqa: F401
-from tfsegkd.models import unet as _unet  # noqa: F401
+# Importing a builder's file files it in the registry.
+from tfsegkd.models import (  # noqa: F401
+    bisenet_v2,
+    deeplab_v3,
+    deeplab_v3_plus,
+    enet,
+    erfnet,
+    fast_scnn,
+    fcn,
+    lraspp,
+    mobile_unet,
+    pspnet,
+    segnet,
+    unet,
+)
 from tfsegkd.models.build import at_size, build, names, taps
 from tfsegkd.models.files import load
 from tfsegkd.models.torch_file import read_tensors
+from tfsegkd.models.torch_weights import WeightsReport, load_torch_weights
 
-__all__ = ["at_size", "build", "load", "names", "read_tensors", "taps"]
+__all__ = [
+    "WeightsReport",
+    "at_size",
+    "build",
+    "load",
+    "load_torch_weights",
+    "names",
+    "read_tensors",
+    "taps",
+]

@@ -36,49 +36,84 @@ def pixels(input_shape: tuple[int, int, int], mean, std, stride: int):
     return inputs, PadToStride(stride, name="padding")(x)
 
 
-def logits(x, inputs, num_classes: int, factor: int):
-    """The exit of a network: a 1×1 classifier, enlarged to the input's size."""
-    x = layers.Conv2D(num_classes, 1, name="classifier")(x)
+def scaled(channels: int, width_multiplier: float) -> int:
+    """`channels` times `width_multiplier` as the nearest multiple of 8, but never 10 % below the product."""
+    product = channels * width_multiplier
+    rounded = max(8, int(product + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * product else rounded + 8
+
+
+def logits(x, inputs, num_classes: int, factor: int, kernel: int = 1):
+    """The exit of a network: a classifier, enlarged to the input's size."""
+    x = layers.Conv2D(num_classes, kernel, padding="same", name="classifier")(x)
     if factor > 1:
         x = layers.UpSampling2D(factor, interpolation="bilinear", name="enlarge")(x)
     return CropLike(name="logits")([x, inputs])
 
 
 def conv(
-    x, filters: int, kernel: int, name: str, stride: int = 1, dilation: int = 1, relu: float | None = 6.0
+    x,
+    filters: int,
+    kernel: int | tuple[int, int],
+    name: str,
+    stride: int = 1,
+    dilation: int = 1,
+    relu: float | None = 6.0,
+    groups: int = 1,
+    bias: bool = False,
+    epsilon: float = 1e-3,
+    symmetric: bool = False,
+    initializer="he_normal",
 ):
-    """Convolution, BatchNorm, ReLU6; `relu=None` leaves it linear, `relu=0` gives plain ReLU."""
+    """Convolution, BatchNorm, ReLU6; `relu=None` leaves it linear, `relu=0` gives plain ReLU.
+
+    A convolution with a stride pads below and on the right, or with `symmetric` all around as PyTorch does.
+    """
+    padded = symmetric and stride > 1 and kernel > 1
+    if padded:
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_padding")(x)
     x = layers.Conv2D(
         filters,
         kernel,
         strides=stride,
         dilation_rate=dilation,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
+        padding="valid" if padded else "same",
+        groups=groups,
+        use_bias=bias,
+        kernel_initializer=initializer,
         name=f"{name}_conv",
     )(x)
-    return _norm_relu(x, name, relu)
+    return norm_relu(x, name, relu, epsilon)
 
 
-def depthwise(x, kernel: int, name: str, stride: int = 1, dilation: int = 1, relu: float | None = 6.0):
+def depthwise(
+    x,
+    kernel: int,
+    name: str,
+    stride: int = 1,
+    dilation: int = 1,
+    relu: float | None = 6.0,
+    depth_multiplier: int = 1,
+    initializer="he_normal",
+):
     """Depthwise convolution, BatchNorm, ReLU6; `relu` as in `conv`."""
     x = layers.DepthwiseConv2D(
         kernel,
+        depth_multiplier=depth_multiplier,
         strides=stride,
         dilation_rate=dilation,
         padding="same",
         use_bias=False,
-        depthwise_initializer="he_normal",
+        depthwise_initializer=initializer,
         name=f"{name}_conv",
     )(x)
-    return _norm_relu(x, name, relu)
+    return norm_relu(x, name, relu)
 
 
-def separable(x, filters: int, name: str, dilation: int = 1):
-    """Depthwise 3×3 then pointwise convolution, each with BatchNorm and ReLU6."""
-    x = depthwise(x, 3, f"{name}_depthwise", dilation=dilation)
-    return conv(x, filters, 1, name)
+def separable(x, filters: int, name: str, stride: int = 1, dilation: int = 1, relu: float | None = 6.0):
+    """Depthwise 3×3 then pointwise convolution, each with BatchNorm and ReLU6; `relu` as in `conv`."""
+    x = depthwise(x, 3, f"{name}_depthwise", stride=stride, dilation=dilation, relu=relu)
+    return conv(x, filters, 1, name, relu=relu)
 
 
 def inverted_residual(
@@ -99,9 +134,18 @@ def inverted_residual(
     return layers.Add(name=name)([shortcut, x])
 
 
-def _norm_relu(x, name, relu):
-    norm = {"epsilon": 1e-3, "momentum": 0.97}
+def norm_relu(x, name: str, relu: float | None = 6.0, epsilon: float = 1e-3):
+    """BatchNorm and ReLU6; `relu` as in `conv`."""
+    norm = {"epsilon": epsilon, "momentum": 0.97}
     if relu is None:
         return layers.BatchNormalization(**norm, name=name)(x)
     x = layers.BatchNormalization(**norm, name=f"{name}_bn")(x)
     return layers.ReLU(relu or None, name=name)(x)
+
+
+def conv_and_norm(model: keras.Model, name: str):
+    """The convolution and the BatchNorm of the block `name`, whose names depend on what follows them."""
+    found = {layer.name: layer for layer in model.layers}
+    if f"{name}_conv" not in found:  # the projection of a block with a shortcut
+        name = f"{name}_project"
+    return found[f"{name}_conv"], found.get(f"{name}_bn") or found[name]

@@ -1,0 +1,173 @@
+"""A functional model read as a flat list of nodes: which layer is called on which tensors."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What flows between two nodes.
+
+    Args:
+        id: Its number in the graph.
+        shape: Its shape with the batch.
+    """
+
+    id: int
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One call of a layer.
+
+    Args:
+        layer: The layer called. Several nodes share one.
+        name: The layer's name, which is unique among the layers of the graph.
+        args, kwargs: What it is called with; a `Tensor` stands wherever a tensor of the model does.
+        output: The tensor it gives, or a structure of tensors.
+    """
+
+    layer: keras.layers.Layer
+    name: str
+    args: tuple
+    kwargs: dict[str, Any]
+    output: Any
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        flat = tf.nest.flatten((self.args, list(self.kwargs.values())))
+        return tuple(item for item in flat if isinstance(item, Tensor))
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        return tuple(tf.nest.flatten(self.output))
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network as a list of nodes.
+
+    Args:
+        name: The model's.
+        nodes: In an order in which they can run.
+        inputs, outputs: The model's tensors, structured as the model has them.
+        trainable: Whether the model as a whole is.
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+    inputs: Any
+    outputs: Any
+    trainable: bool = True
+
+    def layers(self) -> dict[str, keras.layers.Layer]:
+        """The layers by their name in the graph, each once."""
+        return {node.name: node.layer for node in self.nodes}
+
+    def readers(self) -> dict[int, list[Node]]:
+        """The id of each tensor → the nodes that read it, as often as they do."""
+        found = {tensor.id: [] for node in self.nodes for tensor in node.outputs}
+        for node in self.nodes:
+            for tensor in node.inputs:
+                found[tensor.id].append(node)
+        return found
+
+
+def read(model: keras.Model) -> Graph:
+    """Reads the graph of `model`; models inside it are opened, so that the list is flat.
+
+    A layer called several times has several nodes. A layer of an inner model keeps its name if nothing else
+    has it, and gets the inner model's in front otherwise.
+
+    Raises:
+        TypeError: if `model` is not a functional tf_keras model.
+    """
+    if not isinstance(model, keras.Model) or not _is_readable(model):
+        raise TypeError(
+            f"Only a functional tf_keras model, or a sequential one with an input shape, can be read. "
+            f"Received: {type(model).__name__}. Build the network with keras.Model(inputs, outputs)."
+        )
+    reader = _Reader(model)
+    tensors = {}
+    reader.open(model, tensors, training=None)
+    inputs, outputs = (
+        tf.nest.map_structure(lambda tensor: tensors[id(tensor)], structure)
+        for structure in (model._nested_inputs, model._nested_outputs)
+    )
+    return Graph(model.name, tuple(reader.nodes), inputs, outputs, model.trainable)
+
+
+def map_tensors(function: Callable[[Tensor], Any], structure: Any) -> Any:
+    """`structure` with `function` applied to its tensors and all else as it is."""
+    return tf.nest.map_structure(lambda item: function(item) if isinstance(item, Tensor) else item, structure)
+
+
+def has_inner_models(model: keras.Model) -> bool:
+    """Whether reading `model` opens models inside it."""
+    return any(isinstance(layer, keras.Model) and _is_readable(layer) for layer in model.layers)
+
+
+class _Reader:
+    """Collects nodes while models are opened, and gives layers their names."""
+
+    def __init__(self, model: keras.Model):
+        self.nodes: list[Node] = []
+        self._ids = itertools.count()
+        outer = [layer for layer in model.layers if not isinstance(layer, keras.Model)]
+        self._names = {id(layer): layer.name for layer in outer}
+
+    def open(self, model: keras.Model, tensors: dict[int, Tensor], training: bool | None) -> None:
+        """Appends the nodes of `model`; `tensors` maps the id of Keras' tensors and holds bound inputs."""
+        order = {id(layer): number for number, layer in enumerate(model.layers)}
+        for depth in sorted(model._nodes_by_depth, reverse=True):
+            # Nodes of one depth do not depend on each other; we take them as the model lists its layers.
+            for node in sorted(model._nodes_by_depth[depth], key=lambda node: order[id(node.layer)]):
+                outputs = tf.nest.flatten(node.outputs)
+                if isinstance(node.layer, keras.layers.InputLayer) and id(outputs[0]) in tensors:
+                    continue  # the input of an inner model, bound to what that model is called on
+                args, kwargs = tf.nest.map_structure(
+                    lambda item: tensors.get(id(item), item),
+                    (node.call_args, node.call_kwargs),
+                )
+                if isinstance(node.layer, keras.Model) and _is_readable(node.layer):
+                    given = self._open_inner(node.layer, args, kwargs, training)
+                    tensors.update(zip(map(id, outputs), given, strict=True))
+                    continue
+                if training is not None and node.layer._expects_training_arg and len(args) < 2:
+                    kwargs = {**kwargs, "training": _first_given(kwargs.get("training"), training)}
+                for tensor in outputs:
+                    tensors[id(tensor)] = Tensor(next(self._ids), tuple(tensor.shape))
+                output = tf.nest.map_structure(lambda tensor: tensors[id(tensor)], node.outputs)
+                self.nodes.append(Node(node.layer, self._name(node.layer, model), args, kwargs, output))
+
+    def _open_inner(self, inner, args, kwargs, training) -> list[Tensor]:
+        given = kwargs.get("training", args[1] if len(args) > 1 else None)
+        taken = inner._flatten_to_reference_inputs(args[0] if args else kwargs["inputs"])
+        tensors = dict(zip(map(id, inner.inputs), taken, strict=True))
+        self.open(inner, tensors, _first_given(given, training))
+        return [tensors[id(tensor)] for tensor in inner.outputs]
+
+    def _name(self, layer, model) -> str:
+        if id(layer) not in self._names:
+            taken = set(self._names.values())
+            wished = (layer.name, f"{model.name}_{layer.name}")
+            numbered = (f"{wished[1]}_{number}" for number in itertools.count(1))
+            self._names[id(layer)] = next(n for n in itertools.chain(wished, numbered) if n not in taken)
+        return self._names[id(layer)]
+
+
+def _is_readable(model: keras.Model) -> bool:
+    # A subclass may have a graph and yet do something else when called.
+    runs_its_graph = type(model).call.__module__.startswith(keras.__name__ + ".")
+    return bool(getattr(model, "_is_graph_network", False)) and runs_its_graph
+
+
+def _first_given(*values):
+    return next((value for value in values if value is not None), None)

@@ -1,0 +1,104 @@
+"""Backbones by name."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from tfsegkd import checks
+from tfsegkd._keras import keras
+from tfsegkd.models import blocks, efficientnet_lite0, mobilenet_v2, mobilenet_v3, resnet
+
+_FROM_FILE = (
+    "ImageNet weights of {name!r} come from a file: build the model with weights=None, then call "
+    "tfsegkd.models.load_torch_weights(model, path) with torchvision's .pth."
+)
+
+
+class _Backbone(NamedTuple):
+    """What pixels it expects, how it is built, and how it gets ImageNet weights if we know where they are."""
+
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+    build: Callable
+    load: Callable | None = None
+    scalable: bool = True
+
+
+_BACKBONES = {
+    "efficientnet_lite0": _Backbone(
+        efficientnet_lite0.MEAN,
+        efficientnet_lite0.STD,
+        efficientnet_lite0.efficientnet_lite0,
+        efficientnet_lite0.load_imagenet,
+        scalable=False,
+    ),
+    "mobilenet_v2": _Backbone(
+        mobilenet_v2.MEAN, mobilenet_v2.STD, mobilenet_v2.mobilenet_v2, mobilenet_v2.load_imagenet
+    ),
+    **{
+        f"mobilenet_v3_{size}": _Backbone(
+            mobilenet_v3.MEAN,
+            mobilenet_v3.STD,
+            partial(mobilenet_v3.mobilenet_v3, size=size),
+            partial(mobilenet_v3.load_imagenet, size=size),
+        )
+        for size in ("large", "small")
+    },
+    **{
+        f"resnet{depth}": _Backbone(resnet.MEAN, resnet.STD, partial(resnet.resnet, depth=depth))
+        for depth in (18, 50, 101)
+    },
+}
+NAMES = tuple(_BACKBONES)
+
+
+def backbone(
+    name: str,
+    input_shape: tuple[int, int, int],
+    output_stride: int,
+    weights: str | None,
+    width_multiplier: float = 1.0,
+):
+    """Builds the first part of a network, from raw pixels to features.
+
+    Args:
+        name: One of `NAMES`.
+        input_shape: (H, W, 3).
+        output_stride: 8, 16 or 32: the stride of the last feature.
+        weights: What `load_weights` will be asked for, so that it fails before anything is built.
+        width_multiplier: Scales the channels of every layer, rounded to multiples of 8.
+
+    Returns:
+        The input tensor, and the last feature at each stride: {4: …, 8: …[, 16: …][, 32: …]}.
+
+    Raises:
+        ValueError: for an unknown choice, or one that this backbone does not offer.
+    """
+    checks.one_of(name, NAMES, "backbone")
+    checks.one_of(output_stride, (8, 16, 32), "output_stride")
+    checks.one_of(weights, ("imagenet", None), "weights")
+    checks.positive(width_multiplier, "width_multiplier")
+    chosen = _BACKBONES[name]
+    if weights and chosen.load is None:
+        raise ValueError(_FROM_FILE.format(name=name))
+    if width_multiplier != 1.0 and not chosen.scalable:
+        raise ValueError(f"width_multiplier must be 1.0 for backbone {name!r}. Received: {width_multiplier}.")
+    inputs, x = blocks.pixels(input_shape, chosen.mean, chosen.std, output_stride)
+    options = {"width_multiplier": width_multiplier} if chosen.scalable else {}
+    return inputs, chosen.build(x, output_stride=output_stride, **options)
+
+
+def load_weights(
+    model: keras.Model, name: str, output_stride: int, weights: str | None, width_multiplier: float = 1.0
+) -> None:
+    """Fills the backbone of `model`, built with the same arguments, if `weights` is 'imagenet'.
+
+    Raises:
+        ImportError: if the weights' extra is not installed.
+        ConnectionError: if they cannot be downloaded.
+    """
+    if weights is None:
+        return
+    chosen = _BACKBONES[name]
+    options = {"width_multiplier": width_multiplier} if chosen.scalable else {}
+    chosen.load(model, output_stride=output_stride, **options)

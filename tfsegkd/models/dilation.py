@@ -1,0 +1,44 @@
+"""Strides traded for dilations, so that a classifier's backbone keeps its resolution."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """Where a block stands in its backbone.
+
+    Args:
+        name: 'stride8' for the last block at stride 8, 'backbone_5' for block 5 if it is not the last.
+        stride: The block's own stride.
+        dilation: How far the kernel that strides is spread.
+        after: How far the kernels after that one are spread.
+        reached: The stride of its output.
+    """
+
+    name: str
+    stride: int
+    dilation: int
+    after: int
+    reached: int
+
+
+def dilate(strides: Iterable[int], reached: int, output_stride: int) -> list[Place]:
+    """Places blocks of the given strides so that no output is coarser than `output_stride`.
+
+    Args:
+        strides: Each block's stride in the classifier, 1 or 2.
+        reached: The stride of the first block's input.
+        output_stride: The largest stride of the outputs.
+    """
+    places, dilation = [], 1
+    for number, stride in enumerate(strides):
+        spread = dilation
+        if stride == 2 and reached == output_stride:
+            # The block that would stride still reads the old grid; those after it are spread by 2.
+            stride, dilation = 1, dilation * 2
+        reached *= stride
+        places.append(Place(f"backbone_{number}", stride, spread, dilation, reached))
+    last = {place.reached: number for number, place in enumerate(places)}
+    for stride, number in last.items():
+        places[number] = places[number]._replace(name=f"stride{stride}")
+    return places

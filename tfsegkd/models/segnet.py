@@ -1,0 +1,58 @@
+"""SegNet."""
+
+from tfsegkd import checks
+from tfsegkd._keras import keras
+from tfsegkd.layers import MaxUnpooling
+from tfsegkd.models import blocks
+from tfsegkd.models.registry import register
+
+layers = keras.layers
+TAPS = ("stage3", "stage4", "stage5", "decoder5", "decoder3", "decoder", "logits")
+
+# convolutions and channels, in widths, of the five stages: VGG16 without its dense layers
+_STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
+
+
+@register("segnet", taps=TAPS)
+def segnet(
+    num_classes: int, input_shape: tuple[int, int, int], width: int = 64, unpooling: str = "mask"
+) -> keras.Model:
+    """VGG16 and its mirror image, which puts values back to where the maxima were.
+
+    Args:
+        width: Channels of the first stage. 64 is the paper's network with 29.4 M parameters.
+        unpooling: 'mask' spreads values to the places of the maxima; 'upsample' enlarges bilinearly, which
+            runs in one piece in int8.
+
+    Raises:
+        ValueError: for an unknown unpooling.
+
+    Reference:
+        Badrinarayanan et al., PAMI 2017, https://arxiv.org/abs/1511.00561, fig. 2.
+        Differs: BatchNorm in place of the convolutions' biases; places of maxima found by comparison.
+    """
+    checks.positive(width, "width")
+    checks.one_of(unpooling, ("mask", "upsample"), "unpooling")
+    inputs, x = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=32)
+    pools = []
+    for stage, (convs, widths) in enumerate(_STAGES, start=1):
+        x = _convs(x, [width * widths] * convs, f"stage{stage}")
+        before, x = x, layers.MaxPooling2D(2, name=f"pool{stage}")(x)
+        pools.append((before, x))
+    for stage in range(5, 0, -1):
+        convs, widths = _STAGES[stage - 1]
+        if unpooling == "mask":
+            x = MaxUnpooling(name=f"unpool{stage}")([x, *pools[stage - 1]])
+        else:
+            x = layers.UpSampling2D(2, interpolation="bilinear", name=f"unpool{stage}")(x)
+        below = _STAGES[max(stage - 2, 0)][1]
+        # The first stage's second convolution is the classifier.
+        filters = [width * widths] * (convs - 1) + ([width * below] if stage > 1 else [])
+        x = _convs(x, filters, f"decoder{stage}" if stage > 1 else "decoder")
+    return keras.Model(inputs, blocks.logits(x, inputs, num_classes, factor=1, kernel=3), name="segnet")
+
+
+def _convs(x, filters, name):
+    for number, channels in enumerate(filters, start=1):
+        x = blocks.conv(x, channels, 3, name if number == len(filters) else f"{name}_{number}", relu=0)
+    return x

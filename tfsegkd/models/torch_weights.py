@@ -1,0 +1,127 @@
+"""Weights of torchvision's networks, read without PyTorch."""
+
+import os
+import re
+from dataclasses import dataclass
+
+from tfsegkd._keras import keras
+from tfsegkd.models import efficientnet_lite0, resnet
+from tfsegkd.models.torch_file import read_tensors
+from tfsegkd.models.torch_tensors import copy_tensors, tensor_names
+
+# What files hold besides the network itself: an auxiliary head for training, a counter of batches, and the
+# heads of classifiers.
+_LEFT_OUT = re.compile(r"aux_classifier\.|.*\.num_batches_tracked$|fc\.|_conv_head\.|_bn1\.|_fc\.")
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What came of a file's tensors.
+
+    Args:
+        loaded: How many tensors are in the network now.
+        left_out: Names of tensors that the network has no use for: auxiliary and classifier heads, counters.
+        untouched: Names of layers with weights that the file says nothing about.
+    """
+
+    loaded: int
+    left_out: tuple[str, ...]
+    untouched: tuple[str, ...]
+
+
+def load_torch_weights(model: keras.Model, path: str | os.PathLike) -> WeightsReport:
+    """Fills a network with the weights of a PyTorch file, without PyTorch and without running its pickle.
+
+    torchvision's `deeplabv3_resnet50`, `deeplabv3_resnet101` and `fcn_resnet50` fill a `deeplab_v3` or `fcn`
+    of the same backbone; at output stride 8, and for images whose sides are multiples of 8, the outputs are
+    torchvision's. A classifier of torchvision (ResNet-18, 50, 101), or the EfficientNet-Lite0 file, fills
+    the backbone of any of our networks.
+
+    Args:
+        model: A network of ours with a ResNet or EfficientNet-Lite0 backbone. It is changed in place,
+            and only if the whole file fits.
+        path: A `.pth` of `torch.save(model.state_dict())`.
+
+    Returns:
+        What was loaded, what was left out, and which layers keep their weights.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is no state dict, the network has no such backbone, or a tensor is missing,
+            left over or of another shape; the message lists them.
+    """
+    tensors = read_tensors(path)
+    names = _names(model, tensors, path)
+    wanted = {key for _, conv, norm in names for keys in tensor_names(conv, norm) for key in keys}
+    over = [name for name in tensors if name not in wanted and not _LEFT_OUT.match(name)]
+    if over:
+        raise ValueError(
+            f"{os.fspath(path)!r} holds tensors that {model.name!r} has no place for: {', '.join(over)}. "
+            f"Expected those of the same network. Build the network that the file was made for."
+        )
+    filled = copy_tensors(model, names, tensors) | {"normalization"}
+    return WeightsReport(
+        loaded=len(wanted),
+        left_out=tuple(name for name in tensors if name not in wanted),
+        untouched=tuple(layer.name for layer in model.layers if layer.weights and layer.name not in filled),
+    )
+
+
+def _names(model, tensors, path):
+    """The table of names for the kind of file that holds `tensors`."""
+    if "_conv_stem.weight" in tensors:
+        return _backbone(model, efficientnet_lite0.torch_names, [()], path)
+    depths = [(depth,) for depth in (18, 50, 101)]
+    if "conv1.weight" in tensors:
+        return _backbone(model, resnet.torch_names, depths, path)
+    if "backbone.conv1.weight" in tensors and model.name in _HEADS:
+        names = _backbone(model, resnet.torch_names, depths, path)
+        names = [(name, f"backbone.{conv}", f"backbone.{norm}") for name, conv, norm in names]
+        return names + _HEADS[model.name](model)
+    raise ValueError(
+        f"{os.fspath(path)!r} cannot fill {model.name!r}. Expected a torchvision deeplabv3 or fcn for a "
+        f"{' or '.join(_HEADS)}, or a ResNet or EfficientNet-Lite0 classifier for a network with that "
+        f"backbone. Received tensors such as {', '.join(list(tensors)[:3])}."
+    )
+
+
+def _backbone(model, torch_names, choices, path):
+    """The one of the tables whose convolutions are those of the backbone of `model`."""
+    present = {layer.name.removesuffix("_conv") for layer in model.layers if layer.name.endswith("_conv")}
+    present = {name.removesuffix("_project") for name in present if name.startswith(("backbone_", "stride"))}
+    for choice in choices:
+        for output_stride in (8, 16, 32):
+            names = torch_names(*choice, output_stride)
+            if {name for name, *_ in names} == present:
+                return names
+    raise ValueError(
+        f"{os.fspath(path)!r} holds another backbone than model {model.name!r} has. Build the model with the "
+        f"backbone that the file was made for."
+    )
+
+
+def _deeplab_v3(model):
+    rates = [
+        layer.name.removesuffix("_conv")
+        for layer in model.layers
+        if re.fullmatch(r"aspp_\d+_conv", layer.name)
+    ]
+    branches = ["aspp_1x1", *sorted(rates, key=lambda name: int(name.removeprefix("aspp_")))]
+    names = [
+        (name, f"classifier.0.convs.{n}.0", f"classifier.0.convs.{n}.1") for n, name in enumerate(branches)
+    ]
+    last = f"classifier.0.convs.{len(branches)}"
+    return [
+        *names,
+        ("aspp_global", f"{last}.1", f"{last}.2"),
+        ("aspp", "classifier.0.project.0", "classifier.0.project.1"),
+        ("head", "classifier.1", "classifier.2"),
+        ("classifier", "classifier.4", None),
+    ]
+
+
+def _fcn(model):
+    return [("head", "classifier.0", "classifier.1"), ("classifier", "classifier.4", None)]
+
+
+_HEADS = {"deeplab_v3": _deeplab_v3, "fcn": _fcn}

@@ -1,0 +1,162 @@
+"""What removed channels contributed on average, put into the biases of the layers that read them."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.graph import ChannelGraph, Edits, Node, rebuild
+
+layers = keras.layers
+
+# Points and weights of the normal distribution: exact for polynomials up to degree 17.
+_POINTS, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_ACTIVATIONS = (layers.ReLU, layers.LeakyReLU, layers.ELU, layers.ThresholdedReLU, layers.PReLU)
+# These hand a channel's mean on, the maximum and zeros at the border aside.
+_KEEPERS = (
+    *(layers.MaxPooling2D, layers.AveragePooling2D, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D),
+    *(layers.UpSampling2D, layers.ZeroPadding2D, layers.Cropping2D, layers.Dropout, layers.SpatialDropout2D),
+)
+
+
+def compensated(
+    channels: ChannelGraph, keep: np.ndarray, edits: Edits, images: Sequence[np.ndarray] | None
+) -> Edits:
+    """Adds the mean of the removed channels, times their weights, to what reads them.
+
+    It goes into the reader's bias, into the BatchNorm that follows a reader without one, or else into a bias
+    that the reader gets. A channel that is constant, such as one whose γ is 0, is replaced exactly, but for
+    the borders of padded images.
+
+    Args:
+        images: Batches to measure the means on. Without them they are derived from the BatchNorms: their
+            outputs are taken to be normal with mean β and deviation γ. Where that says nothing, the channel
+            counts as zero.
+    """
+    readers = [
+        node
+        for node in channels.graph.nodes
+        if node.name in channels.layers
+        and channels.layers[node.name].is_consumer
+        and not keep[channels.layers[node.name].reads].all()
+    ]
+    means = _derived(channels, readers) if images is None else _measured(channels, readers, images)
+    configs, weights = dict(edits.configs), dict(edits.weights)
+    for name, mean in means.items():
+        gone = np.where(keep[channels.layers[name].reads], 0.0, mean)
+        shift = _response(channels.model.get_layer(name), gone)[keep[channels.layers[name].gives]]
+        if shift.any():
+            _add(channels, name, shift.astype(np.float32), configs, weights)
+    return Edits(configs, weights)
+
+
+def _add(channels, name, shift, configs, weights) -> None:
+    layer = channels.model.get_layer(name)
+    if layer.use_bias:
+        *kernels, bias = weights[name]
+        weights[name] = [*kernels, bias + shift]
+        return
+    norm = _norm_after(channels, name)
+    if norm is None:
+        configs[name] = {**configs.get(name, {}), "use_bias": True}
+        weights[name] = [*weights[name], shift]
+        return
+    place = [id(w) for w in norm.weights].index(id(norm.moving_mean))
+    values = list(weights.get(norm.name, norm.get_weights()))
+    values[place] = values[place] - shift
+    weights[norm.name] = values
+
+
+def _norm_after(channels, name):
+    """The BatchNorm that alone reads what a linear layer gives, if each is called once."""
+    graph = channels.graph
+    calls = [node for node in graph.nodes if node.name == name]
+    readers = graph.readers()[calls[0].outputs[0].id]
+    if len(calls) != 1 or len(readers) != 1 or type(readers[0].layer) is not layers.BatchNormalization:
+        return None
+    linear = calls[0].layer.activation in (None, keras.activations.linear)
+    alone = sum(node.name == readers[0].name for node in graph.nodes) == 1
+    return readers[0].layer if linear and alone else None
+
+
+def _response(layer, inputs: np.ndarray) -> np.ndarray:
+    """What a layer makes of an image that is `inputs` everywhere, its bias left out."""
+    kernel = layer.get_weights()[0].astype(float)
+    if isinstance(layer, layers.Dense):
+        return inputs @ kernel
+    if isinstance(layer, layers.Conv2DTranspose):
+        # Each output position sees one in strides² of the kernel's; on average:
+        return kernel.sum((0, 1)) @ inputs / np.prod(layer.strides)
+    if isinstance(layer, layers.SeparableConv2D):
+        between = (kernel.sum((0, 1)) * inputs[:, None]).ravel()
+        return between @ layer.get_weights()[1][0, 0]
+    blocks = inputs.reshape(layer.groups, -1)
+    filters = np.split(kernel.sum((0, 1)), layer.groups, axis=1)
+    return np.concatenate([block @ part for block, part in zip(blocks, filters, strict=True)])
+
+
+def _measured(channels, readers: Sequence[Node], images) -> dict[str, np.ndarray]:
+    """Reader → the mean of each channel that it reads."""
+    if not readers:
+        return {}
+    graph = channels.graph
+    probe = rebuild(dataclasses.replace(graph, outputs=[node.inputs[0] for node in readers]))
+
+    @tf.function(reduce_retracing=True)
+    def means(batch):
+        outputs = tf.nest.flatten(probe(batch, training=False))
+        return [tf.reduce_mean(output, list(range(output.shape.rank - 1))) for output in outputs]
+
+    totals, count = [0.0] * len(readers), 0
+    for batch in images:
+        found = means(tf.cast(batch, tf.float32))
+        totals = [total + len(batch) * mean.numpy() for total, mean in zip(totals, found, strict=True)]
+        count += len(batch)
+    return _by_name(readers, [total / count for total in totals])
+
+
+def _derived(channels, readers: Sequence[Node]) -> dict[str, np.ndarray]:
+    """Reader → the mean of each channel that it reads, as far as the BatchNorms before it tell."""
+    samples: dict[int, np.ndarray] = {}
+    for node in channels.graph.nodes:
+        found = _sampled(node, [samples.get(tensor.id) for tensor in node.inputs])
+        if found is not None:
+            samples[node.outputs[0].id] = found
+    known = [node for node in readers if node.inputs[0].id in samples]
+    return _by_name(known, [_WEIGHTS @ samples[node.inputs[0].id] for node in known])
+
+
+def _sampled(node: Node, inputs: list[np.ndarray | None]) -> np.ndarray | None:
+    """(points, C) values of each channel at the points of a normal distribution; None if nothing is known."""
+    layer = node.layer
+    if type(layer) is layers.BatchNormalization:
+        gamma = layer.gamma.numpy() if layer.scale else 1.0
+        beta = layer.beta.numpy() if layer.center else 0.0
+        variance = layer.moving_variance.numpy()
+        return beta + _POINTS[:, None] * gamma * np.sqrt(variance / (variance + layer.epsilon))
+    if not inputs or inputs[0] is None:
+        return None
+    if type(layer) in _ACTIVATIONS or type(layer) is layers.Activation:
+        if type(layer) is layers.PReLU:
+            alpha = layer.alpha.numpy().reshape(-1, layer.alpha.shape[-1]).mean(0)
+            return np.maximum(inputs[0], 0) + alpha * np.minimum(inputs[0], 0)
+        return layer.call(tf.constant(inputs[0], tf.float32)).numpy()
+    if type(layer) in _KEEPERS:
+        return inputs[0]
+    if type(layer) is layers.Concatenate and not any(one is None for one in inputs):
+        joined = np.concatenate(inputs, axis=1)
+        return joined if joined.shape[1] == node.outputs[0].shape[-1] else None
+    if type(layer) is layers.Add and not any(one is None for one in inputs):
+        return sum(inputs)
+    return None
+
+
+def _by_name(readers, means) -> dict[str, np.ndarray]:
+    """Means by layer; those of a layer that is called several times are averaged."""
+    found: dict[str, list] = {}
+    for node, mean in zip(readers, means, strict=True):
+        found.setdefault(node.name, []).append(mean)
+    return {name: np.mean(several, axis=0) for name, several in found.items()}

@@ -1,0 +1,57 @@
+"""A network with a gate on every channel that a layer reads: 1 lets it through, 0 removes it."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.graph import ChannelGraph, Graph, Node, Tensor, rebuild
+from tfsegkd.graph.nodes import map_tensors
+
+
+@keras.utils.register_keras_serializable("tfsegkd")
+class ChannelGate(keras.layers.Layer):
+    """Multiplies each channel by the gate of its unit.
+
+    Args:
+        units: The number of the unit at each channel.
+
+    Shapes:
+        inputs: (N, …, C) and gates (N or 1, units). returns: (N, …, C).
+    """
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = [int(unit) for unit in units]
+
+    def call(self, inputs):
+        x, gates = inputs
+        gates = tf.gather(gates, self.units, axis=1)
+        return x * tf.reshape(gates, [-1, *[1] * (x.shape.rank - 2), len(self.units)])
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def gated(channels: ChannelGraph) -> keras.Model:
+    """Builds (images, gates) → outputs of the network of `channels`, gates of shape (N or 1, units).
+
+    With the gates of some units at 0 it computes exactly what is left when they are pruned, so the slope at a
+    gate of 1 says what pruning a unit would change, coupled layers and all.
+    """
+    graph = channels.graph
+    numbers = iter(range(1 + max(tensor.id for node in graph.nodes for tensor in node.outputs), 10**9))
+    layer = keras.layers.InputLayer((channels.num_units,), name="gates")
+    gates = Tensor(next(numbers), (None, channels.num_units))
+    nodes = [Node(layer, "gates", (), {}, gates)]
+    for place, node in enumerate(graph.nodes):
+        known = channels.layers.get(node.name)
+        if known is not None and known.is_consumer:
+            (read,) = node.inputs
+            gate = ChannelGate(channels.units_of(read.id), name=f"gate_{place}")
+            opened = Tensor(next(numbers), read.shape)
+            nodes.append(Node(gate, gate.name, ([read, gates],), {}, opened))
+            args, kwargs = map_tensors(lambda _, opened=opened: opened, (node.args, node.kwargs))
+            node = dataclasses.replace(node, args=args, kwargs=kwargs)
+        nodes.append(node)
+    return rebuild(Graph(graph.name, tuple(nodes), [graph.inputs, gates], graph.outputs, graph.trainable))
