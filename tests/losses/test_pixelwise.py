@@ -21,6 +21,30 @@ def test_battery():
     check_loss(PixelwiseLoss(temperature=4), oracle(4.0))
 
 
+def balanced_oracle(teacher, student, labels, valid, images):
+    classes = teacher.shape[-1]
+    positions = [np.argwhere(valid[n]) for n in range(len(valid))]
+    count, shown = 0, np.zeros(classes)
+    for n, where in enumerate(positions):
+        for y, x in where:
+            count += 1
+            shown += softmax(teacher[n, y, x])
+    results = []
+    for n, where in enumerate(positions):
+        total, weight = 0.0, 0.0
+        for y, x in where:
+            shares = softmax(teacher[n, y, x])
+            rarity = sum(shares[c] / np.log(1.02 + shown[c] / count) for c in range(classes))
+            total += rarity * kl(shares, softmax(student[n, y, x]))
+            weight += rarity
+        results.append(total / weight if weight else 0.0)
+    return results
+
+
+def test_rare_classes_count_more_where_it_is_balanced():
+    check_loss(PixelwiseLoss(balanced=True), balanced_oracle, per_example=False)
+
+
 def test_the_papers_scale_is_a_sum_over_the_images():
     case = Case()
     plain, paper = (
