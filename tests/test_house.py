@@ -12,12 +12,13 @@ FLOORS = {
     **dict.fromkeys(("layers", "graph"), 1),
     **dict.fromkeys(("data", "models", "losses", "metrics", "runtime"), 2),
     **dict.fromkeys(("distillation", "pruning", "grouping", "quantization"), 3),
-    **dict.fromkeys(("export", "evaluation"), 4),
+    **dict.fromkeys(("export", "evaluation", "reporting"), 4),
     **dict.fromkeys(("recipe", "benchmarks"), 5),
     "the roof": 6,
 }
 # Neighbours on one floor that may be imported, always in this direction.
-NEIGHBOURS = {("registry", "spec"), ("registry", "checks"), ("graph", "layers"), ("benchmarks", "recipe")}
+NEIGHBOURS = {("registry", "spec"), ("registry", "checks"), ("graph", "layers")}
+NEIGHBOURS |= {("reporting", "evaluation"), ("benchmarks", "recipe")}
 KERAS = {"keras", "tf_keras", "tensorflow_model_optimization", "ai_edge_litert"}
 
 

@@ -2,6 +2,10 @@
 
 python tools/benchmark.py distiller
 python tools/benchmark.py losses --json=losses.json
+python tools/benchmark.py grouping
+python tools/benchmark.py pipeline --rounds=10
+python tools/benchmark.py pruned_segnet
+python tools/benchmark.py models  # writes docs/models.md, at 360x480 unless --input_size says otherwise
 """
 
 import sys
@@ -12,15 +16,17 @@ from absl import flags
 
 from tfsegkd import checks
 from tfsegkd.atomic import write_json
-from tfsegkd.benchmarks import distiller, losses
+from tfsegkd.benchmarks import distiller, grouping, losses, models, pipeline, pruned_segnet
 from tfsegkd.recipe.report import versions
 
 flags.DEFINE_string("json", None, "Where to write what was measured.")
-flags.DEFINE_string("input_size", "192x256", "HEIGHTxWIDTH of the images; of distiller.")
-flags.DEFINE_integer("batch_size", 8, "Images a step; of distiller.", lower_bound=1)
-flags.DEFINE_integer("rounds", 20, "How often each step is timed; of distiller.", lower_bound=1)
+flags.DEFINE_string("input_size", "192x256", "HEIGHTxWIDTH of the images; of distiller and pipeline.")
+flags.DEFINE_integer("batch_size", 8, "Images a step; of distiller and pipeline.", lower_bound=1)
+flags.DEFINE_integer("rounds", 20, "How often each step is timed; of all but losses.", lower_bound=1)
+flags.DEFINE_multi_string("network", [], "Spec of a network to measure, all by default; of models.")
 
 FLAGS = flags.FLAGS
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def measure_distiller():
@@ -32,7 +38,37 @@ def measure_losses():
     return losses.as_dicts(losses.run())
 
 
-BENCHMARKS = {"distiller": measure_distiller, "losses": measure_losses}
+def measure_grouping():
+    return grouping.as_dicts(grouping.run(rounds=FLAGS.rounds))
+
+
+def measure_pipeline():
+    rows = pipeline.run(command.size(FLAGS.input_size, "input_size"), FLAGS.batch_size, FLAGS.rounds)
+    return pipeline.as_dicts(rows)
+
+
+def measure_models():
+    size = FLAGS.input_size if FLAGS["input_size"].present else "360x480"
+    results = Path(FLAGS.json or DOCS / "results" / "models.json")
+    document = results.with_suffix(".md") if FLAGS.json else DOCS / "models.md"
+    rows = models.run(
+        results, document, command.size(size, "input_size"), FLAGS.network or models.NETWORKS, FLAGS.rounds
+    )
+    return models.as_dicts(rows)
+
+
+def count_pruned_segnet():
+    return pruned_segnet.as_dicts(pruned_segnet.run())
+
+
+BENCHMARKS = {
+    "distiller": measure_distiller,
+    "grouping": measure_grouping,
+    "losses": measure_losses,
+    "models": measure_models,
+    "pipeline": measure_pipeline,
+    "pruned_segnet": count_pruned_segnet,
+}
 
 
 def main():

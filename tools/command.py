@@ -16,7 +16,9 @@ FLAGS = flags.FLAGS
 def define_data() -> None:
     """--dataset and --data_dir."""
     flags.DEFINE_string("dataset", "road_scenes", f"Data set, one of {data.names()}, with options.")
-    flags.DEFINE_string("data_dir", None, "Where the data set's files lie.")
+    flags.DEFINE_string(
+        "data_dir", None, "Where the data set's files lie; a data set's own option data_dir counts instead."
+    )
 
 
 def size(text: str, flag: str) -> tuple[int, int]:
@@ -51,16 +53,21 @@ def values() -> dict:
     return {flag.name: flag.value for flag in own}
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a tool; what the user can mend is one line, without a traceback."""
+def run(main: Callable[..., None], takes_words: bool = False) -> None:
+    """Runs a tool; what the user can mend is one line, without a traceback.
+
+    Args:
+        main: The tool.
+        takes_words: Whether it takes a list of what stands on the line beside the options.
+    """
 
     def guarded(arguments):
         # What TensorFlow says of its own workings would drown what the tool says.
         logging.set_verbosity(logging.ERROR)
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not takes_words:
             raise app.UsageError(f"Unexpected arguments {arguments[1:]}. All options begin with --.")
         try:
-            main()
+            main(*([arguments[1:]] if takes_words else []))
         except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
             if FLAGS.debug:
                 raise

@@ -2,8 +2,9 @@
 
     python tools/train.py --flagfile=configs/quickstart.cfg --output_dir=saved_models/mine
 
-Runs the stages teacher, student_alone, distill, quantize and export. Rerun the same line after an
-interruption: finished stages are reused, an unfinished one goes on after its last epoch.
+Runs the stages teacher, student_alone, distill, quantize and export, and prune and group if asked to. Rerun
+the same line after an interruption: finished stages are reused, an unfinished one goes on after its last
+epoch.
 """
 
 from pathlib import Path
@@ -11,12 +12,16 @@ from pathlib import Path
 import command
 from absl import flags
 
-from tfsegkd import checks, data, distillation, losses, models
+from tfsegkd import checks, data, distillation, grouping, losses, models, pruning
 from tfsegkd.recipe import (
+    ASSIGNMENTS,
+    COST_COMPLEXITY,
     PREFLIGHT,
     BorrowedTeacher,
     Distill,
     Frames,
+    Group,
+    Prune,
     Quantize,
     Recipe,
     Schedule,
@@ -24,11 +29,15 @@ from tfsegkd.recipe import (
     Teacher,
 )
 
-STAGES = ("teacher", "student_alone", "distill", "quantize", "export")
+STAGES = ("teacher", "student_alone", "distill", "prune", "group", "quantize", "export")
 
 command.define_data()
 flags.DEFINE_string("output_dir", "saved_models/run", "Where the run writes.")
-flags.DEFINE_list("stages", list(STAGES), f"Which stages to run, of {','.join(STAGES)}.")
+flags.DEFINE_list(
+    "stages",
+    [stage for stage in STAGES if stage not in ("prune", "group")],
+    f"Which stages to run, of {','.join(STAGES)}.",
+)
 flags.DEFINE_string("train_split", "train", "The split to train on.")
 flags.DEFINE_string("val_split", "val", "The split to report on.")
 flags.DEFINE_string("val_dataset", None, "The data set to report on; --dataset unless given.")
@@ -44,7 +53,7 @@ flags.DEFINE_string(
     "teacher",
     "deeplab_v3_plus",
     f"A network of {models.names()} with options, or a saved one of any kind; several with commas between "
-    f"are averaged.",
+    f"are averaged. {{seed}} in a path stands for --seed.",
 )
 flags.DEFINE_string("class_map", None, "Table from the students' classes to a saved teacher's channels.")
 flags.DEFINE_string("teacher_classes", None, "File that names a saved teacher's classes, one a line.")
@@ -70,13 +79,46 @@ flags.DEFINE_bool(
 flags.DEFINE_enum(
     "preflight", "refuse", PREFLIGHT, "What to do if a check before distillation finds that it cannot work."
 )
+flags.DEFINE_string(
+    "prune",
+    "macs:0.5",
+    "What pruning keeps: macs:, params: or latency: and a fraction, or one of these words alone with "
+    "--importance=cost_complexity, which then chooses. sparsity:0.8 and sparsity:2:4 zero weights instead.",
+)
+flags.DEFINE_enum(
+    "importance",
+    "taylor",
+    [*pruning.IMPORTANCES, COST_COMPLEXITY],
+    "What tells the channels that go from those that stay.",
+)
+flags.DEFINE_enum("scope", "global", pruning.SCOPES, "Which channels compete for a place.")
+flags.DEFINE_integer("round_to", 8, "Every layer keeps a multiple of so many channels.", lower_bound=1)
+flags.DEFINE_integer("prune_rounds", 1, "Steps of pruning and training.", lower_bound=1)
+flags.DEFINE_multi_string(
+    "prune_distill", [], "What the pruned network learns from the dense one, written as for --distill."
+)
+flags.DEFINE_string("latency_table", None, "CSV layer,ms of your device, for a latency target there.")
+flags.DEFINE_string(
+    "dense", None, "A trained network to prune in place of the run's student; {seed} stands for --seed."
+)
+flags.DEFINE_string("groups", "4", "Groups of the convolutions in the end; a number, or depthwise.")
+flags.DEFINE_list("group_layers", [], "Names or patterns of them; all that --groups divides unless given.")
+flags.DEFINE_float("group_from", 0.1, "Share of the training when weights between groups begin to shrink.")
+flags.DEFINE_float("group_until", 0.6, "Share when they are gone; 0 and 0 groups from scratch.")
+flags.DEFINE_enum("group_shape", "linear", [*grouping.SHAPES], "How they shrink.")
+flags.DEFINE_enum("group_assignment", "identity", ASSIGNMENTS, "Which channels form a group.")
+flags.DEFINE_multi_string(
+    "group_distill", [], "What the grouped network learns from the teacher, written as for --distill."
+)
 flags.DEFINE_bool("class_balanced", False, "Let rare classes count more in the labels' loss.")
 
 flags.DEFINE_integer("teacher_epochs", 30, "Epochs of the teacher.", lower_bound=1)
 flags.DEFINE_integer("epochs", 40, "Epochs of the student, alone and distilled.", lower_bound=1)
+flags.DEFINE_integer("prune_epochs", 20, "Epochs after pruning, all rounds together.", lower_bound=1)
 flags.DEFINE_integer("qat_epochs", 6, "Epochs of quantization-aware fine-tuning.", lower_bound=1)
 flags.DEFINE_float("teacher_learning_rate", 1e-3, "Highest learning rate of the teacher.", lower_bound=0)
 flags.DEFINE_float("learning_rate", 4e-3, "Highest learning rate of the student.", lower_bound=0)
+flags.DEFINE_float("prune_learning_rate", 2e-3, "Highest learning rate after pruning.", lower_bound=0)
 flags.DEFINE_float("qat_learning_rate", 4e-4, "Highest learning rate of the fine-tuning.", lower_bound=0)
 flags.DEFINE_integer("batch_size", 8, "Images a step.", lower_bound=1)
 flags.DEFINE_float("weight_decay", 1e-4, "AdamW's decay of kernels.", lower_bound=0)
@@ -90,6 +132,7 @@ flags.DEFINE_integer("seed", 0, "Seed of initial weights, order and augmentation
 flags.DEFINE_integer(
     "validate_every", 0, "Epochs between validations while training; 0 for none.", lower_bound=0
 )
+flags.DEFINE_bool("histograms", False, "Show histograms of the activations in TensorBoard.")
 
 FLAGS = flags.FLAGS
 
@@ -97,6 +140,7 @@ FLAGS = flags.FLAGS
 def main():
     for stage in FLAGS.stages:
         checks.one_of(stage, STAGES, "--stages")
+    FLAGS.teacher = FLAGS.teacher.replace("{seed}", str(FLAGS.seed))
     # Whatever can be wrong with the flags shows before a file is read.
     terms = distillation.parse_terms(FLAGS.distill)
     size = command.size(FLAGS.input_size, "input_size")
@@ -106,6 +150,7 @@ def main():
     splits = (FLAGS.train_split, FLAGS.val_split)
     datasets = (FLAGS.dataset, FLAGS.val_dataset or FLAGS.dataset)
     sources = [data.load(name, split, FLAGS.data_dir) for name, split in zip(datasets, splits, strict=True)]
+    check_labels(*sources)
     rehearse(terms, sources[0].info.num_classes, crop_size or size)
 
     if len(sources[0]) < FLAGS.batch_size:
@@ -119,14 +164,19 @@ def main():
             f"--val_dataset={FLAGS.val_dataset} has the classes {classes[1]}. Expected those of --dataset: "
             f"{classes[0]}. Report on a data set with the classes that are trained."
         )
+    # Training frames are kept as they are surveyed; those to report on are looked at in their own size.
     train, val = (
-        survey(source, f"{name} {split}")
-        for source, name, split in zip(sources, datasets, splits, strict=True)
+        survey(source, f"{name} {split}", keep)
+        for source, name, split, keep in zip(sources, datasets, splits, (size, None), strict=True)
     )
+    for name in train.absent():
+        print(
+            f"warning: no pixel of {name!r} in {datasets[0]} {splits[0]}: nothing can be learnt of it there"
+        )
     unlabelled = None
     if FLAGS.unlabelled:
         unlabelled = survey(
-            data.UnlabelledFrames(FLAGS.unlabelled, train.source.info), FLAGS.unlabelled
+            data.UnlabelledFrames(FLAGS.unlabelled, train.source.info), FLAGS.unlabelled, size
         ).source
         checks.in_range(FLAGS.unlabelled_per_batch, 1, len(unlabelled), "--unlabelled_per_batch")
     frames = Frames(
@@ -138,6 +188,7 @@ def main():
         seed=FLAGS.seed,
         class_weights=train.class_weights() if FLAGS.class_balanced else None,
         validate_every=FLAGS.validate_every,
+        histograms=FLAGS.histograms,
         unlabelled=unlabelled,
         unlabelled_per_batch=FLAGS.unlabelled_per_batch if unlabelled else 0,
     )
@@ -158,6 +209,33 @@ def stages():
         "student_alone": lambda: StudentAlone(FLAGS.student, student),
         "distill": lambda: Distill(
             FLAGS.student, student, FLAGS.distill, FLAGS.task_weight, cache, FLAGS.preflight
+        ),
+        "prune": lambda: Prune(
+            FLAGS.prune,
+            schedule(FLAGS.prune_epochs, FLAGS.prune_learning_rate),
+            FLAGS.importance,
+            FLAGS.scope,
+            FLAGS.round_to,
+            FLAGS.prune_rounds,
+            FLAGS.prune_distill,
+            FLAGS.task_weight,
+            FLAGS.latency_table,
+            FLAGS.dense and FLAGS.dense.replace("{seed}", str(FLAGS.seed)),
+        ),
+        "group": lambda: Group(
+            # What an earlier stage has trained becomes grouped; without one it is trained from scratch.
+            None if {"student_alone", "distill", "prune"} & {*FLAGS.stages} else FLAGS.student,
+            student,
+            int(FLAGS.groups) if FLAGS.groups.isdigit() else FLAGS.groups,
+            FLAGS.group_layers,
+            FLAGS.group_from,
+            FLAGS.group_until,
+            FLAGS.group_shape,
+            FLAGS.group_assignment,
+            FLAGS.group_distill,
+            FLAGS.task_weight,
+            cache,
+            FLAGS.preflight,
         ),
         "quantize": lambda: Quantize(
             schedule(FLAGS.qat_epochs, FLAGS.qat_learning_rate),
@@ -217,9 +295,29 @@ def rehearse(terms, num_classes, size):
         distillation.Distiller(models.build(FLAGS.teacher, num_classes, (*size, 3)), student, terms)
 
 
-def survey(source, name):
+def check_labels(train, val):
+    """Refuses what needs labels where there are none, and lends frames without classes those of `val`."""
+    if not val.labelled:
+        raise ValueError(
+            f"There is nothing to report on in {FLAGS.val_dataset or FLAGS.dataset}: its frames have no "
+            f"labels. Name a data set with labels, --val_dataset=NAME."
+        )
+    if train.labelled:
+        return
+    trained = {"student_alone"} | (set() if saved_teachers() else {"teacher"})
+    if FLAGS.task_weight or trained & {*FLAGS.stages}:
+        raise ValueError(
+            f"--dataset={FLAGS.dataset} has no labels to learn from. Expected --task_weight=0, a saved "
+            f"--teacher and --stages without student_alone. To add such frames to labelled ones, use "
+            f"--unlabelled=DIRECTORY."
+        )
+    if not train.info.class_names:
+        train.info = val.info
+
+
+def survey(source, name, size=None):
     """Reads every example of a split, before a training depends on it."""
-    found = data.survey(source, FLAGS.skip_bad_examples)
+    found = data.survey(source, FLAGS.skip_bad_examples, size)
     for problem in found.bad.values():
         print(f"skipped: {problem}")
     note = f", {len(found.bad)} left out" if found.bad else ""

@@ -1,10 +1,17 @@
 """Frames and masks from files: what can be read is read as it is, what cannot is named."""
 
+import re
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from tfsegkd.data.files import FileSource, directory, read_image, read_mask
+from tfsegkd.data.files import FileSource
+from tfsegkd.data.images import read_image
+from tfsegkd.data.masks import read_mask
+from tfsegkd.data.paths import directory
 from tfsegkd.data.source import DatasetInfo
 
 INFO = DatasetInfo("streets", ("road", "car", "sky"), ((0, 0, 0), (9, 0, 0), (0, 0, 9)))
@@ -85,12 +92,149 @@ def test_masks_with_a_palette_are_indices_and_bilevel_masks_are_zero_and_one(tmp
     np.testing.assert_array_equal(bilevel, MASK == 1)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
-def test_masks_that_are_not_one_byte_a_pixel_are_refused(tmp_path, mode):
-    path = tmp_path / "mask.png"
-    (Image.new("I;16", (5, 4)) if mode == "I;16" else Image.fromarray(IMAGE).convert(mode)).save(path)
-    with pytest.raises(ValueError, match=r"mask\.png' is of mode .* Expected 8-bit labels"):
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "CMYK", "F"])
+def test_masks_of_other_modes_are_refused(tmp_path, mode):
+    path = tmp_path / "mask.tif"
+    Image.fromarray(IMAGE[..., 0]).convert("RGB" if mode == "CMYK" else "L").convert(mode).save(path)
+    with pytest.raises(
+        ValueError, match=rf"mask\.tif' is of mode '{mode}'\. Expected labels of 8 or 16 bits"
+    ):
         read_mask(path)
+
+
+def test_masks_in_colour_are_refused_where_no_colours_are_known(tmp_path):
+    Image.fromarray(np.repeat(MASK[..., None], 3, -1)).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "grey.png"), MASK)
+    Image.fromarray(IMAGE).save(tmp_path / "mask.png")
+    with pytest.raises(
+        ValueError, match=r"mask\.png' is in colour: \(0, 1, 2\) at row 0, column 0.*colors\.txt"
+    ):
+        read_mask(tmp_path / "mask.png")
+
+
+def test_masks_of_sixteen_bits_are_labels(tmp_path):
+    deep = np.where(MASK == 2, np.uint16(65535), MASK)
+    image, mask = pair(tmp_path, deep)
+    assert Image.open(mask).mode == "I;16"
+    np.testing.assert_array_equal(read_mask(mask), deep)
+    labels = FileSource(INFO, [(image, mask)], relabel={65535: 255})[0][1]
+    np.testing.assert_array_equal(labels, np.where(MASK == 2, 255, MASK))
+    assert labels.dtype == np.uint8
+    with pytest.raises(
+        ValueError, match=r"has label 65535 at row 0, column 2\. Expected 0…2 .* or 255 for void"
+    ):
+        FileSource(INFO, [(image, mask)])[0]
+    # 257 must not wrap around to the class 1.
+    Image.fromarray(MASK + np.uint16(256)).save(mask)
+    with pytest.raises(ValueError, match="has label 256 at row 0"):
+        FileSource(INFO, [(image, mask)])[0]
+
+
+def test_a_mask_of_32_bits_is_read_as_far_as_it_holds_labels(tmp_path):
+    Image.fromarray(MASK.astype(np.int32)).save(tmp_path / "mask.tif")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif"), MASK)
+    Image.fromarray(MASK.astype(np.int32) - 1).save(tmp_path / "mask.tif")
+    with pytest.raises(ValueError, match=r"mask\.tif' is of mode 'I'"):
+        read_mask(tmp_path / "mask.tif")
+
+
+# EXIF's orientations: what to do with the stored picture so that it stands upright.
+TURNS = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_photographs_are_read_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(IMAGE).save(tmp_path / "photo.png", exif=exif)
+    Image.fromarray(MASK).save(tmp_path / "mask.png", exif=exif)
+    upright = TURNS[orientation]
+    np.testing.assert_array_equal(read_image(tmp_path / "photo.png"), upright(IMAGE))
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), upright(MASK))
+    if orientation >= 5:  # on its side
+        source = FileSource(INFO, [(tmp_path / "photo.png", pair(tmp_path)[1])])
+        with pytest.raises(ValueError, match=r"is 5×4 but its mask .* is 4×5 .*One of them is turned"):
+            source[0]
+
+
+def picture_that_claims(width, height):
+    """A PNG of a few bytes whose header speaks of any size."""
+
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    content = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [10_001, 100_000])
+def test_decompression_bombs_are_refused_before_they_are_opened(tmp_path, side):
+    (tmp_path / "bomb.png").write_bytes(picture_that_claims(side, side))
+    for read in (read_image, read_mask):
+        with pytest.raises(ValueError, match=r"Cannot read .*bomb\.png.*pixels"):
+            read(tmp_path / "bomb.png")
+
+
+def test_a_program_in_a_picture_s_clothes_is_not_run(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    assert Image.open(tmp_path / "a.png").format == "EPS"
+    with pytest.raises(ValueError, match=r"Cannot read .*a\.png': cannot identify"):
+        read_image(tmp_path / "a.png")
+
+
+def test_the_first_picture_of_an_animation_is_read(tmp_path):
+    frames = [Image.new("L", (5, 4), value) for value in (50, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert set(np.unique(read_image(tmp_path / "a.gif"))) == {50}
+
+
+COLORS = {(250, 0, 0): 0, (0, 250, 0): 1, (0, 0, 250): 2, (9, 9, 9): 2, (0, 0, 0): 255}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_become_labels(tmp_path, mode):
+    random = np.random.default_rng(0)
+    chosen = random.integers(0, 5, (4, 5))
+    pixels = np.array(list(COLORS), np.uint8)[chosen]
+    picture = Image.fromarray(pixels).convert("P", palette=Image.Palette.ADAPTIVE) if mode == "P" else None
+    (picture or Image.fromarray(pixels).convert(mode)).save(tmp_path / "mask.png")
+    image, _ = pair(tmp_path)
+    labels = FileSource(INFO, [(image, tmp_path / "mask.png")], colors=COLORS)[0][1]
+    assert labels.tolist() == [[COLORS[tuple(color)] for color in row] for row in pixels.tolist()]
+    # Where colours are known, grey masks still hold labels.
+    assert FileSource(INFO, [pair(tmp_path)], colors=COLORS)[0][1].tolist() == MASK.tolist()
+
+
+@pytest.mark.parametrize("color", [(0, 250, 1), (255, 255, 255), (0, 0, 1), (249, 0, 0)])
+def test_a_colour_without_a_class_is_located(tmp_path, color):
+    pixels = np.zeros((4, 5, 3), np.uint8)
+    pixels[2, 3] = pixels[3, 0] = color
+    image, mask = pair(tmp_path, pixels)
+    message = (
+        rf"mask_frame\.png' has colour {re.escape(str(color))} at row 2, column 3, which no class has "
+        rf"\(2 such pixels\)\. Expected the 5 colours of 'streets'"
+    )
+    with pytest.raises(ValueError, match=message):
+        FileSource(INFO, [(image, mask)], colors=COLORS)[0]
+
+
+def test_a_mask_that_jpeg_has_spoilt_says_so(tmp_path):
+    Image.fromarray(100 * MASK).save(tmp_path / "mask.jpg")
+    image, _ = pair(tmp_path)
+    with pytest.raises(ValueError, match="JPEG changes the values of a mask: export it as PNG"):
+        FileSource(INFO, [(image, tmp_path / "mask.jpg")])[0]
 
 
 def test_labels_are_read_as_told(tmp_path):
@@ -103,7 +247,7 @@ def test_a_label_without_a_class_is_located(tmp_path):
     mask[2, 3] = 7
     source = FileSource(INFO, [pair(tmp_path, mask)], relabel={11: 255})
     message = (
-        r"mask_frame\.png' has label 7 at row 2, column 3\. Expected 0…2 for the 3 classes, or .*11, 255"
+        r"mask_frame\.png' has label 7 at row 2, column 3\. Expected 0…2 .* 3 classes, or 11, 255 for void"
     )
     with pytest.raises(ValueError, match=message):
         source[0]

@@ -1,5 +1,7 @@
 """The user's own images and masks, in whatever form they come."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +16,7 @@ def write(root, stems, mask=MASK, labels="road\ncar\nsky\n"):
     for kind in ("images", "masks"):
         (root / kind).mkdir(parents=True, exist_ok=True)
     for number, stem in enumerate(stems):
-        Image.new("RGB", mask.shape[::-1], (10 * number,) * 3).save(root / "images" / f"{stem}.png")
+        Image.new("RGB", mask.shape[1::-1], (10 * number,) * 3).save(root / "images" / f"{stem}.png")
         Image.fromarray(mask).save(root / "masks" / f"{stem}.png")
     if labels is not None:
         (root / "labels.txt").write_text(labels, encoding="utf-8")
@@ -96,7 +98,7 @@ def test_another_label_may_be_void_and_then_255_is_not(tmp_path):
     Image.fromarray(np.where(MASK == 2, 255, MASK).astype(np.uint8)).save(tmp_path / "masks" / "b.png")
     source = data.load("folder(ignore_label=9)", "all", tmp_path)
     np.testing.assert_array_equal(source[0][1], np.where(MASK == 2, 255, MASK))
-    with pytest.raises(ValueError, match=r"b\.png' has label 255 at row 0, column 2\. .*\[9\] for void"):
+    with pytest.raises(ValueError, match=r"b\.png' has label 255 at row 0, column 2\. .* or 9 for void"):
         source[1]
 
 
@@ -104,7 +106,9 @@ def test_another_label_may_be_void_and_then_255_is_not(tmp_path):
 def test_what_has_no_counterpart_is_named(tmp_path, kind, other):
     write(tmp_path, ["a", "b"])
     (tmp_path / other / "b.png").unlink()
-    with pytest.raises(FileNotFoundError, match=rf"1 of the 2 {kind} .* no counterpart in {other}/.*\['b'\]"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"1 of the 2 {kind} .* no counterpart among the {other}.*\['b'\]"
+    ):
         data.load("folder", "all", tmp_path)
 
 
@@ -168,3 +172,81 @@ def test_unknown_data_sets_and_options_list_the_choices(tmp_path):
         data.load("foldr", "all", tmp_path)
     with pytest.raises(ValueError, match=r"Wrong arguments for data set 'folder'.*ignore_label"):
         data.load("folder(void=3)", "all", tmp_path)
+
+
+def test_colours_are_read_by_a_list_of_them(tmp_path):
+    lines = "0 0 0 void\n250 0 0\troad\n0,250,0,car\n0 0 250  sky\n\n250 250 0 road\n1 1 1 VOID\n"
+    pixels = np.array(
+        [[(250, 0, 0), (250, 250, 0), (0, 0, 250)], [(0, 250, 0), (0, 0, 0), (1, 1, 1)]], np.uint8
+    )
+    write(tmp_path, ["a"], pixels)
+    (tmp_path / "colors.txt").write_text(lines)
+    source = data.load("folder", "all", tmp_path)
+    assert source[0][1].tolist() == [[0, 0, 2], [1, 255, 255]]
+    assert source.info.palette == ((250, 0, 0), (0, 250, 0), (0, 0, 250))
+
+
+def test_colours_without_names_are_in_label_order(tmp_path):
+    write(tmp_path, ["a"], np.array([[(3, 3, 3), (1, 1, 1), (2, 2, 2)]], np.uint8))
+    (tmp_path / "colors.txt").write_text("1 1 1\n2 2 2\n3 3 3\n")
+    assert data.load("folder", "all", tmp_path)[0][1].tolist() == [[2, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("1 1 1 road\n2 2 2 car\n", r"has no colour for \['sky'\]"),
+        ("1 1 1 road\n2 2 2 car\n1 1 1 sky\n", r"Line 3 .* a colour that stands above already"),
+        ("1 1 1 rode\n", r"Line 1 .*'1 1 1 rode', and 'rode' is no class\. Expected .*'road', 'car', 'sky'"),
+        ("1 1 256 road\n", r"Line 1 .* Expected 'red green blue name', each 0…255"),
+        ("#ff0000 road\n", r"Line 1 .* Expected 'red green blue name'"),
+        ("1 1 1\n2 2 2\n3 3 3\n4 4 4\n", r"Line 4 .* and '' is no class"),
+    ],
+)
+def test_faults_in_the_list_of_colours_are_numbered(tmp_path, lines, message):
+    write(tmp_path, ["a"])
+    (tmp_path / "colors.txt").write_text(lines)
+    with pytest.raises(ValueError, match=message):
+        data.load("folder", "all", tmp_path)
+
+
+def test_a_colour_without_a_class_names_pixel_and_file(tmp_path):
+    write(tmp_path, ["a"], np.array([[(1, 1, 1), (7, 8, 9)]], np.uint8))
+    (tmp_path / "colors.txt").write_text("1 1 1\n2 2 2\n3 3 3\n")
+    with pytest.raises(
+        ValueError, match=r"masks/a\.png' has colour \(7, 8, 9\) at row 0, column 1, which no class"
+    ):
+        data.load("folder", "all", tmp_path)[0]
+
+
+def test_sixteen_bit_masks_may_have_a_deep_void(tmp_path):
+    write(tmp_path, ["a"], np.array([[0, 2, 65535]], np.uint16))
+    assert data.load("folder(ignore_label=65535)", "all", tmp_path)[0][1].tolist() == [[0, 2, 255]]
+    with pytest.raises(ValueError, match="label 65535 at row 0, column 2"):
+        data.load("folder", "all", tmp_path)[0]
+    with pytest.raises(ValueError, match="ignore_label of folder must be a number from 0 to 65535"):
+        data.load("folder(ignore_label=70000)", "all", tmp_path)
+
+
+def test_names_are_the_same_however_their_accents_are_written(tmp_path):
+    write(tmp_path, ["a"])
+    for kind, form in (("images", "NFC"), ("masks", "NFD")):
+        (tmp_path / kind / "a.png").rename(tmp_path / kind / f"{unicodedata.normalize(form, 'Zürich é')}.png")
+    np.testing.assert_array_equal(data.load("folder", "all", tmp_path)[0][1], MASK)
+
+
+def test_frames_of_odd_and_different_sizes(tmp_path):
+    write(tmp_path, [])
+    for number, (height, width) in enumerate([(1, 1), (7, 3), (31, 33), (64, 65)]):
+        mask = np.arange(height * width).reshape(height, width) % 3
+        Image.fromarray(mask.astype(np.uint8)).save(tmp_path / "masks" / f"{number}.png")
+        Image.new("RGB", (width, height)).save(tmp_path / "images" / f"{number}.png")
+    source = data.load("folder", "all", tmp_path)
+    assert [mask.shape for _, mask in source] == [(1, 1), (7, 3), (31, 33), (64, 65)]
+    images, masks = next(iter(data.evaluation_batches(source, (5, 9), 4)))
+    assert images.shape == (4, 5, 9, 3) and masks.shape == (4, 5, 9)
+
+
+def test_a_data_set_may_say_where_it_lies(tmp_path):
+    write(tmp_path, ["a"])
+    assert len(data.load(f"folder(data_dir={str(tmp_path)!r})", "all", "elsewhere")) == 1

@@ -7,6 +7,7 @@ import pytest
 
 from tfsegkd.data.source import DatasetInfo, Source
 from tfsegkd.data.survey import Survey, survey
+from tfsegkd.data.unlabelled import WithoutLabels
 
 INFO = DatasetInfo("dots", ("a", "b", "c"), ((0, 0, 0),) * 3)
 
@@ -61,3 +62,31 @@ def test_rare_classes_weigh_more_and_void_does_not_count():
     for weight, share in zip(weights, (0.9, 0.1, 0.0), strict=True):
         assert weight == pytest.approx(1 / math.log(1.02 + share))
     assert Survey(None, (0, 0, 5), {}).class_weights() == pytest.approx((1 / math.log(1.02),) * 2)
+
+
+def test_examples_sizes_and_absent_classes_are_counted():
+    result = survey(Masks([[[0, 0, 1]], [[255, 1], [0, 0]], [[0, 255, 1]]]))
+    assert result.examples == (3, 3, 0, 2)
+    assert result.sizes == {(1, 3): 2, (2, 2): 1}
+    assert result.absent() == ("c",)
+    bare = survey(WithoutLabels(Masks([[[0]]])))
+    assert bare.absent() == ()
+
+
+def test_what_a_survey_reads_is_not_decoded_again():
+    source = Masks([[[0, 1]], None, [[1, 0]]])
+    reads, read = [], source.read
+    source.read = lambda index: reads.append(index) or read(index)
+    found = survey(source, skip_bad=True, size=(2, 4))
+    assert sorted(reads) == [0, 1, 2]
+    frames = found.source.frames((2, 4))
+    for index in range(2):
+        image, mask = frames(index)
+        assert (image == 2 * index).all() and image.shape == (2, 4, 3)
+        assert mask.tolist() == [[index] * 2 + [1 - index] * 2] * 2
+    bare = WithoutLabels(found.source).frames([2, 4])(1)
+    assert (bare[0] == 2).all() and not bare[1].any()
+    assert sorted(reads) == [0, 1, 2]
+    # Another size is read anew, and the mask behind WithoutLabels is not the one that is kept.
+    assert found.source.frames((1, 2))(1)[1].tolist() == [[1, 0]]
+    assert frames(1)[1].any() and len(reads) == 4

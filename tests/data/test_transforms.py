@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfsegkd.data import transforms
+from tfsegkd.data import resize_image, resize_mask, transforms
 from tfsegkd.data.transforms import (
     NO_AUGMENTATION,
     Augmentation,
@@ -302,10 +302,10 @@ def test_strengths_out_of_range_are_refused(arguments, name):
 
 def test_resizing_averages_images_and_keeps_labels():
     image = np.repeat(RNG.integers(0, 256, (8, 12, 1)), 3, -1).astype(np.uint8)
-    small = transforms.resize_image(image, (4, 6))
+    small = resize_image(image, (4, 6))
     assert small.shape == (4, 6, 3)
     assert abs(small.mean() - image.mean()) < 3
     mask = np.kron(RNG.integers(0, 5, (4, 6)), np.ones((2, 2), int)).astype(np.uint8)
-    np.testing.assert_array_equal(transforms.resize_mask(mask, (4, 6)), mask[::2, ::2])
-    np.testing.assert_array_equal(transforms.resize_mask(mask[::2, ::2].copy(), (8, 12)), mask)
-    np.testing.assert_array_equal(transforms.resize_image(image, (8, 12)), image)
+    np.testing.assert_array_equal(resize_mask(mask, (4, 6)), mask[::2, ::2])
+    np.testing.assert_array_equal(resize_mask(mask[::2, ::2].copy(), (8, 12)), mask)
+    np.testing.assert_array_equal(resize_image(image, (8, 12)), image)

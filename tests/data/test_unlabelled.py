@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfsegkd import data
 from tfsegkd.data import (
     NO_AUGMENTATION,
     UNLABELLED,
@@ -101,3 +102,14 @@ def test_a_directory_without_images_is_refused(tmp_path):
         UnlabelledFrames(tmp_path, INFO)
     with pytest.raises(FileNotFoundError):
         UnlabelledFrames(tmp_path / "nowhere", INFO)
+
+
+def test_as_a_data_set_of_its_own(frames, tmp_path):
+    assert len(data.load("unlabelled", "train", tmp_path)) == 5
+    source = data.load("unlabelled", "deep", tmp_path)
+    assert source.names == ["1.png", "3.png"] and not source.labelled
+    assert source.info.class_names == () and data.survey(source).absent() == ()
+    (tmp_path / "labels.txt").write_text("road\nsky")
+    assert data.load("unlabelled", "train", tmp_path).info.class_names == ("road", "sky")
+    with pytest.raises(ValueError, match=r"'unlabelled' lies in files\. Say where with --data_dir"):
+        data.load("unlabelled", "train")

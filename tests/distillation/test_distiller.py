@@ -451,7 +451,7 @@ def test_what_a_loss_owns_is_trained():
 def test_a_quantized_student_learns_from_the_same_taps():
     teacher, student = pair()
     images, masks = batch()
-    quantized = quantize(student, [images])
+    quantized = quantize(student, calibration=[images])
     distiller = ready(Distiller(teacher, quantized, parse_terms(SPECS)), keras.optimizers.SGD(0.01))
     layer = quantized.get_layer("quant_stage")
     taps = keras.Model(quantized.inputs, layer.output)

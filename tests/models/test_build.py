@@ -1,21 +1,23 @@
 """Networks by their names and specs, at other sizes, and what is refused."""
 
-from pathlib import Path
-
+import numpy as np
 import pytest
-from model_battery import NUM_CLASSES, frames
+from model_battery import NUM_CLASSES, frames, shaken
 
 from tfsegkd import models
 from tfsegkd._keras import keras
 
 
-def test_every_network_has_its_tests():
-    here = Path(__file__).parent
-    assert [name for name in models.names() if not (here / f"test_{name}.py").exists()] == []
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    model = shaken(models.build("unet(width=4)", NUM_CLASSES, (32, 48, 3)))
+    path = tmp_path_factory.mktemp("trained") / "network.h5"
+    model.save(path)
+    return model, path
 
 
-def test_at_its_own_size_a_network_is_itself():
-    model = models.build("unet(width=4)", NUM_CLASSES, (32, 48, 3))
+def test_at_its_own_size_a_network_is_itself(trained):
+    model, _ = trained
     assert models.at_size(model, (32, 48)) is model
 
 
@@ -27,8 +29,9 @@ def test_at_size_refuses_a_network_tied_to_its_size():
         models.at_size(tied, (8, 6))
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 3), (7, 30, 3)])
-@pytest.mark.parametrize("spec", ["mobile_unet(width_multiplier=0.5)", "unet(width=4)"])
+@pytest.mark.parametrize(
+    ("spec", "shape"), [("mobile_unet(width_multiplier=0.5)", (1, 1, 3)), ("unet(width=4)", (7, 30, 3))]
+)
 def test_tiny_images_work(spec, shape):
     model = models.build(spec, NUM_CLASSES, shape)
     assert model(frames(shape), training=False).shape == (2, *shape[:2], NUM_CLASSES)
@@ -78,6 +81,23 @@ def test_input_shapes_must_be_rgb(shape):
 def test_there_are_at_least_two_classes(num_classes):
     with pytest.raises(ValueError, match="num_classes must be a number from 2"):
         models.build("unet(width=4)", num_classes, (32, 32, 3))
+
+
+def test_a_network_is_filled_from_a_file_of_the_same_at_another_size(trained):
+    saved, path = trained
+    model = models.build("unet(width=4)", NUM_CLASSES, (16, 16, 3), weights=path)
+    assert model.input_shape == (None, 16, 16, 3)
+    for old, new in zip(saved.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_weights_of_another_network_are_refused(trained, tmp_path):
+    _, path = trained
+    message = r"another network than 'unet'.*for: classifier/bias:0, classifier/kernel:0\. Build it with"
+    with pytest.raises(ValueError, match=message):
+        models.build("unet(width=4)", NUM_CLASSES + 1, (16, 16, 3), weights=path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        models.build("unet(width=4)", NUM_CLASSES, (16, 16, 3), weights=tmp_path / "nowhere.pth")
 
 
 def test_files_that_are_no_networks_are_refused(tmp_path):

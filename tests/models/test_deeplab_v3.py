@@ -1,44 +1,41 @@
 """DeepLabV3, against the counts of torchvision."""
 
 import pytest
-from model_battery import check_model, trainable
+from model_battery import auxiliary, macs, parameters, trainable
 
 from tfsegkd import models
+from tfsegkd.graph import cost
+from tfsegkd.models import deeplab_v3
 
 
 @pytest.mark.parametrize(
-    "spec",
+    ("options", "channels", "published", "gmacs", "tolerance"),
     [
-        "deeplab_v3(backbone=resnet18, width_multiplier=0.125, filters=8, rates=(1, 2))",
-        "deeplab_v3(backbone=mobilenet_v3_small, width_multiplier=0.5, filters=8, output_stride=16)",
+        ("backbone=resnet50", 1024, 42_004_074, 178.722, 1e-5),
+        pytest.param("backbone=resnet101", 1024, 60_996_202, 258.743, 1e-5, marks=pytest.mark.slow),
+        # Its grid is 33 positions wide, so ours pads to 528×528.
+        pytest.param(
+            "backbone=mobilenet_v3_large, output_stride=16, rates=(12, 24, 36)",
+            40,
+            11_029_328,
+            10.452,
+            2e-3,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
-def test_it_does_what_every_network_does(spec, tmp_path):
-    check_model(spec, tmp_path)
-
-
-def auxiliary(before):
-    """torchvision's auxiliary head, which ours leaves out: 3×3 to a quarter of the channels, 21 classes."""
-    between = before // 4
-    return 9 * before * between + 2 * between + between * 21 + 21
-
-
-@pytest.mark.parametrize(
-    ("backbone", "channels", "published"),
-    [
-        ("resnet50", 1024, 42_004_074),
-        ("resnet101", 1024, 60_996_202),
-        ("mobilenet_v3_large", 40, 11_029_328),
-    ],
-)
-def test_published_parameters(backbone, channels, published):
-    """`num_params` in the documentation of torchvision's segmentation weights, 21 classes."""
-    model = models.build(f"deeplab_v3(backbone={backbone})", 21, (64, 64, 3))
-    assert trainable(model) + auxiliary(channels) == published
+def test_published_counts(options, channels, published, gmacs, tolerance):
+    """`num_params` and `_ops` of torchvision's segmentation weights, for 21 classes at 520×520."""
+    model = models.build(f"deeplab_v3({options})", 21, (520, 520, 3))
+    assert trainable(model) + parameters(auxiliary(channels, 21)) == published
+    counted = cost(model).macs + macs(auxiliary(channels, 21), 520, 520)
+    assert counted == pytest.approx(gmacs * 1e9, rel=tolerance)
 
 
 @pytest.mark.parametrize(("output_stride", "rates"), [(8, [12, 24, 36]), (16, [6, 12, 18])])
-def test_rates_follow_the_stride(output_stride, rates):
+def test_rates_follow_the_stride(output_stride, rates, monkeypatch):
+    seen = []
+    monkeypatch.setattr(deeplab_v3, "aspp", lambda x, filters, rates, *_, **__: seen.extend(rates) or x)
     spec = f"deeplab_v3(backbone=resnet18, width_multiplier=0.125, filters=8, output_stride={output_stride})"
-    model = models.build(spec, 3, (32, 32, 3))
-    assert [model.get_layer(f"aspp_{rate}_conv").dilation_rate[0] for rate in rates] == rates
+    models.build(spec, 3, (32, 32, 3))
+    assert seen == rates

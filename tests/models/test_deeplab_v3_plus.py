@@ -1,23 +1,35 @@
 """DeepLabV3+ on every backbone."""
 
 import pytest
-from model_battery import check_model
+from model_battery import check_parts, classifier, conv, inverted_residual, pooled, separable
 
 from tfsegkd import models
 from tfsegkd.models import backbones
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        "deeplab_v3_plus(weights=None, filters=16)",
-        "deeplab_v3_plus(backbone=mobilenet_v3_small, weights=None, filters=8, width_multiplier=0.5)",
-    ],
-)
-def test_it_does_what_every_network_does(spec, tmp_path):
-    check_model(spec, tmp_path)
+def test_the_teacher_line_by_line():
+    """EfficientNet-Lite0's table at output stride 16, and fig. 2 of the paper."""
+    parts, before = [conv(2, 3, 3, 32)], 32
+    for stride, kernel, after, repeats, down in (
+        (2, 3, 16, 1, False),
+        (4, 3, 24, 2, True),
+        (8, 5, 40, 2, True),
+        (16, 3, 80, 3, True),
+        (16, 5, 112, 3, False),
+        (16, 5, 192, 4, False),
+        (16, 3, 320, 1, False),
+    ):
+        expansion = 1 if after == 16 else 6
+        parts += inverted_residual(stride, before, after, expansion, down, kernel)
+        parts += (repeats - 1) * inverted_residual(stride, after, after, kernel=kernel)
+        before = after
+    parts += [conv(16, 1, 320, 256), *3 * separable(16, 320, 256), *pooled(320, 256)]
+    parts += [conv(16, 1, 5 * 256, 256), conv(4, 1, 24, 48)]
+    parts += [*separable(4, 256 + 48, 256), *separable(4, 256, 256), classifier(4, 256, 21)]
+    check_parts(models.build("deeplab_v3_plus(weights=None)", 21, (64, 80, 3)), parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", [name for name in backbones.NAMES if name != "efficientnet_lite0"])
 def test_every_backbone_has_the_taps(backbone):
     spec = f"deeplab_v3_plus(backbone={backbone}, weights=None, filters=8, width_multiplier=0.125)"

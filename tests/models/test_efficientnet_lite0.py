@@ -74,6 +74,7 @@ def backbone(output_stride):
     return model
 
 
+@pytest.mark.slow
 def test_stride_16_keeps_the_weights_and_spreads_the_kernels(photographs):
     coarse, fine = backbone(32), backbone(16)
     assert coarse.count_params() == fine.count_params()
@@ -99,6 +100,7 @@ def test_stride_16_keeps_the_weights_and_spreads_the_kernels(photographs):
     np.testing.assert_allclose(at_16[16][:, 1::2, 1::2], at_32[32], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_the_teacher_starts_from_these_weights(tensors):
     model = models.build("deeplab_v3_plus(filters=16)", 3, (64, 64, 3))
     stem = model.get_layer("backbone_stem_conv").get_weights()[0]

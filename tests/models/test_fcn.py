@@ -1,15 +1,15 @@
 """FCN, against the counts of torchvision."""
 
-from model_battery import check_model, trainable
+import pytest
+from model_battery import auxiliary, macs, parameters, trainable
 
 from tfsegkd import models
+from tfsegkd.graph import cost
 
 
-def test_it_does_what_every_network_does(tmp_path):
-    check_model("fcn(backbone=resnet50, width_multiplier=0.125)", tmp_path)
-
-
-def test_published_parameters():
-    """`num_params` in the documentation of torchvision's fcn_resnet50 weights, with its auxiliary head."""
-    auxiliary = 9 * 1024 * 256 + 2 * 256 + 256 * 21 + 21
-    assert trainable(models.build("fcn", 21, (64, 64, 3))) + auxiliary == 35_322_218
+def test_published_counts():
+    """`num_params` and `_ops` of torchvision's fcn_resnet50 weights, for 21 classes at 520×520."""
+    model = models.build("fcn", 21, (520, 520, 3))
+    assert trainable(model) + parameters(auxiliary(1024, 21)) == 35_322_218
+    counted = cost(model).macs + macs(auxiliary(1024, 21), 520, 520)
+    assert counted == pytest.approx(152.717e9, abs=1e6)

@@ -38,6 +38,7 @@ def check_equal(ours, theirs):
     np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_mobilenet_v2_computes_what_keras_does(in_cache):
     inputs = keras.Input(IMAGE.shape[1:])
     model = keras.Model(inputs, mobilenet_v2.mobilenet_v2(inputs, 32, 0.35))
@@ -52,7 +53,7 @@ def test_mobilenet_v2_computes_what_keras_does(in_cache):
         check_equal(ours[stride], theirs[stride])
 
 
-@pytest.mark.parametrize("size", ["large", "small"])
+@pytest.mark.parametrize("size", ["small", pytest.param("large", marks=pytest.mark.slow)])
 def test_mobilenet_v3_computes_what_keras_does_but_six_times_as_large(size, in_cache):
     inputs = keras.Input(IMAGE.shape[1:])
     model = keras.Model(inputs, mobilenet_v3.mobilenet_v3(inputs, size, 32, 0.75))
@@ -65,6 +66,7 @@ def test_mobilenet_v3_computes_what_keras_does_but_six_times_as_large(size, in_c
     check_equal(ours[8], probe(IMAGE, training=False))
 
 
+@pytest.mark.slow
 def test_a_network_starts_from_these_weights(in_cache):
     model = models.build("lraspp(weights=imagenet, size=small)", 3, (32, 32, 3))
     source = in_cache["MobileNetV3Small"]
@@ -82,6 +84,7 @@ def test_without_a_connection_the_message_says_what_to_do(monkeypatch):
         models.build(spec, 3, (32, 32, 3))
 
 
+@pytest.mark.slow
 def test_a_width_without_weights_is_refused():
     """Keras itself lists the widths it has; nothing is asked of the network for it."""
     with pytest.raises(ValueError, match="alpha must be one of"):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from model_battery import shaken
+from model_battery import shaken, trainable
 from torch_oracle import conv2d, max_pool, norm, relu
 
 from tfsegkd._keras import keras
+from tfsegkd.graph import cost
 from tfsegkd.models import resnet
 from tfsegkd.models.dilation import Place, dilate
 
@@ -56,15 +57,22 @@ def test_the_entrance_is_that_of_torchvision():
     np.testing.assert_allclose(probe(image, training=False)[0], expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("depth", "published"), [(18, 11_689_512), (50, 25_557_032)])
-def test_published_parameters(depth, published):
-    """`num_params` in the documentation of torchvision's classifiers; theirs end in 1000 classes."""
-    inputs = keras.Input((64, 64, 3))
+@pytest.mark.parametrize(
+    ("depth", "published", "gmacs"),
+    [
+        (18, 11_689_512, 1.814),
+        (50, 25_557_032, 4.089),
+        pytest.param(101, 44_549_160, 7.801, marks=pytest.mark.slow),
+    ],
+)
+def test_published_counts(depth, published, gmacs):
+    """`num_params` and `_ops` of torchvision's classifiers of 224×224 images; theirs end in 1000 classes."""
+    inputs = keras.Input((224, 224, 3))
     features = resnet.resnet(inputs, depth, 32)
     model = keras.Model(inputs, features)
     channels = features[32].shape[-1]
-    counted = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-    assert counted + 1000 * channels + 1000 == published
+    assert trainable(model) + 1000 * channels + 1000 == published
+    assert (cost(model).macs + 1000 * channels) / 1e9 == pytest.approx(gmacs, abs=0.0005)
 
 
 def test_strides_turn_into_dilations():

@@ -1,29 +1,29 @@
 """SegNet."""
 
 import pytest
-from model_battery import check_model, trainable
+from model_battery import trainable
 
 from tfsegkd import models
 from tfsegkd.graph import cost
 
 
-@pytest.mark.parametrize("spec", ["segnet(width=4)", "segnet(width=4, unpooling=upsample)"])
-def test_it_does_what_every_network_does(spec, tmp_path):
-    check_model(spec, tmp_path)
-
-
 def test_published_counts():
     """29.45 M parameters, and 325.5 GMAC at 512×1024, which is 256 times this image."""
+    model = models.build("segnet", 19, (32, 64, 3))
+    assert trainable(model) == pytest.approx(29.45e6, abs=0.005e6)
+    assert cost(model).macs * 256 == pytest.approx(325.5e9, rel=5e-4)
+
+
+def test_unpooling_costs_no_macs():
     masked, plain = (
-        models.build(f"segnet(unpooling={kind})", 19, (32, 64, 3)) for kind in ("mask", "upsample")
+        models.build(f"segnet(width=4, unpooling={kind})", 19, (32, 64, 3)) for kind in ("mask", "upsample")
     )
-    assert trainable(masked) == trainable(plain) == pytest.approx(29.45e6, abs=0.005e6)
+    assert trainable(masked) == trainable(plain)
     assert cost(masked).macs == cost(plain).macs
-    assert cost(masked).macs * 256 == pytest.approx(325.5e9, rel=5e-4)
 
 
 def test_values_return_to_where_the_maxima_were():
-    """The first unpooling reads the last stage: before its pooling and after."""
+    """Each unpooling reads its stage: before its pooling and after."""
     model = models.build("segnet(width=4)", 3, (64, 64, 3))
     for stage in range(1, 6):
         unpool = model.get_layer(f"unpool{stage}")

@@ -11,17 +11,8 @@ from torch_pickles import call, named, number, state, storage, tensor, text, wri
 from tfsegkd.models import read_tensors
 
 FLOATS = np.arange(24, dtype=np.float32) / 8
-KINDS = {
-    "FloatStorage": np.float32,
-    "DoubleStorage": np.float64,
-    "HalfStorage": np.float16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-}
+CODES = {"Float": "f4", "Double": "f8", "Half": "f2", "Long": "i8", "Int": "i4", "Short": "i2", "Char": "i1"}
+KINDS = {f"{name}Storage": np.dtype(code) for name, code in {**CODES, "Byte": "u1", "Bool": "?"}.items()}
 FORMATS = ("legacy", "zip")
 
 
@@ -85,7 +76,9 @@ def by_stack(module, name):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("opcode", [named, by_stack])
+@pytest.mark.parametrize(
+    ("opcode", "called"), [(named, r"GLOBAL at byte \d+"), (by_stack, "STACK_GLOBAL")], ids=["2", "4"]
+)
 @pytest.mark.parametrize(
     ("module", "name"),
     [
@@ -97,13 +90,14 @@ def by_stack(module, name):
         ("collections", "OrderedDict.fromkeys"),
     ],
 )
-def test_other_names_are_refused_before_they_are_looked_up(tmp_path, form, opcode, module, name):
+def test_other_names_are_refused_before_they_are_looked_up(tmp_path, form, opcode, called, module, name):
     witness = tmp_path / "witness"
     program = b"\x80\x04" + call(opcode(module, name), text(f"touch {witness}")) + b"."
-    with pytest.raises(ValueError, match=rf"file\.pth' .*it asks for {module}\.{name}, which is neither"):
+    refusal = rf"file\.pth' .*its opcode {called} asks for {module}\.{name}, which is neither a tensor"
+    with pytest.raises(ValueError, match=refusal):
         read_tensors(one(tmp_path, form, program))
     nested = state({"weight": call(opcode(module, name), text(f"touch {witness}"))})
-    with pytest.raises(ValueError, match=rf"it asks for {module}\.{name}"):
+    with pytest.raises(ValueError, match=refusal):
         read_tensors(one(tmp_path, form, nested))
     assert not witness.exists()
 
@@ -112,11 +106,26 @@ def test_calls_hidden_in_the_header_or_in_old_opcodes_are_refused(tmp_path):
     witness = tmp_path / "witness"
     path = tmp_path / "file.pth"
     old = b"(" + text(f"touch {witness}") + b"iposix\nsystem\n."  # INST names and calls in one
-    for content in (old, pickle.dumps(0x1950A86A20F9469CFC6C, 2) + old):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"it asks for posix\.system"):
+    for before in (b"", pickle.dumps(0x1950A86A20F9469CFC6C, 2)):
+        path.write_bytes(before + old)
+        at = len(before) + old.index(b"iposix")
+        with pytest.raises(ValueError, match=rf"its opcode INST at byte {at} asks for posix\.system"):
             read_tensors(path)
     assert not witness.exists()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("opcode", "name"),
+    [
+        (b"(" + named("collections", "OrderedDict") + b"o", "OBJ"),
+        (named("collections", "OrderedDict") + b")\x81", "NEWOBJ"),
+        (b"\x82\x07", "EXT1"),
+    ],
+)
+def test_objects_made_in_other_ways_are_refused(tmp_path, form, opcode, name):
+    with pytest.raises(ValueError, match=rf"its opcode {name} at byte \d+ asks for an object"):
+        read_tensors(one(tmp_path, form, state({"weight": opcode})))
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -149,8 +158,26 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, form):
 )
 def test_tensors_stay_inside_their_storage(tmp_path, form, shape, strides, offset):
     path = one(tmp_path, form, shape=shape, strides=strides, offset=offset)
-    with pytest.raises(ValueError, match=r"outside its storage|impossible shape"):
+    with pytest.raises(ValueError, match=r"outside its storage|larger than its storage|impossible shape"):
         read_tensors(path)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_small_file_does_not_fill_the_memory(tmp_path, form):
+    endless = one(tmp_path, form, shape=(10**12,), strides=(0,))
+    with pytest.raises(ValueError, match="a tensor is larger than its storage"):
+        read_tensors(endless)
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    with (
+        zipfile.ZipFile(one(tmp_path, "zip")) as stored,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    with pytest.raises(ValueError, match=r"holds 'weights/data\.pkl' compressed"):
+        read_tensors(tmp_path / "packed.pth")
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -55,6 +55,7 @@ def test_a_classifier_fills_the_backbone_of_any_network(images, tmp_path, fcn):
     assert report.untouched == ("head_conv", "head_bn", "classifier")
 
 
+@pytest.mark.slow
 def test_the_stride_does_not_matter_to_the_file(tmp_path):
     tensors = state_dict("resnet50", NUM_CLASSES)
     path = save(tmp_path / "classifier.pth", tensors)

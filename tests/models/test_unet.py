@@ -1,26 +1,21 @@
 """U-Net."""
 
-from model_battery import check_model, trainable
+from model_battery import check_parts, classifier, conv, parameters
 
 from tfsegkd import models
 
 
-def test_it_does_what_every_network_does(tmp_path):
-    check_model("unet(width=4)", tmp_path)
-
-
-def test_the_unet_has_the_papers_parameters():
-    num_classes, expected, norms = 21, 0, 0
+def test_published_architecture():
+    """Fig. 1 of the paper, line by line; 31.03 M without BatchNorm."""
     widths = [64, 128, 256, 512, 1024]
-    for before, after in zip([3, *widths], widths, strict=False):
-        expected += 9 * before * after + 9 * after * after
-        norms += 2 * after
-    for deep, shallow in zip(widths[:0:-1], widths[-2::-1], strict=True):
-        expected += 4 * deep * shallow + shallow  # learned upsampling, with bias
-        expected += 9 * 2 * shallow * shallow + 9 * shallow * shallow
-        norms += 2 * shallow
-    expected += 64 * num_classes + num_classes
-    model = models.build("unet", num_classes, (32, 32, 3))
-    assert trainable(model) == expected + 2 * norms
-    assert abs(expected - 31.03e6) < 0.01e6
-    assert model.count_params() == expected + 4 * norms + 6  # BatchNorm's statistics, the normalisation
+    parts = []
+    for stage, (before, after) in enumerate(zip([3, *widths], widths, strict=False)):
+        parts += [conv(2**stage, 3, before, after), conv(2**stage, 3, after, after)]
+    for stage in (3, 2, 1, 0):
+        shallow, deep = widths[stage : stage + 2]
+        parts += [classifier(2 ** (stage + 1), deep, shallow, kernel=2)]  # learned upsampling has a bias, too
+        parts += [conv(2**stage, 3, 2 * shallow, shallow), conv(2**stage, 3, shallow, shallow)]
+    parts += [classifier(1, 64, 21)]
+    check_parts(models.build("unet", 21, (32, 48, 3)), parts)
+    norms = sum(part.others for part in parts if part.others % 64 == 0 and part.kernel % 9 == 0)
+    assert round((parameters(parts) - norms) / 1e6, 2) == 31.03

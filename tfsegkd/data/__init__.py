@@ -1,21 +1,28 @@
 """Frames and masks: data sets by name, augmentation, batches."""
 
 from tfsegkd.data import camvid as _camvid  # noqa: F401  (files its data set)
+from tfsegkd.data import cityscapes as _cityscapes  # noqa: F401
 from tfsegkd.data import folder as _folder  # noqa: F401
 from tfsegkd.data import road_scenes as _road_scenes  # noqa: F401
-from tfsegkd.data.files import read_image, read_mask
-from tfsegkd.data.labels import distinct_colors, read_labels
+from tfsegkd.data import tfds as _tfds  # noqa: F401
+from tfsegkd.data import voc as _voc  # noqa: F401
+from tfsegkd.data.images import read_image
+from tfsegkd.data.labels import distinct_colors, read_colors, read_labels
 from tfsegkd.data.load import load, names
+from tfsegkd.data.masks import read_mask
 from tfsegkd.data.pipeline import evaluation_batches, mixed_batches, training_batches
+from tfsegkd.data.resize import resize_image, resize_mask
 from tfsegkd.data.source import IGNORE_LABEL, UNLABELLED, DatasetInfo, Source
 from tfsegkd.data.survey import Survey, survey
-from tfsegkd.data.transforms import NO_AUGMENTATION, Augmentation, resize_image, resize_mask
+from tfsegkd.data.transforms import NO_AUGMENTATION, Augmentation
 from tfsegkd.data.unlabelled import UnlabelledFrames, WithoutLabels
+from tfsegkd.data.video import VIDEO_SUFFIXES, video_frames
 
 __all__ = [
     "IGNORE_LABEL",
     "NO_AUGMENTATION",
     "UNLABELLED",
+    "VIDEO_SUFFIXES",
     "Augmentation",
     "DatasetInfo",
     "Source",
@@ -27,6 +34,7 @@ __all__ = [
     "load",
     "mixed_batches",
     "names",
+    "read_colors",
     "read_image",
     "read_labels",
     "read_mask",
@@ -34,4 +42,5 @@ __all__ = [
     "resize_mask",
     "survey",
     "training_batches",
+    "video_frames",
 ]

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tfsegkd.data.files import IMAGE_SUFFIXES, FileSource, directory, read_mask
-from tfsegkd.data.labels import distinct_colors, read_labels
+from tfsegkd import checks
+from tfsegkd.data.files import FileSource
+from tfsegkd.data.labels import distinct_colors, read_colors, read_labels
+from tfsegkd.data.masks import read_mask
+from tfsegkd.data.paths import Pair, counterparts, directory, pictures
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo, Source
 
@@ -17,29 +20,49 @@ def folder(split: str, data_dir=None, ignore_label: int | None = None) -> Source
 
     `data_dir/<split>/images` and `data_dir/<split>/masks` if there is such a split, else `data_dir/images`
     and `data_dir/masks`, of which every fifth example (by name) is 'val' and the others are 'train'.
-    Masks hold one label a pixel, grey or with a palette.
+    Masks hold one label a pixel, grey of 8 or 16 bits or with a palette. With a `colors.txt`, which has
+    `red green blue name` on each line, masks in colour and the colours of palettes are read by it.
 
     Args:
         split: A sub-directory, or 'train', 'val' or 'all' where there are no sub-directories.
         data_dir: The directory. `labels.txt` in it names a class on each line, in label order.
-        ignore_label: The label of void pixels in the mask files; 255 unless given. With two classes and
-            none given, masks in which 255 occurs and 1 does not are read as black and white pictures: 255
-            is the second class. The first 16 masks decide.
+        ignore_label: The label of void pixels in grey mask files, up to 65535; 255 unless given. With two
+            classes and none given, masks in which 255 occurs and 1 does not are read as black and white
+            pictures: 255 is the second class. The first 16 masks decide.
 
     Raises:
         FileNotFoundError: for a missing directory or `labels.txt`, an image without a mask, or a mask
             without an image.
-        ValueError: for an unknown split or an empty one.
+        ValueError: for an unknown split or an empty one, or a `colors.txt` that does not fit.
     """
     root = directory(data_dir, "folder")
     class_names = read_labels(root / "labels.txt")
-    info = DatasetInfo("folder", class_names, distinct_colors(len(class_names)))
-    pairs = _pairs(root / split if (root / split).is_dir() else root)
-    if not (root / split).is_dir():
+    palette, colors = distinct_colors(len(class_names)), None
+    if (root / "colors.txt").is_file():
+        colors = read_colors(root / "colors.txt", class_names)
+        # Of several colours of a class the first is drawn.
+        first = {label: color for color, label in reversed(colors.items())}
+        palette = tuple(first[label] for label in range(len(class_names)))
+    info = DatasetInfo("folder", class_names, palette)
+    pairs = _of_split(root, split)
+    if ignore_label is not None:
+        checks.in_range(ignore_label, 0, 65535, "ignore_label of folder")
+        relabel = {IGNORE_LABEL: None, ignore_label: IGNORE_LABEL}
+    else:
+        relabel = {255: 1} if info.num_classes == 2 and _black_and_white(pairs[:16]) else {}
+    return FileSource(info, pairs, relabel, colors)
+
+
+def _of_split(root: Path, split: str) -> list[Pair]:
+    """The pairs of a sub-directory, or the share of all that belongs to a split."""
+    if (root / split).is_dir():
+        pairs = _pairs(root / split)
+    else:
+        every = _pairs(root)
         choices = {
-            "train": [pair for number, pair in enumerate(pairs) if number % 5 != 4],
-            "val": pairs[4::5],
-            "all": pairs,
+            "train": [pair for number, pair in enumerate(every) if number % 5 != 4],
+            "val": every[4::5],
+            "all": every,
         }
         if split not in choices:
             raise ValueError(
@@ -52,11 +75,11 @@ def folder(split: str, data_dir=None, ignore_label: int | None = None) -> Source
             f"Split {split!r} of {str(root)!r} is empty. Expected images; with fewer than five, make the "
             f"sub-directories train/ and val/ yourself."
         )
-    if ignore_label is not None:
-        relabel = {IGNORE_LABEL: IGNORE_LABEL - 1, ignore_label: IGNORE_LABEL}
-    else:
-        relabel = {255: 1} if info.num_classes == 2 and _black_and_white(pairs[:16]) else {}
-    return FileSource(info, pairs, relabel)
+    return pairs
+
+
+def _pairs(root: Path) -> list[Pair]:
+    return counterparts(pictures(root / "images"), pictures(root / "masks"), root)
 
 
 def _black_and_white(pairs) -> bool:
@@ -66,28 +89,3 @@ def _black_and_white(pairs) -> bool:
         with contextlib.suppress(ValueError):
             values.update(np.unique(read_mask(mask)).tolist())
     return 255 in values and 1 not in values
-
-
-def _pairs(root: Path) -> list[tuple[Path, Path]]:
-    files = {}
-    for kind in ("images", "masks"):
-        if not (root / kind).is_dir():
-            raise FileNotFoundError(
-                f"No directory {str(root / kind)!r}. Expected images/ and masks/ in {str(root)!r}."
-            )
-        found = sorted(path for path in (root / kind).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        files[kind] = {path.stem: path for path in found}
-        if len(files[kind]) < len(found):
-            twice = [path.name for path in found if files[kind][path.stem] != path]
-            raise ValueError(
-                f"{str(root / kind)!r} holds two files of one name: {twice[:3]}. Keep one of each."
-            )
-    for kind, other in (("images", "masks"), ("masks", "images")):
-        alone = sorted(files[kind].keys() - files[other].keys())
-        if alone:
-            raise FileNotFoundError(
-                f"{len(alone)} of the {len(files[kind])} {kind} in {str(root)!r} have no counterpart in "
-                f"{other}/, the first: {alone[:3]}. Expected files of equal names; add them or move these "
-                f"away."
-            )
-    return [(files["images"][stem], files["masks"][stem]) for stem in files["images"]]

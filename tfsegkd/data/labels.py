@@ -2,9 +2,15 @@
 
 import colorsys
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from tfsegkd.data.masks import Color
+from tfsegkd.data.paths import lines
 from tfsegkd.data.source import IGNORE_LABEL
+
+_VOID = "void"
 
 
 def read_labels(path: str | os.PathLike) -> tuple[str, ...]:
@@ -19,13 +25,7 @@ def read_labels(path: str | os.PathLike) -> tuple[str, ...]:
         raise FileNotFoundError(
             f"No {str(path)!r}. Expected the name of a class on each line, in label order."
         )
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"{str(path)!r} is not UTF-8 text. Expected the name of a class on each line."
-        ) from None
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line for _, line in lines(path))
     if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORE_LABEL:
         raise ValueError(
             f"{str(path)!r} holds {len(names)} names: {list(names)[:5]}. Expected 2 to {IGNORE_LABEL} "
@@ -34,7 +34,40 @@ def read_labels(path: str | os.PathLike) -> tuple[str, ...]:
     return names
 
 
-def distinct_colors(count: int) -> tuple[tuple[int, int, int], ...]:
+def read_colors(path: str | os.PathLike, class_names: Sequence[str]) -> dict[Color, int]:
+    """Reads the colours of classes, `red green blue name` on each line.
+
+    A class may have several colours, which merges what they stand for. Colours of the name `void` are void,
+    unless that is a class. Without names, line n is the colour of class n.
+
+    Returns:
+        The label of each colour.
+
+    Raises:
+        ValueError: for a line of another form, an unknown name, a colour that occurs twice, or a class
+            without a colour.
+    """
+    path, colors = Path(path), {}
+    expected = f"Expected 'red green blue name', each 0…255, with a name of {list(class_names)} or {_VOID!r}."
+    for number, line in lines(path):
+        match = re.fullmatch(r"(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})(?:[\s,;]+(.+))?", line)
+        where = f"Line {number} of {str(path)!r} is {line!r}"
+        color = tuple(int(part) for part in match.groups()[:3]) if match else (256,)
+        if max(color) > 255:
+            raise ValueError(f"{where}. {expected}")
+        name = match[4] or (class_names[len(colors)] if len(colors) < len(class_names) else "")
+        if name not in class_names and name.lower() != _VOID:
+            raise ValueError(f"{where}, and {name!r} is no class. {expected}")
+        if color in colors:
+            raise ValueError(f"{where}, a colour that stands above already. Keep one of the two lines.")
+        colors[color] = class_names.index(name) if name in class_names else IGNORE_LABEL
+    missing = [name for label, name in enumerate(class_names) if label not in colors.values()]
+    if missing:
+        raise ValueError(f"{str(path)!r} has no colour for {missing}. {expected}")
+    return colors
+
+
+def distinct_colors(count: int) -> tuple[Color, ...]:
     """Colours that are told apart easily, an (R, G, B) for each of `count` labels."""
     # Golden-ratio steps keep neighbouring labels far apart in hue.
     hsv = ((0.618 * n % 1, 0.85 - 0.3 * (n % 2), 0.95 - 0.35 * (n % 3 == 1)) for n in range(count))

@@ -4,19 +4,22 @@ import os
 
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import Source
-from tfsegkd.spec import Spec
+from tfsegkd.spec import Spec, parse
+
+_TFDS = "tfds"
 
 
 def names() -> list[str]:
     """The data sets that `load` knows."""
-    return datasets.names()
+    return [f"{name}:NAME" if name == _TFDS else name for name in datasets.names()]
 
 
 def load(spec: str | Spec, split: str, data_dir: str | os.PathLike | None = None) -> Source:
     """Opens one split of a data set.
 
     Args:
-        spec: The data set and its options, such as `'road_scenes'` or `"camvid(without='0006R0')"`.
+        spec: The data set and its options, such as `'road_scenes'`, `"camvid(without='0006R0')"` or
+            `'tfds:oxford_iiit_pet'`. The option `data_dir` counts instead of the argument.
         split: 'train', 'val', … as the data set calls it.
         data_dir: Where its files lie; not needed for `road_scenes`.
 
@@ -24,4 +27,15 @@ def load(spec: str | Spec, split: str, data_dir: str | os.PathLike | None = None
         ValueError: for an unknown data set, option or split.
         FileNotFoundError: for files that are not there; the message names them.
     """
-    return datasets.build(spec, split=split, data_dir=data_dir)
+    spec = parse(spec) if isinstance(spec, str) else spec
+    kind, _, name = spec.name.partition(":")
+    extra = {"split": split, "data_dir": data_dir}
+    if "data_dir" in spec.arguments:
+        del extra["data_dir"]
+    if kind == _TFDS:
+        if not name:
+            raise ValueError("Data set 'tfds' needs a name. Write tfds:NAME, such as tfds:oxford_iiit_pet.")
+        extra["name"] = name
+    elif name:
+        raise ValueError(f"Unknown data set {spec.name!r}. Expected one of {names()}.")
+    return datasets.build(Spec(kind, spec.arguments), **extra)

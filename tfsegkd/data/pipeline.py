@@ -1,6 +1,5 @@
 """From a source to batches, as `tf.data`."""
 
-import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,39 +14,9 @@ from tfsegkd.data.transforms import (
     look,
     look_at_map,
     random_view,
-    resize_image,
-    resize_mask,
 )
 
 _FILL = 127.5  # mid-grey: what lies outside a frame is as far from black as from white
-
-
-class FrameCache:
-    """Frames and masks of a source, decoded and resized once.
-
-    Args:
-        source: Where the examples come from.
-        size: (height, width) of every frame. Other aspect ratios are stretched to it, in training as in
-            evaluation.
-        budget: How many bytes may be kept; what exceeds it is decoded again each time.
-    """
-
-    def __init__(self, source: Source, size: tuple[int, int], budget: int = 4 << 30):
-        self.source = source
-        self.size = size
-        self._frames: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._capacity = budget // (4 * size[0] * size[1])
-        self._lock = threading.Lock()
-
-    def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        frame = self._frames.get(int(index))
-        if frame is None:
-            image, mask = self.source[int(index)]
-            frame = resize_image(image, self.size), resize_mask(mask, self.size)
-            with self._lock:
-                if len(self._frames) < self._capacity:
-                    self._frames[int(index)] = frame
-        return frame
 
 
 class Maps(Protocol):
@@ -113,7 +82,7 @@ def training_batches(
     augmentation = augmentation or Augmentation()
     crop_size = tuple(crop_size or size)
     jitter = ColorJitter(augmentation)
-    read = _reader(FrameCache(source, tuple(size)))
+    read = _reader(source, tuple(size))
     read_maps = _map_reader(maps) if maps else None
 
     def epoch_keys(epoch):
@@ -164,7 +133,7 @@ def evaluation_batches(source: Source, size: tuple[int, int], batch_size: int) -
     Shapes:
         images: (N, *size, 3), float32, 0…255. masks: (N, *size), int32.
     """
-    read = _reader(FrameCache(source, tuple(size)))
+    read = _reader(source, tuple(size))
     indices = tf.data.Dataset.range(len(source)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
     return (
         indices.batch(batch_size)
@@ -173,11 +142,12 @@ def evaluation_batches(source: Source, size: tuple[int, int], batch_size: int) -
     )
 
 
-def _reader(cache: FrameCache) -> Callable:
-    height, width = cache.size
+def _reader(source: Source, size: tuple[int, int]) -> Callable:
+    height, width = size
+    frames = source.frames(size)
 
     def read(index):
-        image, mask = tf.numpy_function(cache, [index], [tf.uint8, tf.uint8])
+        image, mask = tf.numpy_function(lambda n: frames(int(n)), [index], [tf.uint8, tf.uint8])
         return tf.ensure_shape(image, (height, width, 3)), tf.ensure_shape(mask, (height, width))
 
     return read

@@ -1,10 +1,13 @@
 """What every data set looks like from outside: a numbered list of frames and masks."""
 
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from tfsegkd.data.frame_cache import Example, FrameCache
 
 IGNORE_LABEL = 255
 # In batches, the label of pixels that nobody has labelled: a teacher may speak of them, unlike of void.
@@ -47,16 +50,29 @@ class Source:
 
     Attributes:
         labelled: Whether the masks mean anything; False where there are only frames.
+        frame_budget: How many bytes of frames are kept at each size; what exceeds it is decoded each time.
     """
 
     labelled = True
+    frame_budget = 4 << 30
 
     def __init__(self, info: DatasetInfo, names: list[str]):
         self.info = info
         self.names = names
+        self._caches: dict[tuple[int, int], FrameCache] = {}
+        self._caches_lock = threading.Lock()
 
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, index: int) -> Example:
         raise NotImplementedError
+
+    def frames(self, size: tuple[int, int]) -> Callable[..., Example]:
+        """Frames and masks at one size, by index; each is decoded once as long as the source lives.
+
+        Whoever has read an example anyway hands it over as the second argument.
+        """
+        with self._caches_lock:
+            size = tuple(size)
+            return self._caches.setdefault(size, FrameCache(self.read, size, self.frame_budget))
 
     def fingerprint(self) -> str:
         """Tells data sets of one name apart: a hash of the examples' names and of the first and last one."""
@@ -69,10 +85,10 @@ class Source:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> Example:
         if not -len(self) <= index < len(self):
             raise IndexError(f"Example {index} of {len(self)}.")
         return self.read(index % len(self))
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[Example]:
         return (self.read(index) for index in range(len(self)))

@@ -1,8 +1,10 @@
 """Reading every example once before a training depends on it."""
 
+import collections
 import concurrent.futures
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,11 +19,20 @@ class Survey:
         source: The examples that can be read.
         pixels: How many pixels each class has; the last count is void.
         bad: What is wrong with each example that was left out, by name.
+        examples: In how many examples each class, or void, occurs.
+        sizes: How many examples have each (height, width), the most frequent first.
     """
 
     source: Source
     pixels: tuple[int, ...]
     bad: dict[str, str]
+    examples: tuple[int, ...] = ()
+    sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)
+
+    def absent(self) -> tuple[str, ...]:
+        """The classes of which there is no pixel; none where nothing is labelled."""
+        names = self.source.info.class_names if self.source.labelled else ()
+        return tuple(name for name, count in zip(names, self.pixels, strict=False) if not count)
 
     def class_weights(self) -> tuple[float, ...]:
         """Weights that make rare classes count more: 1 / ln(1.02 + share of the valid pixels).
@@ -33,23 +44,28 @@ class Survey:
         return tuple(1 / math.log(1.02 + count / valid) for count in self.pixels[:-1])
 
 
-def survey(source: Source, skip_bad: bool = False) -> Survey:
+def survey(source: Source, skip_bad: bool = False, size: tuple[int, int] | None = None) -> Survey:
     """Reads every example of a split.
 
     Args:
         source: The split.
         skip_bad: Leave out what cannot be read instead of stopping there.
+        size: (height, width) at which the examples will be wanted. What is read is kept for then, so that
+            every file is decoded once.
 
     Raises:
         ValueError: for the first example that cannot be read, unless `skip_bad`; or if none can.
     """
+    keep = source.frames(size) if size else None
 
     def count(index):
         try:
-            _, mask = source[index]
+            image, mask = source[index]
         except ValueError as error:
             return error
-        return np.bincount(mask.ravel(), minlength=256)
+        if keep:
+            keep(index, (image, mask))
+        return np.bincount(mask.ravel(), minlength=256), mask.shape
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         results = list(pool.map(count, range(len(source))))
@@ -61,9 +77,15 @@ def survey(source: Source, skip_bad: bool = False) -> Survey:
     if len(bad) == len(source):
         raise ValueError(f"None of the {len(source)} examples of {source.info.name!r} can be read.")
     good = [n for n, result in enumerate(results) if not isinstance(result, ValueError)]
-    counts = sum(results[n] for n in good)
-    pixels = (*counts[: source.info.num_classes].tolist(), int(counts[source.info.ignore_label]))
-    return Survey(Subset(source, good) if bad else source, pixels, bad)
+    labels = [*range(source.info.num_classes), source.info.ignore_label]
+    counts = np.array([results[n][0] for n in good])[:, labels]
+    return Survey(
+        Subset(source, good) if bad else source,
+        tuple(counts.sum(0).tolist()),
+        bad,
+        tuple((counts > 0).sum(0).tolist()),
+        dict(collections.Counter(results[n][1] for n in good).most_common()),
+    )
 
 
 class Subset(Source):
@@ -80,3 +102,8 @@ class Subset(Source):
 
     def read(self, index):
         return self._source.read(self._indices[index])
+
+    def frames(self, size):
+        """The frames that the other source keeps."""
+        frames = self._source.frames(size)
+        return lambda index, example=None: frames(self._indices[index], example)

@@ -8,7 +8,6 @@ import dataclasses
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from tfsegkd import checks
 
@@ -45,16 +44,6 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation(1, 1, False, 0, 0, 0, 0)
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes (H, W, 3) uint8 to (height, width), bilinear, averaging when it shrinks."""
-    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
-
-
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes (H, W) uint8 labels to (height, width) by nearest neighbour."""
-    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def random_view(

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfsegkd.data.files import IMAGE_SUFFIXES, directory, read_image
+from tfsegkd.data.images import IMAGE_SUFFIXES, read_image
+from tfsegkd.data.labels import distinct_colors, read_labels
+from tfsegkd.data.paths import directory
+from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import DatasetInfo, Source
 
 
@@ -38,6 +41,25 @@ class UnlabelledFrames(Source):
         return image, np.zeros(image.shape[:2], np.uint8)
 
 
+@datasets.register("unlabelled")
+def unlabelled(split: str, data_dir=None) -> UnlabelledFrames:
+    """All images below a directory, to distil on or to look at; nothing can be measured on them.
+
+    Args:
+        split: A sub-directory, if there is one of that name; else every split is the whole directory.
+        data_dir: The directory. A `labels.txt` in it names the classes; without, there are none, and
+            whoever trains takes those of the data set that is reported on.
+
+    Raises:
+        FileNotFoundError: if it is no directory.
+        ValueError: if it holds no image.
+    """
+    root = directory(data_dir, "unlabelled")
+    names = read_labels(root / "labels.txt") if (root / "labels.txt").is_file() else ()
+    info = DatasetInfo("unlabelled", names, distinct_colors(len(names)))
+    return UnlabelledFrames(root / split if (root / split).is_dir() else root, info)
+
+
 class WithoutLabels(Source):
     """The frames of another source, as if nobody had labelled them.
 
@@ -55,6 +77,16 @@ class WithoutLabels(Source):
         """The frame, and a mask that says nothing."""
         image, mask = self._source.read(index)
         return image, np.zeros_like(mask)
+
+    def frames(self, size):
+        """The frames that the other source keeps."""
+        frames = self._source.frames(size)
+
+        def without_labels(index, example=None):
+            image, mask = frames(index)
+            return image, np.zeros_like(mask)
+
+        return without_labels
 
     def fingerprint(self) -> str:
         # What a teacher says of the frames does not depend on labels.

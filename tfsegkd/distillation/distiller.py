@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.distillation.adapters import adapter_for
 from tfsegkd.distillation.batches import devices, images_of, read_batch, share_of_an_image
 from tfsegkd.distillation.critics import Critics
+from tfsegkd.distillation.foreign_student import WriteBack, with_callback
 from tfsegkd.distillation.optimization import Accumulator, gradients_of
 from tfsegkd.distillation.showing import Shown
 from tfsegkd.distillation.taps import tapped
@@ -31,7 +33,12 @@ class Distiller(keras.Model):
     Args:
         teacher: Anything that `load_teacher` takes, or None to train the student alone by the same steps.
             What a recorded teacher shows is taken from the batch.
-        student: A functional Keras network; it is trained in place.
+        student: A functional network of tf_keras, which is trained in place, or one of Keras 3 that takes
+            pixels 0…255. The latter is adopted (see `tfsegkd.models.adopt`): what trains is a network of its
+            layers, without a softmax at the end, which is `distiller.student` and can be pruned, quantized
+            and exported. Its weights are written back into the one passed here at the end of each epoch,
+            before other callbacks, at the end of `fit`, and with each `train_on_batch`; and `save` saves
+            that one.
         terms: What to distil. None means the pixel-wise loss on the logits; an empty list none at all.
         task_weight: The factor of the task loss; 0 learns from the teacher alone.
         ignore_label: The label of void pixels, which no loss sees.
@@ -44,7 +51,8 @@ class Distiller(keras.Model):
     Raises:
         TypeError: if the student is not a functional Keras network, or the teacher none of what can teach.
         ValueError: for a tap that does not exist, features that no adapter can join, two terms of one name,
-            or a teacher whose input size differs from the student's.
+            a teacher whose input size differs from the student's, or a student of Keras 3 that cannot be
+            adopted, with the layers at fault.
 
     Example:
         distiller = tfsegkd.Distiller(teacher, student, terms=[tfsegkd.Term("pixelwise(temperature=4)")])
@@ -64,6 +72,8 @@ class Distiller(keras.Model):
         task_weight: float = 1.0,
         ignore_label: int = 255,
     ):
+        adoption = models.Adoption(student) if models.is_keras3(student) else None
+        student = student if adoption is None else adoption.model
         _check_functional(student)
         # The precision decides whether Keras scales the loss; the images go to the student as they are.
         super().__init__(name="distiller", dtype=_precision(student), autocast=False)
@@ -71,6 +81,7 @@ class Distiller(keras.Model):
             terms = [Term("pixelwise")] if teacher is not None else []
         check_names(terms)
         self.student = student
+        self._adoption = adoption
         self.terms = tuple(terms)
         self.task_weight = task_weight
         self.ignore_label = ignore_label
@@ -249,9 +260,31 @@ class Distiller(keras.Model):
         shown = [self._means[name] for name in parts]
         return {metric.name: metric.result() for metric in (*shown, *self.compiled_metrics.metrics)}
 
+    def fit(self, *args, **kwargs):
+        if self._adoption is None:
+            return super().fit(*args, **kwargs)
+        try:
+            # First, so that the user's callbacks find the weights in the network that they hold.
+            args, kwargs = with_callback(WriteBack(self._adoption), args, kwargs)
+            return super().fit(*args, **kwargs)
+        finally:
+            self._adoption.write_back()
+
+    def train_on_batch(self, *args, **kwargs):
+        logs = super().train_on_batch(*args, **kwargs)
+        if self._adoption is not None:
+            self._adoption.write_back()
+        return logs
+
     def save(self, filepath, *args, **kwargs):
-        """Saves the student."""
-        self.student.save(filepath, *args, **kwargs)
+        """Saves the student, as a network of the Keras that it came from."""
+        owner = self.student
+        if self._adoption is not None:
+            self._adoption.write_back()
+            owner = self._adoption.original
+            # Callbacks of tf_keras pass options for SavedModels, which Keras 3 does not know.
+            kwargs = {key: value for key, value in kwargs.items() if (key, value) != ("options", None)}
+        owner.save(filepath, *args, **kwargs)
 
     def summary(self, *args, **kwargs):
         """Prints the student's layers."""

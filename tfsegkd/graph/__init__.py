@@ -1,11 +1,14 @@
 """A functional model seen as nodes and channels, and what it costs."""
 
+from tfsegkd.graph.canonical import canonical
 from tfsegkd.graph.channels import ChannelGraph, Counts, Edits, Group
 from tfsegkd.graph.cost import Cost, cost
 from tfsegkd.graph.nodes import Graph, Node, Tensor, read
+from tfsegkd.graph.reading import Canonical
 from tfsegkd.graph.rebuild import rebuild
 
 __all__ = [
+    "Canonical",
     "ChannelGraph",
     "Cost",
     "Counts",
@@ -14,6 +17,7 @@ __all__ = [
     "Group",
     "Node",
     "Tensor",
+    "canonical",
     "cost",
     "read",
     "rebuild",

@@ -128,13 +128,25 @@ class ChannelGraph:
         """The parameters and MACs with only some units kept, as `graph.cost` would count them."""
         full, weights = self._full_counts
         parameters, macs = full
-        for size, uses, axes in weights:
-            left = size
-            for channels in axes:
-                left = left * int(np.count_nonzero(keep[channels])) // len(channels)
-            parameters -= size - left
-            macs -= (size - left) * uses
+        for _, size, uses, axes in weights:
+            gone = size - _left(size, axes, keep)
+            parameters -= gone
+            macs -= gone * uses
         return Counts(parameters, macs)
+
+    def shares(self, keep: np.ndarray) -> dict[str, float]:
+        """What is left of each layer's work: of its MACs, or of its output channels if it has none."""
+        _, weights = self._full_counts
+        found: dict[str, list[float]] = {}
+        for node in self.graph.nodes:
+            left = [float(keep[self._channels[tensor.id]].mean()) for tensor in node.outputs]
+            found.setdefault(node.name, []).append(float(np.mean(left)))
+        shares = {name: float(np.mean(several)) for name, several in found.items()}
+        work: dict[str, tuple[int, int]] = {}
+        for name, size, uses, axes in weights:
+            full, less = work.get(name, (0, 0))
+            work[name] = (full + size * uses, less + _left(size, axes, keep) * uses)
+        return {**shares, **{name: less / full for name, (full, less) in work.items() if full}}
 
     def edits(self, keep: np.ndarray) -> Edits:
         """What to change in the network to keep only some units.
@@ -179,13 +191,13 @@ class ChannelGraph:
 
     @cached_property
     def _full_counts(self):
-        """The whole network's counts, and of each weight that shrinks: size, uses, channels of its axes."""
+        """The whole network's counts; of each weight that shrinks: layer, size, uses, its axes' channels."""
         weights = []
         for name, layer in self.layers.items():
             for number, weight in enumerate(self._templates[name].weights):
                 axes = [cut.channels for cut in layer.cuts if cut.weight == number]
                 uses = layer.positions if number in layer.kernels else 0
-                weights.append((math.prod(weight.shape), uses, axes))
+                weights.append((name, math.prod(weight.shape), uses, axes))
         full = cost(self.model)
         return Counts(full.parameters, full.macs), weights
 
@@ -234,6 +246,13 @@ class ChannelGraph:
         for name, layer in self.layers.items():
             if not keep[layer.gives].any() or not keep[layer.reads].any():
                 raise ValueError(f"Layer {name!r} would be left without channels. Keep at least one.")
+
+
+def _left(size: int, axes: Iterable[np.ndarray], keep: np.ndarray) -> int:
+    """How many numbers are left of a weight."""
+    for channels in axes:
+        size = size * int(np.count_nonzero(keep[channels])) // len(channels)
+    return size
 
 
 def _in_units(layer: LayerChannels, unit_of: np.ndarray) -> LayerChannels:

@@ -6,6 +6,26 @@ from tfsegkd import checks
 from tfsegkd._keras import keras
 
 
+_MOST_JOINED = 5  # tensors that the int8 delegate concatenates at once
+
+
+def strip_means(x: tf.Tensor, bins: int, axis: int) -> tf.Tensor:
+    """The means of `bins` strips of (N, H, W, C) along `axis`, which keeps as many places.
+
+    Strip i of n pixels reaches from ⌊i·n/bins⌋ to ⌈(i+1)·n/bins⌉. Slices and means stand in for
+    AVERAGE_POOL_2D, which the int8 delegate does not take.
+    """
+    length, strips = x.shape[axis], []
+    for number in range(bins):
+        first, last = number * length // bins, -(-(number + 1) * length // bins)
+        strip = x[:, first:last] if axis == 1 else x[:, :, first:last]
+        strips.append(tf.reduce_mean(strip, axis, keepdims=True))
+    while len(strips) > 1:
+        groups = (strips[at : at + _MOST_JOINED] for at in range(0, len(strips), _MOST_JOINED))
+        strips = [tf.concat(group, axis) if len(group) > 1 else group[0] for group in groups]
+    return strips[0]
+
+
 @keras.utils.register_keras_serializable("tfsegkd")
 class AdaptiveMean(keras.layers.Layer):
     """Averages an image over a grid of `bins` × `bins` windows, whatever its size.
@@ -25,16 +45,7 @@ class AdaptiveMean(keras.layers.Layer):
         self.bins = int(checks.positive(bins, "bins"))
 
     def call(self, inputs):
-        x = inputs
-        for axis in (1, 2):
-            # Strips of means instead of AVERAGE_POOL_2D, which the int8 delegate does not take.
-            length, strips = x.shape[axis], []
-            for number in range(self.bins):
-                first, last = number * length // self.bins, -(-(number + 1) * length // self.bins)
-                strip = x[:, first:last] if axis == 1 else x[:, :, first:last]
-                strips.append(tf.reduce_mean(strip, axis, keepdims=True))
-            x = tf.concat(strips, axis) if self.bins > 1 else strips[0]
-        return x
+        return strip_means(strip_means(inputs, self.bins, axis=1), self.bins, axis=2)
 
     def get_config(self):
         return {**super().get_config(), "bins": self.bins}

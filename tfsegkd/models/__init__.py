@@ -15,15 +15,20 @@ from tfsegkd.models import (  # noqa: F401
     segnet,
     unet,
 )
+from tfsegkd.models.adoption import Adoption, AdoptionReport, adopt, is_keras3
 from tfsegkd.models.build import at_size, build, names, taps
 from tfsegkd.models.files import load
 from tfsegkd.models.torch_file import read_tensors
 from tfsegkd.models.torch_weights import WeightsReport, load_torch_weights
 
 __all__ = [
+    "Adoption",
+    "AdoptionReport",
     "WeightsReport",
+    "adopt",
     "at_size",
     "build",
+    "is_keras3",
     "load",
     "load_torch_weights",
     "names",

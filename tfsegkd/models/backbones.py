@@ -65,7 +65,8 @@ def backbone(
         name: One of `NAMES`.
         input_shape: (H, W, 3).
         output_stride: 8, 16 or 32: the stride of the last feature.
-        weights: What `load_weights` will be asked for, so that it fails before anything is built.
+        weights: 'imagenet' where we know them, else None for random ones. `load_weights` fills them in; here
+            they are only checked, so that nothing is built in vain.
         width_multiplier: Scales the channels of every layer, rounded to multiples of 8.
 
     Returns:
@@ -86,6 +87,36 @@ def backbone(
     inputs, x = blocks.pixels(input_shape, chosen.mean, chosen.std, output_stride)
     options = {"width_multiplier": width_multiplier} if chosen.scalable else {}
     return inputs, chosen.build(x, output_stride=output_stride, **options)
+
+
+def network(
+    name: str,
+    head: Callable,
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+    backbone_name: str,
+    weights: str | None,
+    output_stride: int,
+    width_multiplier: float,
+) -> keras.Model:
+    """A network whose head reads the features of a backbone.
+
+    Args:
+        name: Of the network.
+        head: Makes what the classifier reads: ({stride: feature}) → (tensor, its stride).
+        num_classes, input_shape: As of every builder.
+        backbone_name, weights, output_stride, width_multiplier: As of `backbone`.
+
+    Raises:
+        ValueError: for an unknown choice, or one that this backbone does not offer.
+        ImportError: if the weights' extra is not installed.
+        ConnectionError: if the weights cannot be downloaded.
+    """
+    inputs, features = backbone(backbone_name, input_shape, output_stride, weights, width_multiplier)
+    x, stride = head(features)
+    model = keras.Model(inputs, blocks.logits(x, inputs, num_classes, factor=stride), name=name)
+    load_weights(model, backbone_name, output_stride, weights, width_multiplier)
+    return model
 
 
 def load_weights(

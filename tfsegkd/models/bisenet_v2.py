@@ -1,6 +1,5 @@
 """BiSeNet V2."""
 
-from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.models import blocks
 from tfsegkd.models.registry import register
@@ -27,11 +26,7 @@ def bisenet_v2(
         Differs: no auxiliary heads; no BatchNorm between the global mean and its convolution, whose own
         BatchNorm does its work.
     """
-    checks.positive(width_multiplier, "width_multiplier")
-
-    def wide(channels):
-        return blocks.scaled(channels, width_multiplier)
-
+    wide = blocks.widths(width_multiplier)
     inputs, pixels = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=32)
     detail = _detail(pixels, wide)
     meaning = _meaning(pixels, wide)

@@ -4,8 +4,12 @@ Every function takes a tensor and a name and returns a tensor. The last layer of
 name, so that a tap is a layer name.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
+from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.layers import CropLike, PadToStride
 
@@ -41,6 +45,15 @@ def scaled(channels: int, width_multiplier: float) -> int:
     product = channels * width_multiplier
     rounded = max(8, int(product + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * product else rounded + 8
+
+
+def widths(width_multiplier: float, least: float | None = None) -> Callable[[int], int]:
+    """The function that scales a builder's channels as `scaled` does, once the multiplier is checked."""
+    if least is None:
+        checks.positive(width_multiplier, "width_multiplier")
+    else:
+        checks.in_range(width_multiplier, least, float("inf"), "width_multiplier")
+    return partial(scaled, width_multiplier=width_multiplier)
 
 
 def logits(x, inputs, num_classes: int, factor: int, kernel: int = 1):

@@ -1,8 +1,12 @@
 """Networks by name."""
 
+import os
+
 from tfsegkd import checks
 from tfsegkd._keras import keras
+from tfsegkd.models.files import load
 from tfsegkd.models.registry import models, published_taps
+from tfsegkd.models.torch_weights import load_torch_weights
 from tfsegkd.spec import Spec
 
 
@@ -11,7 +15,12 @@ def names() -> list[str]:
     return models.names()
 
 
-def build(spec: str | Spec, num_classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
+def build(
+    spec: str | Spec,
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+    weights: str | os.PathLike | None = None,
+) -> keras.Model:
     """Builds a network from its spec, such as `'unet(width=8)'`.
 
     Every network takes raw RGB pixels 0…255 as float32, normalises inside, and gives logits at the input's
@@ -20,14 +29,38 @@ def build(spec: str | Spec, num_classes: int, input_shape: tuple[int, int, int])
     Args:
         num_classes: How many classes the logits tell apart.
         input_shape: (H, W, 3) in pixels. Any size works: networks pad inside and crop their logits.
+        weights: A file to fill the network from: a `.pth` of PyTorch (see `load_torch_weights`), or the same
+            network, at any size, as Keras saved it. None leaves what the spec says.
 
     Raises:
-        ValueError: for an unknown name or argument, or a shape that is not (H, W, 3).
+        FileNotFoundError: if there is no such file.
+        ValueError: for an unknown name or argument, a shape that is not (H, W, 3), or weights of another
+            network.
     """
     checks.in_range(num_classes, 2, 65535, "num_classes")
     if len(input_shape) != 3 or input_shape[2] != 3 or min(input_shape) < 1:
         raise ValueError(f"input_shape must be (height, width, 3). Received: {input_shape}.")
-    return models.build(spec, num_classes=num_classes, input_shape=tuple(input_shape))
+    model = models.build(spec, num_classes=num_classes, input_shape=tuple(input_shape))
+    if weights is not None:
+        _fill(model, os.fspath(weights))
+    return model
+
+
+def _fill(model: keras.Model, path: str) -> None:
+    if path.endswith((".pth", ".pt")):
+        load_torch_weights(model, path)
+        return
+    saved = load(path)
+    ours, theirs = ({weight.name: tuple(weight.shape) for weight in one.weights} for one in (model, saved))
+    differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    if differing:
+        raise ValueError(
+            f"The weights in {path!r} are those of another network than {model.name!r}. Expected the same "
+            f"layers with the same channels. Received others for: {', '.join(differing)}. Build it with the "
+            f"spec and the classes that it was trained with."
+        )
+    values = {weight.name: value for weight, value in zip(saved.weights, saved.get_weights(), strict=True)}
+    model.set_weights([values[weight.name] for weight in model.weights])
 
 
 def taps(model: keras.Model) -> list[str]:

@@ -23,30 +23,28 @@ def deeplab_v3_plus(
     """Atrous spatial pyramid pooling at stride 16 and a decoder at stride 4.
 
     Args:
-        backbone: One of `tfsegkd.models.backbones.NAMES`.
-        weights: 'imagenet' for the backbone where we have them, or None for random ones.
+        backbone, weights, width_multiplier: As of `tfsegkd.models.backbones.backbone`.
         filters: Channels of the pyramid and of the decoder.
         rates: Dilations of the pyramid's 3×3 convolutions, in positions of the stride-16 grid. Choose them
             smaller than that grid.
         dropout: The share of the pyramid's channels dropped while training.
-        width_multiplier: Scales the channels of the backbone.
 
     Raises:
-        ValueError: for an unknown choice, or weights that come from elsewhere.
-        ImportError: if the weights' extra is not installed.
-        ConnectionError: if the weights cannot be downloaded.
+        ValueError, ImportError, ConnectionError: as `tfsegkd.models.backbones.network`.
 
     Reference:
         Chen et al., ECCV 2018, https://arxiv.org/abs/1802.02611, fig. 2, with its depthwise separable
         pyramid and decoder.
     """
-    inputs, features = backbones.backbone(backbone, input_shape, 16, weights, width_multiplier)
-    x = aspp(features[16], filters, rates, dropout)
-    x = layers.UpSampling2D(4, interpolation="bilinear", name="decoder_up")(x)
-    fine = blocks.conv(features[4], 48, 1, "decoder_skip")
-    x = layers.Concatenate(name="decoder_join")([x, fine])
-    x = blocks.separable(x, filters, "decoder_1")
-    x = blocks.separable(x, filters, "decoder")
-    model = keras.Model(inputs, blocks.logits(x, inputs, num_classes, factor=4), name="deeplab_v3_plus")
-    backbones.load_weights(model, backbone, 16, weights, width_multiplier)
-    return model
+
+    def head(features):
+        x = aspp(features[16], filters, rates, dropout)
+        x = layers.UpSampling2D(4, interpolation="bilinear", name="decoder_up")(x)
+        fine = blocks.conv(features[4], 48, 1, "decoder_skip")
+        x = layers.Concatenate(name="decoder_join")([x, fine])
+        x = blocks.separable(x, filters, "decoder_1")
+        return blocks.separable(x, filters, "decoder"), 4
+
+    return backbones.network(
+        "deeplab_v3_plus", head, num_classes, input_shape, backbone, weights, 16, width_multiplier
+    )

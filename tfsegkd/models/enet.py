@@ -44,12 +44,8 @@ def enet(
         Differs: ReLU in place of PReLU; places of maxima found by comparison. Where a block has more channels
         than its shortcut, the new ones are joined to the sum instead of added to zeros, which is the same.
     """
-    checks.in_range(width_multiplier, 0.25, float("inf"), "width_multiplier")
     checks.one_of(unpooling, ("mask", "upsample"), "unpooling")
-
-    def wide(channels):
-        return blocks.scaled(channels, width_multiplier)
-
+    wide = blocks.widths(width_multiplier, least=0.25)
     inputs, x = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=8)
     pooled = layers.MaxPooling2D(2, name="stride2_pool")(x)
     x = layers.Conv2D(wide(16) - 3, 3, strides=2, padding="same", use_bias=False, name="stride2_conv")(x)

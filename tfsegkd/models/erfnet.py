@@ -45,15 +45,11 @@ def erfnet(
         Reconstruction: the latter's light decoder is known by its parameters and MACs. A 'd' block dilates
         its second depthwise convolution and drops out as the block whose place it takes.
     """
-    checks.in_range(width_multiplier, 0.25, float("inf"), "width_multiplier")
     checks.one_of(where, ("all", "selective"), "where")
     checks.one_of(decoder, ("erfnet", "light"), "decoder")
     residual = _residual(block)
     skipped = {"all": {64: 0, 128: 0}, "selective": {64: 3, 128: 4}}[where]
-
-    def wide(channels):
-        return blocks.scaled(channels, width_multiplier)
-
+    wide = blocks.widths(width_multiplier, least=0.25)
     inputs, x = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=8)
     x = _down(x, wide(16), "stride2")
     for channels, stride, dilations in ((64, 4, (1,) * 5), (128, 8, _DILATIONS)):

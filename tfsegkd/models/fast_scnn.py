@@ -1,6 +1,5 @@
 """Fast-SCNN."""
 
-from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.models import blocks
 from tfsegkd.models.pyramid_pooling import pyramid_pooling
@@ -30,11 +29,7 @@ def fast_scnn(
         Poudel et al., BMVC 2019, https://arxiv.org/abs/1902.04502, table 1.
         Differs: ReLU6 in place of ReLU.
     """
-    checks.positive(width_multiplier, "width_multiplier")
-
-    def wide(channels):
-        return blocks.scaled(channels, width_multiplier)
-
+    wide = blocks.widths(width_multiplier)
     inputs, x = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=32)
     x = blocks.conv(x, wide(32), 3, "stride2", stride=2)
     x = _separable(x, wide(48), "stride4", stride=2)

@@ -5,10 +5,13 @@ nothing else: any other name in the file is refused before it is looked up.
 """
 
 import collections
+import io
+import math
 import os
 import pickle
+import pickletools
 import zipfile
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -25,6 +28,8 @@ _STORAGES = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
+# Opcodes that make objects and that torch.save does not write.
+_FOREIGN = ("INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4")
 
 
 class _Storage(NamedTuple):
@@ -54,26 +59,46 @@ def _rebuild_parameter(tensor, *_):
     return tensor
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    _ALLOWED = {
-        ("collections", "OrderedDict"): collections.OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-        ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    } | {("torch", name): dtype for name, dtype in _STORAGES.items()}
+_ALLOWED = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+} | {("torch", name): dtype for name, dtype in _STORAGES.items()}
 
+
+class _TensorUnpickler(pickle.Unpickler):
     def find_class(self, module, name):
         try:
-            return self._ALLOWED[module, name]
+            return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}, which is neither a tensor nor a dictionary"
-            ) from None
+            # `_unpickle` has looked at all names that stand beside their opcode.
+            raise _refusal("STACK_GLOBAL", f"{module}.{name}") from None
 
     def persistent_load(self, pid):
         kind, dtype, key, _location, size = pid[:5]
         if kind != "storage":
             raise pickle.UnpicklingError(f"it refers to a {kind!r}, not to a storage")
         return _Storage(np.dtype(dtype), str(key), int(size))
+
+
+def _refusal(opcode: str, name: str) -> pickle.UnpicklingError:
+    return pickle.UnpicklingError(
+        f"its opcode {opcode} asks for {name}, which is neither a tensor nor a dictionary"
+    )
+
+
+def _unpickle(file: BinaryIO) -> Any:
+    """The content of the pickle that starts where `file` stands; leaves it behind its end."""
+    start = file.tell()
+    for opcode, argument, position in pickletools.genops(file):
+        where = f"{opcode.name} at byte {position}"
+        if opcode.name in ("GLOBAL", "INST") and tuple(argument.split(" ", 1)) not in _ALLOWED:
+            raise _refusal(where, argument.replace(" ", "."))
+        if opcode.name in _FOREIGN:
+            raise _refusal(where, "an object")
+    end = file.tell()
+    file.seek(start)
+    return _TensorUnpickler(io.BytesIO(file.read(end - start))).load()
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -104,13 +129,13 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def _read_legacy(path):
     with open(path, "rb") as file:
         for expected, what in ((_MAGIC, "magic number"), (_PROTOCOL, "protocol version")):
-            if _TensorUnpickler(file).load() != expected:
+            if _unpickle(file) != expected:
                 raise ValueError(f"its {what} is not PyTorch's")
-        _TensorUnpickler(file).load()  # sizes of C types on the machine that wrote it
-        content = _as_state_dict(_TensorUnpickler(file).load())
+        _unpickle(file)  # sizes of C types on the machine that wrote it
+        content = _as_state_dict(_unpickle(file))
         declared = {value.storage.key: value.storage for value in content.values()}
         storages = {}
-        for key in _TensorUnpickler(file).load():
+        for key in _unpickle(file):
             if key not in declared:
                 raise ValueError(f"storage {key} belongs to no tensor")
             (size,) = np.frombuffer(file.read(8), "<i8")
@@ -125,9 +150,12 @@ def _read_zip(path):
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError(f"the archive holds {len(pickles)} data.pkl instead of one")
+        packed = [info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
+        if packed:
+            # A small file could unpack to more than the memory holds.
+            raise ValueError(f"the archive holds {packed[0]!r} compressed, which torch.save never does")
         root = pickles[0].removesuffix("data.pkl")
-        with archive.open(pickles[0]) as file:
-            content = _as_state_dict(_TensorUnpickler(file).load())
+        content = _as_state_dict(_unpickle(io.BytesIO(archive.read(pickles[0]))))
         declared = {value.storage.key: value.storage for value in content.values()}
         storages = {
             key: _elements(archive.read(f"{root}data/{key}"), storage) for key, storage in declared.items()
@@ -154,6 +182,8 @@ def _array(tensor: _Tensor, elements: np.ndarray) -> np.ndarray:
     # Tensors are views; some files hold transposed ones, so the strides matter and must stay in bounds.
     if len(tensor.shape) != len(tensor.strides) or min((*tensor.shape, *tensor.strides, 0)) < 0:
         raise ValueError("a tensor has an impossible shape")
+    if math.prod(tensor.shape) > len(elements):
+        raise ValueError("a tensor is larger than its storage")
     reach = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
     if 0 in tensor.shape:
         return np.empty(tensor.shape, elements.dtype)

@@ -1,25 +1,22 @@
 """Channels taken out of a network, which is smaller and faster for it."""
 
-import itertools
+import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.graph import ChannelGraph, cost, read, rebuild
 from tfsegkd.pruning import importance as importances
+from tfsegkd.pruning.batches import read_batches
 from tfsegkd.pruning.compensation import compensated
 from tfsegkd.pruning.recalibration import recalibrate as recalibrate_norms
 from tfsegkd.pruning.report import PruningReport
 from tfsegkd.pruning.selection import SCOPES, Selection
+from tfsegkd.pruning.targets import COSTS, cost_measure, parse_target
 from tfsegkd.runtime import convert, is_quantization_aware, latency
 
-COSTS = ("macs", "params", "latency")
-# As many batches of data are used: a hundred images or so tell enough, and an endless data set ends here.
-_MAX_BATCHES = 32
 _LATENCY_TRIALS = 6
 _LATENCY_TOLERANCE = 0.03
 
@@ -34,6 +31,7 @@ def prune_channels(
     compensate: bool = True,
     recalibrate: bool = True,
     seed: int = 0,
+    latency_table: str | os.PathLike | None = None,
 ) -> tuple[keras.Model, PruningReport]:
     """Removes the least important channels of a network until it is as cheap as you ask.
 
@@ -45,7 +43,8 @@ def prune_channels(
         model: A functional float network with a fixed input size. Models inside it are opened.
         target: What to *keep*: 'macs:0.5' half of the multiply-accumulates, 'params:0.5' half of the
             parameters, 'latency:0.5' half of the time that the `.tflite` takes on this machine on one thread,
-            int8 if there is data to find its ranges, else float. 1 keeps everything.
+            int8 if there is data to find its ranges, else float; or half of `latency_table`. 1 keeps
+            everything.
         importance: One of 'l1', 'l2', 'bn_scale', 'fpgm', 'taylor', 'hessian', 'lamp',
             'class_balanced_taylor', 'random'; see `tfsegkd.pruning.importance.score`.
         scope: Which channels compete: 'local', those of one layer, so that all layers lose the same share;
@@ -58,6 +57,8 @@ def prune_channels(
             otherwise derived from the BatchNorms.
         recalibrate: Whether BatchNorm's statistics are measured anew, on data if there are any.
         seed: For 'random' and 'hessian'.
+        latency_table: A CSV with the columns layer and ms, what each layer of the dense network takes on your
+            device. A latency target is then met by its account, and nothing is timed here.
 
     Returns:
         The new network, and what was done. `report.kept` names the output channels each layer keeps.
@@ -65,23 +66,19 @@ def prune_channels(
     Raises:
         TypeError: if `model` is not functional.
         ValueError: for a quantization-aware network; one without channels to remove; a target that cannot be
-            met, with how far it got and why; data that are missing or say nothing.
+            met, with how far it got and why; data that are missing or say nothing; a latency table that is
+            not of this network.
 
     Reference:
         Fang et al., CVPR 2023, https://arxiv.org/abs/2301.12900, for groups of coupled channels.
         Fang et al., ECCV 2024, https://arxiv.org/abs/2407.04616, for 'isomorphic'.
     """
-    kind, fraction = _parse(target)
+    kind, fraction = parse_target(target)
     checks.one_of(importance, importances.IMPORTANCES, "importance")
     checks.one_of(scope, SCOPES, "scope")
-    if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
-        raise ValueError(f"round_to must be a whole number from 1 up. Received: {round_to!r}.")
+    check_round_to(round_to)
     graph = read(model)
-    if is_quantization_aware(model):
-        raise ValueError(
-            f"Model {model.name!r} is quantization-aware, and its ranges belong to the channels it has. "
-            f"Prune the float network first, then quantize."
-        )
+    check_float(model)
     settings = {
         "target": target,
         "importance": importance,
@@ -94,22 +91,22 @@ def prune_channels(
         channels = ChannelGraph(twin)
         same, kept = cost(twin), channels.kept(channels.all())
         return twin, PruningReport(False, **settings, before=same, after=same, kept=kept)
-    batches = _batches(data)
+    batches = read_batches(data)
     images = [images for images, _ in batches] if batches else None
     channels = ChannelGraph(model)
-    _check_prunable(channels)
+    check_prunable(channels)
+    timed = kind == "latency" and latency_table is None
+    # What is timed is searched for by MACs.
+    measure = cost_measure(channels, "macs" if timed else kind, latency_table)
     scores = importances.score(importance, channels, batches, seed)
     selection = Selection(channels, scores, scope, round_to)
-    _check_reachable(channels, selection, kind, fraction, target, round_to)
-
-    def build(keep):
-        return channels.rebuild(channels.edits(keep))
-
+    _check_selection(channels, selection, round_to)
     times = None
-    if kind == "latency":
-        keep, times = _reach_latency(channels, selection, fraction, build, images)
+    if timed:
+        keep, times = _reach_latency(channels, selection, measure, fraction, images)
     else:
-        keep = selection.reach(_measure(channels, kind), fraction)
+        check_reachable(channels, measure(selection.least()), target, round_to)
+        keep = selection.reach(measure, fraction)
     edits = channels.edits(keep)
     if compensate:
         edits = compensated(channels, keep, edits, images)
@@ -127,46 +124,23 @@ def prune_channels(
     )
 
 
-def _parse(target: str) -> tuple[str, float]:
-    kind, _, fraction = target.partition(":") if isinstance(target, str) else ("", "", "")
-    try:
-        fraction = float(fraction)
-    except ValueError:
-        fraction = -1.0
-    if kind not in COSTS or not 0 < fraction <= 1:
+def check_round_to(round_to: int) -> None:
+    """Raises ValueError for what no layer can keep a multiple of."""
+    if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
+        raise ValueError(f"round_to must be a whole number from 1 up. Received: {round_to!r}.")
+
+
+def check_float(model: keras.Model) -> None:
+    """Raises ValueError for a quantization-aware network."""
+    if is_quantization_aware(model):
         raise ValueError(
-            f"target must be one of {[f'{cost}:fraction' for cost in COSTS]} with a fraction to keep above 0 "
-            f"and up to 1. Received: {target!r}. Half of the MACs is 'macs:0.5'."
+            f"Model {model.name!r} is quantization-aware, and its ranges belong to the channels it has. "
+            f"Prune the float network first, then quantize."
         )
-    return kind, fraction
 
 
-def _batches(data) -> list[tuple[np.ndarray, np.ndarray | None]] | None:
-    if data is None:
-        return None
-    found = []
-    for batch in itertools.islice(data, _MAX_BATCHES):
-        images, masks = batch[:2] if isinstance(batch, tuple | list) else (batch, None)
-        found.append((np.asarray(images), None if masks is None else np.asarray(masks)))
-    if not found:
-        raise ValueError(
-            "data is empty. Expected batches of (images, masks). Pass a list or a dataset; a generator "
-            "serves only once."
-        )
-    return found
-
-
-def _measure(channels: ChannelGraph, kind: str) -> Callable[[np.ndarray], float]:
-    full = channels.counts(channels.all())
-
-    def measure(keep):
-        left = channels.counts(keep)
-        return left.parameters / full.parameters if kind == "params" else left.macs / max(full.macs, 1)
-
-    return measure
-
-
-def _check_prunable(channels: ChannelGraph) -> None:
+def check_prunable(channels: ChannelGraph) -> None:
+    """Raises ValueError for a network that cannot lose a channel, with the reasons."""
     if not channels.prunable:
         raise ValueError(
             f"Model {channels.graph.name!r} has no channel that could be removed: {_reasons(channels)}. "
@@ -174,26 +148,24 @@ def _check_prunable(channels: ChannelGraph) -> None:
         )
 
 
-def _check_reachable(channels, selection, kind, fraction, target, round_to) -> None:
-    if not selection.groups:
-        raise ValueError(
-            f"No group of channels of {channels.graph.name!r} can lose {round_to} at a time, or has scores. "
-            f"Choose a smaller round_to or another importance. Received: round_to={round_to}."
-        )
-    if kind == "latency":
-        return
-    least = _measure(channels, kind)(selection.least())
+def check_reachable(channels: ChannelGraph, least: float, target: str, round_to: int) -> None:
+    """Raises ValueError if a target asks for less than `least` of the cost, which is what must stay."""
+    kind, fraction = parse_target(target)
     if least > fraction:
         raise ValueError(
             f"Target {target!r} is out of reach for {channels.graph.name!r}: with all removed that can go, "
-            f"{least:.4g} of its {_words(kind)} are left. Every layer keeps at least {round_to} channels, "
+            f"{least:.4g} of its {COSTS[kind]} are left. Every layer keeps at least {round_to} channels, "
             f"and these stay: {_reasons(channels)}. Ask for more than {least:.4g}, or choose a smaller "
             f"round_to."
         )
 
 
-def _words(kind: str) -> str:
-    return "parameters" if kind == "params" else "MACs"
+def _check_selection(channels, selection, round_to) -> None:
+    if not selection.groups:
+        raise ValueError(
+            f"No group of channels of {channels.graph.name!r} can lose {round_to} at a time, or has scores. "
+            f"Choose a smaller round_to or another importance. Received: round_to={round_to}."
+        )
 
 
 def _reasons(channels: ChannelGraph) -> str:
@@ -202,16 +174,15 @@ def _reasons(channels: ChannelGraph) -> str:
     return ", ".join(frozen + [f"{name!r} (its channels go all or none)" for name in single]) or "none"
 
 
-def _reach_latency(channels, selection, fraction, build, images):
+def _reach_latency(channels, selection, measure, fraction, images):
     """Searches for the share of MACs that takes `fraction` of the dense network's time."""
-    measure = _measure(channels, "macs")
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
         dense = Path(directory, "dense.tflite")
         dense.write_bytes(_file(channels.model, images))
 
         def time(keep):
             pruned = Path(directory, "pruned.tflite")
-            pruned.write_bytes(_file(build(keep), images))
+            pruned.write_bytes(_file(channels.rebuild(channels.edits(keep)), images))
             found = latency({"dense": dense, "pruned": pruned})
             return found["dense"].median_ms, found["pruned"].median_ms
 

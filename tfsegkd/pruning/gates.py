@@ -2,11 +2,14 @@
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import ChannelGraph, Graph, Node, Tensor, rebuild
 from tfsegkd.graph.nodes import map_tensors
+from tfsegkd.losses import SegmentationLoss
+from tfsegkd.pruning.batches import VOID
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
@@ -55,3 +58,65 @@ def gated(channels: ChannelGraph) -> keras.Model:
             node = dataclasses.replace(node, args=args, kwargs=kwargs)
         nodes.append(node)
     return rebuild(Graph(graph.name, tuple(nodes), [graph.inputs, gates], graph.outputs, graph.trainable))
+
+
+class GatedLoss:
+    """How the loss of a network changes with its gates.
+
+    Attributes:
+        model: (images, gates) → logits, a copy of the network.
+    """
+
+    def __init__(self, channels: ChannelGraph):
+        self.model = gated(channels)
+        self._all = channels.all()
+        self._loss = SegmentationLoss(ignore_label=VOID)
+
+    def value(self, images: np.ndarray, masks: np.ndarray, keep: np.ndarray) -> np.ndarray:
+        """The loss of each image with only some units kept."""
+        return self._value(*_tensors(images, masks), _open(keep)).numpy()
+
+    def squared_slopes(
+        self, images: np.ndarray, masks: np.ndarray, keep: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The squared slope at each gate, each image for itself, added up."""
+        gates = _open(self._all if keep is None else keep)
+        return self._squared(*_tensors(images, masks), gates).numpy().astype(float)
+
+    def curvature(self, images: np.ndarray, masks: np.ndarray, signs: np.ndarray) -> np.ndarray:
+        """The Hessian with respect to the gates, times `signs`."""
+        return self._curvature(*_tensors(images, masks), signs).numpy()
+
+    def _of(self, images, masks, gates):
+        return self._loss.call(masks, self.model([images, gates], training=False))
+
+    @tf.function(reduce_retracing=True)
+    def _value(self, images, masks, gates):
+        return self._of(images, masks, gates)
+
+    @tf.function(reduce_retracing=True)
+    def _squared(self, images, masks, gates):
+        gates = tf.repeat(gates, tf.shape(images)[0], axis=0)
+        with tf.GradientTape() as tape:
+            tape.watch(gates)
+            loss = self._of(images, masks, gates)
+        return tf.reduce_sum(tape.gradient(loss, gates) ** 2, axis=0)
+
+    @tf.function(reduce_retracing=True)
+    def _curvature(self, images, masks, signs):
+        gates = tf.ones_like(signs)
+        with tf.GradientTape() as outer:
+            outer.watch(gates)
+            with tf.GradientTape() as inner:
+                inner.watch(gates)
+                loss = self._of(images, masks, gates)
+            slope = tf.reduce_sum(signs * inner.gradient(loss, gates))
+        return outer.gradient(slope, gates)
+
+
+def _open(keep):
+    return tf.cast(keep[None], tf.float32)
+
+
+def _tensors(images, masks):
+    return tf.cast(images, tf.float32), tf.cast(masks, tf.int32)

@@ -1,19 +1,16 @@
 """How much each channel matters: the fewer it scores, the sooner it goes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd.graph import ChannelGraph, Group
-from tfsegkd.losses import SegmentationLoss
-from tfsegkd.pruning.gates import gated
+from tfsegkd.pruning.batches import VOID, Batches, known_labels, labels
+from tfsegkd.pruning.gates import GatedLoss
 
 # Random directions for the curvature, on each batch.
 _PROBES = 2
-
-Batches = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 def score(name: str, channels: ChannelGraph, batches: Batches | None, seed: int) -> np.ndarray:
@@ -54,7 +51,9 @@ def score(name: str, channels: ChannelGraph, batches: Batches | None, seed: int)
     if name == "random":
         return np.random.default_rng(seed).random(channels.num_units)
     if name in _BY_LOSS:
-        return _BY_LOSS[name](channels, _checked(batches, name, channels.model.output_shape), seed)
+        return _BY_LOSS[name](
+            channels, known_labels(batches, channels.model.output_shape, f"importance={name!r}"), seed
+        )
     scores = np.full(channels.num_units, np.inf)
     for group in channels.prunable:
         scores[group.units] = _BY_WEIGHT[name](channels, group)
@@ -118,25 +117,25 @@ def _relative(scores):
 
 
 def _taylor(channels, batches, _seed):
-    slopes = _Slopes(channels)
-    return sum(slopes.squared(images, masks) for images, masks in batches)
+    slopes = GatedLoss(channels)
+    return sum(slopes.squared_slopes(images, masks) for images, masks in batches)
 
 
 def _class_balanced_taylor(channels, batches, _seed):
-    slopes = _Slopes(channels)
+    slopes = GatedLoss(channels)
     scores = np.zeros(channels.num_units)
     prunable = np.concatenate([group.units for group in channels.prunable])
-    for label in _labels(batches):
+    for label in labels(batches):
         total = np.zeros(channels.num_units)
         for images, masks in batches:
             if (masks == label).any():
-                total += slopes.squared(images, np.where(masks == label, label, _VOID))
+                total += slopes.squared_slopes(images, np.where(masks == label, label, VOID))
         scores += total / max(total[prunable].sum(), np.finfo(float).tiny)
     return scores
 
 
 def _hessian(channels, batches, seed):
-    slopes = _Slopes(channels)
+    slopes = GatedLoss(channels)
     random = np.random.default_rng(seed)
     scores = np.zeros(channels.num_units)
     for images, masks in batches:
@@ -144,87 +143,6 @@ def _hessian(channels, batches, seed):
             signs = random.choice([-1.0, 1.0], (1, channels.num_units)).astype(np.float32)
             scores += 0.5 / _PROBES * (signs * slopes.curvature(images, masks, signs))[0]
     return scores
-
-
-class _Slopes:
-    """How the loss changes with the gates of a network."""
-
-    def __init__(self, channels: ChannelGraph):
-        self._units = channels.num_units
-        self._model = gated(channels)
-        self._loss = SegmentationLoss(ignore_label=_VOID)
-
-    @tf.function(reduce_retracing=True)
-    def _squared(self, images, masks):
-        gates = tf.ones([tf.shape(images)[0], self._units])
-        with tf.GradientTape() as tape:
-            tape.watch(gates)
-            loss = self._loss.call(masks, self._model([images, gates], training=False))
-        return tf.reduce_sum(tape.gradient(loss, gates) ** 2, axis=0)
-
-    @tf.function(reduce_retracing=True)
-    def _curvature(self, images, masks, signs):
-        gates = tf.ones([1, self._units])
-        with tf.GradientTape() as outer:
-            outer.watch(gates)
-            with tf.GradientTape() as inner:
-                inner.watch(gates)
-                loss = self._loss.call(masks, self._model([images, gates], training=False))
-            slope = tf.reduce_sum(signs * inner.gradient(loss, gates))
-        return outer.gradient(slope, gates)
-
-    def squared(self, images, masks) -> np.ndarray:
-        """The squared slope at each gate, each image for itself, added up."""
-        return self._squared(tf.cast(images, tf.float32), tf.cast(masks, tf.int32)).numpy().astype(float)
-
-    def curvature(self, images, masks, signs) -> np.ndarray:
-        """The Hessian with respect to the gates, times `signs`."""
-        return self._curvature(tf.cast(images, tf.float32), tf.cast(masks, tf.int32), signs).numpy()
-
-
-# No class has this label; pixels of it do not count.
-_VOID = -1
-
-
-def _checked(batches, name, shape) -> Batches:
-    """The batches with every label that is no class made void."""
-    if not batches or any(masks is None for _, masks in batches):
-        raise ValueError(
-            f"importance={name!r} is measured on images and masks. Expected data=batches of (images, masks). "
-            f"Received: {'images alone' if batches else 'no batch'}. Pass some of the training set, or "
-            f"choose importance='l1'."
-        )
-    if not isinstance(shape, tuple) or len(shape) != 4:
-        raise ValueError(
-            f"importance={name!r} needs a network with one output of logits (N, H, W, C). Received: {shape}. "
-            f"Choose importance='l1'."
-        )
-    classes = shape[-1]
-    for _, masks in batches:
-        if (
-            masks.ndim != 3
-            or masks.shape[1:] != tuple(shape[1:3])
-            or not np.issubdtype(masks.dtype, np.integer)
-        ):
-            raise ValueError(
-                f"Masks must be whole numbers (N, {shape[1]}, {shape[2]}), one for each logit. Received: "
-                f"{masks.dtype} of shape {masks.shape}."
-            )
-    batches = [(images, masks.astype(np.int32)) for images, masks in batches]
-    known = [(images, np.where((masks >= 0) & (masks < classes), masks, _VOID)) for images, masks in batches]
-    labels = _labels(known)
-    if len(labels) < 2:
-        raise ValueError(
-            f"The masks in data hold {f'one class only, {labels[0]}' if labels else 'no class at all'}, "
-            f"which does not tell what the network needs for its {classes} classes. Pass batches with all "
-            f"of them."
-        )
-    return known
-
-
-def _labels(batches) -> list[int]:
-    found = set().union(*(np.unique(masks).tolist() for _, masks in batches))
-    return sorted(label for label in found if label != _VOID)
 
 
 _BY_WEIGHT: dict[str, Callable] = {

@@ -29,7 +29,7 @@ class Selection:
     def __init__(self, channels: ChannelGraph, scores: np.ndarray, scope: str, round_to: int):
         self._channels, self._scores = channels, scores
         self._steps = {
-            group.name: _step(group, round_to)
+            group.name: step_of(group, round_to)
             for group in channels.prunable
             if np.isfinite(scores[group.units]).all()
         }
@@ -95,7 +95,7 @@ class Selection:
         return keep
 
 
-def _step(group: Group, round_to: int) -> int:
+def step_of(group: Group, round_to: int) -> int:
     """How many units go at a time so that each layer loses a multiple of `round_to` channels."""
     widths = group.widths.values()
     return math.lcm(1, *(round_to // math.gcd(round_to, width) for width in widths if width))

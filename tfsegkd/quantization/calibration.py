@@ -6,9 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
+from tfsegkd.quantization.quantizers import Seen
 
 
-def measure(model: keras.Model, names: list[str], batches: Iterable) -> tuple[np.ndarray, int]:
+def measure(model: keras.Model, names: list[str], batches: Iterable) -> list[Seen]:
     """Runs a float network over images and measures how far the outputs of its layers reach.
 
     The network runs in inference mode: neither BatchNorm nor Dropout notices.
@@ -18,8 +19,7 @@ def measure(model: keras.Model, names: list[str], batches: Iterable) -> tuple[np
         batches: Float or uint8 images (N, H, W, 3) in 0…255, of the model's input size.
 
     Returns:
-        An array (len(names), 2) of the means over the batches of the least and the greatest value, which is
-        what a moving average comes to; and the number of batches.
+        What was seen of each layer: means over the batches, which is what a moving average comes to.
 
     Raises:
         TypeError: if a batch is not one array.
@@ -28,20 +28,20 @@ def measure(model: keras.Model, names: list[str], batches: Iterable) -> tuple[np
     probe = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
 
     @tf.function
-    def extremes(images):
+    def look(images):
         outputs = tf.nest.flatten(probe(images, training=False))
-        return tf.stack([[tf.reduce_min(output), tf.reduce_max(output)] for output in outputs])
+        return tf.stack([[tf.reduce_min(x), tf.reduce_max(x), tf.reduce_mean(tf.abs(x))] for x in outputs])
 
-    total, count = np.zeros((len(names), 2)), 0
+    total, count = np.zeros((len(names), 3)), 0
     for images in batches:
-        total += extremes(_checked(images, model.input_shape)).numpy()
+        total += look(_checked(images, model.input_shape)).numpy()
         count += 1
     if not count:
         raise ValueError(
             "The calibration set is empty. Expected batches of images (N, H, W, 3). Pass a list of arrays or "
             "a dataset; a generator serves only once."
         )
-    return total / count, count
+    return [Seen(*map(float, means), batches=count) for means in total / count]
 
 
 def _checked(images, input_shape):

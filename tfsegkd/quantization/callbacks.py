@@ -2,9 +2,44 @@
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
+from tfsegkd.quantization.configs import JointRounding, QuantizedLayer
 
 
-class FreezeBatchNorm(keras.callbacks.Callback):
+class _Freeze(keras.callbacks.Callback):
+    """Freezes something in the last epochs, and lets it go again after the training.
+
+    Args:
+        at_epoch: The first epoch, counted from 0, that runs with it frozen.
+        model: The network that it is about. By default the `student` of the model that is fitted if it has
+            one, else that model.
+    """
+
+    def __init__(self, at_epoch: int, model: keras.Model | None = None):
+        super().__init__()
+        self.at_epoch = int(checks.in_range(at_epoch, 0, float("inf"), "at_epoch"))
+        self._network = model
+        self._frozen = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._frozen or epoch < self.at_epoch:
+            return
+        network = self._network or getattr(self.model, "student", self.model)
+        self._frozen = self._find(network)
+        self._switch(True)
+
+    def on_train_end(self, logs=None):
+        self._switch(False)
+        self._frozen = []
+
+    def _switch(self, frozen):
+        for layer in self._frozen:
+            self._set(layer, frozen)
+        if self._frozen:
+            # The compiled step has the old state built in.
+            self.model.make_train_function(force=True)
+
+
+class FreezeBatchNorm(_Freeze):
     """Stops BatchNorm from following the batches in the last epochs.
 
     From then on the network trains with the statistics that the int8 file will have. Scales and offsets stay
@@ -20,27 +55,38 @@ class FreezeBatchNorm(keras.callbacks.Callback):
         Differs: scales and offsets freeze as well as the statistics.
     """
 
-    def __init__(self, at_epoch: int, model: keras.Model | None = None):
-        super().__init__()
-        self.at_epoch = int(checks.in_range(at_epoch, 0, float("inf"), "at_epoch"))
-        self._network = model
-        self._frozen = []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self._frozen or epoch < self.at_epoch:
-            return
-        network = self._network or getattr(self.model, "student", self.model)
+    def _find(self, network):
         norms = (layer for layer in network.submodules if isinstance(layer, keras.layers.BatchNormalization))
-        self._frozen = [norm for norm in norms if norm.trainable]
-        self._set_trainable(False)
+        return [norm for norm in norms if norm.trainable]
 
-    def on_train_end(self, logs=None):
-        self._set_trainable(True)
-        self._frozen = []
+    def _set(self, layer, frozen):
+        layer.trainable = not frozen
 
-    def _set_trainable(self, value):
-        for norm in self._frozen:
-            norm.trainable = value
-        if self._frozen:
-            # The compiled step has the old state built in.
-            self.model.make_train_function(force=True)
+
+class FreezeRanges(_Freeze):
+    """Stops the ranges of activations, and learned steps, from moving in the last epochs.
+
+    From then on the weights settle on the grid that the int8 file will have.
+
+    Args:
+        at_epoch: The first epoch, counted from 0, that runs with frozen ranges.
+        model: The quantized network. By default the `student` of the model that is fitted if it has one, else
+            that model.
+
+    Raises:
+        ValueError: when training begins, if the network is not quantized.
+    """
+
+    def on_train_begin(self, logs=None):
+        network = self._network or getattr(self.model, "student", self.model)
+        if not self._find(network):
+            raise ValueError(
+                f"FreezeRanges found no ranges in {network.name!r}. Expected a network made by "
+                f"tfsegkd.quantization.quantize. Pass it as model=, or leave the callback out."
+            )
+
+    def _find(self, network):
+        return [one for one in network.submodules if isinstance(one, QuantizedLayer | JointRounding)]
+
+    def _set(self, layer, frozen):
+        layer.freeze_ranges(frozen)

@@ -1,16 +1,13 @@
-"""What is rounded within one layer, and the wrapper that rounds it."""
+"""What is rounded within one layer, and the layers that do the rounding."""
+
+from typing import Any
 
 from tfsegkd._keras import keras, tfmot
-from tfsegkd.quantization.quantizers import ActivationQuantizer, FixedQuantizer, WeightQuantizer
+from tfsegkd.quantization.kinds import KERNELS
+from tfsegkd.quantization.learned import STEP
+from tfsegkd.quantization.quantizers import FixedQuantizer, Seen
 
-# Which attribute holds the kernel of a layer, and which of its parts have their own scale. TFLite's
-# transposed convolution takes one scale in every delegate, as does its fully connected layer.
-KERNELS = {
-    keras.layers.Conv2D: ("kernel", "channel"),
-    keras.layers.DepthwiseConv2D: ("depthwise_kernel", "depthwise"),
-    keras.layers.Conv2DTranspose: ("kernel", "tensor"),
-    keras.layers.Dense: ("kernel", "tensor"),
-}
+Quantizer = tfmot.quantization.keras.quantizers.Quantizer
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
@@ -18,28 +15,16 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
     """Says what of a layer is rounded: its kernel, its output, both or nothing.
 
     Args:
-        output: Whether the output is rounded. False within a chain that becomes one int8 operation
-            (convolution, BatchNorm, ReLU) and before a Concatenate, whose own range counts.
-        fixed_range: The output's (low, high) where it is known beforehand.
-        limits: (low, high) that a measured range must not exceed; None for an open end. The rounding then
-            cuts the values off there, as a ReLU would.
+        kernel: The quantizer of its kernel, where it has one.
+        output: The quantizer of its output. None within a chain that becomes one int8 operation
+            (convolution, BatchNorm, ReLU) and where another layer rounds for it.
     """
 
-    def __init__(
-        self,
-        output: bool,
-        fixed_range: tuple[float, float] | None = None,
-        limits: tuple[float | None, float | None] = (None, None),
-    ):
-        self.output = output
-        self.fixed_range = fixed_range
-        self.limits = limits
+    def __init__(self, kernel: Quantizer | None = None, output: Quantizer | None = None):
+        self.kernel, self.output = _revived(kernel), _revived(output)
 
     def get_weights_and_quantizers(self, layer):
-        if type(layer) not in KERNELS:
-            return []
-        attribute, axes = KERNELS[type(layer)]
-        return [(getattr(layer, attribute), WeightQuantizer(axes))]
+        return [(getattr(layer, KERNELS[type(layer)][0]), self.kernel)] if self.kernel else []
 
     def set_quantize_weights(self, layer, quantize_weights):
         for weight in quantize_weights:
@@ -53,42 +38,116 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
         pass
 
     def get_output_quantizers(self, layer):
-        if not self.output:
-            return []
-        return [FixedQuantizer(*self.fixed_range) if self.fixed_range else ActivationQuantizer(self.limits)]
+        return [self.output] if self.output else []
 
     def get_config(self):
-        return {"output": self.output, "fixed_range": self.fixed_range, "limits": self.limits}
+        return {"kernel": _written(self.kernel), "output": _written(self.output)}
+
+
+class _HasRanges:
+    """What the two kinds of layers that round have in common."""
+
+    _frozen = False
+
+    def freeze_ranges(self, frozen: bool) -> None:
+        """Keeps ranges and learned steps as they are while all else goes on training, or lets them go again."""
+        self._frozen = frozen
+        for quantizer in self._quantizers():
+            quantizer.is_frozen = frozen
+
+    @property
+    def trainable_weights(self):
+        return [w for w in super().trainable_weights if self._trains(w)] if self.trainable else []
+
+    @property
+    def non_trainable_weights(self):
+        # The order of all weights must not depend on what is frozen: files store them by position. A wrapper's
+        # steps come after its layer's own weights.
+        kept = [w for w in super().trainable_weights if not (self.trainable and self._trains(w))]
+        return self._dedup_weights(kept + super().non_trainable_weights)
+
+    def _trains(self, weight):
+        return not (self._frozen and weight.name.split(":")[0].endswith(STEP))
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
-class QuantizedLayer(tfmot.quantization.keras.QuantizeWrapperV2):
-    """A layer whose kernel and output are rounded to 8 bits.
+class QuantizedLayer(_HasRanges, tfmot.quantization.keras.QuantizeWrapperV2):
+    """A layer whose kernel and output are rounded.
 
     Differs: TF-MOT's wrapper goes on training the kernel of a frozen layer.
     """
 
     @property
-    def trainable_weights(self):
-        return super().trainable_weights if self.trainable else []
+    def members(self) -> tuple[str, ...]:
+        """The float layer whose output is measured here; none if its range is known or not its own."""
+        output = self.quantize_config.output
+        return () if output is None or isinstance(output, FixedQuantizer) else (self.layer.name,)
 
-    @property
-    def non_trainable_weights(self):
-        # The order of all weights must not depend on what is frozen: files store them by position.
-        frozen = [] if self.trainable else super().trainable_weights
-        return self._dedup_weights(frozen + super().non_trainable_weights)
+    def _quantizers(self):
+        config = self.quantize_config
+        return [one for one in (config.kernel, config.output) if one is not None]
 
-    @property
-    def is_measured(self) -> bool:
-        """Whether the output's range comes from the values seen."""
-        return any(isinstance(one, ActivationQuantizer) for one in self._output_quantizers)
+    def start(self) -> None:
+        """Chooses first steps for the kernel, if they are learned."""
+        for kernel, quantizer, variables in self._weight_vars:
+            if hasattr(quantizer, "start"):
+                quantizer.start(variables, kernel)
+
+    def set_seen(self, seen: list[Seen]) -> None:
+        """Sets the range of the output from what was seen of it."""
+        self.quantize_config.output.set_seen(self._output_quantizer_vars, seen)
 
     def get_config(self):
         # The legacy form names the package of a layer of ours even in an .h5 file.
         inner = keras.layers.serialize(self.layer, use_legacy_format=True)
         return {**super().get_config(), "layer": inner}
 
-    def set_range(self, low: float, high: float, batches: int) -> None:
-        """Puts a range that was measured over `batches` batches in place of the output's moving average."""
-        quantizer = self._output_quantizers[0]
-        quantizer.set_range(self._output_quantizer_vars, low, high, batches)
+
+@keras.utils.register_keras_serializable("tfsegkd")
+class JointRounding(_HasRanges, keras.layers.Layer):
+    """Rounds several tensors of a network with one range, so that int8 joins them as they are.
+
+    It is called on each of them, with the tensor's place among `members`.
+
+    Args:
+        quantizer: Of activations, for as many members.
+        members: The names of the float layers that give the tensors.
+
+    Shapes:
+        inputs, returns: any, equal.
+    """
+
+    def __init__(self, quantizer: Quantizer, members: list[str], **kwargs):
+        super().__init__(**kwargs)
+        self.quantizer, self.members = _revived(quantizer), tuple(members)
+
+    def build(self, input_shape):
+        self._range = self.quantizer.build(None, "output", self)
+        super().build(input_shape)
+
+    def call(self, inputs, member: int, training=None):
+        return self.quantizer(inputs, bool(training), self._range, member=member)
+
+    def set_seen(self, seen: list[Seen]) -> None:
+        """Sets the range from what was seen of each member."""
+        self.quantizer.set_seen(self._range, seen)
+
+    def _quantizers(self):
+        return [self.quantizer]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "quantizer": _written(self.quantizer),
+            "members": list(self.members),
+        }
+
+
+def _written(quantizer: Quantizer | None) -> dict[str, Any] | None:
+    return quantizer and keras.utils.legacy.serialize_keras_object(quantizer)
+
+
+def _revived(quantizer: Quantizer | dict[str, Any] | None) -> Quantizer | None:
+    if not isinstance(quantizer, dict):
+        return quantizer
+    return keras.utils.legacy.deserialize_keras_object(quantizer)

@@ -1,45 +1,63 @@
-"""BatchNorm moved into the transposed convolution before it."""
+"""BatchNorm and ReLU brought to where they cost nothing: right after a convolution that takes them in."""
 
 import numpy as np
 
 from tfsegkd._keras import keras
-from tfsegkd.quantization import placement
-from tfsegkd.quantization.rewiring import copy, rewire
+from tfsegkd.graph import Node, read
+from tfsegkd.quantization.edges import Edges, is_norm, takes_norm
+from tfsegkd.quantization.kinds import is_linear
+from tfsegkd.quantization.opening import CannotBeOpened, affine, refuse
+from tfsegkd.quantization.rewiring import call_twin, rewire, twin
 
 layers = keras.layers
 
 
-def fold_transposed_norms(model: keras.Model) -> keras.Model:
-    """Replaces every Conv2DTranspose + BatchNormalization by one Conv2DTranspose with the same output.
+def fold(model: keras.Model) -> keras.Model:
+    """Rebuilds `model` so that each BatchNorm and each ReLU becomes part of an int8 operation.
 
-    TFLite's converter merges BatchNorm into rounded convolutions, but leaves it in float after transposed
-    ones. The new layer keeps the convolution's name; its kernel and bias go on training.
+    One that no operation takes in, after an Add or a pooling for instance, gets a depthwise convolution by 1
+    before it; so it goes on training. BatchNorm after a transposed convolution, which TFLite's converter would
+    leave in float, is merged into its kernel and bias, which go on training.
 
-    Differs: a later training no longer updates the BatchNorm's statistics, which are part of the kernel now.
+    Differs: a later training no longer updates the statistics of such a merged BatchNorm.
     """
-    graph = placement.edges(model)
-    by_name = {layer.name: layer for layer in model.layers}
-    norms = {}
-    for layer in model.layers:
-        norm = placement.sole_consumer(layer, by_name, graph)
-        if type(layer) is layers.Conv2DTranspose and placement.is_linear(layer) and placement.is_norm(norm):
-            norms[layer.name] = norm
-    if not norms:
-        return model
-    gone = {norm.name for norm in norms.values()}
+    graph = read(model)
+    edges = Edges(graph)
+    merged = {}
+    for node in graph.nodes:
+        norm = edges.sole_reader(node)
+        transposed = type(node.layer) is layers.Conv2DTranspose and is_linear(node.layer)
+        if transposed and norm is not None and is_norm(norm.layer):
+            merged[norm.name] = node
+    kernels = {node.name: norm for norm, node in merged.items()}
+    found = graph.layers()
 
-    def call(layer, inputs):
-        if isinstance(layer, layers.InputLayer) or layer.name in gone:
+    def call(node: Node, inputs, **options):
+        if node.name in merged:
             return inputs
-        if layer.name not in norms:
-            return layer(inputs)
-        merged = layers.Conv2DTranspose.from_config({**layer.get_config(), "use_bias": True})
-        outputs = merged(inputs)
-        merged.set_weights(_merge(layer, norms[layer.name]))
-        return outputs
+        if node.name in kernels:
+            biased = twin(node.layer, use_bias=True)
+            outputs = biased(inputs, **options)
+            biased.set_weights(_merge(node.layer, found[kernels[node.name]]))
+            return outputs
+        if _is_lonely(node, edges):
+            try:
+                inputs = affine(inputs, 1.0, None, f"{node.name}_unit")
+            except CannotBeOpened as error:
+                refuse(node, model, str(error))
+        return call_twin(node, inputs, **options)
 
-    # The copy's layers belong to one graph only.
-    return copy(rewire(model, call))
+    return rewire(graph, call)
+
+
+def _is_lonely(node, edges):
+    """Whether nothing before a BatchNorm or ReLU takes it in."""
+    if not (is_norm(node.layer) or type(node.layer) is layers.ReLU):
+        return False
+    before = edges.producer(node)
+    if is_norm(node.layer):
+        return not (takes_norm(before) and edges.sole_reader(before) is node)
+    return not edges.takes_relu(before)
 
 
 def _merge(conv, norm):

@@ -5,35 +5,48 @@ from collections.abc import Iterable
 
 from tfsegkd import models
 from tfsegkd._keras import keras, tfmot
-from tfsegkd.quantization import placement
 from tfsegkd.quantization.calibration import measure
-from tfsegkd.quantization.configs import QuantizedLayer
-from tfsegkd.quantization.folding import fold_transposed_norms
+from tfsegkd.quantization.configs import JointRounding, QuantizedLayer
+from tfsegkd.quantization.folding import fold
+from tfsegkd.quantization.opening import open_layers
 from tfsegkd.quantization.rewiring import copy
-from tfsegkd.quantization.scheme import PREFIX, Scheme
+from tfsegkd.quantization.scheme import PREFIX, Precision, Scheme
 
 
-def quantize(model: keras.Model, calibration: Iterable | None = None) -> keras.Model:
-    """Makes a network whose weights and activations are rounded to 8 bits, ready to be fine-tuned.
+def quantize(
+    model: keras.Model,
+    weight_bits: int = 8,
+    activation_bits: int = 8,
+    quantizer: str = "minmax",
+    calibration: Iterable | None = None,
+) -> keras.Model:
+    """Makes a network whose weights and activations are rounded, ready to be fine-tuned.
 
-    The new network has the weights of `model`, which stays as it is. Layer 'x' becomes 'quant_x'. The pixels'
-    range is 0…255 for good. It can be saved as `.h5` or `.keras`.
+    The new network has the weights of `model`, which stays as it is. Layer 'x' becomes 'quant_x'; a layer that
+    int8 has no operation for becomes several, of which the last bears its name. The pixels' range is 0…255 for
+    good. It can be saved as `.h5` or `.keras`.
 
     Args:
-        model: A float network on raw pixels 0…255: functional, flat, each layer called once.
+        model: A float network on raw pixels 0…255: functional, each layer with weights called once.
+        weight_bits: 8, or 4 for a smaller file that is not faster: kernels of 4 bits run outside the delegate.
+            The first and the last kernel keep 8.
+        activation_bits: 8, or 4 for study: TFLite has no activations of 4 bits, so it cannot be exported.
+        quantizer: 'minmax' reads ranges from the values; 'lsq' learns them.
         calibration: Batches of images (N, H, W, 3) in 0…255 to measure the activations' ranges on. A few
             dozen images of the training set make the network accurate before any fine-tuning. Without them
             every range is a guess until a training step has been made.
 
     Raises:
         TypeError: if `model` is not a functional Keras model, or a calibration batch not an array.
-        ValueError: for a layer that would stay in float, with its name and the cure; for calibration images
-            of another shape or range.
+        ValueError: for a layer that would stay in float, with its name and the cure; for an unknown
+            precision; for calibration images of another shape or range.
 
     Reference:
         Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877.
+        Esser et al., ICLR 2020, https://arxiv.org/abs/1902.08153, for 'lsq'.
         Differs: a range starts as the mean of the first batches instead of a moving average from −6…6.
     """
+    precision = Precision(weight_bits, activation_bits, quantizer)
     if not isinstance(model, keras.Model) or not getattr(model, "_is_graph_network", False):
         raise TypeError(
             f"quantize takes a functional tf_keras model. Received: {type(model).__name__}. Build the "
@@ -41,31 +54,38 @@ def quantize(model: keras.Model, calibration: Iterable | None = None) -> keras.M
         )
     if any(isinstance(layer, QuantizedLayer) for layer in model.layers):
         raise ValueError(f"Model {model.name!r} is quantized already. Pass the float network.")
-    placement.check_layers(model)
-    model = fold_transposed_norms(copy(model))
+    model = fold(open_layers(model))
     # TF-MOT joins the layers that it is given to its own graph, so it gets a copy of its own.
     annotated = tfmot.quantization.keras.quantize_annotate_model(copy(model))
     quantized = tfmot.quantization.keras.quantize_apply(
-        annotated, Scheme(), quantized_layer_name_prefix=PREFIX
+        annotated, Scheme(precision), quantized_layer_name_prefix=PREFIX
     )
     quantized = copy(quantized)
+    for layer in quantized.layers:
+        if isinstance(layer, QuantizedLayer):
+            layer.start()
     if calibration is not None:
         calibrate(quantized, model, calibration)
     return quantized
 
 
 def calibrate(quantized: keras.Model, model: keras.Model, batches: Iterable) -> None:
-    """Sets the ranges of `quantized` from the activations of its float network `model`."""
-    observers = {
-        layer.layer.name: layer
+    """Sets the ranges of `quantized` from the activations of the float network it was made of.
+
+    Args:
+        model: Of the layers that `quantized` wraps.
+    """
+    observers = [
+        layer
         for layer in quantized.layers
-        if isinstance(layer, QuantizedLayer) and layer.is_measured
-    }
-    if not observers:
+        if isinstance(layer, QuantizedLayer | JointRounding) and layer.members
+    ]
+    names = [name for layer in observers for name in layer.members]
+    if not names:
         return
-    ranges, count = measure(model, list(observers), batches)
-    for observer, (low, high) in zip(observers.values(), ranges, strict=True):
-        observer.set_range(float(low), float(high), count)
+    seen = dict(zip(names, measure(model, names, batches), strict=True))
+    for layer in observers:
+        layer.set_seen([seen[name] for name in layer.members])
 
 
 def load(path: str | os.PathLike) -> keras.Model:

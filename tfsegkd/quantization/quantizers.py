@@ -1,78 +1,117 @@
-"""How a weight or an activation is rounded to 8 bits while the network trains.
+"""How a weight or an activation is rounded while the network trains, its range read from the values themselves.
 
 Ranges follow what the int8 kernels of TFLite do: weights symmetric, −127…127; activations with a zero point.
 """
 
+import dataclasses
+
+import numpy as np
 import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras, tfmot
 
+AXES = ("channel", "depthwise", "tensor")
 _UNSEEN = 6.0  # half the range of an activation that nothing has been measured of
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What was seen of an activation.
+
+    Args:
+        low, high: Means over the batches of its least and its greatest value.
+        magnitude: Mean of its absolute values.
+        batches: How many batches there were.
+    """
+
+    low: float
+    high: float
+    magnitude: float
+    batches: int
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
 class WeightQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
-    """Rounds a kernel to 8 bits, its range read from the kernel itself.
+    """Rounds a kernel, its range read from the kernel itself.
 
     Args:
         axes: Which part of the kernel has a scale of its own: 'channel' (the last axis), 'depthwise' (each of
             the last two axes' pairs) or 'tensor'.
+        bits: 8 or 4.
 
     Differs: TF-MOT keeps the range of the last training step in variables, which are −6…6 until a first step
         is made, and rounds the whole of a depthwise kernel with one scale.
     """
 
-    def __init__(self, axes: str):
-        self.axes = checks.one_of(axes, ("channel", "depthwise", "tensor"), "axes")
+    def __init__(self, axes: str, bits: int = 8):
+        self.axes = checks.one_of(axes, AXES, "axes")
+        self.bits = checks.one_of(bits, (4, 8), "bits")
 
     def build(self, tensor_shape, name, layer):
         return {}
 
     def __call__(self, inputs, training, weights, **kwargs):
-        if self.axes == "tensor":
-            limit = _limit(inputs, axis=None)
-            return tf.quantization.fake_quant_with_min_max_vars(
-                inputs, -limit, limit, num_bits=8, narrow_range=True
-            )
-        shape = inputs.shape
-        if self.axes == "depthwise":
-            # The int8 kernel of a depthwise convolution sees its last two axes as one.
-            inputs = tf.reshape(inputs, [*shape[:2], shape[2] * shape[3]])
-        limit = _limit(inputs, axis=list(range(len(inputs.shape) - 1)))
-        rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
-            inputs, -limit, limit, num_bits=8, narrow_range=True
-        )
-        return tf.reshape(rounded, shape) if self.axes == "depthwise" else rounded
+        # A pruned channel is all zero, and a scale of zero has no inverse.
+        limit = tf.maximum(tf.reduce_max(tf.abs(by_scale(inputs, self.axes)), axis=0), 1e-7)
+        return round_kernel(inputs, tf.stop_gradient(limit), self.axes, self.bits)
 
     def get_config(self):
-        return {"axes": self.axes}
+        return {"axes": self.axes, "bits": self.bits}
 
 
-def _limit(kernel, axis):
-    # A pruned channel is all zero, and a scale of zero has no inverse.
-    return tf.stop_gradient(tf.maximum(tf.reduce_max(tf.abs(kernel), axis=axis), 1e-7))
+def by_scale(kernel: tf.Tensor, axes: str) -> tf.Tensor:
+    """A kernel as (weights, scales): the weights of one scale in each column."""
+    channels = {"channel": kernel.shape[-1], "depthwise": int(np.prod(kernel.shape[-2:])), "tensor": 1}
+    return tf.reshape(kernel, [-1, channels[axes]])
+
+
+def round_kernel(kernel: tf.Tensor, limit: tf.Tensor, axes: str, bits: int) -> tf.Tensor:
+    """Rounds a kernel to the levels between −limit and limit, in the operations that the converter reads.
+
+    Args:
+        limit: One for each scale.
+    """
+    options = {"num_bits": bits, "narrow_range": True}
+    if axes == "tensor":
+        return tf.quantization.fake_quant_with_min_max_vars(kernel, -limit[0], limit[0], **options)
+    # The int8 kernel of a depthwise convolution sees its last two axes as one.
+    parts = tf.reshape(kernel, [*kernel.shape[:2], -1]) if axes == "depthwise" else kernel
+    rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(parts, -limit, limit, **options)
+    return tf.reshape(rounded, kernel.shape) if axes == "depthwise" else rounded
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
 class ActivationQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
-    """Rounds an activation to 8 bits within a moving average of the extremes of each batch.
+    """Rounds activations within a moving average of the extremes of each batch.
 
     The first batches count equally, so that a short training does not drag the initial range along.
 
     Args:
         limits: (low, high) which the range never exceeds; None leaves an end open.
+        bits: 8 or 4.
+        members: How many tensors share the range, which covers the averages of them all.
         decay: What remains of the average after a step, once 1 / (1 − decay) batches have been seen.
     """
 
-    def __init__(self, limits: tuple[float | None, float | None] = (None, None), decay: float = 0.99):
-        self.limits = limits
+    def __init__(
+        self,
+        limits: tuple[float | None, float | None] = (None, None),
+        bits: int = 8,
+        members: int = 1,
+        decay: float = 0.99,
+    ):
+        self.limits = tuple(limits)
+        self.bits = checks.one_of(bits, (4, 8), "bits")
+        self.members = int(checks.positive(members, "members"))
         self.decay = checks.in_range(decay, 0.0, 1.0, "decay")
+        self.is_frozen = False
 
     def build(self, tensor_shape, name, layer):
         def variable(what, value):
             return layer.add_weight(
                 name=f"{name}_{what}",
+                shape=(self.members,),
                 initializer=keras.initializers.Constant(value),
                 trainable=False,
                 aggregation=tf.VariableAggregation.MEAN,
@@ -80,29 +119,31 @@ class ActivationQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 
         low, high = self._within(-_UNSEEN, _UNSEEN)
         return {
-            "min_var": variable("min", low),
-            "max_var": variable("max", high),
+            "min_var": variable("min", float(low)),
+            "max_var": variable("max", float(high)),
             "batches": variable("batches", 0.0),
         }
 
-    def __call__(self, inputs, training, weights, **kwargs):
+    def __call__(self, inputs, training, weights, member=0, **kwargs):
         low, high, batches = weights["min_var"], weights["max_var"], weights["batches"]
-        if not training:
-            return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=8)
-        kept = tf.minimum(batches / (batches + 1.0), self.decay)
+        if not training or self.is_frozen:
+            return round_to_range(inputs, *_union(low, high), self.bits, training)
+        kept = tf.minimum(batches[member] / (batches[member] + 1.0), self.decay)
         batch_low, batch_high = self._within(tf.reduce_min(inputs), tf.reduce_max(inputs))
-        new_low = tf.stop_gradient(kept * low + (1.0 - kept) * batch_low)
-        new_high = tf.stop_gradient(kept * high + (1.0 - kept) * batch_high)
-        with tf.control_dependencies([low.assign(new_low), high.assign(new_high)]):
-            batches.assign_add(1.0)
-        return tf.quantization.fake_quant_with_min_max_vars(inputs, new_low, new_high, num_bits=8)
+        new_low = tf.stop_gradient(kept * low[member] + (1.0 - kept) * batch_low)
+        new_high = tf.stop_gradient(kept * high[member] + (1.0 - kept) * batch_high)
+        at = tf.one_hot(member, self.members)
+        lows, highs = at * new_low + (1.0 - at) * low, at * new_high + (1.0 - at) * high
+        with tf.control_dependencies([low.assign(lows), high.assign(highs)]):
+            batches.assign_add(at)
+        return round_to_range(inputs, *_union(lows, highs), self.bits, training)
 
-    def set_range(self, weights: dict, low: float, high: float, batches: int) -> None:
-        """Sets the variables that `build` made, as if `batches` batches had been seen."""
-        low, high = self._within(low, high)
-        weights["min_var"].assign(low)
-        weights["max_var"].assign(high)
-        weights["batches"].assign(batches)
+    def set_seen(self, weights: dict, seen: list[Seen]) -> None:
+        """Sets the variables that `build` made from what was seen of each member."""
+        ends = [self._within(one.low, one.high) for one in seen]
+        weights["min_var"].assign([low for low, _ in ends])
+        weights["max_var"].assign([high for _, high in ends])
+        weights["batches"].assign([one.batches for one in seen])
 
     def _within(self, low, high):
         # 0 must lie in the range: it is what 'same' padding is made of.
@@ -112,7 +153,26 @@ class ActivationQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
         return low, high
 
     def get_config(self):
-        return {"limits": self.limits, "decay": self.decay}
+        names = ("limits", "bits", "members", "decay")
+        return {name: getattr(self, name) for name in names}
+
+
+def _union(lows, highs):
+    low, high = tf.reduce_min(lows), tf.reduce_max(highs)
+    # Where all is zero, as after a branch that was pruned, any range serves, and one of width 0 does not.
+    return low, tf.where(high > low, high, 1.0)
+
+
+def round_to_range(x: tf.Tensor, low, high, bits: int, training: bool) -> tf.Tensor:
+    """Rounds to the levels of a range, of which one is 0."""
+    if bits == 8 or training:
+        return tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=bits)
+    # TFLite has no such tensors. Its converter would read the operation above as one of 8 bits; these
+    # stay in float, where everybody sees them.
+    top = 2.0**bits - 1.0
+    step = (high - low) / top
+    zero = tf.clip_by_value(tf.round(-low / step), 0.0, top)
+    return (tf.clip_by_value(tf.round(x / step + zero), 0.0, top) - zero) * step
 
 
 @keras.utils.register_keras_serializable("tfsegkd")

@@ -1,33 +1,60 @@
-"""A flat functional model built anew, layer by layer."""
+"""A graph built anew, layer by layer, as its nodes are made into something else."""
 
 from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.quantization.placement import producers
+from tfsegkd.graph import Graph, Node
+from tfsegkd.graph.nodes import map_tensors
 
 
-def rewire(model: keras.Model, call: Callable) -> keras.Model:
-    """Builds `model` anew from what `call` makes of each of its layers.
+def rewire(graph: Graph, call: Callable, enter: Callable = lambda tensor, name: tensor) -> keras.Model:
+    """Builds a model from what `call` makes of each node.
 
     Args:
-        call: (layer, inputs) → output; `inputs` is the new model's tensor, or a list of them.
+        call: (node, inputs, **options) → output. `inputs` are the new model's tensors, structured as the
+            node's; options are what else the layer is called with.
+        enter: (tensor, name) → tensor, for the model's inputs.
 
     Raises:
-        ValueError: if the layers of `model` are called more than once (see `placement.check_layers`).
+        ValueError: if a layer takes tensors beside its inputs; the message names it.
     """
-    inputs, tensors = [], {}
-    for layer in model.layers:  # Keras lists them in an order in which they can run
-        taken = [tensors[producer.name] for producer in producers(layer)]
-        if isinstance(layer, keras.layers.InputLayer):
-            inputs.append(keras.Input(batch_shape=tuple(layer.output.shape), name=layer.name))
-            taken = inputs[-1:]
-        tensors[layer.name] = call(layer, taken[0] if len(taken) == 1 else taken)
-    outputs = [tensors[name] for name in model.output_names]
-    return keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name)
+    tensors, entrances = {}, {}
+    for node in graph.nodes:
+        if isinstance(node.layer, keras.layers.InputLayer):
+            entrances[node.output.id] = keras.Input(batch_shape=node.output.shape, name=node.name)
+            output = enter(entrances[node.output.id], node.name)
+        else:
+            if len(node.args) != 1:
+                raise ValueError(
+                    f"Layer {node.name!r} ({type(node.layer).__name__}) is called with {len(node.args)} "
+                    f"arguments. Expected its inputs alone. Give further ones by name, or replace the layer."
+                )
+            inputs, options = map_tensors(lambda tensor: tensors[tensor.id], (node.args[0], node.kwargs))
+            output = call(node, inputs, **options)
+        tensors.update(zip((t.id for t in node.outputs), tf.nest.flatten(output), strict=True))
+    inputs = map_tensors(lambda tensor: entrances[tensor.id], graph.inputs)
+    outputs = map_tensors(lambda tensor: tensors[tensor.id], graph.outputs)
+    return keras.Model(inputs, outputs, name=graph.name)
+
+
+def call_twin(node: Node, inputs: Any, **options) -> Any:
+    """Calls a new layer like that of `node`, with its name and weights."""
+    layer = twin(node.layer, name=node.name)
+    output = layer(inputs, **options)
+    layer.set_weights(node.layer.get_weights())
+    return output
+
+
+def twin(layer: keras.layers.Layer, **changes) -> keras.layers.Layer:
+    """A layer of the same configuration but for `changes`; its weights are its own."""
+    return type(layer).from_config({**layer.get_config(), **changes})
 
 
 def copy(model: keras.Model) -> keras.Model:
     """A model of the same layers and weights that shares none of them with `model`."""
-    twin = keras.Model.from_config(model.get_config())
-    twin.set_weights(model.get_weights())
-    return twin
+    other = keras.Model.from_config(model.get_config())
+    other.set_weights(model.get_weights())
+    return other

@@ -1,14 +1,20 @@
 """The whole way from images and masks to a verified `.tflite`, in stages that can be resumed."""
 
+from tfsegkd.recipe.grouping import ASSIGNMENTS, Group
+from tfsegkd.recipe.pruning import COST_COMPLEXITY, Prune
 from tfsegkd.recipe.recipe import Recipe
 from tfsegkd.recipe.stages import PREFLIGHT, BorrowedTeacher, Distill, Quantize, StudentAlone, Teacher
 from tfsegkd.recipe.training import Frames, Schedule
 
 __all__ = [
+    "ASSIGNMENTS",
+    "COST_COMPLEXITY",
     "PREFLIGHT",
     "BorrowedTeacher",
     "Distill",
     "Frames",
+    "Group",
+    "Prune",
     "Quantize",
     "Recipe",
     "Schedule",

@@ -8,27 +8,33 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfsegkd import export, models, runtime
+from tfsegkd import export, models, reporting, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.data import evaluation_batches
-from tfsegkd.evaluation import Predictor, evaluate, overlays
+from tfsegkd.evaluation import Evaluation, Predictor, evaluate, overlays
 from tfsegkd.graph import cost
+from tfsegkd.recipe.grouping import Group
+from tfsegkd.recipe.monitor import write_flags
+from tfsegkd.recipe.pruning import Prune
 from tfsegkd.recipe.report import print_table, versions
 from tfsegkd.recipe.stages import BorrowedTeacher, Distill, Quantize, Run, StudentAlone, Teacher
 from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.training import Frames, best_validation
 
-Stage = Teacher | BorrowedTeacher | StudentAlone | Distill | Quantize
+Stage = Teacher | BorrowedTeacher | StudentAlone | Distill | Prune | Group | Quantize
 _OVERLAYS = 6
 _TIMED_RUNS = 100
+# What the page at a run's end looks at and shows; tools/report.py makes one of more.
+_EXAMINED, _PICTURES = 48, 12
 
 
 class Recipe:
     """Stages from images and masks to a verified `.tflite`.
 
     Args:
-        stages: Any of `Teacher` or `BorrowedTeacher`, `StudentAlone`, `Distill`, `Quantize`, in this order.
+        stages: Any of `Teacher` or `BorrowedTeacher`, `StudentAlone`, `Distill`, `Prune`, `Group`,
+            `Quantize`, in this order.
         export: Whether to write and verify the int8 files at the end.
 
     Example:
@@ -61,6 +67,8 @@ class Recipe:
         directory.mkdir(parents=True, exist_ok=True)
         borrowed = next((stage for stage in self.stages if isinstance(stage, BorrowedTeacher)), None)
         state, run = State(directory), Run(directory, frames, borrowed)
+        if flags:
+            write_flags(directory / "logs", flags)
         rows = [self._stage(stage, state, run) for stage in self.stages]
         report = {"stages": rows}
         if self.export:
@@ -71,6 +79,7 @@ class Recipe:
         self._draw(run, rows)
         print_table(rows)
         print(f"Report: {directory / 'report.json'}   pictures: {directory / 'overlays.png'}")
+        self._show(run)
         return report
 
     def _stage(self, stage: Stage, state: State, run: Run) -> dict:
@@ -88,6 +97,7 @@ class Recipe:
         model = stage.make(run)
         write_atomically(path, model.save)
         scores, price = evaluate(model, run.frames.val), cost(model)
+        _keep_confusion(run, stage.name, scores)
         row = {
             "name": stage.name,
             "mean_iou": scores.mean_iou,
@@ -117,6 +127,7 @@ class Recipe:
         size = tuple(run.frames.size)
         teacher = stage.load(run.frames.val.info, size)
         scores = evaluate(Predictor(teacher, stage.size or size), run.frames.val)
+        _keep_confusion(run, stage.name, scores)
         row = {
             "name": stage.name,
             "mean_iou": scores.mean_iou,
@@ -139,6 +150,7 @@ class Recipe:
         labels = "".join(f"{name}\n" for name in info.class_names)
         write_atomically(run.directory / "labels.txt", lambda path: path.write_text(labels, encoding="utf-8"))
         scores, price = evaluate(int8, run.frames.val), cost(model)
+        _keep_confusion(run, "int8", scores)
         rows.append(
             {
                 "name": "int8",
@@ -186,3 +198,19 @@ class Recipe:
         write_atomically(
             run.directory / "overlays.png", lambda path: overlays(path, run.frames.val, networks, _OVERLAYS)
         )
+
+    def _show(self, run: Run) -> None:
+        """Writes the page that people look at, where it can be written."""
+        try:
+            reporting.check_installed()
+        except ImportError as error:
+            print(f"No page: {error}")
+            return
+        options = {"num_images": _PICTURES, "max_frames": _EXAMINED}
+        path = run.directory / "report.html"
+        reporting.write_report([run.directory], path, run.frames.val, **options)
+        print(f"Look at {path}")
+
+
+def _keep_confusion(run: Run, stage: str, scores: Evaluation) -> None:
+    write_json(run.directory / "confusion" / f"{stage}.json", scores.confusion)

@@ -21,11 +21,17 @@ from tfsegkd.distillation import (
     preflight,
 )
 from tfsegkd.distillation import Teacher as LoadedTeacher
+from tfsegkd.grouping import as_dense, regroup, written_dense
+from tfsegkd.pruning import KeepZeros
 from tfsegkd.quantization import FreezeBatchNorm, quantize
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.training import Frames, Recorded, Schedule, train
 
 PREFLIGHT = ("refuse", "warn", "off")
+# What tfsegkd.recipe.pruning leaves.
+PRUNED = "pruned.keras"
+# What tfsegkd.recipe.grouping leaves.
+GROUPED = "grouped.keras"
 _CHECKED_BATCHES = 4
 
 
@@ -157,7 +163,7 @@ class Teacher:
 
     def settings(self) -> dict:
         if _is_path(self.model):
-            return {"model": self.model, "sha256": _fingerprint(self.model)}
+            return {"model": self.model, "sha256": fingerprint(self.model)}
         return {"model": self.model, "schedule": dataclasses.asdict(self.schedule)}
 
     def make(self, run: Run) -> keras.Model:
@@ -264,13 +270,13 @@ class Distill:
 
     def __post_init__(self):
         checks.one_of(self.preflight, PREFLIGHT, "preflight")
-        _check_task(parse_terms(self.distill), self.task_weight)
+        check_task(parse_terms(self.distill), self.task_weight)
 
     def settings(self) -> dict:
         return _that_matter(self)
 
     def make(self, run: Run) -> keras.Model:
-        terms, run = parse_terms(self.distill), _seen(run, self.task_weight)
+        terms, run = parse_terms(self.distill), seen(run, self.task_weight)
         teacher, recorded = run.teacher(terms, self.cache)
         begun = progress_directory(run.directory, self.name).exists()
         return _train_from_scratch(
@@ -290,6 +296,9 @@ class Distill:
 class Quantize:
     """Fine-tunes the student while it computes in 8 bits, still with the teacher's help.
 
+    Of a run's students it takes the grouped one, or else the pruned one, the distilled one, or the one
+    trained alone. Grouped convolutions train in their dense form.
+
     Args:
         schedule: How to train it. In the last third BatchNorm is frozen.
         distill: Specs of the terms, of which those on the logits are used; none for the labels alone. Terms
@@ -306,7 +315,7 @@ class Quantize:
     artefact = "student_qat.keras"
 
     def __post_init__(self):
-        _check_task(self._terms(), self.task_weight)
+        check_task(self._terms(), self.task_weight)
 
     def _terms(self):
         return [term for term in parse_terms(self.distill) if term.at is None]
@@ -315,22 +324,23 @@ class Quantize:
         return _that_matter(self)
 
     def make(self, run: Run) -> keras.Model:
-        run = _seen(run, self.task_weight)
+        run = seen(run, self.task_weight)
         frames = run.frames
         keras.utils.set_random_seed(frames.seed)
-        student = run.load(Distill.artefact, StudentAlone.artefact)
+        student = as_dense(run.load(GROUPED, PRUNED, Distill.artefact, StudentAlone.artefact))
         calm = run.calm_batches(self.schedule.batch_size)
-        quantized = quantize(student, (images for images, _ in itertools.islice(calm, 8)))
+        images = (images for images, _ in itertools.islice(calm, 8))
+        quantized = quantize(student, calibration=images)
         terms = self._terms()
         teacher, recorded = run.teacher(terms, self.cache)
         distiller = _distiller(teacher, quantized, terms, self.task_weight, frames)
         freeze = FreezeBatchNorm(at_epoch=self.schedule.epochs * 2 // 3)
-        train(distiller, frames, self.schedule, run.directory / self.name, [freeze], recorded)
-        if frames.training_shape[:2] == tuple(frames.size):
-            return quantized
-        full = quantize(models.at_size(student, frames.size))
-        full.set_weights(quantized.get_weights())
-        return full
+        train(distiller, frames, self.schedule, run.directory / self.name, [freeze, KeepZeros()], recorded)
+        if frames.training_shape[:2] != tuple(frames.size):
+            weights = quantized.get_weights()
+            quantized = quantize(models.at_size(student, frames.size))
+            quantized.set_weights(weights)
+        return regroup(quantized) if written_dense(quantized) else quantized
 
 
 def _train_from_scratch(
@@ -357,7 +367,17 @@ def _train_from_scratch(
     return models.at_size(network, frames.size)
 
 
-def _check_task(terms, task_weight):
+def dense_student(run: Run) -> Path:
+    """The file of the student that a run has trained, before anything was taken from it.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    return run.find(Distill.artefact, StudentAlone.artefact)
+
+
+def check_task(terms: Sequence[Term], task_weight: float) -> None:
+    """Raises ValueError if the labels are left out and nothing takes their place."""
     blind = [term.name for term in terms if term.loss.needs_labels]
     if not task_weight and (blind or not terms):
         what = f"the terms {blind} need them" if blind else "no term says anything about the logits"
@@ -366,7 +386,7 @@ def _check_task(terms, task_weight):
         )
 
 
-def _seen(run, task_weight):
+def seen(run: Run, task_weight: float) -> Run:
     """The run, on frames that nobody has labelled if the task does not count."""
     if task_weight:
         return run
@@ -389,9 +409,14 @@ def _is_path(model: str) -> bool:
     return Path(model).suffix in (".keras", ".h5") or Path(model).is_dir()
 
 
-def _fingerprint(path: str) -> str:
+def fingerprint(path: str) -> str:
+    """What tells a file from another.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
     file = Path(path)
     if not file.is_file():
-        raise FileNotFoundError(f"No teacher at {path!r}. Expected a .keras or .h5 file.")
+        raise FileNotFoundError(f"No file at {path!r}. Expected a saved network, or a table of latencies.")
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from tfsegkd.data import Augmentation, Source, evaluation_batches, mixed_batches
 from tfsegkd.distillation import Distiller, StopAtNaN, TeacherCache
 from tfsegkd.losses import SegmentationLoss
 from tfsegkd.metrics import MeanIoU
+from tfsegkd.recipe.monitor import Monitor
 from tfsegkd.recipe.state import Progress
 
 
@@ -69,6 +70,7 @@ class Frames:
         seed: Seed of initial weights, order and augmentation.
         class_weights: Weights of the task loss, or None for equal ones.
         validate_every: Epochs between validations while training; 0 for none.
+        histograms: Whether TensorBoard gets histograms of the activations.
         unlabelled: Frames without masks, of which only a teacher speaks; None for none.
         unlabelled_per_batch: How many of them distillation adds to each batch.
     """
@@ -81,6 +83,7 @@ class Frames:
     seed: int = 0
     class_weights: tuple[float, ...] | None = None
     validate_every: int = 0
+    histograms: bool = False
     unlabelled: Source | None = None
     unlabelled_per_batch: int = 0
 
@@ -99,7 +102,7 @@ class Frames:
                 "fingerprint": source.fingerprint(),
             }
         fields["augmentation"] = dataclasses.asdict(self.augmentation)
-        del fields["validate_every"]
+        del fields["validate_every"], fields["histograms"]
         return fields
 
 
@@ -163,6 +166,7 @@ def train(
         verbose=1 if sys.stdout.isatty() else 0,
         callbacks=[
             *callbacks,
+            Monitor(directory / "logs" / "monitor", frames.val, frames.histograms),
             keras.callbacks.TensorBoard(str(directory / "logs"), write_graph=False, profile_batch=0),
             StopAtNaN(),
             _NoteValidation(_validations(directory), anew=not start),

@@ -1,0 +1,85 @@
+"""keras-cv's networks, which TF-MOT refuses, are adopted, pruned, quantized and exported."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import foreign_networks
+import numpy as np
+import pytest
+import tensorflow as tf
+from foreign_networks import NUM_CLASSES
+
+from tfsegkd import _keras, models, runtime
+from tfsegkd._keras import tfmot
+from tfsegkd.quantization import quantize
+
+pytest.importorskip("keras_cv")
+NETWORKS = {
+    "unet": lambda: foreign_networks.unet(_keras.keras3),
+    "deeplab": lambda: foreign_networks.deeplab(_keras.keras3),
+    "keras-cv resnet": lambda: foreign_networks.keras_cv_deeplab("resnet"),
+    "keras-cv mobilenet": lambda: foreign_networks.keras_cv_deeplab("mobilenet"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_from_elsewhere_to_int8(name):
+    original = NETWORKS[name]()
+    model, report = models.adopt(original)
+    assert report.difference < 1e-5
+    images = np.random.default_rng(0).integers(0, 256, (2, *report.input_shape)).astype(np.float32)
+    logits, expected = model(images), np.asarray(original(images, training=False))
+    given = tf.nn.softmax(logits) if report.removed else logits
+    np.testing.assert_allclose(given, expected, atol=1e-5 * np.abs(expected).max())
+
+    pruned = tfmot.sparsity.keras.prune_low_magnitude(model)
+    np.testing.assert_allclose(pruned(images), logits, rtol=1e-4, atol=1e-4)
+
+    quantized = quantize(model, calibration=[images])
+    content = runtime.convert(quantized, "uint8", "int8")
+    assert runtime.profile(content).float_ops == []
+    spread = np.ptp(np.asarray(logits))
+    assert np.abs(np.asarray(quantized(images)) - logits).mean() < 0.1 * spread
+
+
+@pytest.mark.slow
+def test_a_segformer_is_refused_layer_by_layer():
+    import keras_cv
+
+    backbone = keras_cv.models.MiTBackbone(
+        input_shape=(64, 64, 3), include_rescaling=True, depths=[1] * 4, embedding_dims=[8, 16, 40, 64]
+    )
+    segformer = keras_cv.models.SegFormer(backbone=backbone, num_classes=NUM_CLASSES, projection_filters=8)
+    with pytest.raises(ValueError) as refused:
+        models.adopt(segformer)
+    for stage in range(4):
+        assert f"hierarchical_encoder_{stage}_0/seg_former_multihead_attention" in str(refused.value)
+    assert "BatchMatMulV2" in str(refused.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["resnet", "mobilenet"])
+def test_keras_cv_on_tf_keras(backbone):
+    """In a process where tf.keras is Keras 2, keras-cv builds its networks with that."""
+    program = f"""
+import numpy as np, tfsegkd, tf_keras, foreign_networks
+model = foreign_networks.keras_cv_deeplab({backbone!r})
+assert isinstance(model, tf_keras.Model), type(model)
+adopted, report = tfsegkd.models.adopt(model)
+assert report.keras == "tf_keras" and report.opened and report.removed
+tfsegkd._keras.tfmot.sparsity.keras.prune_low_magnitude(adopted)
+print(report.difference)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert float(run.stdout.splitlines()[-1]) < 1e-5

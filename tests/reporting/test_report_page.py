@@ -1,0 +1,214 @@
+"""The page as a browser shows it: complete, quiet, and driven by its controls."""
+
+import contextlib
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tfsegkd.reporting import write_report
+
+pytest.importorskip("plotly", reason="reports need the extra tfsegkd[report]")
+pytest.importorskip("jinja2", reason="reports need the extra tfsegkd[report]")
+webdriver = pytest.importorskip("selenium.webdriver", reason="the page is driven with selenium")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+needs_browser = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def page(finished, source, tmp_path_factory):
+    other = tmp_path_factory.mktemp("others") / "other"
+    shutil.copytree(finished, other)
+    (other / "report.json").unlink()
+    state = json.loads((other / "state.json").read_text())
+    state["student"]["result"] = None
+    (other / "state.json").write_text(json.dumps(state))
+    return write_report(
+        [finished, other], tmp_path_factory.mktemp("page") / "report.html", source, num_images=8
+    )
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1180,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(chrome, page):
+    chrome.get(page.as_uri())
+    wait(lambda: chrome.find_elements("css selector", "#viewer[data-painted]"))
+    return chrome
+
+
+def wait(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(Exception):
+            if condition():
+                return
+        time.sleep(0.05)
+    raise AssertionError("What was waited for did not come.")
+
+
+def choose(chrome, css, text):
+    from selenium.webdriver.support.ui import Select
+
+    Select(chrome.find_element("css selector", css)).select_by_visible_text(text)
+
+
+def thumbs(chrome):
+    """Name and percentage of the frames, as they are listed."""
+    found = chrome.find_elements("css selector", "#thumbs button")
+    return [(thumb.get_attribute("data-name"), thumb.text.splitlines()[-1]) for thumb in found]
+
+
+def painted(chrome):
+    return chrome.find_element("id", "viewer").get_attribute("data-painted").split("|")
+
+
+@needs_browser
+def test_no_error_and_no_request(opened):
+    assert [entry for entry in opened.get_log("browser") if entry["level"] != "INFO"] == []
+    messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert urls and all(url.startswith(("file://", "data:", "blob:")) for url in urls)
+    assert len([url for url in urls if url.startswith("file://")]) == 1
+
+
+@needs_browser
+def test_every_figure_is_drawn_and_has_words_and_a_table(opened):
+    drawn = opened.find_elements("css selector", ".js-plotly-plot")
+    sections = {"trade": 3, "classes": 1, "confusion": 1, "int8": 1, "training": 2, "channels": 1, "ops": 1}
+    for section, count in sections.items():
+        figures = opened.find_elements("css selector", f"#{section} .js-plotly-plot[role=img]")
+        assert len(figures) == count, section
+        assert all(figure.get_attribute("aria-label") for figure in figures)
+        assert len(opened.find_elements("css selector", f"#{section} figure details table")) == count
+    assert len(drawn) == sum(sections.values())
+
+
+@needs_browser
+def test_markup_in_a_class_name_is_text(opened):
+    assert not opened.find_elements("css selector", "img[onerror], img[src=x]")
+    legend = opened.find_element("id", "legend").text
+    assert "<img src=x onerror=alert(1)>" in legend
+    # And Plotly, which reads a little markup, shows it, too.
+    labels = [tick.text for tick in opened.find_elements("css selector", "#classes .ytick text")]
+    assert sorted(labels) == ["<img src=x onerror=alert(1)>", "road", "sky"]
+
+
+@needs_browser
+def test_the_worst_come_first_and_the_order_can_be_changed(opened):
+    worst = [float(percent.rstrip(" %")) for _, percent in thumbs(opened)]
+    assert worst == sorted(worst) and len(worst) == 8
+    choose(opened, "#order", "best first")
+    best = [float(percent.rstrip(" %")) for _, percent in thumbs(opened)]
+    assert best == sorted(worst, reverse=True)
+    choose(opened, "#order", "by name")
+    names = [name for name, _ in thumbs(opened)]
+    assert names == sorted(names)
+    wait(lambda: painted(opened)[0] == names[0])
+
+
+@needs_browser
+def test_a_class_filters_the_frames_that_have_it(opened):
+    every = {name for name, _ in thumbs(opened)}
+    choose(opened, "#class", "sky")
+    having = {name for name, _ in thumbs(opened)}
+    # It is labelled in the odd ones; where noise is strong it is predicted in even ones, too.
+    odd = {name for name in every if int(name[6:8]) % 2}
+    assert odd <= having and len(having) <= len(every)
+    data = json.loads(opened.execute_script("return document.getElementById('data').textContent"))
+    want = {f["name"] for f in data["frames"] if f["iou"]["0/int8"][3] is not None}
+    assert having == want
+
+
+@needs_browser
+def test_the_slider_moves_the_border(opened):
+    def pixel(x):
+        context = "document.getElementById('viewer').getContext('2d')"
+        script = f"return [...{context}.getImageData(arguments[0], 20, 1, 1).data]"
+        return opened.execute_script(script, x)
+
+    choose(opened, "#left", "image")
+    slider = opened.find_element("id", "wipe")
+    slider.send_keys("\ue011")  # Home: all of the right picture
+    wait(lambda: painted(opened)[3] == "0")
+    right = pixel(24)
+    slider.send_keys("\ue010")  # End: all of the left one
+    wait(lambda: painted(opened)[3] == "48")
+    left = pixel(24)
+    # The photograph is grey, a tinted one is not.
+    assert max(left[:3]) - min(left[:3]) < 25 < max(right[:3]) - min(right[:3])
+    slider.send_keys("\ue012" * 10)  # the left arrow, a hundredth each
+    wait(lambda: painted(opened)[3] == "43")
+
+
+@needs_browser
+def test_panels_show_on_the_right_and_steps_go_on(opened):
+    first = painted(opened)[0]
+    opened.find_element("id", "next").send_keys("\ue007")  # Enter: no mouse is needed
+    wait(lambda: painted(opened)[0] != first)
+    assert opened.find_element("id", "which").text.startswith("2 of 8")
+    panel = opened.find_element("css selector", "#panels canvas[data-layer=teacher]")
+    opened.execute_script("arguments[0].parentElement.click()", panel)
+    wait(lambda: painted(opened)[2] == "teacher")
+    assert "≠ teacher" in opened.find_element("id", "panels").text
+
+
+@needs_browser
+def test_another_run_has_its_own_figures(opened):
+    assert "did not end" in opened.find_element("css selector", ".warning").text
+    names = [o.text for o in opened.find_elements("css selector", "#int8 select.run option")]
+    choose(opened, "#int8 select.run", names[1])
+    assert "no int8 file" in opened.find_element("css selector", "#int8 .missing").text
+    wait(lambda: painted(opened)[2] == "teacher")
+    layers = [o.text for o in opened.find_elements("css selector", "#right option")]
+    assert layers == ["image", "label", "teacher"]
+
+
+@needs_browser
+def test_dark_and_narrow(opened):
+    def color(css, what):
+        script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+        return opened.execute_script(script, css, what)
+
+    before = color("body", "backgroundColor")
+    opened.find_element("id", "theme").click()
+    assert color("body", "backgroundColor") != before
+    wait(lambda: color("#trade .xtick text", "fill") == color("body", "color"))
+    opened.set_window_size(500, 900)
+    opened.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True},
+    )
+    wait(lambda: opened.execute_script("return document.documentElement.scrollWidth") <= 390)
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_without_the_data_the_page_says_so(finished, tmp_path):
+    path = write_report([finished], tmp_path / "report.html", None, "the disk is elsewhere")
+    text = path.read_text(encoding="utf-8")
+    assert "No pictures: the disk is elsewhere." in text
+    assert "4.0 × smaller" not in text and "40 × smaller, 8.0 × faster, 11.0 points below its teacher" in text
+    assert text.count("<img src=x") == 0 and path.stat().st_size < 8e6
+
+
+def test_frames_of_another_split_are_refused(finished, source, tmp_path):
+    from tfsegkd.data.survey import Subset
+
+    with pytest.raises(ValueError, match=r"'finished' was measured on 12 frames.*Received: 3 frames"):
+        write_report([finished], tmp_path / "report.html", Subset(source, [0, 1, 2]))
+    assert not Path(tmp_path / "report.html").exists()

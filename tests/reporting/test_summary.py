@@ -1,0 +1,110 @@
+"""The sentence, the front and the command say what the figures say."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from absl import flags
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfsegkd.reporting.run import RunRecord
+from tfsegkd.reporting.summary import command, front, grouped, size, spread, verdict
+
+
+def run(*rows, title="run", **flags):
+    return RunRecord(Path("nowhere"), title, {"stages": list(rows), "flags": flags}, {})
+
+
+def row(name, mean_iou, **more):
+    return {"name": name, "mean_iou": mean_iou, "file": f"{name}.keras", **more}
+
+
+TEACHER = row("teacher", 0.70, file_bytes=11_000_000, latency_ms=50.0)
+STUDENT = row("student", 0.68, file_bytes=2_000_000, latency_ms=12.0)
+
+
+@pytest.mark.parametrize(
+    "rows, says",
+    [
+        (
+            [TEACHER, STUDENT, row("int8", 0.692, file_bytes=1_000_000, latency_ms=10.0)],
+            "11 × smaller, 5.0 × faster, 0.8 points below its teacher: 69.2 % mean IoU.",
+        ),
+        (
+            [TEACHER, row("int8", 0.7004, file_bytes=22_000_000, latency_ms=50.1)],
+            "2.0 × larger, level with its teacher: 70.0 % mean IoU.",
+        ),
+        ([TEACHER, row("student", 0.72)], "2.0 points above its teacher: 72.0 % mean IoU."),
+        (
+            [STUDENT, row("int8", 0.67, file_bytes=500_000, latency_ms=24.0)],
+            "4.0 × smaller, 2.0 × slower, 1.0 points below the student: 67.0 % mean IoU.",
+        ),
+        ([STUDENT], "The student reaches 68.0 % mean IoU."),
+        # A borrowed teacher has scores and no file.
+        (
+            [{"name": "teacher", "mean_iou": 0.7}, STUDENT],
+            "2.0 points below its teacher: 68.0 % mean IoU.",
+        ),
+        ([], "Nothing is finished yet."),
+    ],
+)
+def test_the_verdict_of_a_run(rows, says):
+    assert verdict([run(*rows)]).replace("\u00a0", " ") == says
+
+
+def test_the_verdict_of_many_takes_seeds_together():
+    runs = [
+        run(TEACHER, row("student", score), title=f"{method}/seed_{seed}", method=method, seed=seed)
+        for method, scores in (("alone", (0.60, 0.69)), ("taught", (0.66, 0.64)))
+        for seed, score in enumerate(scores)
+    ]
+    assert [(group.title, group.runs) for group in grouped(runs)] == [("alone", (0, 1)), ("taught", (2, 3))]
+    # The best single run is one of the worse method.
+    said = verdict(runs).replace("\u00a0", " ")
+    best = "Best of 4 runs: taught (student), 65.0 ± 1.4 % mean IoU over 2 seeds"
+    assert said == f"{best}; 5.0 points below its teacher."
+    assert "none of which" in verdict([run(), run(title="other")])
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), max_size=12))
+def test_the_front_holds_exactly_what_nothing_beats(points):
+    def beaten(a, b):
+        return b[0] <= a[0] and b[1] >= a[1] and b != a
+
+    places = front([cost for cost, _ in points], [score for _, score in points])
+    found = [points[place] for place in places]
+    assert set(found) == {a for a in points if not any(beaten(a, b) for b in points)}
+    assert found == sorted(found) and len(set(found)) == len(found)
+
+
+def test_the_command_is_read_back_as_the_same_flags():
+    values = flags.FlagValues()
+    flags.DEFINE_multi_string("distill", [], "", flag_values=values)
+    flags.DEFINE_list("stages", [], "", flag_values=values)
+    flags.DEFINE_bool("flip", True, "", flag_values=values)
+    flags.DEFINE_bool("cache_teacher", False, "", flag_values=values)
+    flags.DEFINE_float("learning_rate", 0.0, "", flag_values=values)
+    flags.DEFINE_string("crop_size", None, "", flag_values=values)
+    flags.DEFINE_string("dataset", None, "", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "", flag_values=values)
+    noted = {
+        "distill": ["pixelwise(temperature=4)*0.5", "dkd(alpha=1, beta=2)"],
+        "stages": ["teacher", "export"],
+        "flip": False,
+        "cache_teacher": True,
+        "learning_rate": 0.003,
+        "crop_size": None,
+        "dataset": "camvid(without='0006R0')",
+    }
+    line = command({**noted, "data_dir": "/home/me/camvid", "debug": True})
+    assert "/home/me" not in line
+    words = shlex.split(line.replace("\\\n", " "))
+    assert words[:2] == ["python", "tools/train.py"]
+    values(words[1:])
+    assert {name: values[name].value for name in noted} == noted
+
+
+def test_figures_as_people_read_them():
+    assert size(422_052) == "422 KB" and size(16_265_656) == "16.3 MB"
+    assert spread(()) == "–" and spread((3.0,)) == "3.00" and spread((1.0, 3.0)) == "2.00 ± 1.41"

@@ -1,0 +1,270 @@
+"""What every network of ours costs, and whether it becomes int8."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tfsegkd.atomic import write_atomically, write_json
+from tfsegkd.recipe.report import versions
+
+NETWORKS = (
+    "mobile_unet",
+    "lraspp",
+    "fast_scnn",
+    "enet",
+    "enet(unpooling=upsample)",
+    "erfnet",
+    "erfnet(block=d, decoder=light)",
+    "deeplab_v3_plus(backbone=mobilenet_v2, weights=None)",
+    "deeplab_v3_plus(weights=None)",
+    "deeplab_v3(backbone=mobilenet_v3_large, output_stride=16)",
+    "bisenet_v2",
+    "unet(width=16)",
+    "unet",
+    "segnet",
+    "segnet(unpooling=upsample)",
+    "fcn",
+    "deeplab_v3",
+    "deeplab_v3(backbone=resnet101)",
+    "pspnet",
+)
+NUM_CLASSES = 11
+_CHILD = (sys.executable, "-m", "tfsegkd.benchmarks.one_model")
+_DOCUMENT = """# The networks
+
+Written by `python tools/benchmark.py models`; figures in `results/models.json`.
+
+{networks}
+
+One image of {size} pixels, {classes} classes, weights at random. Parameters are those that training moves.
+Milliseconds are medians on one thread of an x86 machine that had other work to do as well: the two TFLite
+files of a network ran in turn, so read their ratio, and measure on your phone. *QAT*: `quantize` takes the
+network, and all its weights get gradients. *int8*: no operation of the file computes in float. *Partitions*:
+into how many pieces XNNPACK cuts the int8 file (the float file); one is best.
+{causes}
+## Beside the published counts
+
+{published}
+
+Counted for the classes and the size of the source, the auxiliary head included where torchvision counts it.
+MACs of transposed convolutions are counted at their inputs' positions.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network; None where a figure could not be had.
+
+    Args:
+        network: Its spec.
+        size: (height, width) of the image.
+        parameters, macs: What it costs.
+        published, counted: A published count, and our network counted in the same way.
+        keras_ms, float_ms, int8_ms: Medians for one image.
+        qat: Whether it can be made quantization-aware and trained.
+        int8: Whether its int8 file computes nothing in float.
+        float_ops: How many operations of the int8 file compute in float.
+        partitions, float_partitions: Into how many pieces the delegate cuts the two files.
+        cause: What stood in the way.
+    """
+
+    network: str
+    size: tuple[int, int]
+    parameters: int | None = None
+    macs: int | None = None
+    published: dict[str, Any] | None = None
+    counted: dict[str, Any] | None = None
+    keras_ms: float | None = None
+    float_ms: float | None = None
+    int8_ms: float | None = None
+    qat: bool | None = None
+    int8: bool | None = None
+    float_ops: int | None = None
+    partitions: int | None = None
+    float_partitions: int | None = None
+    cause: str | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Latency in int8 over that in float."""
+        return self.int8_ms / self.float_ms if self.int8_ms and self.float_ms else None
+
+
+def run(
+    results: Path,
+    document: Path,
+    size: tuple[int, int] = (360, 480),
+    networks: Sequence[str] = NETWORKS,
+    rounds: int = 20,
+    minutes: float = 30.0,
+    gigabytes: float = 10.0,
+) -> list[Row]:
+    """Measures each network in a process of its own, and writes a table.
+
+    A network that fails, takes too long or too much memory spoils its own row only. Rows are kept as they
+    come: run again, it measures what is missing and what had a cause to fail. Remove the file of results to
+    measure all anew.
+
+    Args:
+        results: JSON with the rows, which is read first.
+        document: The page of Markdown to write.
+        size: (height, width) of the images.
+        networks: Specs.
+        rounds: At most so many timed runs of each network.
+        minutes, gigabytes: What one network may take.
+    """
+    rows = _read(results, size)
+    for network in networks:
+        if network not in rows or rows[network].cause:
+            request = {"network": network, "size": size, "num_classes": NUM_CLASSES, "rounds": rounds}
+            rows[network] = Row(network, size, **_measure(request, minutes, gigabytes))
+            _write(results, document, _ordered(rows))
+        print(_networks([rows[network]]).splitlines()[-1], flush=True)
+    _write(results, document, _ordered(rows))
+    return _ordered(rows)
+
+
+def _ordered(rows: dict[str, Row]) -> list[Row]:
+    """In the order of `NETWORKS`, others last."""
+    return [rows[name] for name in dict.fromkeys([*NETWORKS, *rows]) if name in rows]
+
+
+def _write(results: Path, document: Path, rows: list[Row]) -> None:
+    write_json(results, {"benchmark": "models", "rows": as_dicts(rows), "versions": versions()})
+    write_atomically(document, lambda file: file.write_text(page(rows), encoding="utf-8"))
+
+
+def _read(results: Path, size: tuple[int, int]) -> dict[str, Row]:
+    if not results.exists():
+        return {}
+    names = {one.name for one in fields(Row)}
+    rows = [
+        Row(**{name: value for name, value in row.items() if name in names})
+        for row in json.loads(results.read_text())["rows"]
+    ]
+    return {row.network: row for row in rows if tuple(row.size) == tuple(size)}
+
+
+def _measure(request: dict, minutes: float, gigabytes: float) -> dict[str, Any]:
+    """The figures of one network, and the cause where they are not whole."""
+    limit = int(gigabytes * 2**30)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_NUM_INTEROP_THREADS": "1",
+    }
+    with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
+        asked, answered, said = (Path(directory, name) for name in ("request.json", "answer.json", "said"))
+        asked.write_text(json.dumps(request))
+        with said.open("w") as log:
+            child = subprocess.Popen(
+                [*_CHILD, str(asked), str(answered)],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # so that its own children end with it
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
+            )
+            try:
+                code = child.wait(60 * minutes)
+                cause = None if code == 0 else _why(code, said.read_text())
+            except subprocess.TimeoutExpired:
+                cause = f"took more than {minutes:g} minutes"
+            finally:
+                if child.poll() is None:
+                    os.killpg(child.pid, signal.SIGKILL)
+                    child.wait()
+        figures = json.loads(answered.read_text()) if answered.exists() else {}
+    return {**figures, "cause": cause or figures.get("cause")}
+
+
+def _why(code: int, said: str) -> str:
+    if code < 0:
+        return f"stopped by {signal.Signals(-code).name}, often a sign of too little memory"
+    lines = said.strip().splitlines()
+    return lines[-1] if lines else f"exit code {code}"
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The document, as Markdown."""
+    causes = [f"- `{row.network}`: {row.cause}." for row in rows if row.cause]
+    height, width = rows[0].size
+    return _DOCUMENT.format(
+        networks=_networks(rows),
+        size=f"{height}×{width}",
+        classes=NUM_CLASSES,
+        causes="\n".join(["\nWhat stands in the way:\n", *causes, ""]) if causes else "",
+        published=_published([row for row in rows if row.published and row.counted]),
+    )
+
+
+def _networks(rows: Sequence[Row]) -> str:
+    heads = "network|parameters, M|published|GMACs|Keras ms|float ms|int8 ms|int8 ÷ float|QAT|int8|float ops"
+    lines = [
+        [
+            f"`{row.network}`",
+            _figure(row.parameters, 2, 1e-6),
+            row.published["parameters"] if row.published else "–",
+            _figure(row.macs, 2, 1e-9),
+            _figure(row.keras_ms, 1),
+            _figure(row.float_ms, 1),
+            _figure(row.int8_ms, 1),
+            _figure(row.ratio, 2),
+            _mark(row.qat),
+            _mark(row.int8),
+            _figure(row.float_ops, 0),
+            f"{_figure(row.partitions, 0)} ({_figure(row.float_partitions, 0)})",
+        ]
+        for row in rows
+    ]
+    return _table([*heads.split("|"), "partitions"], lines)
+
+
+def _published(rows: Sequence[Row]) -> str:
+    heads = ["network", "counted for", "parameters", "ours", "GMACs", "ours", "source", "remark"]
+    lines = []
+    for row in rows:
+        one, height, width = row.published, *row.published["size"]
+        exact = " M" not in one["parameters"]
+        ours = row.counted["parameters"]
+        lines.append(
+            [
+                f"`{row.network}`",
+                f"{one['num_classes']} classes, {height}×{width}",
+                one["parameters"],
+                f"{ours:,}" if exact else f"{ours / 1e6:.2f} M",
+                _figure(one["gmacs"], 3),
+                _figure(row.counted["gmacs"], 3),
+                one["source"],
+                one["remark"],
+            ]
+        )
+    return _table(heads, lines)
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))
+
+
+def _figure(value: float | None, digits: int, scale: float = 1.0) -> str:
+    return "–" if value is None else f"{value * scale:,.{digits}f}"
+
+
+def _mark(value: bool | None) -> str:
+    return {None: "–", True: "yes", False: "**no**"}[value]
+
+
+def as_dicts(rows: Sequence[Row]) -> list[dict]:
+    """The rows as a report file holds them."""
+    return [{**asdict(row), "ratio": row.ratio} for row in rows]

@@ -1,0 +1,126 @@
+"""Measures one network, in a process of its own: python -m tfsegkd.benchmarks.one_model REQUEST ANSWER.
+
+The answer is written again after each step, so that one who is stopped has told what it knew.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd import models, quantization, runtime
+from tfsegkd._keras import keras
+from tfsegkd.atomic import write_json
+from tfsegkd.benchmarks.published import count, published, trained
+from tfsegkd.graph import cost
+
+_SECONDS = 20.0  # for the rounds of one network, if they are not used up before
+_LEARNING_SIZE = (64, 96)
+
+
+def measure(request: dict, note: Callable[..., None]) -> None:
+    """Measures the network of `request` and hands each figure to `note` as soon as it is known."""
+    known = published(request["network"])
+    if known:
+        note(published=asdict(known), counted=asdict(count(known)))
+    shape = (*request["size"], 3)
+    model = models.build(request["network"], request["num_classes"], shape)
+    keras_seconds = _keras_seconds(model, shape, request["rounds"])
+    note(parameters=trained(model), macs=cost(model).macs, keras_ms=1000 * keras_seconds)
+    with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
+        paths = {}
+        for kind, make in (("float", _float), ("int8", _int8)):
+            try:
+                content = make(model, note)
+            except (ValueError, RuntimeError) as error:
+                note(cause=_cause(error))
+                continue
+            paths[kind] = Path(directory, f"{kind}.tflite")
+            paths[kind].write_bytes(content)
+        if paths:
+            runs = int(min(request["rounds"], max(3, _SECONDS / keras_seconds)))
+            for kind, report in runtime.latency(paths, runs, warmup=2).items():
+                note(**{f"{kind}_ms": report.median_ms})
+
+
+def _keras_seconds(model: keras.Model, shape: tuple[int, int, int], rounds: int) -> float:
+    """The median time of a forward pass of one image."""
+    forward = tf.function(lambda image: model(image, training=False))
+    image = tf.constant(_images(shape))[:1]
+    forward(image)
+    seconds, started = [], time.perf_counter()
+    while len(seconds) < 3 or (len(seconds) < rounds and time.perf_counter() - started < _SECONDS):
+        before = time.perf_counter()
+        forward(image)
+        seconds.append(time.perf_counter() - before)
+    return statistics.median(seconds)
+
+
+def _float(model: keras.Model, note: Callable[..., None]) -> bytes:
+    content = runtime.convert(model, inputs="float32", outputs="float32")
+    note(float_partitions=runtime.profile(content).delegate_partitions)
+    return content
+
+
+def _int8(model: keras.Model, note: Callable[..., None]) -> bytes:
+    note(qat=False, int8=False)
+    _check_learning(model)
+    aware = quantization.quantize(model, calibration=[_images(model.input_shape[1:])])
+    note(qat=True)
+    content = runtime.convert(aware)
+    operations = runtime.profile(content)
+    left = operations.float_ops
+    note(int8=not left, float_ops=len(left), partitions=operations.delegate_partitions)
+    if left:
+        note(cause=f"{len(left)} operations compute in float, the first is {left[0].split(';')[0]}")
+    return content
+
+
+def _check_learning(model: keras.Model) -> None:
+    """Takes gradients of the quantized network, on images small enough for any memory.
+
+    Raises:
+        ValueError: if the network cannot be quantized, or a weight is not trained.
+    """
+    small = models.at_size(model, _LEARNING_SIZE)
+    images = _images(small.input_shape[1:])
+    aware = quantization.quantize(small, calibration=[images])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(aware(images, training=True)))
+    gradients = tape.gradient(loss, aware.trainable_weights)
+    names = [weight.name for weight in aware.trainable_weights]
+    lost = [n for n, g in zip(names, gradients, strict=True) if g is None or not np.isfinite(g).all()]
+    if lost:
+        raise ValueError(f"Quantized, it does not train {lost[0]} and {len(lost) - 1} other weights")
+
+
+def _images(shape: tuple[int, int, int]) -> np.ndarray:
+    """Two smooth images of raw pixels."""
+    noise = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
+    return tf.image.resize(noise, shape[:2]).numpy()
+
+
+def _cause(error: Exception) -> str:
+    """The first sentence of a message."""
+    return str(error).split(". ")[0].rstrip(".")
+
+
+def main(request_path: str, answer_path: str) -> None:
+    answer = {}
+
+    def note(**figures):
+        answer.update(figures)
+        write_json(Path(answer_path), answer)
+
+    measure(json.loads(Path(request_path).read_text()), note)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

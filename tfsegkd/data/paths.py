@@ -1,0 +1,110 @@
+"""Directories and lists of files, in the forms that data sets come in."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from tfsegkd.data.images import IMAGE_SUFFIXES
+
+Pair = tuple[Path, Path]
+
+
+def directory(data_dir: str | os.PathLike | None, dataset: str) -> Path:
+    """`data_dir` as a path that exists.
+
+    Raises:
+        ValueError: if none was given.
+        FileNotFoundError: if it is no directory.
+    """
+    if data_dir is None:
+        raise ValueError(f"Data set {dataset!r} lies in files. Say where with --data_dir=DIRECTORY.")
+    path = Path(data_dir).expanduser()
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"--data_dir={str(path)!r} is not a directory. Expected the root of {dataset!r}."
+        )
+    return path
+
+
+def pictures(folder: Path) -> dict[str, Path]:
+    """The image files of a directory, by name without suffix, in the order of their names.
+
+    Raises:
+        FileNotFoundError: if there is no such directory.
+        ValueError: if two files differ in their suffix alone.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No directory {str(folder)!r}. Expected images there; correct --data_dir.")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    # One system writes é as one character, another as two.
+    by_stem = {unicodedata.normalize("NFC", path.stem): path for path in found}
+    if len(by_stem) < len(found):
+        twice = [path.name for path in found if path not in by_stem.values()]
+        raise ValueError(f"{str(folder)!r} holds two files of one name: {twice[:3]}. Keep one of each.")
+    return by_stem
+
+
+def counterparts(images: Mapping[str, Path], masks: Mapping[str, Path], root: Path) -> list[Pair]:
+    """Joins images and masks of one key.
+
+    Raises:
+        FileNotFoundError: if one has no counterpart; the message names the first few.
+    """
+    sides = {"images": images, "masks": masks}
+    for kind, other in (("images", "masks"), ("masks", "images")):
+        alone = sorted(sides[kind].keys() - sides[other].keys())
+        if alone:
+            raise FileNotFoundError(
+                f"{len(alone)} of the {len(sides[kind])} {kind} in {str(root)!r} have no counterpart among "
+                f"the {other}, the first: {alone[:3]}. Expected files of equal names; add them or move these "
+                f"away."
+            )
+    return [(images[key], masks[key]) for key in images]
+
+
+def lines(listing: Path) -> Iterator[tuple[int, str]]:
+    """The number and content of each line of a list that is not blank.
+
+    Raises:
+        ValueError: if it is not UTF-8 text.
+    """
+    try:
+        text = listing.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{str(listing)!r} is not UTF-8 text. Expected names of files.") from None
+    return ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip())
+
+
+def listed_pairs(root: Path, listing: Path) -> list[Pair]:
+    """The pairs of a list whose lines are an image path and a mask path.
+
+    The paths keep the prefix of whoever made the list; what counts is their last two parts, such as
+    `train/0001TP_006690.png`.
+
+    Raises:
+        ValueError: if a line is not two paths, or one leaves `root`.
+    """
+    return [pair_of(root, listing, number, line) for number, line in lines(listing)]
+
+
+def pair_of(root: Path, listing: Path, number: int, line: str) -> Pair:
+    """The two paths on one line of a list, as `listed_pairs` reads them."""
+    gaps = [match.span() for match in re.finditer(r"\s+", line)]
+    pairs = [(_inside(root, line[:begin]), _inside(root, line[end:])) for begin, end in gaps]
+    if len(pairs) > 1:
+        # File names may hold spaces: the line is cut where two files result.
+        pairs = [pair for pair in pairs if all(path.is_file() for path in pair)]
+    if len(pairs) != 1:
+        raise ValueError(
+            f"Line {number} of {str(listing)!r} is {line!r}. Expected an image path and a mask path."
+        )
+    return pairs[0]
+
+
+def _inside(root: Path, path: str) -> Path:
+    parts = PurePosixPath(path).parts[-2:]
+    if ".." in parts or parts[:1] == ("/",):
+        raise ValueError(f"Path {path!r} in a list of {str(root)!r} leaves the directory. Correct the list.")
+    return root.joinpath(*parts)

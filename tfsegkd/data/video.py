@@ -1,0 +1,101 @@
+"""The frames of a video, one after another."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageSequence
+
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".gif"}
+_LARGEST_HEADER = 32  # bytes of "P6\n<width> <height>\n255\n"
+
+
+def video_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
+    """Yields the frames of a video, upright, as (H, W, 3) uint8 RGB.
+
+    An animated GIF is read as it is. Everything else is decoded by the program `ffmpeg`, which must be on the
+    PATH; if it is not, that of the package imageio-ffmpeg is taken, if there is one. Only one frame is in
+    memory at a time.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ImportError: if there is no ffmpeg.
+        ValueError: if the file cannot be decoded; frames before the damage come first.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No video {str(path)!r}. Expected a file.")
+    return _animation(path) if path.suffix.lower() == ".gif" else _decoded(path, _ffmpeg())
+
+
+def _animation(path):
+    try:
+        with Image.open(path, formats=("GIF",)) as image:
+            for frame in ImageSequence.Iterator(image):
+                yield np.asarray(frame.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _ffmpeg() -> str:
+    found = shutil.which("ffmpeg")
+    if found:
+        return found
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise ImportError(
+            "Videos are decoded by ffmpeg, and there is none on the PATH. Install it, or the package "
+            "imageio-ffmpeg, which brings one along: pip install imageio-ffmpeg."
+        ) from None
+    return imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def _decoded(path, program):
+    # The file's name cannot be taken for an option or a protocol, and nothing but files is opened.
+    source = ("-protocol_whitelist", "file", "-i", f"file:{path.resolve()}")
+    # PPM says in front of each frame how large it is, so nothing has to be asked first.
+    form = ("-map", "0:v:0", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-")
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen(
+            [program, "-nostdin", "-v", "error", *source, *form], stdout=subprocess.PIPE, stderr=complaints
+        )
+        try:
+            yield from _ppm_frames(process.stdout)
+            process.wait()
+        except EOFError:
+            process.wait()
+        finally:
+            # Whoever stops early does not wait for the rest of the film.
+            process.kill()
+            process.stdout.close()
+            process.wait()
+        if process.returncode:
+            complaints.seek(0)
+            said = complaints.read().decode(errors="replace").strip().splitlines()
+            raise _unreadable(path, said[-1] if said else f"ffmpeg ended with {process.returncode}")
+
+
+def _ppm_frames(stream):
+    """The frames of a stream of PPM images.
+
+    Raises:
+        EOFError: if the last is not whole.
+    """
+    while magic := stream.readline(_LARGEST_HEADER):
+        size, depth = stream.readline(_LARGEST_HEADER), stream.readline(_LARGEST_HEADER)
+        if (magic, depth) != (b"P6\n", b"255\n"):
+            raise EOFError
+        width, height = (int(word) for word in size.split())
+        pixels = stream.read(3 * width * height)
+        if len(pixels) < 3 * width * height:
+            raise EOFError
+        yield np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+
+
+def _unreadable(path, why):
+    return ValueError(f"Cannot read video {str(path)!r}: {why}. Expected a video; convert it or replace it.")

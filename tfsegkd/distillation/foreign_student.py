@@ -1,0 +1,33 @@
+"""A student of Keras 3 gets its weights back while it is trained as a network of tf_keras."""
+
+import inspect
+
+from tfsegkd import models
+from tfsegkd._keras import keras
+
+
+class WriteBack(keras.callbacks.Callback):
+    """Writes the weights back at the end of each epoch.
+
+    Args:
+        adoption: Of the student.
+    """
+
+    def __init__(self, adoption: models.Adoption):
+        super().__init__()
+        self._adoption = adoption
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._adoption.write_back()
+
+
+def with_callback(callback, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """The arguments of `fit` with one more callback, before the others."""
+    given = inspect.signature(keras.Model.fit).bind(None, *args, **kwargs)
+    others = given.arguments.get("callbacks") or []
+    if isinstance(others, keras.callbacks.CallbackList):
+        others.callbacks.insert(0, callback)
+    else:
+        others = others if isinstance(others, list | tuple) else [others]
+        given.arguments["callbacks"] = [callback, *others]
+    return given.args[1:], given.kwargs

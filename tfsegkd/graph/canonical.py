@@ -1,0 +1,86 @@
+"""A model as a flat graph of plain Keras layers, whatever it was written with.
+
+`x + y` becomes an Add, `tf.image.resize` an UpSampling2D, a hard swish inside a convolution layers of its
+own; models and composite layers are opened. What compressors and converters see is one small vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from tfsegkd.graph.dialect import Dialect
+from tfsegkd.graph.reading import Canonical, Reading
+from tfsegkd.graph.tracing import BATCH, trace
+
+
+def canonical(
+    model,
+    input_shape: Sequence[int] | None = None,
+    entrance: Callable | None = None,
+    dialect: Dialect | None = None,
+) -> Canonical:
+    """Reads a model as a flat graph of Keras layers, each with a name of its own.
+
+    Nested models and composite layers are opened; operations become layers; activations other than ReLU
+    leave the layers that they are in; layers without weights that are called several times become several.
+    Layers with weights keep them, and are shared where they were.
+
+    Args:
+        model: A built model with inputs, of tf_keras or what `dialect` reads.
+        input_shape: (H, W, C), for a model of one input that leaves some of them open.
+        entrance: A function of TensorFlow that the (first) input goes through before the model; it becomes
+            layers.
+        dialect: How to read its layers; tf_keras unless given.
+
+    Raises:
+        TypeError: if the model has no inputs to begin at.
+        ValueError: for open sizes, or for what no Keras layer does; the message names each of these places.
+    """
+    dialect = dialect or Dialect()
+    if not getattr(model, "inputs", None):
+        raise TypeError(
+            f"Only a model with inputs can be read. Received: {type(model).__name__}. Build the network with "
+            f"keras.Model(inputs, outputs)."
+        )
+    specs = _specs(model, input_shape)
+
+    def run(tensors, training):
+        first = tensors[0] if entrance is None else entrance(tensors[0])
+        return model(first if len(tensors) == 1 else [first, *tensors[1:]], training=training)
+
+    whole: set[int] = set()
+
+    def is_leaf(layer):
+        return id(layer) in whole or dialect.is_leaf(layer)
+
+    while True:
+        found = trace(model, specs, run, is_leaf, dialect.splits)
+        reading = Reading(model, found, dialect)
+        # What cannot be looked into stays a layer of its own, if it is one that can be built anew.
+        more = {id(layer) for layer in reading.unopened if dialect.can_stay(layer)} - whole
+        if not more:
+            return reading.finish()
+        whole |= more
+
+
+def _specs(model, input_shape):
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    if input_shape is not None:
+        if len(shapes) > 1 or len(shapes[0]) != len(input_shape) + 1:
+            raise ValueError(
+                f"input_shape={tuple(input_shape)} does not fit the inputs of model {model.name!r}, which "
+                f"have the shapes {shapes}. Give a size for each axis but the first of a single input."
+            )
+        for size, asked in zip(shapes[0][1:], input_shape, strict=True):
+            if size not in (None, asked):
+                raise ValueError(
+                    f"Model {model.name!r} is built for inputs {shapes[0]}. Received: "
+                    f"input_shape={tuple(input_shape)}. Leave input_shape out."
+                )
+        shapes = [(shapes[0][0], *input_shape)]
+    if any(size is None for shape in shapes for size in shape[1:]):
+        raise ValueError(
+            f"Model {model.name!r} leaves its input size open: {shapes}. Expected a number for every axis "
+            f"but the first. Pass input_shape=(height, width, channels)."
+        )
+    return [tf.TensorSpec((shape[0] or BATCH, *shape[1:]), tf.float32) for shape in shapes]

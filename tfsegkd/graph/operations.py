@@ -1,0 +1,325 @@
+"""Operations of TensorFlow as Keras layers: AddV2 is an Add, ResizeBilinear an UpSampling2D.
+
+`x + y`, `tf.add(x, y)` and `keras.ops.add(x, y)` are one operation, however they were written.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.graph.maps import Affine, Clip, Pick, Untranslatable, permutation
+from tfsegkd.graph.nodes import Tensor
+from tfsegkd.layers import ResizeLike
+
+layers = keras.layers
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of TensorFlow and what goes into it.
+
+    Args:
+        op: The operation.
+        operands: Its inputs: tensors of the graph, or arrays that are the same for every image.
+        picks: For each operand the channel of it that is meant, or None for all of it.
+        same_size: height, width → a tensor that has this size whatever the input's size is, if there is one.
+    """
+
+    op: tf.Operation
+    operands: Sequence[Tensor | np.ndarray]
+    picks: Sequence[Pick | None]
+    same_size: Callable[[int, int], Tensor | None]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [operand for operand in self.operands if isinstance(operand, Tensor)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of its output, as traced."""
+        return tuple(self.op.outputs[0].shape)
+
+    def constant(self, number: int) -> np.ndarray:
+        if isinstance(self.operands[number], Tensor):
+            raise Untranslatable(f"its operand {number} depends on the image")
+        return np.asarray(self.operands[number])
+
+
+# What a rule gives: a layer, an Affine, a Clip or a Pick, and what it is called on; or a tensor, the result.
+Made = tuple[Any, Tensor | list[Tensor]] | Tensor
+
+
+def translate(operation: Operation) -> Made:
+    """The layer that does what an operation does, and what to call it on.
+
+    Raises:
+        Untranslatable: if there is none.
+    """
+    if any(operation.picks) and operation.op.type != "Pack":
+        raise Untranslatable("it takes a single channel")
+    rule = _RULES.get(operation.op.type)
+    if rule is None:
+        raise Untranslatable("no Keras layer does this")
+    return rule(operation)
+
+
+def _same(operation):
+    return operation.tensors[0]
+
+
+def _cast(operation):
+    half = (tf.float16, tf.bfloat16)
+    if operation.op.outputs[0].dtype in half or operation.op.inputs[0].dtype in half:
+        raise Untranslatable("it computes in half precision; build the model with the policy 'float32'")
+    return operation.tensors[0]
+
+
+def _binary(joined, affine):
+    """A layer for two tensors, and what the operation is when one side is a constant."""
+
+    def rule(operation):
+        tensors = operation.tensors
+        if len(tensors) == len(operation.operands):
+            if joined is None or len({len(tensor.shape) for tensor in tensors}) > 1:
+                raise Untranslatable("no Keras layer does this to two tensors of these shapes")
+            return joined(), tensors
+        place = next(i for i, operand in enumerate(operation.operands) if not isinstance(operand, Tensor))
+        return affine(_per_channel(operation.constant(place), tensors[0]), place), tensors[0]
+
+    return rule
+
+
+def _per_channel(constant, tensor):
+    if constant.size == 1:
+        return constant.reshape(())
+    if constant.size != constant.shape[-1] or constant.size != tensor.shape[-1]:
+        raise Untranslatable(f"its constant of shape {constant.shape} differs from place to place")
+    return constant.reshape(-1)
+
+
+def _plus(constant, _):
+    return Affine(np.float32(1), constant)
+
+
+def _minus(constant, place):
+    return Affine(np.float32(1), -constant) if place else Affine(np.float32(-1), constant)
+
+
+def _times(constant, _):
+    return Affine(constant, np.float32(0))
+
+
+def _over(constant, place):
+    if not place:
+        raise Untranslatable("it divides by what depends on the image")
+    return Affine(np.float32(1) / constant, np.float32(0))
+
+
+def _at_least(constant, _):
+    return Clip(_number(constant), math.inf)
+
+
+def _at_most(constant, _):
+    return Clip(-math.inf, _number(constant))
+
+
+def _number(constant):
+    if constant.ndim:
+        raise Untranslatable("its bound differs from channel to channel")
+    return float(constant)
+
+
+def _squared(operation):
+    return layers.Multiply(), [operation.tensors[0]] * 2
+
+
+def _negated(operation):
+    return Affine(np.float32(-1), np.float32(0)), operation.tensors[0]
+
+
+def _layer(make):
+    return lambda operation: (make(operation.op), operation.tensors[0])
+
+
+def _softmax(operation):
+    return layers.Softmax(), operation.tensors[0]
+
+
+def _concatenate(operation):
+    *parts, axis = operation.operands
+    if not all(isinstance(part, Tensor) for part in parts):
+        raise Untranslatable("it joins constants")
+    axis = int(axis) % len(parts[0].shape)
+    if not axis:
+        raise Untranslatable("it joins images of a batch")
+    return layers.Concatenate(-1 if axis == len(parts[0].shape) - 1 else axis), parts
+
+
+def _stack(operation):
+    """Single channels put together again, in another order."""
+    source, axis = operation.operands[0], operation.op.get_attr("axis")
+    same = all(operation.picks) and all(operand is source for operand in operation.operands)
+    if not same or axis not in (-1, 3):
+        raise Untranslatable("it makes an axis of several tensors")
+    return permutation([pick.channel for pick in operation.picks], source.shape[-1]), source
+
+
+def _resize(method):
+    def rule(operation):
+        op, tensor = operation.op, operation.tensors[0]
+        # tf.image.resize asks for half pixel centers, and no Keras layer does without.
+        if op.get_attr("align_corners") or not op.get_attr("half_pixel_centers"):
+            raise Untranslatable("it aligns pixels in another way than tf.image.resize")
+        height, width = operation.shape[1:3]
+        if (height, width) == tensor.shape[1:3]:
+            return tensor
+        return enlarge(tensor, (height, width), operation.same_size(height, width), method)
+
+    return rule
+
+
+def enlarge(tensor: Tensor, size: tuple[int, int], reference: Tensor | None, method: str = "bilinear"):
+    """The layer that resizes `tensor`, and what to call it on.
+
+    Args:
+        size: (height, width).
+        reference: A tensor of that size, if there is one: the network then fits other sizes too.
+    """
+    factors = [there / here for there, here in zip(size, tensor.shape[1:3], strict=True)]
+    if all(factor.is_integer() for factor in factors):
+        return layers.UpSampling2D(tuple(map(int, factors)), interpolation=method), tensor
+    if reference is not None and method == "bilinear":
+        return ResizeLike(), [tensor, reference]
+    return layers.Resizing(*size, interpolation=method), tensor
+
+
+def _reshape(operation):
+    tensor = operation.tensors[0]
+    before, after = tuple(operation.op.inputs[0].shape), operation.shape
+    if before[0] != after[0]:
+        raise Untranslatable("it mixes the images of a batch")
+    return tensor if before == after else (layers.Reshape(after[1:]), tensor)
+
+
+def _transpose(operation):
+    order = [int(axis) for axis in operation.constant(1)]
+    if order[0] != 0:
+        raise Untranslatable("it moves the images of a batch to another axis")
+    return layers.Permute(tuple(order[1:])), operation.tensors[0]
+
+
+def _mean(make):
+    def rule(operation):
+        axes = sorted(int(axis) % 4 for axis in np.atleast_1d(operation.constant(1)))
+        if len(operation.tensors[0].shape) != 4 or axes != [1, 2]:
+            raise Untranslatable(f"it gathers over the axes {axes} instead of height and width")
+        return make(keepdims=operation.op.get_attr("keep_dims")), operation.tensors[0]
+
+    return rule
+
+
+def _pad(operation):
+    amounts = operation.constant(1)
+    value = operation.constant(2) if len(operation.operands) > 2 else 0
+    if np.any(value) or len(amounts) != 4 or amounts[[0, 3]].any():
+        raise Untranslatable("it pads with something else than zeros around the image")
+    return layers.ZeroPadding2D(tuple(map(tuple, amounts[1:3].tolist()))), operation.tensors[0]
+
+
+def _pool(make):
+    def rule(operation):
+        op = operation.op
+        _, *size, _ = op.get_attr("ksize")
+        _, *strides, _ = op.get_attr("strides")
+        padding = op.get_attr("padding").decode().lower()
+        if padding == "explicit" or op.get_attr("data_format") != b"NHWC":
+            raise Untranslatable("it pads on its own or has channels first")
+        return make(tuple(size), tuple(strides), padding), operation.tensors[0]
+
+    return rule
+
+
+def _slice(operation):
+    """A window of the image, its channels the other way round, or one of them."""
+    tensor, shape = operation.tensors[0], tuple(operation.op.inputs[0].shape)
+    if len(shape) == 4 and operation.shape == shape[:3]:
+        return Pick(_picked(operation) % shape[3]), tensor
+    slices = _slices(operation, len(shape))
+    ranges = [range(size)[one] for one, size in zip(slices, shape, strict=True)]
+    whole = [list(one) == list(range(size)) for one, size in zip(ranges, shape, strict=True)]
+    if all(whole):
+        return tensor
+    if len(shape) == 4 and whole[0] and whole[3] and all(one.step == 1 for one in ranges[1:3]):
+        cut = tuple((one.start, size - one.stop) for one, size in zip(ranges[1:3], shape[1:3], strict=True))
+        return layers.Cropping2D(cut), tensor
+    if len(shape) == 4 and all(whole[:3]) and sorted(ranges[3]) == list(range(shape[3])):
+        return permutation(list(ranges[3]), shape[3]), tensor
+    raise Untranslatable("it takes something else than a window of the image")
+
+
+def _picked(operation):
+    begin, op = operation.constant(1), operation.op
+    lasts = 1 << len(begin) - 1
+    if op.get_attr("shrink_axis_mask") != lasts or op.get_attr("new_axis_mask"):
+        raise Untranslatable("it takes a single row or column")
+    return int(begin[-1])
+
+
+def _slices(operation, rank):
+    op = operation.op
+    begin, end, step = (operation.constant(number) for number in (1, 2, 3))
+    bits = {
+        name: op.get_attr(f"{name}_mask") for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+    }
+    if bits["new_axis"] or bits["shrink_axis"]:
+        raise Untranslatable("it changes the number of axes")
+    found = []
+    for place in range(len(begin)):
+        if bits["ellipsis"] >> place & 1:
+            found += [slice(None)] * (rank - len(begin) + 1)
+            continue
+        first = None if bits["begin"] >> place & 1 else int(begin[place])
+        last = None if bits["end"] >> place & 1 else int(end[place])
+        found.append(slice(first, last, int(step[place])))
+    return found + [slice(None)] * (rank - len(found))
+
+
+_RULES: dict[str, Callable[[Operation], Made]] = {
+    **dict.fromkeys(("Identity", "IdentityN", "EnsureShape"), _same),
+    "Cast": _cast,
+    **dict.fromkeys(("Add", "AddV2", "BiasAdd"), _binary(layers.Add, _plus)),
+    "AddN": lambda operation: (layers.Add(), operation.tensors),
+    "Sub": _binary(layers.Subtract, _minus),
+    "Mul": _binary(layers.Multiply, _times),
+    "RealDiv": _binary(None, _over),
+    "Maximum": _binary(layers.Maximum, _at_least),
+    "Minimum": _binary(layers.Minimum, _at_most),
+    "Square": _squared,
+    "Neg": _negated,
+    "Relu": lambda operation: (Clip(0.0, math.inf), operation.tensors[0]),
+    "Relu6": lambda operation: (Clip(0.0, 6.0), operation.tensors[0]),
+    "LeakyRelu": _layer(lambda op: layers.LeakyReLU(round(op.get_attr("alpha"), 7))),
+    "Elu": _layer(lambda op: layers.ELU()),
+    **{
+        kind: _layer(lambda op, kind=kind: layers.Activation(kind.lower()))
+        for kind in ("Sigmoid", "Tanh", "Selu", "Softplus", "Softsign")
+    },
+    "Softmax": _softmax,
+    "ConcatV2": _concatenate,
+    "Pack": _stack,
+    "ResizeBilinear": _resize("bilinear"),
+    "ResizeNearestNeighbor": _resize("nearest"),
+    **dict.fromkeys(("Reshape", "Squeeze", "ExpandDims"), _reshape),
+    "Transpose": _transpose,
+    "Mean": _mean(layers.GlobalAveragePooling2D),
+    "Max": _mean(layers.GlobalMaxPooling2D),
+    **dict.fromkeys(("Pad", "PadV2"), _pad),
+    "MaxPool": _pool(layers.MaxPooling2D),
+    "AvgPool": _pool(layers.AveragePooling2D),
+    "StridedSlice": _slice,
+}

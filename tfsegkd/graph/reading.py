@@ -1,0 +1,346 @@
+"""A trace read as nodes: calls of layers, and layers in place of operations."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.graph.dialect import Dialect
+from tfsegkd.graph.maps import Affine, Clip, Pick, Untranslatable, clipping, scaling
+from tfsegkd.graph.naming import Names
+from tfsegkd.graph.nodes import Graph, Node, Tensor
+from tfsegkd.graph.operations import Operation, translate
+from tfsegkd.graph.tracing import Call, Function, Opened, Trace
+
+layers = keras.layers
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """A model in canonical form, and what was changed to get there.
+
+    Args:
+        graph: The nodes; `rebuild(graph)` is the model.
+        sources: The name of a layer with weights → the layer of the original that they come from.
+        opened: The models and layers that were looked into.
+        replaced: Operations and activations, and the layers that they are now.
+        removed: What does nothing except while a model trains, and cannot be a layer of its own.
+        renamed: (old path, new name) of layers whose name another one has.
+        calls: The original's calls → the tensors of the graph that they became.
+    """
+
+    graph: Graph
+    sources: dict[str, Any]
+    opened: tuple[str, ...]
+    replaced: tuple[str, ...]
+    removed: tuple[str, ...]
+    renamed: tuple[tuple[str, str], ...]
+    calls: tuple[tuple[Call, str, int], ...]
+
+
+@dataclass(eq=False)
+class _Draft:
+    """A node without its name."""
+
+    layer: keras.layers.Layer
+    args: tuple
+    kwargs: dict
+    output: Any
+    call: Call | None = None  # else it was an operation
+    kind: str = ""
+    scope: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A map that waits for what comes next, to become one layer with it."""
+
+    source: Tensor
+    map: Affine | Clip | Pick
+    op: tf.Operation
+
+
+@dataclass(eq=False)
+class Reading:
+    """Turns a trace into nodes."""
+
+    model: Any
+    trace: Trace
+    dialect: Dialect
+    drafts: list[_Draft] = field(default_factory=list)
+    troubles: dict[str, None] = field(default_factory=dict)
+    unopened: list = field(default_factory=list)
+    replaced: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self._values: dict[str, Tensor | _Pending] = {}
+        self._converted: dict[int, keras.layers.Layer] = {}
+        self._number = 0
+        self._places = {op.name: i for i, op in enumerate(self.trace.graph.get_operations())}
+        self._callers = {t.name: call for call in self.trace.calls for t in tf.nest.flatten(call.outputs)}
+        self._moving = self._depend_on_inputs()
+        for tensor, keras_input in zip(self.trace.inputs, self.model.inputs, strict=True):
+            history = keras_input._keras_history
+            name = (getattr(history, "operation", None) or history.layer).name
+            entry = keras.Input(tuple(tensor.shape)[1:], name=name)._keras_history.layer
+            output = self._assign(tensor)
+            self.drafts.append(_Draft(entry, (), {}, output, name=name))
+        for step in self._steps():
+            (self._read_call if isinstance(step, Call) else self._read_operation)(step)
+        self.outputs = tf.nest.map_structure(self._tensor, self.trace.outputs)
+
+    def _depend_on_inputs(self) -> set[str]:
+        found = {tensor.name for tensor in self.trace.inputs}
+        for op in self.trace.graph.get_operations():
+            if any(tensor.name in found for tensor in op.inputs):
+                found.update(tensor.name for tensor in op.outputs)
+        return found
+
+    def _steps(self) -> list:
+        """The calls, and the operations outside of them, that lead to the outputs, in an order of running."""
+        needed, waiting = {}, list(tf.nest.flatten(self.trace.outputs))
+        ends = {tensor.name for tensor in self.trace.inputs}
+        while waiting:
+            tensor = waiting.pop()
+            if tensor.name in ends or tensor.name not in self._moving:
+                continue
+            step = self._callers.get(tensor.name) or tensor.op
+            place = self._places[tensor.op.name]
+            if isinstance(step, Call):
+                place = min(self._places[t.op.name] for t in tf.nest.flatten(step.outputs))
+                waiting += [t for t in tf.nest.flatten((step.args, step.kwargs)) if tf.is_tensor(t)]
+            elif place not in needed:
+                waiting += list(step.inputs)
+            needed[place] = step
+            ends.add(tensor.name)
+        return [needed[place] for place in sorted(needed)]
+
+    def _read_call(self, call):
+        def ours(item):
+            return self._tensor(item) if tf.is_tensor(item) and item.name in self._moving else item
+
+        args, kwargs = tf.nest.map_structure(ours, (call.args, call.kwargs))
+        if call.training is not None:
+            kwargs = {**kwargs, "training": call.training}
+        output = tf.nest.map_structure(self._assign, call.outputs)
+        if isinstance(call.layer, Function):
+            layer = _activation(call.layer.name)
+            self.replaced.append((f"the activation {call.layer.name!r} of {call.path[-2]!r}", layer))
+        else:
+            try:
+                layer = self._convert(call, tf.nest.map_structure(lambda t: t.shape, args[0] if args else ()))
+            except Untranslatable as trouble:
+                self._trouble(f"{'/'.join(call.path[1:])!r} ({type(call.layer).__name__}): {trouble}")
+                return
+        self.drafts.append(_Draft(layer, args, kwargs, output, call))
+
+    def _convert(self, call, shapes):
+        if id(call.layer) not in self._converted:
+            self._converted[id(call.layer)] = self.dialect.convert(call, shapes)
+        return self._converted[id(call.layer)]
+
+    def _read_operation(self, op):
+        try:
+            self._translate(op, [self._operand(tensor) for tensor in op.inputs])
+        except Untranslatable as trouble:
+            self._not_translated(op, trouble)
+
+    def _operand(self, tensor):
+        return self._values[tensor.name] if tensor.name in self._moving else self._constant(tensor)
+
+    def _translate(self, op, operands):
+        pending = next((operand for operand in operands if isinstance(operand, _Pending)), None)
+        made = translate(self._operation(op, operands))
+        if pending is not None and made is pending.source:
+            self._values[op.outputs[0].name] = pending  # such as an identity
+            return
+        if pending is not None and not isinstance(pending.map, Pick) and not _joins(pending, made):
+            settled = [self._settle(t) if t.name in self._moving else t for t in op.inputs]
+            operands = [
+                new if isinstance(new, Tensor) else old for new, old in zip(settled, operands, strict=True)
+            ]
+            made, pending = translate(self._operation(op, operands)), None
+        if isinstance(made, Tensor):
+            self._values[op.outputs[0].name] = made
+        elif isinstance(made[0], Affine | Clip | Pick):
+            step = made[0] if pending is None else made[0].after(pending.map)
+            changes = not isinstance(step, Affine) or step.changes
+            self._values[op.outputs[0].name] = _Pending(made[1], step, op) if changes else made[1]
+        else:
+            self._draft(op, *made)
+
+    def _operation(self, op, operands) -> Operation:
+        plain = [value.source if isinstance(value, _Pending) else value for value in operands]
+        maps = [value.map if isinstance(value, _Pending) else None for value in operands]
+        picks = [each if isinstance(each, Pick) else None for each in maps]
+        return Operation(op, plain, picks, self._sized)
+
+    def _settle(self, tensor) -> Tensor:
+        """The graph's tensor for one of the trace; what waits becomes a layer."""
+        value = self._values[tensor.name]
+        if isinstance(value, _Pending):
+            try:
+                value = self._draft(value.op, _layer_of(value), value.source, at=tensor)
+            except Untranslatable as trouble:
+                self._not_translated(value.op, trouble)
+                value = self._assign(tensor)
+        return value
+
+    def _tensor(self, tensor) -> Tensor:
+        if tensor.name not in self._values:  # constants, and what troubles left undone
+            return self._assign(tensor)
+        return self._settle(tensor)
+
+    def _draft(self, op, layer, inputs, at=None) -> Tensor:
+        output = self._assign(at if at is not None else op.outputs[0])
+        scope = self._scope(op)
+        is_entrance = isinstance(layer, layers.DepthwiseConv2D) and inputs is self.drafts[0].output
+        kind = "scale" if isinstance(layer, layers.DepthwiseConv2D) else layer.name.rstrip("_0123456789")
+        draft = _Draft(layer, (inputs,), {}, output, kind=kind)
+        if is_entrance:
+            draft.scope = "normalization"
+        elif scope is not None and not isinstance(getattr(scope.layer, "layers", None), list):
+            draft.scope = re.sub(r"\W+", "_", scope.path[-1].split(".")[-1]).strip("_")
+        self.drafts.append(draft)
+        where = "/".join(scope.path[1:]) if scope is not None else ""
+        self.replaced.append((f"{op.type} {where!r}" if where else op.type, draft))
+        return output
+
+    def _assign(self, tensor) -> Tensor:
+        self._number += 1
+        self._values[tensor.name] = Tensor(self._number - 1, (None, *tuple(tensor.shape)[1:]))
+        return self._values[tensor.name]
+
+    def _sized(self, height, width) -> Tensor | None:
+        made = (tensor for draft in self.drafts for tensor in tf.nest.flatten(draft.output))
+        return next((t for t in made if len(t.shape) == 4 and t.shape[1:3] == (height, width)), None)
+
+    def _constant(self, tensor) -> np.ndarray:
+        value = tf.get_static_value(tensor)
+        if value is not None:
+            return value
+        graph = self.trace.graph
+        feeds = {
+            inside.name: outside.numpy()
+            for outside, inside in graph.captures
+            if inside.op.type == "Placeholder" and outside.dtype != tf.resource
+        }
+        try:
+            with tf.compat.v1.Session(graph=graph) as session:
+                return session.run(tensor, feeds)
+        except tf.errors.InvalidArgumentError as error:
+            raise Untranslatable("it computes with a weight of its own") from error
+
+    def _scope(self, op) -> Opened | None:
+        place = self._places[op.name]
+        around = [opened for opened in self.trace.opened if place in opened.span]
+        return min(around, key=lambda opened: len(opened.span), default=None)
+
+    def _not_translated(self, op, trouble):
+        scope = self._scope(op)
+        place = self._places[op.name]
+        for opened in self.trace.opened:
+            own = place in opened.span and not hasattr(opened.layer, "layers")
+            if own and isinstance(opened.layer, keras.layers.Layer) and self.dialect.can_stay(opened.layer):
+                self.unopened.append(opened.layer)
+                break
+        where = "/".join(scope.path[1:]) if scope is not None else ""
+        kind = f" in {where!r} ({type(scope.layer).__name__})" if where else ""
+        self._trouble(f"operation {op.type}{kind}: {trouble}")
+        for tensor in op.outputs:
+            self._assign(tensor)
+
+    def _trouble(self, text):
+        self.troubles[text] = None
+
+    def finish(self) -> Canonical:
+        if self.troubles:
+            raise ValueError(
+                f"Model {self.model.name!r} cannot be made of plain Keras layers. Expected layers and "
+                f"operations that have a counterpart. Received: {'; '.join(self.troubles)}. Replace these."
+            )
+        renamed = self._give_names()
+        nodes = [Node(d.layer, d.name, d.args, d.kwargs, d.output) for d in self.drafts]
+        entries = [draft.output for draft in self.drafts[: len(self.trace.inputs)]]
+        inputs = entries[0] if len(entries) == 1 else entries
+        graph = Graph(self.model.name, tuple(nodes), inputs, self.outputs, True)
+        called = [draft for draft in self.drafts if draft.call is not None]
+        return Canonical(
+            graph,
+            {d.name: d.call.layer for d in called if d.layer.weights},
+            tuple(self._opened(idle=False)),
+            tuple(
+                f"{what} → {type(_layer(into)).__name__} {self._name_of(into)!r}"
+                for what, into in self.replaced
+            ),
+            tuple(self._opened(idle=True)),
+            tuple(renamed),
+            tuple((d.call, d.name, tensor.id) for d in called for tensor in tf.nest.flatten(d.output)[:1]),
+        )
+
+    def _name_of(self, made):
+        found = made if isinstance(made, _Draft) else next(d for d in self.drafts if d.layer is made)
+        return found.name
+
+    def _opened(self, idle) -> list[str]:
+        lines = {}
+        for opened in self.trace.opened:
+            is_layer = not type(opened.layer).__name__.endswith("OpLambda") and hasattr(
+                opened.layer, "weights"
+            )
+            if is_layer and opened.layer is not self.model and opened.is_idle == idle:
+                lines["/".join(opened.path[1:]) + f" ({type(opened.layer).__name__})"] = None
+        return list(lines)
+
+    def _give_names(self) -> list[tuple[str, str]]:
+        names, renamed = Names(), []
+        for draft in self.drafts[: len(self.trace.inputs)]:
+            names.take(draft, [draft.name])
+        called = [draft for draft in self.drafts if draft.call is not None]
+        for draft in sorted(called, key=lambda draft: len(draft.call.path)):  # outer layers choose first
+            path = draft.call.path
+            if isinstance(draft.call.layer, Function):
+                wishes = [f"{path[-2]}_{path[-1]}", "_".join(path[1:])]
+            else:
+                wishes = [path[-1], "_".join(path[1:])]
+            # A layer with weights has one name wherever it is called.
+            owner = draft.layer if draft.layer.weights else draft
+            draft.name = names.take(owner, wishes)
+            if draft.name not in wishes[:1] and not isinstance(draft.call.layer, Function):
+                renamed.append(("/".join(path[1:]), draft.name))
+        # The last layer of several that were one has that one's name.
+        for draft in reversed(self.drafts):
+            if draft.call is None and not draft.name:
+                scope = draft.scope
+                draft.name = names.take(draft, [scope, f"{scope}_{draft.kind}"] if scope else [draft.kind])
+        return list(dict.fromkeys(renamed))
+
+
+def _joins(pending, made) -> bool:
+    """Whether what was made is a map of the kind that waits, of its result alone."""
+    is_map = isinstance(made, tuple) and type(made[0]) is type(pending.map)
+    return is_map and made[1] is pending.source
+
+
+def _layer_of(pending):
+    if isinstance(pending.map, Pick):
+        raise Untranslatable("it takes a single channel")
+    return (
+        scaling(pending.map, pending.source.shape)
+        if isinstance(pending.map, Affine)
+        else clipping(pending.map)
+    )
+
+
+def _layer(made):
+    return made.layer if isinstance(made, _Draft) else made
+
+
+def _activation(name):
+    if name in ("relu", "relu6"):
+        return layers.ReLU(6.0 if name == "relu6" else None)
+    return layers.Softmax() if name == "softmax" else layers.Activation(name)

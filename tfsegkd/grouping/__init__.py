@@ -1,0 +1,28 @@
+"""Networks whose convolutions learn to be grouped, and how they are deployed."""
+
+from tfsegkd.grouping.assignment import AssignmentReport, assign_channels
+from tfsegkd.grouping.blocks import BlockDiagonal, as_dense, written_dense
+from tfsegkd.grouping.gradual import ChannelOrder, GradualConv2D, alpha, make_gradual, set_alpha
+from tfsegkd.grouping.lowering import LoweringReport, lower
+from tfsegkd.grouping.regroup import regroup
+from tfsegkd.grouping.schedule import SHAPES, GradualGroupingSchedule
+from tfsegkd.grouping.tflite_forms import FORMS
+
+__all__ = [
+    "FORMS",
+    "SHAPES",
+    "AssignmentReport",
+    "BlockDiagonal",
+    "ChannelOrder",
+    "GradualConv2D",
+    "GradualGroupingSchedule",
+    "LoweringReport",
+    "alpha",
+    "as_dense",
+    "assign_channels",
+    "lower",
+    "make_gradual",
+    "regroup",
+    "set_alpha",
+    "written_dense",
+]

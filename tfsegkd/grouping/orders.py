@@ -1,0 +1,135 @@
+"""Which channel stands where, so that those of a group stand together without costing anything.
+
+The channels that run through the same layers can change places if all those layers' weights change along:
+the network stays the same function. A grouped convolution wants the channels of a group side by side.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfsegkd._keras import keras
+from tfsegkd.graph import ChannelGraph, Edits, Graph, rebuild
+from tfsegkd.grouping.gradual import GradualConv2D
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Side:
+    """The input or the output channels of one gradual layer.
+
+    Args:
+        layer: Its name.
+        axis: 0 for the input, 1 for the output; also the axis of the matrix of weights between the two.
+        units: The unit of the channel graph at each channel.
+        size: How many channels a group has.
+        slots: The place that the layer wants for each channel.
+    """
+
+    layer: str
+    axis: int
+    units: np.ndarray
+    size: int
+    slots: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """What a layer that reorders these channels is called."""
+        return f"{self.layer}_{('inputs', 'outputs')[self.axis]}"
+
+
+def gradual(graph: Graph) -> dict[str, GradualConv2D]:
+    """The gradual layers of a graph by name."""
+    return {name: layer for name, layer in graph.layers().items() if isinstance(layer, GradualConv2D)}
+
+
+def dense_channels(graph: Graph) -> ChannelGraph:
+    """The channels of a network whose gradual layers are taken for plain convolutions."""
+    plain, weights = {}, {}
+    for name, layer in gradual(graph).items():
+        plain[name] = keras.layers.Conv2D.from_config(plain_config(layer))
+        weights[name] = layer.get_weights()[: 1 + layer.use_bias]
+    nodes = (dataclasses.replace(node, layer=plain.get(node.name, node.layer)) for node in graph.nodes)
+    return ChannelGraph(rebuild(dataclasses.replace(graph, nodes=tuple(nodes)), weights=weights))
+
+
+def plain_config(layer: GradualConv2D) -> dict:
+    """The configuration of a gradual layer as a Conv2D's."""
+    config = layer.get_config()
+    del config["blocks"]
+    return config
+
+
+def sides(channels: ChannelGraph, layers: Mapping[str, GradualConv2D]) -> list[Side]:
+    """Both sides of every gradual layer."""
+    found = []
+    for name, layer in layers.items():
+        known = channels.layers.get(name)
+        slots = (layer.input_slots.numpy(), layer.output_slots.numpy())
+        for axis, wanted in enumerate(slots):
+            # The channel graph does not follow layers with channels first: nothing of theirs can move.
+            units = np.full(len(wanted), -1) if known is None else (known.reads, known.gives)[axis]
+            found.append(Side(name, axis, units, len(wanted) // layer.blocks, wanted))
+    return found
+
+
+def places(units: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """The place to which each channel goes if every unit u takes the places of unit moved[u]."""
+    found = np.empty(len(units), int)
+    # A unit may have several channels; they keep their order.
+    found[np.argsort(moved[units], kind="stable")] = np.argsort(units, kind="stable")
+    return found
+
+
+def settle(channels: ChannelGraph, wanted: list[Side]) -> np.ndarray:
+    """Finds for each unit the one whose places it takes, so that sides get what they want if they can."""
+    moved = np.arange(channels.num_units)
+    for group in channels.groups:
+        if group.frozen or len(group.units) == 1:
+            continue
+        for side in wanted:
+            trial = _claim(side, group.units, moved)
+            if trial is not None:
+                moved = trial
+                break
+    return moved
+
+
+def _claim(side: Side, units: np.ndarray, moved: np.ndarray) -> np.ndarray | None:
+    """`moved` with `units` where `side` wants them; None if it has none of them or wants the impossible."""
+    here = np.isin(side.units, units)
+    if not here.any():
+        return None
+    trial = moved.copy()
+    trial[side.units[here]] = side.units[side.slots[here]]
+    if not np.array_equal(np.sort(trial[units]), np.sort(units)):
+        return None
+    return trial if np.array_equal(places(side.units, trial)[here], side.slots[here]) else None
+
+
+def at_rest(side: Side) -> bool:
+    """Whether no channel of `side` is known to the channel graph."""
+    return bool((side.units < 0).any())
+
+
+def settled_places(side: Side, moved: np.ndarray) -> np.ndarray:
+    """Where the channels of `side` come to stand."""
+    return np.arange(len(side.units)) if at_rest(side) else places(side.units, moved)
+
+
+def is_met(side: Side, moved: np.ndarray) -> bool:
+    """Whether the channels of each group of `side` come to stand together, in the groups' order."""
+    return np.array_equal(settled_places(side, moved) // side.size, side.slots // side.size)
+
+
+def reordered(channels: ChannelGraph, moved: np.ndarray) -> Edits:
+    """The weights of all layers with every unit in its new place."""
+    weights, layers = {}, channels.graph.layers()
+    for name, known in channels.layers.items():
+        given = layers[name].get_weights()
+        for cut in known.cuts:
+            source = np.argsort(places(cut.channels, moved))
+            given[cut.weight] = np.take(given[cut.weight], source, axis=cut.axis)
+        if known.cuts:
+            weights[name] = given
+    return Edits({}, weights)

@@ -1,0 +1,179 @@
+"""Takes a user's network in, and gives its weights back."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.graph import Canonical, canonical, rebuild
+from tfsegkd.graph.dialect import Dialect
+from tfsegkd.models.adoption.comparison import check_same
+from tfsegkd.models.adoption.exit import ending_in_logits
+from tfsegkd.models.adoption.keras3 import Keras3, check_backend, is_keras3
+
+
+@dataclass(frozen=True)
+class AdoptionReport:
+    """What it took to make a network one of ours.
+
+    Args:
+        name: The network's.
+        keras: 'tf_keras' or 'keras 3'.
+        input_shape: (height, width, 3).
+        num_classes: The channels of its logits.
+        opened: The models and composite layers that were opened, as path and class.
+        replaced: What was an operation or an inline activation, and the layer that it is now.
+        removed: What is not there any more: the softmax at the end, what only acts in training.
+        added: Layers that bring the logits to the size of the input.
+        renamed: (path, name) of the layers that could not keep their name.
+        difference: The largest difference of the outputs on a random batch, relative to the largest output;
+            compared before the softmax was removed and logits were resized.
+    """
+
+    name: str
+    keras: str
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    opened: tuple[str, ...]
+    replaced: tuple[str, ...]
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
+    renamed: tuple[tuple[str, str], ...]
+    difference: float
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2)
+
+
+class Adoption:
+    """A network from elsewhere as one of ours, with a way back for the weights.
+
+    Args:
+        model, pixel_range, input_shape: As in `adopt`.
+
+    Attributes:
+        model: The adopted network.
+        report: What was done.
+        original: The network that was adopted.
+
+    Raises:
+        TypeError, ValueError: as `adopt` does.
+    """
+
+    def __init__(
+        self,
+        model,
+        pixel_range: tuple[float, float] = (0.0, 255.0),
+        input_shape: Sequence[int] | None = None,
+    ):
+        self.original = model
+        dialect = _dialect(model)
+        entrance = _pixels_to(pixel_range)
+        shape = _input_shape(model, input_shape)
+        found = canonical(model, shape, entrance, dialect)
+        _check_output(model, found)
+        complete = rebuild(found.graph)
+        difference = check_same(model, complete, found, entrance, dialect)
+        graph, removed, added = ending_in_logits(found.graph)
+        self.model = complete if graph is found.graph else rebuild(graph)
+        self._sources = {name: found.sources[name] for name in graph.layers() if name in found.sources}
+        self.report = AdoptionReport(
+            name=model.name,
+            keras="keras 3" if isinstance(dialect, Keras3) else "tf_keras",
+            input_shape=tuple(self.model.input_shape[1:]),
+            num_classes=self.model.output_shape[-1],
+            opened=found.opened,
+            replaced=found.replaced,
+            removed=(*(f"{what}: it only acts in training" for what in found.removed), *removed),
+            added=added,
+            renamed=found.renamed,
+            difference=difference,
+        )
+
+    def write_back(self) -> None:
+        """Copies the weights of `model` into the layers of `original` that they came from."""
+        for name, source in self._sources.items():
+            source.set_weights(self.model.get_layer(name).get_weights())
+
+
+def adopt(
+    model,
+    pixel_range: tuple[float, float] = (0.0, 255.0),
+    input_shape: Sequence[int] | None = None,
+) -> tuple[keras.Model, AdoptionReport]:
+    """Makes any Keras network one of ours, which can be distilled, pruned, quantized and exported.
+
+    The new network has the same weights and gives the same outputs, which is checked on a random batch. It
+    is flat, made of plain layers, takes float32 RGB pixels 0…255 and gives logits at the size of its input: a
+    softmax at the end is removed, also one before a last resize. Layers keep their names where they are free,
+    and stay frozen where they were. The original is left alone.
+
+    Args:
+        model: A functional or sequential network of tf_keras or Keras 3, or a subclass of these that calls
+            layers and operations in a fixed way, such as those of keras-cv.
+        pixel_range: The darkest and the brightest pixel that it expects. The mapping from 0…255 becomes
+            part of the new network.
+        input_shape: (height, width), for a network that takes several.
+
+    Raises:
+        TypeError: if it is no Keras model with inputs.
+        ValueError: for parts that no plain layer can do, such as a Lambda, each named; for inputs that are
+            not RGB images or outputs that are not one value a class and pixel; if the outputs differ by more
+            than 1e-5 of the largest, with the first layer that differs.
+
+    Example:
+        network, report = tfsegkd.models.adopt(keras_cv_model, input_shape=(256, 256))
+    """
+    adoption = Adoption(model, pixel_range, input_shape)
+    return adoption.model, adoption.report
+
+
+def _dialect(model) -> Dialect:
+    if is_keras3(model):
+        check_backend()
+        return Keras3()
+    if isinstance(model, keras.Model):
+        return Dialect()
+    raise TypeError(
+        f"Only a Keras model can be adopted. Received: {type(model).__name__}. Load it with Keras first, or "
+        f"use it as a teacher."
+    )
+
+
+def _pixels_to(pixel_range):
+    low, high = map(float, pixel_range)
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise ValueError(
+            f"pixel_range must be the darkest and the brightest pixel, such as (0, 1) or (-1, 1). Received: "
+            f"{tuple(pixel_range)}."
+        )
+    if (low, high) == (0.0, 255.0):
+        return None
+    return lambda images: images * np.float32((high - low) / 255.0) + np.float32(low)
+
+
+def _input_shape(model, input_shape):
+    inputs = getattr(model, "inputs", None) or []
+    shapes = [tuple(tensor.shape) for tensor in inputs]
+    if inputs and (len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] not in (3, None)):
+        raise ValueError(
+            f"Model {model.name!r} must take one batch of RGB images, (None, H, W, 3). Received: inputs of "
+            f"shapes {shapes}. Adopt a model of images alone."
+        )
+    if input_shape is None:
+        return None
+    if len(input_shape) not in (2, 3):
+        raise ValueError(f"input_shape must be (height, width). Received: {tuple(input_shape)}.")
+    return (*input_shape[:2], 3)
+
+
+def _check_output(model, found: Canonical):
+    outputs = tf.nest.flatten(found.graph.outputs)
+    if len(outputs) != 1 or len(outputs[0].shape) != 4:
+        raise ValueError(
+            f"Model {model.name!r} must give one value for each class and pixel, (N, H, W, C). Received: "
+            f"{[tensor.shape for tensor in outputs]}. Adopt keras.Model(model.input, the output to keep)."
+        )

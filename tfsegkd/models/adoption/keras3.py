@@ -1,0 +1,133 @@
+"""The layers of Keras 3 as layers of tf_keras."""
+
+import inspect
+from typing import Any
+
+from tfsegkd import _keras
+from tfsegkd._keras import keras
+from tfsegkd.graph.dialect import Dialect, own_weights
+from tfsegkd.graph.maps import Untranslatable
+
+layers = keras.layers
+
+# Layers with an activation inside.
+_INLINE = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "SeparableConv2D", "Dense")
+# Layers that do the same in both, from a configuration with the same words.
+_ALIKE = (
+    *_INLINE,
+    *("BatchNormalization", "GroupNormalization", "LayerNormalization", "UnitNormalization"),
+    *("ReLU", "PReLU", "ELU", "LeakyReLU", "Softmax", "Activation"),
+    *("MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D", "GlobalAveragePooling2D"),
+    *("UpSampling2D", "ZeroPadding2D", "Cropping2D", "Flatten", "Reshape", "Permute"),
+    *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"),
+    *("Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise", "AlphaDropout"),
+)
+_RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
+# Says of a layer what does not change what it computes, or is set elsewhere.
+_NOT_TAKEN = ("dtype", "name", "trainable", "batch_input_shape", "input_shape")
+
+
+class Keras3(Dialect):
+    """How to read the layers of Keras 3."""
+
+    package = "keras"
+
+    def is_leaf(self, layer) -> bool:
+        kind = _kind(layer)
+        if kind == "Activation":
+            return self.known(layer.activation) is not None
+        return kind is not None or _is_lambda(layer) or (_is_layer(layer) and bool(own_weights(layer)))
+
+    def can_stay(self, layer) -> bool:
+        return False
+
+    def splits(self, layer, activation):
+        return _kind(layer) in _INLINE and self.decide(activation)
+
+    def convert(self, call, shapes) -> keras.layers.Layer:
+        layer, kind = call.layer, _kind(call.layer)
+        if _is_lambda(layer):
+            raise Untranslatable("a Lambda is arbitrary code, which no file can hold safely; use layers")
+        if kind is None:
+            raise Untranslatable("a layer of Keras 3 with weights of its own, which tf_keras does not have")
+        if layer.compute_dtype != "float32":
+            raise Untranslatable(
+                f"it computes in {layer.compute_dtype}; build the model with the policy 'float32' and copy "
+                f"its weights"
+            )
+        config = _config(layer, kind)
+        if kind == "Activation" or "activation" in config:
+            config["activation"] = "linear" if call.is_linear else self.known(layer.activation) or "linear"
+        made = getattr(layers, kind)(name=layer.name, trainable=layer.trainable, **config)
+        if layer.weights:
+            made.build(shapes)
+            _copy(layer, made)
+        return made
+
+
+def is_keras3(model) -> bool:
+    """Whether it is a network of Keras 3, which is not imported to find out."""
+    return any(base.__name__ == "Model" and _is_of_keras3(base) for base in type(model).__mro__)
+
+
+def check_backend() -> None:
+    """Raises ValueError if Keras 3 does not run on TensorFlow."""
+    backend = _keras.keras3.backend.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            f"A Keras 3 model can be adopted where Keras 3 runs on TensorFlow. Received: backend "
+            f"{backend!r}. Set KERAS_BACKEND=tensorflow."
+        )
+
+
+def _is_of_keras3(kind: type) -> bool:
+    return kind.__module__.split(".")[0] == "keras"
+
+
+def _is_layer(part) -> bool:
+    # Keras 3 has operations beside layers.
+    return hasattr(part, "weights")
+
+
+def _is_lambda(part) -> bool:
+    return any(base.__name__ == "Lambda" and _is_of_keras3(base) for base in type(part).__mro__)
+
+
+def _kind(layer) -> str | None:
+    """The class of a layer that both have, else None. What a user derived from it may do something else."""
+    name = type(layer).__name__
+    return name if name in _ALIKE and _is_of_keras3(type(layer)) and _is_layer(layer) else None
+
+
+def _config(layer, kind: str) -> dict[str, Any]:
+    renamed = _RENAMED.get(kind, {})
+    given = {renamed.get(key, key): value for key, value in layer.get_config().items()}
+    known = set()
+    for base in getattr(layers, kind).__mro__:
+        if "__init__" in vars(base):
+            known |= set(inspect.signature(base.__init__).parameters)
+    # The weights are there already, so how they began does not matter.
+    config = {
+        key: value
+        for key, value in given.items()
+        if key in known and key not in _NOT_TAKEN and not key.endswith("_initializer")
+    }
+    for key, value in config.items():
+        if key.endswith(("_regularizer", "_constraint")) and value is not None:
+            config[key] = _penalty(key, value)
+    return config
+
+
+def _penalty(key, value):
+    get = keras.regularizers.get if key.endswith("_regularizer") else keras.constraints.get
+    try:
+        return get({"class_name": value["class_name"], "config": value["config"]})
+    except (ValueError, TypeError, KeyError) as error:
+        raise Untranslatable(f"its {key} {value.get('class_name')!r} is not known to tf_keras") from error
+
+
+def _copy(layer, made):
+    wanted, given = ([tuple(weight.shape) for weight in one.weights] for one in (made, layer))
+    if wanted != given:
+        raise Untranslatable(f"its weights have the shapes {given}, and those of tf_keras {wanted}")
+    made.set_weights(layer.get_weights())

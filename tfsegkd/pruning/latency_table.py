@@ -1,0 +1,77 @@
+"""How long each layer takes on a device that is not this one."""
+
+import csv
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tfsegkd.graph import ChannelGraph
+
+
+class LatencyTable:
+    """Estimates latencies from a CSV that the user measured on a device, layer by layer.
+
+    A layer is taken to need time in proportion to its MACs or, if it has none, to its output channels.
+
+    Args:
+        path: The CSV, with the columns `layer` and `ms`: milliseconds of each layer of the dense network. A
+            layer that another swallows, such as a BatchNorm, need not be in it; every one with MACs must.
+        channels: The channels of that network.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read as such a table of that network.
+    """
+
+    def __init__(self, path: str | os.PathLike, channels: ChannelGraph):
+        self._path, self._channels = str(path), channels
+        self._times = _read(path)
+        shares, known = channels.shares(channels.all()), channels.layers
+        strange = [layer for layer in self._times if layer not in shares]
+        missing = [name for name, layer in known.items() if layer.kernels and name not in self._times]
+        if strange or missing:
+            what = f"names {strange}, which the network lacks" if strange else f"lacks {missing}"
+            raise ValueError(
+                f"Latency table {self._path!r} is not of {channels.graph.name!r}: it {what}. Expected a row "
+                f"for every layer with weights to multiply by, such as {next(iter(known), None)!r}."
+            )
+
+    def milliseconds(self, keep: np.ndarray) -> float:
+        """The estimated latency with only some units kept."""
+        shares = self._channels.shares(keep)
+        return sum(time * shares[layer] for layer, time in self._times.items())
+
+
+def _read(path) -> dict[str, float]:
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"No latency table at {str(path)!r}. Expected a CSV with the columns layer,ms."
+        )
+    with file.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    times: dict[str, float] = {}
+    for number, row in enumerate(rows, start=2):
+        layer, value = row.get("layer"), _number(row.get("ms"))
+        if not layer or layer in times or value is None:
+            raise ValueError(
+                f"Line {number} of the latency table {str(path)!r} cannot be read. Expected a layer that no "
+                f"other line has, and milliseconds, under the heading layer,ms. Received: {dict(row)}."
+            )
+        times[layer] = value
+    if not sum(times.values()):
+        raise ValueError(
+            f"The latency table {str(path)!r} holds no time. Expected lines such as stem_conv,1.25 under the "
+            f"heading layer,ms."
+        )
+    return times
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) and value >= 0 else None

@@ -1,0 +1,128 @@
+"""Who reads which value in a graph, and what becomes part of the same int8 operation."""
+
+from tfsegkd._keras import keras
+from tfsegkd.graph import Graph, Node
+from tfsegkd.quantization import kinds
+from tfsegkd.quantization.kinds import Kind
+
+layers = keras.layers
+
+# BatchNorm becomes part of these. A transposed convolution takes it into its kernel before.
+_TAKE_NORM = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+# The operations of TFLite that end in a ReLU or ReLU6 without further cost.
+_TAKE_RELU = (*_TAKE_NORM, layers.BatchNormalization, layers.Add, layers.Subtract, layers.Multiply)
+
+
+class Edges:
+    """The nodes of a graph by the tensors that they give and read.
+
+    Args:
+        graph: Flat, each node with one output, as `opening.open_layers` leaves it.
+    """
+
+    def __init__(self, graph: Graph):
+        self.producers = {node.output.id: node for node in graph.nodes}
+        self.readers: dict[int, list[Node]] = {key: [] for key in self.producers}
+        for node in graph.nodes:
+            for tensor in self.values(node):
+                self.readers[tensor].append(node)
+        self._outputs = {tensor.id for tensor in _flat(graph.outputs)}
+
+    def values(self, node: Node) -> list[int]:
+        """The ids of the tensors whose values `node` reads, not their shapes alone."""
+        inputs = node.inputs[:1] if kinds.is_sized_by_second(node.layer) else node.inputs
+        return [tensor.id for tensor in inputs]
+
+    def producer(self, node: Node) -> Node:
+        """The node before `node`, on its first input."""
+        return self.producers[node.inputs[0].id]
+
+    def sole_reader(self, node: Node) -> Node | None:
+        """The one node that reads `node`; None if there are several or it is an output."""
+        found = self.readers[node.output.id]
+        return found[0] if len(found) == 1 and node.output.id not in self._outputs else None
+
+    def is_merged(self, node: Node) -> bool:
+        """Whether the next node becomes part of the same int8 operation, so that nothing is rounded between."""
+        reader = self.sole_reader(node)
+        if reader is None:
+            return False
+        if is_norm(reader.layer):
+            return takes_norm(node)
+        return type(reader.layer) is layers.ReLU and self.takes_relu(node)
+
+    def takes_relu(self, node: Node) -> bool:
+        """Whether a ReLU that alone reads `node` costs nothing: as a part of it, or as where its range ends."""
+        if self.sole_reader(node) is None or not kinds.is_linear(node.layer):
+            return False
+        if type(node.layer) is layers.Concatenate:
+            return all(self._reaches_alone(tensor) for tensor in self.values(node))
+        return computes(node) and type(node.layer) not in (layers.ReLU, layers.LeakyReLU)
+
+    def is_cut(self, relu: Node) -> bool:
+        """Whether a ReLU is no operation but the end of a range: what lies beyond is cut off by rounding."""
+        return type(self.producer(relu).layer) not in _TAKE_RELU or relu.layer.max_value not in (None, 6.0)
+
+    def joins_later(self, node: Node) -> bool:
+        """Whether the values of `node` are only moved about until a Concatenate rounds them with others."""
+        reader = self.sole_reader(node)
+        while reader is not None and kinds.kind(reader.layer) is Kind.CARRIES:
+            reader = self.sole_reader(reader)
+        return reader is not None and kinds.kind(reader.layer) is Kind.JOINS
+
+    def _reaches_alone(self, tensor: int) -> bool:
+        """Whether nobody else reads a tensor, nor what it was before it was moved about."""
+        node = self.producers[tensor]
+        while not isinstance(node.layer, layers.InputLayer) and kinds.kind(node.layer) is Kind.CARRIES:
+            if self.sole_reader(node) is None:
+                return False
+            node = self.producer(node)
+        return computes(node) and self.sole_reader(node) is not None and fixed_range(node, self) is None
+
+
+def computes(node: Node) -> bool:
+    """Whether `node` gives new values on a scale of its own."""
+    return not isinstance(node.layer, layers.InputLayer) and kinds.kind(node.layer) is Kind.COMPUTES
+
+
+def is_norm(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, layers.BatchNormalization)
+
+
+def takes_norm(node: Node) -> bool:
+    """Whether BatchNorm after `node` becomes part of it."""
+    return type(node.layer) in _TAKE_NORM and kinds.is_linear(node.layer)
+
+
+# TFLite prescribes these output ranges.
+_PRESCRIBED = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
+
+
+def fixed_range(node: Node, edges: Edges) -> tuple[float, float] | None:
+    """The (low, high) of the output of `node` where it is known beforehand, else None."""
+    if is_normalization(node, edges):
+        return _affine_range(node.layer)
+    return _PRESCRIBED.get(kinds.activation(node.layer))
+
+
+def is_normalization(node: Node, edges: Edges) -> bool:
+    """Whether `node` is the frozen 1×1 depthwise convolution that normalises raw pixels."""
+    return (
+        type(node.layer) is layers.DepthwiseConv2D
+        and not node.layer.trainable
+        and node.layer.kernel_size == (1, 1)
+        and kinds.is_linear(node.layer)
+        and isinstance(edges.producer(node).layer, layers.InputLayer)
+    )
+
+
+def _affine_range(normalization):
+    """The range of its output for pixels 0…255."""
+    kernel = normalization.depthwise_kernel.numpy().ravel().astype(float)
+    offset = normalization.bias.numpy().astype(float) if normalization.use_bias else 0.0
+    ends = [*(0.0 * kernel + offset), *(255.0 * kernel + offset)]
+    return float(min(*ends, 0.0)), float(max(*ends, 0.0))
+
+
+def _flat(structure):
+    return structure if isinstance(structure, list | tuple) else [structure]

@@ -1,0 +1,166 @@
+"""Learned step sizes: the network trains how coarsely it is rounded."""
+
+import tensorflow as tf
+
+from tfsegkd import checks
+from tfsegkd._keras import keras, tfmot
+from tfsegkd.quantization.quantizers import AXES, Seen, by_scale, round_kernel, round_to_range
+
+STEP = "_step_factor"  # how the names of the variables end that learn a step
+_SMALLEST = 1e-7  # a step; zero has no inverse
+
+
+@tf.custom_gradient
+def learned_step(v: tf.Tensor, step: tf.Tensor, low: tf.Tensor, high: tf.Tensor):
+    """Rounds `v` to whole multiples, from `low` to `high`, of a step that learns.
+
+    The step's gradient tells how far the rounding is off inside the range, and the level itself where `v` is
+    cut off; it is scaled by 1/√(N·high) so that steps and weights move in proportion.
+
+    Args:
+        low, high: The least and the greatest level.
+
+    Shapes:
+        v: (N, S), with a step for each column. step: (S,). returns: (N, S).
+
+    Reference:
+        Esser et al., ICLR 2020, https://arxiv.org/abs/1902.08153, equations 1 to 3 and section 2.2.
+    """
+    scaled = v / step
+    level = tf.round(tf.clip_by_value(scaled, low, high))
+
+    def gradient(upstream):
+        inside = tf.cast((scaled > low) & (scaled < high), v.dtype)
+        count = tf.cast(tf.shape(v)[0], v.dtype)
+        towards_step = upstream * (level - inside * scaled)
+        return (
+            upstream * inside,
+            tf.reduce_sum(towards_step, axis=0) / tf.sqrt(count * high),
+            None,
+            None,
+        )
+
+    return level * step, gradient
+
+
+def _start(magnitude, top):
+    """The paper's first step for values of this mean magnitude."""
+    return 2.0 * magnitude / top**0.5
+
+
+class _Learned(tfmot.quantization.keras.quantizers.Quantizer):
+    """A step kept as a start and a factor, which learns.
+
+    Differs: the paper learns the step itself with SGD. Adam moves every variable by about the learning rate,
+        which may be many steps or a tiny part of one; of a factor near 1 it is the same share for all.
+    """
+
+    is_frozen = False
+
+    def _variables(self, layer, name, count):
+        def variable(suffix, **options):
+            return layer.add_weight(
+                name=name + suffix,
+                shape=(count,),
+                initializer="ones",
+                aggregation=tf.VariableAggregation.MEAN,
+                **options,
+            )
+
+        return {
+            "start": variable("_step_start", trainable=False),
+            "factor": variable(STEP, constraint=keras.constraints.NonNeg()),
+        }
+
+    @staticmethod
+    def _step(weights):
+        return tf.maximum(weights["start"] * weights["factor"], _SMALLEST)
+
+
+@keras.utils.register_keras_serializable("tfsegkd")
+class LearnedWeightQuantizer(_Learned):
+    """Rounds a kernel to multiples of learned steps.
+
+    Args:
+        axes: Which part of the kernel has a step of its own, as of `WeightQuantizer`.
+        bits: 8 or 4. With 8 the levels are −127…127.
+    """
+
+    def __init__(self, axes: str, bits: int = 8):
+        self.axes = checks.one_of(axes, AXES, "axes")
+        self.bits = checks.one_of(bits, (4, 8), "bits")
+        self._top = 2.0 ** (bits - 1) - 1.0
+
+    def build(self, tensor_shape, name, layer):
+        columns = by_scale(tf.zeros(tensor_shape), self.axes).shape[1]
+        return self._variables(layer, name, columns)
+
+    def __call__(self, inputs, training, weights, **kwargs):
+        step = self._step(weights)
+        if not training:
+            return round_kernel(inputs, self._top * step, self.axes, self.bits)
+        rounded = learned_step(by_scale(inputs, self.axes), step, -self._top, self._top)
+        return tf.reshape(rounded, inputs.shape)
+
+    def start(self, weights: dict, kernel: tf.Tensor) -> None:
+        """Chooses the first steps for a trained kernel."""
+        magnitude = tf.reduce_mean(tf.abs(by_scale(kernel, self.axes)), axis=0)
+        weights["start"].assign(_start(magnitude, self._top))
+        weights["factor"].assign(tf.ones_like(magnitude))
+
+    def get_config(self):
+        return {"axes": self.axes, "bits": self.bits}
+
+
+@keras.utils.register_keras_serializable("tfsegkd")
+class LearnedActivationQuantizer(_Learned):
+    """Rounds activations to multiples of a learned step.
+
+    Args:
+        limits: (low, high) of the values; None for an open end. With a low of 0 no level lies below it.
+        bits: 8 or 4.
+        members: How many tensors share the step.
+    """
+
+    def __init__(
+        self, limits: tuple[float | None, float | None] = (None, None), bits: int = 8, members: int = 1
+    ):
+        self.limits = tuple(limits)
+        self.bits = checks.one_of(bits, (4, 8), "bits")
+        self.members = int(checks.positive(members, "members"))
+        unsigned = self.limits[0] == 0.0
+        self._bottom = 0.0 if unsigned else -(2.0 ** (bits - 1))
+        self._top = 2.0**bits - 1.0 + self._bottom
+
+    def build(self, tensor_shape, name, layer):
+        batches = layer.add_weight(
+            name=f"{name}_batches",
+            shape=(),
+            initializer="zeros",
+            trainable=False,
+            aggregation=tf.VariableAggregation.MEAN,
+        )
+        return {**self._variables(layer, name, 1), "batches": batches}
+
+    def __call__(self, inputs, training, weights, **kwargs):
+        if not training:
+            step = self._step(weights)[0]
+            return round_to_range(inputs, self._bottom * step, self._top * step, self.bits, training)
+        # The first batch gives the start if nothing has been measured before.
+        first = _start(tf.reduce_mean(tf.abs(tf.stop_gradient(inputs))), self._top)
+        start = tf.where(weights["batches"] > 0, weights["start"], first)
+        with tf.control_dependencies([weights["start"].assign(start)]):
+            weights["batches"].assign_add(1.0)
+        step = self._step({**weights, "start": start})
+        values = tf.reshape(inputs, [-1, 1])
+        return tf.reshape(learned_step(values, step, self._bottom, self._top), tf.shape(inputs))
+
+    def set_seen(self, weights: dict, seen: list[Seen]) -> None:
+        """Sets the variables that `build` made from what was seen of each member."""
+        magnitude = max(one.magnitude for one in seen)
+        weights["start"].assign([_start(magnitude, self._top)])
+        weights["factor"].assign([1.0])
+        weights["batches"].assign(seen[0].batches)
+
+    def get_config(self):
+        return {"limits": self.limits, "bits": self.bits, "members": self.members}

@@ -1,0 +1,58 @@
+"""Layers that only quantized networks have, in place of such as TFLite's int8 does not run."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd import checks
+from tfsegkd._keras import keras
+from tfsegkd.layers.pooling import strip_means
+from tfsegkd.quantization.kinds import Kind, register
+
+
+@keras.utils.register_keras_serializable("tfsegkd")
+class StripMean(keras.layers.Layer):
+    """The means of `bins` strips along one axis: half of an `AdaptiveMean`, which int8 rounds in between.
+
+    Args:
+        bins: How many strips; they overlap by a pixel where it does not divide the side.
+        axis: 1 for strips of rows, 2 for strips of columns.
+
+    Shapes:
+        inputs: (N, H, W, C), H and W static. returns: (N, bins, W, C) or (N, H, bins, C).
+    """
+
+    def __init__(self, bins: int, axis: int, **kwargs):
+        super().__init__(**kwargs)
+        self.bins = int(checks.positive(bins, "bins"))
+        self.axis = checks.one_of(axis, (1, 2), "axis")
+
+    def call(self, inputs):
+        return strip_means(inputs, self.bins, self.axis)
+
+    def get_config(self):
+        return {**super().get_config(), "bins": self.bins, "axis": self.axis}
+
+
+@keras.utils.register_keras_serializable("tfsegkd")
+class GridGain(keras.layers.Layer):
+    """Multiplies each position by the factor of its row and the factor of its column.
+
+    Args:
+        rows, columns: The factors, as many as the image has of each.
+
+    Shapes:
+        inputs, returns: (N, H, W, C), equal.
+    """
+
+    def __init__(self, rows: list[float], columns: list[float], **kwargs):
+        super().__init__(**kwargs)
+        self.rows, self.columns = list(map(float, rows)), list(map(float, columns))
+
+    def call(self, inputs):
+        return inputs * np.outer(self.rows, self.columns).astype(np.float32)[None, :, :, None]
+
+    def get_config(self):
+        return {**super().get_config(), "rows": self.rows, "columns": self.columns}
+
+
+register(Kind.COMPUTES, StripMean, GridGain)

@@ -1,0 +1,118 @@
+"""The stage of a recipe in which convolutions become grouped while the student trains."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from tfsegkd import checks, models
+from tfsegkd._keras import keras
+from tfsegkd.atomic import write_json
+from tfsegkd.distillation import Distiller, parse_terms
+from tfsegkd.grouping import GradualConv2D, GradualGroupingSchedule, make_gradual, regroup
+from tfsegkd.recipe.stages import GROUPED, PREFLIGHT, PRUNED, Distill, Run, StudentAlone, check_task, seen
+from tfsegkd.recipe.state import progress_directory
+from tfsegkd.recipe.training import Schedule, train
+
+ASSIGNMENTS = ("identity", "shuffle", "learned")
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Trains a network whose convolutions are dense at first and grouped at the end.
+
+    Args:
+        model: The spec of the dense network, trained from the weights that the student alone starts from;
+            None for the run's trained student, the pruned one if there is one.
+        schedule: How to train it.
+        groups: As of `tfsegkd.grouping.make_gradual`: a number, or 'depthwise'.
+        layers: Names or patterns of the convolutions; none for every one that the groups divide.
+        begin, end: The shares of the training at which weights between groups begin to shrink and are gone.
+            With 0 and 0 the network is grouped from scratch, and its kernels start as those of a grouped
+            network do.
+        shape: As of `GradualGroupingSchedule`.
+        assignment: Which channels form a group: 'identity', neighbours; 'shuffle', neighbours, shuffled where
+            one grouped layer feeds another; 'learned', those with the most weight between them at `begin`.
+        distill, task_weight, cache, preflight: As of `Distill`.
+    """
+
+    model: str | None
+    schedule: Schedule
+    groups: int | str
+    layers: Sequence[str] = ()
+    begin: float = 0.1
+    end: float = 0.6
+    shape: str = "linear"
+    assignment: str = "identity"
+    distill: Sequence[str] = ()
+    task_weight: float = 1.0
+    cache: str | None = None
+    preflight: str = "refuse"
+    name = "grouped"
+    artefact = GROUPED
+
+    def __post_init__(self):
+        checks.one_of(self.assignment, ASSIGNMENTS, "assignment")
+        checks.one_of(self.preflight, PREFLIGHT, "preflight")
+        checks.in_range(self.end, 0.0, 1.0, "end")
+        checks.in_range(self.begin, 0.0, self.end, "begin")
+        check_task(parse_terms(self.distill), self.task_weight)
+        if self.assignment == "learned" and not self.begin:
+            raise ValueError(
+                "A learned assignment needs dense weights that have learned something. Received: begin=0. "
+                "Begin later, such as at 0.1 of the training."
+            )
+        self._callback(1)
+
+    def settings(self) -> dict:
+        settings = {**dataclasses.asdict(self), "cache": self.cache is not None}
+        del settings["preflight"]
+        return settings
+
+    def make(self, run: Run) -> keras.Model:
+        terms, run = parse_terms(self.distill), seen(run, self.task_weight)
+        teacher, recorded = run.teacher(terms, self.cache)
+        frames, directory = run.frames, run.directory / self.name
+        keras.utils.set_random_seed(frames.seed)
+        network = self._network(run)
+        if terms:
+            begun = progress_directory(run.directory, self.name).exists()
+            run.check("off" if begun else self.preflight, teacher, network, terms, recorded)
+        # What was drawn until here must not change what is random in training.
+        keras.utils.set_random_seed(frames.seed)
+        distiller = Distiller(teacher, network, terms, self.task_weight, frames.train.info.ignore_label)
+        steps = self.schedule.epochs * (len(frames.train) // self.schedule.batch_size)
+        callback = self._callback(steps)
+        train(distiller, frames, self.schedule, directory, [callback], recorded)
+        if callback.assignment:
+            print(f"  {callback.assignment}", flush=True)
+            write_json(directory / "assignment.json", dataclasses.asdict(callback.assignment))
+        return models.at_size(regroup(network), frames.size)
+
+    def _network(self, run: Run) -> keras.Model:
+        """The network before its first step."""
+        if self.model is None:
+            dense = run.load(PRUNED, Distill.artefact, StudentAlone.artefact)
+        else:
+            dense = models.build(self.model, run.frames.train.info.num_classes, run.frames.training_shape)
+        network = make_gradual(dense, self.groups, self.layers or None, self.assignment == "shuffle")
+        if self.model and not self.end:
+            _start_grouped(network)
+        return network
+
+    def _callback(self, steps: int) -> GradualGroupingSchedule:
+        begin, end = (round(share * steps) for share in (self.begin, self.end))
+        return GradualGroupingSchedule(begin, end, self.shape, self.assignment == "learned")
+
+
+def _start_grouped(network: keras.Model) -> None:
+    """Gives a network that was made gradual the initial weights of one that was built grouped."""
+    layers = {layer.name: layer for layer in network.layers}
+    for name, layer in layers.items():
+        if not isinstance(layer, GradualConv2D):
+            continue
+        # The initial scale goes with the inputs of a filter, of which it has fewer.
+        layer.kernel.assign(layer.kernel * layer.blocks**0.5)
+        partner = layers.get(name.removesuffix("_depthwise"))
+        if partner is not layer and partner is not None:
+            initializer = partner.kernel_initializer
+            fresh = type(initializer).from_config(initializer.get_config())
+            partner.kernel.assign(fresh(partner.kernel.shape))

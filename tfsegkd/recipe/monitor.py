@@ -1,0 +1,101 @@
+"""What TensorBoard shows beside the scalars that Keras writes."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.data import Source, resize_image, resize_mask
+from tfsegkd.evaluation import labels_at, overlay
+
+_ROWS = 3
+
+
+class Monitor(keras.callbacks.Callback):
+    """Shows, after every epoch, what a network predicts, how many of its weights are zero and how wide its
+    8-bit ranges are.
+
+    Put it before Keras' TensorBoard callback: the share of zeros joins the logs, once there are any.
+
+    Args:
+        directory: Where to write, a directory of its own.
+        source: The frames to predict: the first, the last and one between.
+        histograms: Whether to write histograms of what each convolution gives for these frames, too.
+    """
+
+    def __init__(self, directory: Path, source: Source, histograms: bool = False):
+        super().__init__()
+        self._source, self._histograms = source, histograms
+        self._writer = tf.summary.create_file_writer(str(directory))
+
+    def on_train_begin(self, logs=None):
+        self._student = getattr(self.model, "student", self.model)
+        size = self._student.input_shape[1:3]
+        places = np.unique(np.linspace(0, len(self._source) - 1, _ROWS).astype(int)).tolist()
+        examples = [self._source[place] for place in places]
+        self._images = np.stack([resize_image(image, size) for image, _ in examples])
+        self._masks = [resize_mask(mask, size) for _, mask in examples]
+
+    def on_epoch_end(self, epoch, logs=None):
+        zeros = zero_share(self._student)
+        if zeros and logs is not None:
+            logs["sparsity"] = zeros
+        with self._writer.as_default(step=epoch):
+            tf.summary.image("image, label, prediction", self._pictures(), max_outputs=_ROWS)
+            for name, value in quantized_ranges(self._student).items():
+                tf.summary.scalar(f"ranges/{name}", value)
+            if self._histograms:
+                for name, values in zip(*self._activations(), strict=True):
+                    tf.summary.histogram(f"activations/{name}", values)
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+
+    def _pictures(self) -> np.ndarray:
+        info = self._source.info
+        logits = self._student(self._images.astype(np.float32), training=False)
+        rows = []
+        for image, mask, of_one in zip(self._images, self._masks, logits, strict=True):
+            predicted = labels_at(of_one, mask.shape)
+            rows.append(np.hstack([image, overlay(image, mask, info), overlay(image, predicted, info)]))
+        return np.stack(rows)
+
+    def _activations(self):
+        names, probe = self._probe
+        return names, probe(self._images.astype(np.float32), training=False)
+
+    @functools.cached_property
+    def _probe(self):
+        layers = [
+            layer for layer in self._student.layers if any(weight.shape.rank == 4 for weight in layer.weights)
+        ]
+        outputs = [layer.get_output_at(0) for layer in layers]
+        return [layer.name for layer in layers], keras.Model(self._student.input, outputs)
+
+
+def zero_share(model: keras.Model) -> float:
+    """The share of weights of kernels that are exactly zero."""
+    kernels = [weight.numpy() for weight in model.trainable_weights if weight.shape.rank > 1]
+    count = sum(kernel.size for kernel in kernels)
+    return sum(int(np.sum(kernel == 0)) for kernel in kernels) / count if count else 0.0
+
+
+def quantized_ranges(model: keras.Model) -> dict[str, float]:
+    """The ends of every range that quantization-aware training keeps, by the name of its variable."""
+    return {
+        weight.name.split(":")[0]: float(weight.numpy())
+        for weight in model.non_trainable_weights
+        if weight.shape.rank == 0 and weight.name.endswith(("_min:0", "_max:0"))
+    }
+
+
+def write_flags(directory: Path, flags: Mapping) -> None:
+    """Shows the flags of a run as a text."""
+    lines = ["| flag | value |", "|---|---|", *(f"| {name} | `{value}` |" for name, value in flags.items())]
+    writer = tf.summary.create_file_writer(str(directory))
+    with writer.as_default(step=0):
+        tf.summary.text("flags", "\n".join(lines))
+    writer.close()

@@ -1,0 +1,238 @@
+"""The stage of a recipe that prunes, and trains what is left with the dense network's help."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd import checks, models
+from tfsegkd._keras import keras
+from tfsegkd.atomic import write_atomically, write_json
+from tfsegkd.data import Source, evaluation_batches
+from tfsegkd.data.survey import Subset
+from tfsegkd.distillation import Distiller, parse_terms
+from tfsegkd.graph import cost
+from tfsegkd.pruning import (
+    IMPORTANCES,
+    SCOPES,
+    UpdatePruningStep,
+    cost_complexity_path,
+    parse_target,
+    prune_channels,
+    sparsify,
+    sparsity_report,
+    strip,
+)
+from tfsegkd.recipe.stages import PRUNED, Run, check_task, dense_student, fingerprint, seen
+from tfsegkd.recipe.state import progress_directory
+from tfsegkd.recipe.training import Schedule, train
+
+COST_COMPLEXITY = "cost_complexity"
+_SPARSITY = "sparsity:"
+# Batches that scores are measured on; batches that guide a path, and those that its points are compared on.
+_SCORED, _GUIDING, _HELD_OUT = 16, 4, 10
+# The last third of a training is for what is left to settle.
+_THINNING = 2 / 3
+_UPDATES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Prune:
+    """Prunes the student and trains it further, with the dense network as the teacher.
+
+    Args:
+        target: What to keep, as of `tfsegkd.pruning.prune_channels`: 'macs:0.5', 'params:0.5' or
+            'latency:0.5'. With 1 nothing goes and the dense network is trained as long, which is what pruning
+            has to be compared with. 'macs', 'params' or 'latency' alone, with 'cost_complexity', leaves the
+            choice to one standard error. 'sparsity:0.8' and 'sparsity:2:4' set weights to zero instead.
+        schedule: How to train; `rounds` share the epochs.
+        importance: 'cost_complexity', or as of `prune_channels`.
+        scope, round_to, latency_table: As of `prune_channels`; 'cost_complexity' is always global.
+        rounds: In how many steps of pruning and training.
+        distill: Specs of the terms between dense network and pruned one; none for the labels alone.
+        task_weight: The factor of the task loss; with 0 only the scores see labels.
+        dense: The file of the network to prune; the run's own student unless given.
+    """
+
+    target: str
+    schedule: Schedule
+    importance: str = "taylor"
+    scope: str = "global"
+    round_to: int = 8
+    rounds: int = 1
+    distill: Sequence[str] = ()
+    task_weight: float = 1.0
+    latency_table: str | None = None
+    dense: str | None = None
+    name = "pruned"
+    artefact = PRUNED
+
+    def __post_init__(self):
+        checks.one_of(self.importance, (*IMPORTANCES, COST_COMPLEXITY), "importance")
+        checks.one_of(self.scope, SCOPES, "scope")
+        checks.in_range(self.rounds, 1, self.schedule.epochs, "rounds")
+        check_task(parse_terms(self.distill), self.task_weight)
+        if self.target.startswith(_SPARSITY):
+            self._thinning(1)
+        elif self._chooses:
+            parse_target(f"{self.target}:1")
+        else:
+            parse_target(self.target)
+        if self.rounds > 1 and (self._chooses or self.latency_table or self.target.startswith(_SPARSITY)):
+            raise ValueError(
+                f"{self.rounds} rounds need the share of the cost to keep, as in 'macs:0.5', and no latency "
+                f"table, which holds for the dense network only. Received: target {self.target!r}, latency "
+                f"table {self.latency_table!r}. Prune in one round."
+            )
+
+    @property
+    def _chooses(self) -> bool:
+        return self.importance == COST_COMPLEXITY and ":" not in self.target
+
+    def settings(self) -> dict:
+        files = {"dense": self.dense, "latency_table": self.latency_table}
+        return {
+            **dataclasses.asdict(self),
+            **{key: path and fingerprint(path) for key, path in files.items()},
+        }
+
+    def make(self, run: Run) -> keras.Model:
+        keras.utils.set_random_seed(run.frames.seed)
+        path = self.dense or dense_student(run)
+        dense = models.at_size(models.load(path), run.frames.size)
+        if self.target.startswith(_SPARSITY):
+            return self._thin_out(dense, run)
+        network = dense
+        for number in range(1, self.rounds + 1):
+            network = self._round(number, network, dense, run)
+        return network
+
+    def _round(self, number, network, dense, run) -> keras.Model:
+        """Prunes and trains once; what is done before an interruption is not done again."""
+        work = progress_directory(run.directory, self.name)
+        cut, done = work / f"pruned_{number}.keras", work / f"trained_{number}.keras"
+        if done.exists():
+            return models.load(done)
+        if not cut.exists():
+            pruned = self._prune(number, network, dense, run)
+            write_atomically(cut, pruned.save)
+        pruned = models.at_size(models.load(cut), run.frames.training_shape[:2])
+        last = number == self.rounds
+        directory = run.directory / self.name if last else work / f"round_{number}"
+        self._train(pruned, dense, run, directory, self._epochs(number))
+        pruned = models.at_size(pruned, run.frames.size)
+        if not last:
+            write_atomically(done, pruned.save)
+        return pruned
+
+    def _epochs(self, number: int) -> int:
+        ends = [round(self.schedule.epochs * part / self.rounds) for part in (number - 1, number)]
+        return ends[1] - ends[0]
+
+    def _prune(self, number, network, dense, run) -> keras.Model:
+        frames, notes = run.frames, run.directory / self.name
+        target = self.target if self._chooses else self._share(number, network, dense)
+        if self.importance == COST_COMPLEXITY and target not in ("macs:1", "params:1", "latency:1"):
+            model, report = self._follow_path(number, network, target, run)
+        else:
+            model, report = prune_channels(
+                network,
+                target,
+                "taylor" if self.importance == COST_COMPLEXITY else self.importance,
+                self.scope,
+                self.round_to,
+                data=_spread(frames.train, frames.size, self.schedule.batch_size, _SCORED),
+                seed=frames.seed,
+                latency_table=self.latency_table,
+            )
+        print("  " + str(report).replace("\n", "\n  "), flush=True)
+        write_json(notes / f"pruning_{number}.json", dataclasses.asdict(report))
+        return model
+
+    def _follow_path(self, number, network, target, run):
+        frames, notes = run.frames, run.directory / self.name / f"path_{number}"
+        kind, _, fraction = target.partition(":")
+        split = len(frames.train) * 2 // 3
+        guiding, held_out = (
+            Subset(frames.train, list(part)) for part in (range(split), range(split, len(frames.train)))
+        )
+        size = max(1, min(self.schedule.batch_size, len(held_out) // 2))
+        path = cost_complexity_path(
+            network,
+            _spread(guiding, frames.size, size, _GUIDING),
+            kind,
+            held_out=_spread(held_out, frames.size, size, _HELD_OUT),
+            round_to=self.round_to,
+            latency_table=self.latency_table,
+            directory=notes,
+            **({"least": float(fraction)} if fraction else {}),
+        )
+        text = path.table()
+        write_atomically(notes / "path.md", lambda file: file.write_text(text, encoding="utf-8"))
+        try:
+            path.plot(notes / "path.png")
+        except ImportError as error:
+            print(f"  {error}")
+        return path.prune(None if self._chooses else target)
+
+    def _share(self, number, network, dense) -> str:
+        """The target of one round, as a share of what is left after the rounds before."""
+        kind, fraction = parse_target(self.target)
+        wanted = fraction ** (number / self.rounds)
+        if kind == "latency":
+            return f"{kind}:{fraction ** (1 / self.rounds):.6g}"
+        before, full = cost(network), cost(dense)
+        left = before.macs / full.macs if kind == "macs" else before.parameters / full.parameters
+        return f"{kind}:{min(1.0, wanted / left):.6g}"
+
+    def _thin_out(self, dense, run) -> keras.Model:
+        steps = self.schedule.epochs * (len(run.frames.train) // self.schedule.batch_size)
+        network = models.at_size(dense, run.frames.training_shape[:2])
+        thinned = sparsify(network, self._thinning(steps))
+        self._train(
+            thinned, dense, run, run.directory / self.name, self.schedule.epochs, [UpdatePruningStep()]
+        )
+        stripped = models.at_size(strip(thinned), run.frames.size)
+        report = sparsity_report(stripped)
+        print("  " + str(report).replace("\n", "\n  "), flush=True)
+        write_json(run.directory / self.name / "sparsity.json", dataclasses.asdict(report))
+        return stripped
+
+    def _thinning(self, steps: int) -> str:
+        """The schedule of a target such as 'sparsity:0.8', for a training of so many steps."""
+        share = self.target.removeprefix(_SPARSITY)
+        if share == "2:4":
+            return share
+        try:
+            share = float(share)
+        except ValueError:
+            share = -1.0
+        if not 0 < share < 1:
+            raise ValueError(
+                f"Target {self.target!r} cannot be read. Expected 'sparsity:0.8', the share of weights that "
+                f"become zero, above 0 and below 1, or 'sparsity:2:4'."
+            )
+        every = max(1, int(steps * _THINNING) // _UPDATES)
+        # The last update must fall on the last step of the schedule, or the sparsity stays below the target.
+        end = max(every, int(steps * _THINNING) // every * every)
+        return (
+            f"polynomial_decay(initial_sparsity=0, final_sparsity={share}, begin_step=0, end_step={end}, "
+            f"frequency={every})"
+        )
+
+    def _train(self, network, dense, run, directory: Path, epochs: int, callbacks=()) -> None:
+        run = seen(run, self.task_weight)
+        terms = parse_terms(self.distill)
+        teacher = models.at_size(dense, run.frames.training_shape[:2]) if terms else None
+        ignore = run.frames.train.info.ignore_label
+        distiller = Distiller(teacher, network, terms, self.task_weight, ignore)
+        schedule = dataclasses.replace(self.schedule, epochs=epochs)
+        train(distiller, run.frames, schedule, directory, callbacks)
+
+
+def _spread(source: Source, size: tuple[int, int], batch_size: int, count: int) -> Iterable[tf.Tensor]:
+    """About `count` batches of frames at equal distances, in their order."""
+    places = np.linspace(0, len(source) - 1, min(len(source), count * batch_size)).round().astype(int)
+    return evaluation_batches(Subset(source, places.tolist()), size, batch_size)

@@ -1,0 +1,6 @@
+"""Runs as a page that people look at: `report.html`."""
+
+from tfsegkd.reporting.page import check_installed, write_report
+from tfsegkd.reporting.run import RunRecord, read_runs
+
+__all__ = ["RunRecord", "check_installed", "read_runs", "write_report"]

@@ -1,0 +1,397 @@
+"""The figures of a report, as Plotly understands them, each with its content as a table.
+
+Only the page knows whether it is light or dark; it gives the figures their background and text colours.
+"""
+
+import dataclasses
+import html
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfsegkd import metrics
+from tfsegkd.reporting.curves import Curves
+from tfsegkd.reporting.frames import Disagreement
+from tfsegkd.reporting.summary import front
+from tfsegkd.runtime import OpReport
+
+# Paul Tol's 'bright': told apart by colour-blind readers, on white and on black. Shapes and dashes say the
+# same again.
+COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_OF_STAGES = {"student": 0, "int8": 1, "pruned": 2, "student_alone": 3, "teacher": 4, "student_qat": 5}
+_LOSS = 1e-8  # the least that a logarithmic axis shows
+_WRITTEN = 12  # classes up to which each cell of a confusion matrix is written
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """A figure, and the same for those who do not see it.
+
+    Args:
+        title: What it shows.
+        alt: What there is to see, in a sentence.
+        data, layout: Plotly's.
+        head, rows: The content as a table.
+    """
+
+    title: str
+    alt: str
+    data: list[dict]
+    layout: dict
+    head: list[str]
+    rows: list[list]
+
+    def to_json(self) -> dict:
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A network in the plane of accuracy and cost."""
+
+    run: str
+    stage: str
+    mean_iou: float
+    cost: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.run} · {self.stage}" if self.run else self.stage
+
+
+def trade(points: Sequence[Point], what: str, unit: str) -> Plot:
+    """Accuracy against a cost, with the networks that nothing beats joined by a line."""
+    best = [points[place] for place in front([p.cost for p in points], [p.mean_iou for p in points])]
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "Pareto front",
+            "x": [point.cost for point in best],
+            "y": [point.mean_iou for point in best],
+            "line": {"shape": "hv", "dash": "dot", "width": 2, "color": "#888888"},
+            "hoverinfo": "skip",
+        }
+    ]
+    for stage in dict.fromkeys(point.stage for point in points):
+        found = [point for point in points if point.stage == stage]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": _safe(stage),
+                "x": [point.cost for point in found],
+                "y": [point.mean_iou for point in found],
+                "text": [_safe(point.name) for point in found],
+                "marker": {"size": 12, **_marker(stage)},
+                "hovertemplate": f"%{{text}}<br>%{{x:.4g}} {unit}, %{{y:.2f}} %<extra></extra>",
+            }
+        )
+    layout = {
+        "xaxis": {"title": {"text": f"{what}, {unit}"}, "type": "log", **_ticks([p.cost for p in points])},
+        "yaxis": {"title": {"text": "mean IoU, %"}},
+    }
+    names = ", ".join(point.name for point in best)
+    return Plot(
+        f"Accuracy against {what}",
+        f"Mean IoU against {what} of {len(points)} networks. Nothing beats: {names}.",
+        data,
+        layout,
+        ["network", f"{what}, {unit}", "mean IoU, %", "on the front"],
+        [[p.name, f"{p.cost:.4g}", f"{p.mean_iou:.2f}", "yes" if p in best else ""] for p in points],
+    )
+
+
+def class_ious(ious: Mapping[str, Mapping[str, float | None]]) -> Plot:
+    """IoU by class and stage, the classes in their own order."""
+    classes = list(next(iter(ious.values())))
+    data = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": _safe(stage),
+            "x": [_percent(of[name]) for name in classes],
+            "y": [_safe(name) for name in classes],
+            "marker": {"size": 11, **_marker(stage)},
+            "hovertemplate": f"{_safe(stage)}: %{{x:.1f}} %<extra>%{{y}}</extra>",
+        }
+        for stage, of in ious.items()
+    ]
+    last = list(ious)[-1]
+    known = {name: value for name, value in ious[last].items() if value is not None}
+    ends = f"{min(known, key=known.get)} worst and {max(known, key=known.get)} best" if known else "no class"
+    return Plot(
+        "IoU by class",
+        f"IoU of {len(classes)} classes for {', '.join(ious)}. {last} does {ends}.",
+        data,
+        {
+            "height": 130 + 30 * len(classes),
+            "xaxis": {"title": {"text": "IoU, %"}, "range": [-2, 102]},
+            "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        },
+        ["class", *ious],
+        [[name, *(_written(of[name]) for of in ious.values())] for name in classes],
+    )
+
+
+def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[Plot, list[str]]:
+    """What labelled pixels are taken for, and the commonest mistakes in words."""
+    counts = np.asarray(matrix, np.float64)
+    of_label = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, of_label, out=np.full_like(counts, np.nan), where=of_label > 0)
+    percent = [[None if np.isnan(value) else round(100 * value, 2) for value in row] for row in shares]
+    names = [_safe(name) for name in classes]
+    heat = {
+        "type": "heatmap",
+        "z": percent,
+        "x": names,
+        "y": names,
+        "zmin": 0,
+        "zmax": 100,
+        "colorscale": "Cividis",
+        "colorbar": {"title": {"text": "%"}, "thickness": 12},
+        "hovertemplate": "%{z:.1f} % of %{y}<br>is taken for %{x}<extra></extra>",
+    }
+    if len(names) <= _WRITTEN:
+        heat |= {"texttemplate": "%{z:.0f}"}
+    wrong = np.where(np.eye(len(names), dtype=bool) | np.isnan(shares), 0, shares)
+    places = np.argsort(-wrong, axis=None)[:5]
+    notes = [
+        f"{100 * wrong.flat[place]:.0f} % of {classes[place // len(names)]} is taken for "
+        f"{classes[place % len(names)]}."
+        for place in places
+        if wrong.flat[place] > 0
+    ]
+    plot = Plot(
+        "What each class is taken for",
+        f"Confusion matrix of {len(names)} classes, each row in percent of its labelled pixels. "
+        f"{100 * metrics.pixel_accuracy(counts):.1f} % of all pixels are right.",
+        [heat],
+        {
+            "height": 160 + 34 * len(names),
+            "xaxis": {"title": {"text": "predicted"}, "type": "category", "automargin": True},
+            "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        },
+        ["labelled, % taken for →", *classes],
+        [[name, *map(_figure, row)] for name, row in zip(classes, percent, strict=True)],
+    )
+    return plot, notes
+
+
+def training(curves: Curves) -> list[Plot]:
+    """The terms of the loss, and the mean IoU while training, by epoch."""
+    others = {"learning_rate": ("learning_rate",), "share": ("alpha", "sparsity")}
+    apart = {name for names in others.values() for name in names}
+    scores = [name for name in curves if name.endswith("mean_iou")]
+    terms = [name for name in curves if name not in {*scores, *apart} and not name.startswith("val_")]
+    plots = [_lines("Terms of the loss", "loss", {name: curves[name] for name in terms}, log=True)]
+    if scores:
+        percent = {name: {epoch: 100 * value for epoch, value in curves[name].items()} for name in scores}
+        plots.append(_lines("Mean IoU while training", "mean IoU, %", percent))
+    for unit, names in others.items():
+        found = {name: curves[name] for name in names if name in curves}
+        if found:
+            title = " and ".join(found).replace("_", " ")
+            plots.append(_lines(title.capitalize(), unit.replace("_", " "), found))
+    return plots
+
+
+def _lines(title: str, unit: str, curves: Curves, log: bool = False) -> Plot:
+    epochs = sorted({epoch for values in curves.values() for epoch in values})
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines" if len(values) > 1 else "markers",
+            "name": _safe(name),
+            "x": list(values),
+            "y": [_finite(value, least=_LOSS if log else None) for value in values.values()],
+            "line": {"color": COLORS[n % len(COLORS)], "dash": _DASHES[n % len(_DASHES)], "width": 2.5},
+            "hovertemplate": f"%{{y:.4g}}<extra>{_safe(name)}</extra>",
+        }
+        for n, (name, values) in enumerate(curves.items())
+    ]
+    ends = [f"{name} {list(values.values())[-1]:.3g}" for name, values in curves.items()]
+    values = [value for line in data for value in line["y"] if value]
+    return Plot(
+        title,
+        f"{title} over {len(epochs)} epochs, at the end: {', '.join(ends)}.",
+        data,
+        {
+            "hovermode": "x unified",
+            "xaxis": {"title": {"text": "epoch"}, "tickformat": "d"},
+            "yaxis": {
+                "title": {"text": unit, "standoff": 8},
+                "automargin": True,
+                **({"type": "log", **_ticks(values)} if log else {}),
+            },
+        },
+        ["epoch", *curves],
+        [[epoch, *(_figure(of.get(epoch), "{:.4g}") for of in curves.values())] for epoch in epochs],
+    )
+
+
+def disagreement(found: Disagreement, classes: Sequence[str], before: str) -> tuple[Plot, list[str]]:
+    """Where a float network and its int8 file differ, and what that does."""
+    valid, differing = int(found.valid.sum()), int(found.differing.sum())
+    shares = [
+        100 * part / whole if whole else None
+        for part, whole in zip(found.differing.tolist(), found.valid.tolist(), strict=True)
+    ]
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": shares,
+        "y": [_safe(name) for name in classes],
+        "marker": {"color": COLORS[1]},
+        "hovertemplate": "%{x:.2f} % of %{y}<extra></extra>",
+        "showlegend": False,
+    }
+    thousandth = 1000 / max(valid, 1)
+    still = differing - found.mended - found.spoilt
+    notes = [
+        f"Of 1000 pixels, {thousandth * differing:.1f} get another class in int8 than in {before}.",
+        f"{thousandth * found.mended:.1f} of them become right, {thousandth * found.spoilt:.1f} "
+        f"become wrong, and {thousandth * still:.1f} are wrong either way.",
+    ]
+    plot = Plot(
+        "Pixels that change their class",
+        f"Share of each class's pixels where int8 and {before} choose different classes. {notes[0]}",
+        [bars],
+        {
+            "height": 130 + 26 * len(classes),
+            "xaxis": {"title": {"text": "% of the class's labelled pixels"}, "rangemode": "tozero"},
+            "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        },
+        ["class", "labelled pixels", "% that differ"],
+        [
+            [name, f"{whole:,}", _figure(share, "{:.2f}")]
+            for name, whole, share in zip(classes, found.valid.tolist(), shares, strict=True)
+        ],
+    )
+    return plot, notes
+
+
+def channels(kept: Mapping[str, Sequence[int]], widths: Mapping[str, int]) -> Plot:
+    """How many channels of each layer remain.
+
+    Args:
+        kept: Layer name → the channels that it keeps, as in a `PruningReport`.
+        widths: Layer name → the channels that it had.
+    """
+    layers = [name for name in kept if widths.get(name, 0) >= max(len(kept[name]), 1)]
+    left = [len(kept[name]) for name in layers]
+    gone = [widths[name] - count for name, count in zip(layers, left, strict=True)]
+    names = [_safe(name) for name in layers]
+    data = [
+        _bar("kept", left, names, COLORS[0]),
+        _bar("removed", gone, names, COLORS[3], pattern="/"),
+    ]
+    return Plot(
+        "Channels of each layer",
+        f"Of {sum(left) + sum(gone)} channels in {len(layers)} layers, {sum(gone)} are removed.",
+        data,
+        _stacked(len(layers), "output channels"),
+        ["layer", "kept", "of"],
+        [[name, count, widths[name]] for name, count in zip(layers, left, strict=True)],
+    )
+
+
+def ops(profile: OpReport) -> tuple[Plot, list[str]]:
+    """What the int8 file consists of, and whether it runs in one piece."""
+    floats = _by_type(profile.float_ops)
+    slow = _by_type(profile.outside_delegate)
+    names = sorted(profile.ops, key=profile.ops.get, reverse=True)
+    shown = [_safe(name) for name in names]
+    of_floats = [floats.get(name, 0) for name in names]
+    rest = [profile.ops[name] - count for name, count in zip(names, of_floats, strict=True)]
+    notes = [
+        "Every op computes in 8 bits."
+        if not profile.float_ops
+        else f"{len(profile.float_ops)} ops compute on floats: {', '.join(profile.float_ops[:6])}.",
+        "XNNPACK takes the network in one piece."
+        if profile.delegate_partitions == 1
+        else f"XNNPACK cuts the network into {profile.delegate_partitions} pieces.",
+        f"It leaves to slower kernels: {', '.join(profile.outside_delegate[:6]) or 'nothing'}.",
+    ]
+    plot = Plot(
+        "Ops of the int8 file",
+        f"{sum(profile.ops.values())} ops of {len(names)} types. {' '.join(notes)}",
+        [
+            _bar("8 bits", rest, shown, COLORS[0]),
+            _bar("float", of_floats, shown, COLORS[1], pattern="/"),
+        ],
+        _stacked(len(names), "ops"),
+        ["op", "count", "on floats", "outside the delegate"],
+        [[name, profile.ops[name], floats.get(name, 0), slow.get(name, 0)] for name in names],
+    )
+    return plot, notes
+
+
+def _by_type(ops: Sequence[str]) -> dict[str, int]:
+    types = [op.split(" ")[0] for op in ops]
+    return {name: types.count(name) for name in types}
+
+
+def _bar(
+    name: str, values: Sequence[float], categories: Sequence[str], color: str, pattern: str = ""
+) -> dict:
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": name,
+        "x": list(values),
+        "y": list(categories),
+        "marker": {"color": color, "pattern": {"shape": pattern}},
+        "hovertemplate": f"%{{y}}: %{{x}} {name}<extra></extra>",
+    }
+
+
+def _stacked(count: int, unit: str) -> dict:
+    return {
+        "barmode": "stack",
+        "height": 130 + 22 * count,
+        "xaxis": {"title": {"text": unit}},
+        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+    }
+
+
+def _marker(stage: str) -> dict:
+    place = _OF_STAGES.get(stage, 2)
+    return {"color": COLORS[place], "symbol": _SYMBOLS[place]}
+
+
+def _ticks(values: Sequence[float]) -> dict:
+    """Ticks at 1, 2 and 5, which a logarithmic axis has not by itself."""
+    values = [value for value in values if value and value > 0]
+    if not values:
+        return {}
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    steps = (1, 2, 5) if high - low <= 3 else (1,)
+    ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
+    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
+def _finite(value: float, least: float | None = None) -> float | None:
+    if not math.isfinite(value):
+        return None
+    return value if least is None or value > least else None
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _written(value: float | None) -> str:
+    return _figure(_percent(value))
+
+
+def _figure(value: float | None, form: str = "{:.1f}") -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _safe(text: str) -> str:
+    # Plotly reads a little HTML in names.
+    return html.escape(text)

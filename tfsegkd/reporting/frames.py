@@ -1,0 +1,244 @@
+"""What the networks of a report make of the validation frames."""
+
+import base64
+import dataclasses
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tfsegkd import metrics, models
+from tfsegkd._keras import keras
+from tfsegkd.data import Source, resize_image, resize_mask
+from tfsegkd.evaluation import Predictor, labels_at
+from tfsegkd.reporting.run import RunRecord
+
+WIDTH = 480  # pixels of a picture in the report, at most
+_BATCH = 8
+_MOST_BYTES = 8_000_000  # of all pictures, as text in the report
+
+# What tells a network of a report: the number of its run, and its stage.
+Key = tuple[int, str]
+
+
+@dataclasses.dataclass
+class Disagreement:
+    """Where a float network and its int8 file choose different classes, in pixels.
+
+    Args:
+        valid, differing: By labelled class.
+        mended, spoilt: How many of the differing pixels only int8, and only float, has right.
+    """
+
+    valid: np.ndarray
+    differing: np.ndarray
+    mended: int = 0
+    spoilt: int = 0
+
+    def add(self, label: np.ndarray, before: np.ndarray, after: np.ndarray, ignore_label: int) -> None:
+        """Counts one frame more."""
+        counted, num_classes = label != ignore_label, len(self.valid)
+        label, before, after = label[counted], before[counted], after[counted]
+        apart = before != after
+        self.valid += np.bincount(label, minlength=num_classes)
+        self.differing += np.bincount(label[apart], minlength=num_classes)
+        self.mended += int(np.sum(apart & (after == label)))
+        self.spoilt += int(np.sum(apart & (before == label)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Examination:
+    """What networks make of some frames of a split.
+
+    Args:
+        source: The split.
+        indices: The frames that were looked at.
+        confusions: Of each network, over these frames, [label][prediction].
+        ious: Of each network, (frames, classes); NaN for a class that is neither labelled nor predicted.
+        masks: Of each network, the labels of each frame at the size of pictures, packed.
+        disagreements: By the number of the run.
+        widths: Layer name → the most output channels that it has in any network, by the number of the run.
+    """
+
+    source: Source
+    indices: Sequence[int]
+    confusions: Mapping[Key, np.ndarray]
+    ious: Mapping[Key, np.ndarray]
+    masks: Mapping[Key, Sequence[bytes]]
+    disagreements: Mapping[int, Disagreement]
+    widths: Mapping[int, Mapping[str, int]]
+
+
+def examine(runs: Sequence[RunRecord], source: Source, count: int) -> Examination:
+    """Runs every network of `runs` on the same frames.
+
+    Networks that several runs share, such as a teacher, are run once.
+
+    Args:
+        runs: Their networks must tell the classes of `source` apart.
+        source: The validation split.
+        count: How many frames to look at, at equal distances.
+    """
+    info = source.info
+    indices = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)).tolist()
+    keys = {
+        (number, stage): _digest(path)
+        for number, run in enumerate(runs)
+        for stage, path in run.networks.items()
+    }
+    paths = {keys[number, stage]: runs[number].networks[stage] for number, stage in keys}
+    widths = {}
+    predictors = {name: Predictor(_open(path, widths.setdefault(name, {}))) for name, path in paths.items()}
+    square, zeros = (info.num_classes,) * 2, lambda: np.zeros(info.num_classes, np.int64)
+    confusions = {name: np.zeros(square, np.int64) for name in paths}
+    ious, masks = ({name: [] for name in paths} for _ in range(2))
+    apart = {number: Disagreement(zeros(), zeros()) for number, run in enumerate(runs) if run.float_student}
+    for label, made in _predictions(predictors, source, indices):
+        for name, prediction in made.items():
+            confusion = metrics.confusion_matrix(label, prediction, info.num_classes, info.ignore_label)
+            confusions[name] += confusion
+            ious[name].append(metrics.iou(confusion))
+            masks[name].append(pack(prediction))
+        for number, counts in apart.items():
+            before, after = (made[keys[number, stage]] for stage in (runs[number].float_student, "int8"))
+            counts.add(label, before, after, info.ignore_label)
+    return Examination(
+        source,
+        indices,
+        {key: confusions[name] for key, name in keys.items()},
+        {key: np.array(ious[name]) for key, name in keys.items()},
+        {key: masks[name] for key, name in keys.items()},
+        apart,
+        {
+            number: _widest(widths[name] for (of, _), name in keys.items() if of == number)
+            for number in range(len(runs))
+        },
+    )
+
+
+def chosen(examination: Examination, finals: Sequence[Key], count: int) -> list[int]:
+    """Which of the frames to show: the worst, and as many again from the whole range of the others.
+
+    Args:
+        examination: Of all frames.
+        finals: The networks that decide what is worst, by their mean.
+        count: How many to show.
+
+    Returns:
+        Places in `examination.indices`, worst first.
+    """
+    scores = np.mean([mean_of_frames(examination.ious[key]) for key in finals], axis=0)
+    order = np.argsort(scores, kind="stable").tolist()
+    worst, others = order[: (count + 1) // 2], order[(count + 1) // 2 :]
+    spread = np.unique(np.linspace(0, len(others) - 1, min(count // 2, len(others))).astype(int))
+    return worst + [others[place] for place in spread]
+
+
+def mean_of_frames(ious: np.ndarray) -> np.ndarray:
+    """The mean IoU of each frame over the classes that it has; 1 where it has none."""
+    present = ~np.isnan(ious)
+    return np.where(present.any(1), np.nansum(ious, 1) / np.maximum(present.sum(1), 1), 1.0)
+
+
+def pictures(examination: Examination, places: Sequence[int]) -> list[dict]:
+    """Frames as the page shows them, as many as it can hold.
+
+    Args:
+        examination: Where the predictions come from.
+        places: Which frames, in their order.
+    """
+    found, size = [], 0
+    for place in places:
+        index = examination.indices[place]
+        image, label = examination.source[index]
+        height, width = _shown_size(label)
+        frame = {
+            "name": examination.source.names[index],
+            "width": width,
+            "height": height,
+            "image": _webp(resize_image(image, (height, width))),
+            "label": _text(pack(label)),
+            "masks": {_name(key): _text(masks[place]) for key, masks in examination.masks.items()},
+            "iou": {_name(key): _scores(ious[place]) for key, ious in examination.ious.items()},
+        }
+        size += len(frame["image"]) + len(frame["label"]) + sum(map(len, frame["masks"].values()))
+        if size > _MOST_BYTES and found:
+            break
+        found.append(frame)
+    return found
+
+
+def pack(mask: np.ndarray) -> bytes:
+    """Labels at the size of pictures, row by row, deflated."""
+    return zlib.compress(resize_mask(mask.astype(np.uint8), _shown_size(mask)).tobytes(), 9)
+
+
+def _predictions(
+    predictors: Mapping[str, Predictor], source: Source, indices: Sequence[int]
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """The label of each frame, and the predictions of each network at its size."""
+    for start in range(0, len(indices), _BATCH):
+        examples = [source[index] for index in indices[start : start + _BATCH]]
+        made = [{} for _ in examples]
+        for name, predictor in predictors.items():
+            logits = predictor.logits(
+                np.stack([resize_image(image, predictor.size) for image, _ in examples])
+            )
+            for predictions, of_one, (_, label) in zip(made, logits, examples, strict=True):
+                predictions[name] = labels_at(of_one, label.shape)
+        yield from ((label, predictions) for (_, label), predictions in zip(examples, made, strict=True))
+
+
+def _open(path: Path, widths: dict[str, int]) -> keras.Model | Path:
+    if path.suffix == ".tflite":
+        return path
+    model = models.load(path)
+    # What has a kernel: activations and norms only repeat its channels.
+    convolutions = [
+        layer for layer in model.layers if any(len(weight.shape) == 4 for weight in layer.weights)
+    ]
+    widths |= {layer.name: layer.output_shape[-1] for layer in convolutions}
+    return model
+
+
+def _widest(networks) -> dict[str, int]:
+    found = {}
+    for widths in networks:
+        for name, width in widths.items():
+            found[name] = max(width, found.get(name, 0))
+    return found
+
+
+def _shown_size(mask: np.ndarray) -> tuple[int, int]:
+    height, width = mask.shape
+    shown = min(width, WIDTH)
+    return max(1, round(height * shown / width)), shown
+
+
+def _scores(ious: np.ndarray) -> list[float | None]:
+    """The frame's mean IoU, and that of each class."""
+    values = [*mean_of_frames(ious[None]), *ious]
+    return [None if np.isnan(value) else round(float(value), 4) for value in values]
+
+
+def _name(key: Key) -> str:
+    return f"{key[0]}/{key[1]}"
+
+
+def _webp(image: np.ndarray) -> str:
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "WEBP", quality=80, method=4)
+    return f"data:image/webp;base64,{_text(content.getvalue())}"
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,246 @@
+"""`report.html`: runs as a page that people look at."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfsegkd.atomic import write_atomically
+from tfsegkd.data import Source
+from tfsegkd.reporting import figures, summary
+from tfsegkd.reporting.frames import Examination, chosen, examine, pictures
+from tfsegkd.reporting.run import RunRecord, read_runs
+from tfsegkd.runtime import profile
+
+_PARTS = Path(__file__).parent / "page"
+
+
+def check_installed() -> None:
+    """Finds out whether reports can be written.
+
+    Raises:
+        ImportError: if not.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import plotly.offline  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"report.html needs {error.name}, which is not installed. Run pip install 'tfsegkd[report]'."
+        ) from None
+
+
+def write_report(
+    directories: Sequence[str | os.PathLike],
+    path: str | os.PathLike,
+    source: Source | None = None,
+    why_no_source: str = "no data set was given",
+    num_images: int = 24,
+    max_frames: int = 200,
+) -> Path:
+    """Writes one page about runs, finished or not, which needs no other file and no network.
+
+    Args:
+        directories: The runs' directories.
+        path: Where to write.
+        source: The split that the runs were validated on, for pictures and where float and int8 disagree;
+            without it the page tells what runs have kept.
+        why_no_source: What the page says in the place of pictures if there is no source.
+        num_images: How many frames to show, half of them the worst.
+        max_frames: Of how many frames, at equal distances in the split.
+
+    Raises:
+        FileNotFoundError: if a directory holds no run.
+        ValueError: if a run is damaged, if the runs were measured on different data, or if `source` is not
+            what they were measured on.
+        ImportError: if Plotly or Jinja are not installed.
+    """
+    check_installed()
+    runs = read_runs(directories)
+    examination = None
+    if source is not None:
+        _check_source(runs, source)
+        if any(run.networks for run in runs):
+            examination = examine(runs, source, max_frames)
+        else:
+            why_no_source = "no network is finished"
+    text = _render(runs, examination, why_no_source, num_images)
+    path = Path(path)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return path
+
+
+def _check_source(runs: Sequence[RunRecord], source: Source) -> None:
+    for run in runs:
+        split = run.validation
+        if split and split["fingerprint"] != source.fingerprint():
+            raise ValueError(
+                f"Run {run.title!r} was measured on {split['examples']} frames of {split['dataset']!r} "
+                f"({split['fingerprint']}). Received: {len(source)} frames of {source.info.name!r} "
+                f"({source.fingerprint()}). Pass the --dataset, --split and --data_dir of the run."
+            )
+
+
+def _render(
+    runs: Sequence[RunRecord], examination: Examination | None, why_no_source: str, num_images: int
+) -> str:
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PARTS), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.policies["json.dumps_function"] = _strict_json
+    environment.filters |= {"bytes": summary.size, "spread": summary.spread}
+    raw = {name: jinja2.utils.markupsafe.Markup(text) for name, text in _scripts(get_plotlyjs()).items()}
+    first = runs[0]
+    shown = _frames(runs, examination, num_images)
+    return environment.get_template("report.html").render(
+        **raw,
+        runs=runs,
+        title=summary.verdict(runs),
+        tiles=summary.tiles(first) if len(runs) == 1 else [],
+        groups=summary.grouped(runs) if len(runs) > 1 else [],
+        baselines=[summary.baseline(run) for run in runs],
+        validation=first.validation,
+        size=first.settings.get("size"),
+        commands=[summary.command(run.report["flags"]) if run.report.get("flags") else "" for run in runs],
+        pruned=any(run.pruning for run in runs),
+        examined=len(examination.indices) if examination else 0,
+        why_no_pictures=why_no_source,
+        data={
+            "shared": {"trade": {"choices": [_trade(runs)]}},
+            "runs": [_of_run(number, run, examination, why_no_source) for number, run in enumerate(runs)],
+            "frames": shown,
+            "classes": list(first.classes),
+            "palette": [list(color) for color in examination.source.info.palette] if examination else [],
+            "ignore_label": examination.source.info.ignore_label if examination else 255,
+        },
+    )
+
+
+def _scripts(plotly: str) -> dict[str, str]:
+    parts = {name: (_PARTS / f"report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+    return {**parts, "plotly": plotly}
+
+
+def _strict_json(content, **options) -> str:
+    # A browser does not read NaN.
+    return json.dumps(content, allow_nan=False, ensure_ascii=False, **options)
+
+
+def _frames(runs, examination, num_images) -> list[dict]:
+    if examination is None:
+        return []
+    finals = [(number, list(run.networks)[-1]) for number, run in enumerate(runs) if run.networks]
+    return pictures(examination, chosen(examination, finals, num_images))
+
+
+def _trade(runs: Sequence[RunRecord]) -> dict:
+    plots, costs = [], [("latency_ms", 1, "latency", "ms"), ("file_bytes", 1e-6, "file size", "MB")]
+    notes = []
+    if len(runs) > 1:
+        costs.append(("macs", 1e-6, "computation", "MMACs"))
+        notes.append(
+            "The networks of one run are timed side by side; those of different runs at different times, "
+            "when the machine may have been busier. Files and MACs compare across runs."
+        )
+    for key, scale, what, unit in costs:
+        points = [
+            figures.Point(
+                run.title if len(runs) > 1 else "", row["name"], 100 * row["mean_iou"], scale * row[key]
+            )
+            for run in runs
+            for row in run.stages
+            if row.get(key)
+        ]
+        if points:
+            plots.append(figures.trade(points, what, unit))
+    return _choice("", plots, notes)
+
+
+def _of_run(number: int, run: RunRecord, examination: Examination | None, why_no_source: str) -> dict:
+    """What the page draws of one run, by section: choices of figures, or why there are none."""
+    return {
+        "title": run.title,
+        "networks": list(run.networks),
+        "sections": {
+            "classes": _classes(run),
+            "confusion": _confusions(number, run, examination, why_no_source),
+            "training": _section(
+                [_choice(stage, figures.training(curves)) for stage, curves in run.curves.items()],
+                "No training of this run has left a log.",
+            ),
+            "int8": _int8(number, run, examination, why_no_source),
+            "channels": _channels(number, run, examination),
+            "ops": _ops(run),
+        },
+    }
+
+
+def _classes(run: RunRecord) -> dict:
+    ious = {row["name"]: row["iou"] for row in run.stages if row.get("iou")}
+    return _section(
+        [_choice("", [figures.class_ious(ious)])] if ious else [], "No stage has been measured yet."
+    )
+
+
+def _confusions(number, run, examination, why_no_source) -> dict:
+    choices = []
+    for row in reversed(run.stages):
+        matrix, on = run.confusion(row["name"]), "the whole split"
+        if matrix is None and examination and (number, row["name"]) in examination.confusions:
+            matrix = examination.confusions[number, row["name"]].tolist()
+            on = f"{len(examination.indices)} frames"
+        if matrix is not None:
+            plot, notes = figures.confusion(matrix, run.classes)
+            choices.append(_choice(row["name"], [plot], [*notes, f"Counted over {on}."]))
+    return _section(choices, f"No confusion matrix was kept, and {why_no_source}.")
+
+
+def _int8(number, run, examination, why_no_source) -> dict:
+    if run.float_student is None:
+        return _section([], "This run has no int8 file beside a float network.")
+    if examination is None:
+        return _section([], f"The networks could not be compared: {why_no_source}.")
+    plot, notes = figures.disagreement(examination.disagreements[number], run.classes, run.float_student)
+    notes.append(f"Counted over {len(examination.indices)} frames.")
+    agreement = run.report.get("int8_agreement")
+    if agreement is not None:
+        notes.append(
+            f"The int8 file chooses the class of the network it was converted from in "
+            f"{100 * agreement:.2f} % of the pixels: that part is conversion alone, without fine-tuning."
+        )
+    return _section([_choice("", [plot], notes)])
+
+
+def _channels(number, run, examination) -> dict:
+    report = run.pruning
+    if report is None:
+        return _section([], "No channels were pruned in this run.")
+    if examination is None:
+        return _section([], "The layers' widths are read from the networks, which were not looked at.")
+    widths, before, after = examination.widths[number], report["before"], report["after"]
+    if all(widths.get(name, 0) <= len(kept) for name, kept in report["kept"].items()):
+        return _section([], "The network before pruning is not among the files of this run.")
+    notes = [
+        f"Pruned to {report['target']} by {report['importance']}: {before['macs'] / 1e6:,.1f} → "
+        f"{after['macs'] / 1e6:,.1f} MMACs, {before['parameters']:,} → {after['parameters']:,} parameters."
+    ]
+    return _section([_choice("", [figures.channels(report["kept"], widths)], notes)])
+
+
+def _ops(run: RunRecord) -> dict:
+    path = run.networks.get("int8")
+    if path is None:
+        return _section([], "This run has no int8 file.")
+    plot, notes = figures.ops(profile(path))
+    return _section([_choice("", [plot], notes)])
+
+
+def _section(choices: list[dict], missing: str = "") -> dict:
+    return {"choices": choices, "missing": "" if choices else missing}
+
+
+def _choice(label: str, plots: Sequence[figures.Plot], notes: Sequence[str] = ()) -> dict:
+    return {"label": label, "plots": [plot.to_json() for plot in plots], "notes": list(notes)}

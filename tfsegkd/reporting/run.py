@@ -1,0 +1,195 @@
+"""What a run has left on disk, read without training or trusting anything."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from tfsegkd.reporting.curves import Curves, read_curves
+
+
+@dataclasses.dataclass(frozen=True)
+class Unfinished:
+    """A stage that was begun and not completed.
+
+    Args:
+        name: The stage.
+        epochs_done: How many epochs its log holds.
+        epochs: How many were planned; None where no training was.
+    """
+
+    name: str
+    epochs_done: int
+    epochs: int | None
+
+    def __str__(self):
+        if self.epochs is None:
+            return self.name
+        return f"{self.name} (after epoch {self.epochs_done} of {self.epochs})"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """One run, as its directory tells it.
+
+    Args:
+        directory: The run's directory.
+        title: What tells it from the other runs of a report.
+        report: The content of `report.json`; empty for a run that did not get so far.
+        state: The content of `state.json`: settings and result by stage.
+    """
+
+    directory: Path
+    title: str
+    report: Mapping
+    state: Mapping[str, Mapping]
+
+    @cached_property
+    def stages(self) -> list[dict]:
+        """What each finished stage reported, in order."""
+        rows = {row["name"]: dict(row) for row in self.report.get("stages", [])}
+        for name, record in self.state.items():
+            result, row = record["result"], rows.get(name, {})
+            # A stage that was made anew after the report was written counts as it is now.
+            if result and any(row.get(key) != value for key, value in result.items()):
+                rows[name] = dict(result)
+        return list(rows.values())
+
+    @cached_property
+    def unfinished(self) -> list[Unfinished]:
+        return [
+            Unfinished(
+                name,
+                max((len(values) for values in self.curves.get(name, {}).values()), default=0),
+                (record["settings"].get("schedule") or {}).get("epochs"),
+            )
+            for name, record in self.state.items()
+            if record["result"] is None
+        ]
+
+    @cached_property
+    def curves(self) -> dict[str, Curves]:
+        """What each training logged, by stage."""
+        found = {name: read_curves(self.directory / name / "logs") for name in self._trained}
+        return {name: curves for name, curves in found.items() if curves}
+
+    @property
+    def _trained(self) -> list[str]:
+        return list(dict.fromkeys([*(row["name"] for row in self.stages), *self.state]))
+
+    @cached_property
+    def networks(self) -> dict[str, Path]:
+        """The files worth looking through, by stage; the fine-tuned network stands in the int8 file."""
+        paths = {row["name"]: self.directory / row["file"] for row in self.stages if row.get("file")}
+        paths = {name: path for name, path in paths.items() if path.is_file()}
+        if "int8" in paths:
+            paths.pop("student_qat", None)
+        return paths
+
+    @property
+    def final(self) -> dict | None:
+        """The row of what the run leads to: the last one that is a network."""
+        made = [row for row in self.stages if row.get("file")]
+        return made[-1] if made else None
+
+    @property
+    def float_student(self) -> str | None:
+        """The stage whose network became the int8 file, before it was quantized."""
+        students = [name for name in self.networks if name not in ("teacher", "int8")]
+        return students[-1] if students and "int8" in self.networks else None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(next((row["iou"] for row in self.stages if row.get("iou")), ()))
+
+    @property
+    def validation(self) -> Mapping | None:
+        """Name, number of examples and fingerprint of the split that was reported on."""
+        found = (record["settings"].get("val") for record in self.state.values())
+        return next((split for split in found if split), None)
+
+    @property
+    def settings(self) -> Mapping:
+        """The settings of the first stage; size, seed and augmentation are those of all."""
+        return next((record["settings"] for record in self.state.values()), {})
+
+    def confusion(self, stage: str) -> list[list[int]] | None:
+        """Pixel counts, [label][prediction], over the whole split; None where none were kept."""
+        return _read(self.directory / "confusion" / f"{stage}.json")
+
+    @cached_property
+    def pruning(self) -> Mapping | None:
+        """The `PruningReport` of the last round of pruning, as JSON."""
+        rounds = self.directory.glob("*/pruning_*.json")
+        last = max(rounds, key=lambda path: (len(path.stem), path.stem), default=None)
+        return last and _read(last)
+
+
+def read_runs(directories: Sequence[str | os.PathLike]) -> list[RunRecord]:
+    """Reads runs that can be compared, finished or not.
+
+    Raises:
+        FileNotFoundError: if a directory holds no run.
+        ValueError: if one is damaged, is given twice, or if they were measured on different data.
+    """
+    paths = [Path(directory).resolve() for directory in directories]
+    if not paths:
+        raise ValueError("A report is of at least one run. Received: none. Pass the directory of a run.")
+    twice = sorted({str(path) for path in paths if paths.count(path) > 1})
+    if twice:
+        raise ValueError(f"{twice} are given twice. Expected different runs.")
+    shared = Path(os.path.commonpath([path.parent for path in paths]))
+    runs = [_read_run(path, path.relative_to(shared).as_posix()) for path in paths]
+    _check_comparable(runs)
+    return runs
+
+
+def _read_run(directory: Path, title: str) -> RunRecord:
+    report, state = (_read(directory / name) for name in ("report.json", "state.json"))
+    if report is None and state is None:
+        raise FileNotFoundError(
+            f"No run in {str(directory)!r}. Expected a report.json or, of a run that did not end, a "
+            f"state.json. Pass the --output_dir of tools/train.py."
+        )
+    run = RunRecord(directory, title, report or {}, state or {})
+    try:
+        _ = run.stages, run.validation
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError(
+            f"The record of {str(directory)!r} is damaged: its report.json or state.json is not what a run "
+            f"writes. Run it again, or leave it out."
+        ) from None
+    return run
+
+
+def _read(path: Path):
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is damaged: {error}. Delete it, or run again.") from None
+
+
+def _check_comparable(runs: Sequence[RunRecord]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        for what, of in (
+            ("classes", lambda run: run.classes),
+            ("validation split", lambda run: run.validation),
+        ):
+            one, other = of(first), of(run)
+            if one and other and one != other:
+                raise ValueError(
+                    f"Runs of different data cannot be compared: the {what} of {first.title!r} is "
+                    f"{_short(one)}, of {run.title!r} {_short(other)}. Expected one data set and one split, "
+                    f"because a mean IoU says nothing beside that of other frames. Write a report for each."
+                )
+
+
+def _short(value) -> str:
+    if isinstance(value, Mapping):
+        return f"{value.get('dataset')!r} with {value.get('examples')} frames ({value.get('fingerprint')})"
+    return f"{list(value)[:4]}, {len(value)} in all"

@@ -1,0 +1,184 @@
+"""What runs come to: a sentence, a few figures, and which of their networks nothing beats."""
+
+import dataclasses
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+
+from tfsegkd.reporting.run import RunRecord
+
+# Points of mean IoU below which two networks count as level.
+_LEVEL = 0.05
+_OF_ONE_RUN = ("seed", "output_dir", "debug")
+# Flags of tools/train.py that are repeated, not joined with commas.
+_REPEATED = ("distill", "prune_distill")
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but their seed.
+
+    Args:
+        title: What the runs have in common.
+        runs: Their numbers.
+        rows: For each stage its name, the mean IoUs in percent, and the median latencies in ms.
+    """
+
+    title: str
+    runs: tuple[int, ...]
+    rows: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
+
+
+def verdict(runs: Sequence[RunRecord]) -> str:
+    """What came out, in a sentence."""
+    if len(runs) == 1:
+        return _verdict(runs[0])
+    made = [group for group in grouped(runs) if runs[group.runs[0]].final]
+    if not made:
+        return f"{len(runs)} runs, none of which has made a network yet."
+    found = [([run for run in map(runs.__getitem__, group.runs) if run.final], group) for group in made]
+    best, group = max(found, key=lambda pair: statistics.fmean(_scores(pair[0])))
+    stage, scores = best[0].final["name"], _scores(best)
+    seeds = f" over {len(scores)} seeds" if len(scores) > 1 else ""
+    told = _against(best)
+    title = f"Best of {len(runs)} runs: {group.title} ({stage}), {spread(scores, 1)}\u00a0% mean IoU{seeds}"
+    return f"{title}; {told}." if told else f"{title}."
+
+
+def _scores(runs: Sequence[RunRecord]) -> list[float]:
+    return [100 * run.final["mean_iou"] for run in runs]
+
+
+def _verdict(run: RunRecord) -> str:
+    final = run.final
+    if final is None:
+        return "Nothing is finished yet."
+    score, told = f"{100 * final['mean_iou']:.1f}\u00a0% mean IoU", _against([run])
+    if not told:
+        return f"{_title(final['name'])} reaches {score}."
+    return f"{told[0].upper()}{told[1:]}: {score}."
+
+
+def _against(runs: Sequence[RunRecord]) -> str:
+    """How what runs lead to stands beside what they began with; '' where there is nothing beside it."""
+    pairs = [(baseline(run), run.final) for run in runs]
+    if any(base is None for base, _ in pairs):
+        return ""
+    base, final = pairs[0]
+    points = statistics.fmean(100 * (final["mean_iou"] - base["mean_iou"]) for base, final in pairs)
+    parts = [
+        _ratio(base.get("file_bytes"), final.get("file_bytes"), "smaller", "larger"),
+        _ratio(base.get("latency_ms"), final.get("latency_ms"), "faster", "slower"),
+    ]
+    owner = "its teacher" if base["name"] == "teacher" else _title(base["name"]).lower()
+    return ", ".join([*filter(None, parts), f"{_distance(points)} {owner}"])
+
+
+def baseline(run: RunRecord) -> dict | None:
+    """The row that the last network is measured against: the teacher's, else the first student's."""
+    others = [row for row in run.stages if run.final and row["name"] != run.final["name"]]
+    return next((row for row in others if row["name"] == "teacher"), others[0] if others else None)
+
+
+def _ratio(before: float | None, after: float | None, less: str, more: str) -> str | None:
+    if not before or not after:
+        return None
+    ratio, word = (before / after, less) if before >= after else (after / before, more)
+    if ratio < 1.05:
+        return None
+    return f"{ratio:.0f} × {word}" if ratio >= 9.95 else f"{ratio:.1f} × {word}"
+
+
+def _distance(points: float) -> str:
+    if abs(points) < _LEVEL:
+        return "level with"
+    return f"{abs(points):.1f} points {'above' if points > 0 else 'below'}"
+
+
+def tiles(run: RunRecord) -> list[tuple[str, str, str]]:
+    """The figures to see first: (value, what it is, compared with what)."""
+    final, base = run.final, baseline(run)
+    if final is None:
+        return []
+    base, against = (
+        base or {},
+        base and ("teacher" if base["name"] == "teacher" else _title(base["name"]).lower()),
+    )
+
+    def tile(key, what, form):
+        value, other = final.get(key), base.get(key)
+        return value and (form(value), what, f"{against}: {form(other)}" if other else "")
+
+    found = [
+        tile("mean_iou", "mean IoU", lambda value: f"{100 * value:.1f} %"),
+        tile("file_bytes", "file", size),
+        tile("latency_ms", "an image, 1 thread", lambda value: f"{value:.1f} ms"),
+        tile("macs", "MACs", lambda value: f"{value / 1e6:,.0f} M"),
+    ]
+    return [entry for entry in found if entry]
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"
+
+
+def grouped(runs: Sequence[RunRecord]) -> list[Group]:
+    """Runs with the same flags but for the seed, together."""
+    found: dict[str, list[int]] = {}
+    for number, run in enumerate(runs):
+        flags = run.report.get("flags") or {"title": run.title}
+        rest = {key: value for key, value in flags.items() if key not in _OF_ONE_RUN}
+        found.setdefault(repr(sorted(rest.items())), []).append(number)
+    return [_group(runs, numbers) for numbers in found.values()]
+
+
+def _group(runs: Sequence[RunRecord], numbers: Sequence[int]) -> Group:
+    titles = [runs[number].title.split("/") for number in numbers]
+    shared = [parts[0] for parts in zip(*titles, strict=False) if len({*parts}) == 1]
+    stages = dict.fromkeys(row["name"] for number in numbers for row in runs[number].stages)
+    rows = []
+    for stage in stages:
+        found = [row for number in numbers for row in runs[number].stages if row["name"] == stage]
+        times = tuple(row["latency_ms"] for row in found if row.get("latency_ms"))
+        rows.append((stage, tuple(100 * row["mean_iou"] for row in found), times))
+    return Group("/".join(shared) or runs[numbers[0]].title, tuple(numbers), tuple(rows))
+
+
+def spread(scores: Sequence[float], digits: int = 2) -> str:
+    """The mean and, of several, the standard deviation."""
+    deviation = f" ± {statistics.stdev(scores):.{digits}f}" if len(scores) > 1 else ""
+    return f"{statistics.fmean(scores):.{digits}f}{deviation}" if scores else "–"
+
+
+def front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
+    """The places of those that no other beats in both, cheapest first."""
+    best, found = float("-inf"), []
+    for place in sorted(range(len(costs)), key=lambda place: (costs[place], -scores[place])):
+        if scores[place] > best:
+            best = scores[place]
+            found.append(place)
+    return found
+
+
+def command(flags: Mapping) -> str:
+    """The command line that makes a run again, without the places of one machine."""
+    words = ["python", "tools/train.py"]
+    for name, value in flags.items():
+        if value is None or name == "debug":
+            continue
+        if name == "data_dir":
+            value = "DIRECTORY"
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no{name}")
+        elif isinstance(value, list) and name in _REPEATED:
+            words += [f"--{name}={part}" for part in value]
+        elif isinstance(value, list):
+            words.append(f"--{name}={','.join(map(str, value))}")
+        else:
+            words.append(f"--{name}={value}")
+    return " \\\n    ".join(map(shlex.quote, words)).replace(" \\\n    ", " ", 1)
+
+
+def _title(stage: str) -> str:
+    return {"int8": "The int8 file", "teacher": "The teacher"}.get(stage, f"The {stage.replace('_', ' ')}")
