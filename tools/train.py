@@ -9,6 +9,7 @@ interruption: finished stages are reused, an unfinished one goes on after its la
 from pathlib import Path
 
 import command
+import tensorflow as tf
 from absl import flags
 
 from tfsegkd import checks, data, distillation, losses, models
@@ -87,6 +88,13 @@ flags.DEFINE_bool("flip", True, "Mirror half of the training frames.")
 flags.DEFINE_float("color_jitter", 1.0, "Strength of the colour jitter, relative to the default; 0 for none.")
 
 flags.DEFINE_integer("seed", 0, "Seed of initial weights, order and augmentation.")
+flags.DEFINE_bool("deterministic", False, "Let equal runs end in equal weights, bit by bit; slower.")
+flags.DEFINE_integer(
+    "halve_at_nan",
+    0,
+    "How often a training whose loss became NaN may go back an epoch, at half the learning rate.",
+    lower_bound=0,
+)
 flags.DEFINE_integer(
     "validate_every", 0, "Epochs between validations while training; 0 for none.", lower_bound=0
 )
@@ -97,6 +105,10 @@ FLAGS = flags.FLAGS
 def main():
     for stage in FLAGS.stages:
         checks.one_of(stage, STAGES, "--stages")
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+        # The colour layers ask for one, although they are handed their draws.
+        tf.random.set_global_generator(tf.random.Generator.from_seed(FLAGS.seed))
     # Whatever can be wrong with the flags shows before a file is read.
     terms = distillation.parse_terms(FLAGS.distill)
     size = command.size(FLAGS.input_size, "input_size")
@@ -148,7 +160,13 @@ def stages():
     """The chosen stages, in their order."""
 
     def schedule(epochs, learning_rate):
-        return Schedule(epochs, learning_rate, FLAGS.batch_size, FLAGS.weight_decay)
+        return Schedule(
+            epochs,
+            learning_rate,
+            FLAGS.batch_size,
+            FLAGS.weight_decay,
+            halve_at_nan=FLAGS.halve_at_nan,
+        )
 
     student = schedule(FLAGS.epochs, FLAGS.learning_rate)
     cache = teacher_cache() if FLAGS.cache_teacher else None
