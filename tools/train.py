@@ -28,6 +28,7 @@ from tfsegkd.recipe import (
 STAGES = ("teacher", "student_alone", "distill", "quantize", "export")
 
 command.define_data()
+command.define_trust()
 flags.DEFINE_string("output_dir", "saved_models/run", "Where the run writes.")
 flags.DEFINE_list("stages", list(STAGES), f"Which stages to run, of {','.join(STAGES)}.")
 flags.DEFINE_string("train_split", "train", "The split to train on.")
@@ -204,6 +205,7 @@ def teacher(schedule):
         "windows": FLAGS.teacher_windows,
         "flip": FLAGS.teacher_flip,
         "scales": tuple(command.number(scale, "teacher_scales") for scale in FLAGS.teacher_scales),
+        **command.allowed(),
     }
     if options["size"] and not FLAGS.cache_teacher:
         raise ValueError(
@@ -215,10 +217,13 @@ def teacher(schedule):
             f"--teacher={FLAGS.teacher!r} is trained here. --teacher_size, --class_map and the like are for "
             f"a saved one."
         )
-    ours = len(paths) == 1 and isinstance(distillation.load_teacher(paths[0]), distillation.KerasTeacher)
-    if paths and not (ours and plain):
+    if paths and not (plain and len(paths) == 1 and is_keras(paths[0])):
         return BorrowedTeacher(tuple(paths), **options)
     return Teacher(FLAGS.teacher, schedule)
+
+
+def is_keras(path):
+    return isinstance(distillation.load_teacher(path), distillation.KerasTeacher)
 
 
 def teacher_cache():
