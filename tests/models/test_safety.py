@@ -91,10 +91,8 @@ def test_the_attack_itself_does_not_run(tmp_path, monkeypatch):
     (tmp_path / "a_strangers_module.py").write_text("class Foreign: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     network().save(tmp_path / "net.keras")
-    changed(
-        tmp_path / "net.keras",
-        lambda config: last(config).update(module="a_strangers_module", class_name="Foreign"),
-    )
+    foreign = {"module": "a_strangers_module", "class_name": "Foreign", "registered_name": None}
+    changed(tmp_path / "net.keras", lambda config: config.update(foreign))
     with pytest.raises(ValueError, match="is not loaded"):
         models.load(tmp_path / "net.keras")
     assert "a_strangers_module" not in sys.modules
