@@ -55,11 +55,11 @@ class Progress:
     def restore(self) -> int:
         """Goes back to the last whole checkpoint, if there is one; returns the epochs done."""
         for path in sorted(self._directory.glob("epoch_*"), reverse=True):
-            fault = _fault(path)
-            if fault is None:
+            damage = fault(path)
+            if damage is None:
                 self._checkpoint.read(str(path / "state")).assert_existing_objects_matched()
                 return int(path.name.removeprefix("epoch_"))
-            print(f"  checkpoint {str(path)!r} is damaged and is left out: {fault}", flush=True)
+            print(f"  checkpoint {str(path)!r} is damaged and is left out: {damage}", flush=True)
         return 0
 
     def save(self, epochs_done: int) -> None:
@@ -97,8 +97,8 @@ def _checksum(path):
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _fault(path):
-    """What is wrong with a checkpoint; None if it is as it was written."""
+def fault(path: Path) -> str | None:
+    """What is wrong with the checkpoint in a directory; None if it is as it was written."""
     try:
         for name, expected in json.loads((path / _SUMS).read_text(encoding="utf-8")).items():
             if _checksum(path / name) != expected:
