@@ -21,6 +21,17 @@ def define_data() -> None:
     )
 
 
+def define_trust() -> None:
+    """--allow_lambda and --trust_model."""
+    flags.DEFINE_bool("allow_lambda", False, "Load Lambda layers of saved networks, which are Python code.")
+    flags.DEFINE_bool("trust_model", False, "Load SavedModels, whose graphs can read and write files.")
+
+
+def allowed() -> dict:
+    """What of saved networks is allowed, as the arguments of whoever loads them."""
+    return {"allow_lambda": FLAGS.allow_lambda, "trust_model": FLAGS.trust_model}
+
+
 def size(text: str, flag: str) -> tuple[int, int]:
     """Reads 'HEIGHTxWIDTH'.
 

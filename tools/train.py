@@ -10,6 +10,7 @@ epoch.
 from pathlib import Path
 
 import command
+import tensorflow as tf
 from absl import flags
 
 from tfsegkd import checks, data, distillation, grouping, losses, models, pruning
@@ -32,6 +33,7 @@ from tfsegkd.recipe import (
 STAGES = ("teacher", "student_alone", "distill", "prune", "group", "quantize", "export")
 
 command.define_data()
+command.define_trust()
 flags.DEFINE_string("output_dir", "saved_models/run", "Where the run writes.")
 flags.DEFINE_list(
     "stages",
@@ -129,6 +131,13 @@ flags.DEFINE_bool("flip", True, "Mirror half of the training frames.")
 flags.DEFINE_float("color_jitter", 1.0, "Strength of the colour jitter, relative to the default; 0 for none.")
 
 flags.DEFINE_integer("seed", 0, "Seed of initial weights, order and augmentation.")
+flags.DEFINE_bool("deterministic", False, "Let equal runs end in equal weights, bit by bit; slower.")
+flags.DEFINE_integer(
+    "halve_at_nan",
+    0,
+    "How often a training whose loss became NaN may go back an epoch, at half the learning rate.",
+    lower_bound=0,
+)
 flags.DEFINE_integer(
     "validate_every", 0, "Epochs between validations while training; 0 for none.", lower_bound=0
 )
@@ -141,6 +150,10 @@ def main():
     for stage in FLAGS.stages:
         checks.one_of(stage, STAGES, "--stages")
     FLAGS.teacher = FLAGS.teacher.replace("{seed}", str(FLAGS.seed))
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+        # The colour layers ask for one, although they are handed their draws.
+        tf.random.set_global_generator(tf.random.Generator.from_seed(FLAGS.seed))
     # Whatever can be wrong with the flags shows before a file is read.
     terms = distillation.parse_terms(FLAGS.distill)
     size = command.size(FLAGS.input_size, "input_size")
@@ -199,7 +212,13 @@ def stages():
     """The chosen stages, in their order."""
 
     def schedule(epochs, learning_rate):
-        return Schedule(epochs, learning_rate, FLAGS.batch_size, FLAGS.weight_decay)
+        return Schedule(
+            epochs,
+            learning_rate,
+            FLAGS.batch_size,
+            FLAGS.weight_decay,
+            halve_at_nan=FLAGS.halve_at_nan,
+        )
 
     student = schedule(FLAGS.epochs, FLAGS.learning_rate)
     cache = teacher_cache() if FLAGS.cache_teacher else None
@@ -264,6 +283,7 @@ def teacher(schedule):
         "windows": FLAGS.teacher_windows,
         "flip": FLAGS.teacher_flip,
         "scales": tuple(command.number(scale, "teacher_scales") for scale in FLAGS.teacher_scales),
+        **command.allowed(),
     }
     if options["size"] and not FLAGS.cache_teacher:
         raise ValueError(
@@ -275,10 +295,13 @@ def teacher(schedule):
             f"--teacher={FLAGS.teacher!r} is trained here. --teacher_size, --class_map and the like are for "
             f"a saved one."
         )
-    ours = len(paths) == 1 and isinstance(distillation.load_teacher(paths[0]), distillation.KerasTeacher)
-    if paths and not (ours and plain):
+    if paths and not (plain and len(paths) == 1 and is_keras(paths[0])):
         return BorrowedTeacher(tuple(paths), **options)
     return Teacher(FLAGS.teacher, schedule)
+
+
+def is_keras(path):
+    return isinstance(distillation.load_teacher(path), distillation.KerasTeacher)
 
 
 def teacher_cache():

@@ -69,7 +69,7 @@ def test_a_keras_network_and_its_file_teach_the_same(model, images, tmp_path):
     for form in (".keras", ".h5", ""):
         path = tmp_path / f"teacher{form}"
         model.save(path, save_format=None if form else "tf")
-        teacher = load_teacher(str(path))
+        teacher = load_teacher(str(path), trust_model=not form)
         np.testing.assert_array_equal(look(teacher, images), model.predict(images, verbose=0))
         assert teacher.size == (HEIGHT, WIDTH) and not teacher.recorded
         assert teacher.fingerprint() == load_teacher(model).fingerprint()
@@ -230,14 +230,14 @@ class Module(tf.Module):
 def test_a_saved_model_teaches_by_its_signature(images, tmp_path):
     module = Module()
     tf.saved_model.save(module, str(tmp_path), signatures=module.one)
-    teacher = load_teacher(tmp_path)
+    teacher = load_teacher(tmp_path, trust_model=True)
     np.testing.assert_allclose(look(teacher, images, graph=True), images @ module.kernel.numpy(), rtol=1e-4)
     assert teacher.size is None and teacher.input_size is None
-    assert teacher.fingerprint() == load_teacher(str(tmp_path)).fingerprint()
+    assert teacher.fingerprint() == load_teacher(str(tmp_path), trust_model=True).fingerprint()
     module.kernel.assign_add(tf.ones_like(module.kernel))
     other = tmp_path / "other"
     tf.saved_model.save(module, str(other), signatures=module.one)
-    assert load_teacher(other).fingerprint() != teacher.fingerprint()
+    assert load_teacher(other, trust_model=True).fingerprint() != teacher.fingerprint()
     with pytest.raises(ValueError, match=r"Tap 'stage' not found in teacher .* one of \['logits'\]"):
         teacher.shapes(["stage"], SHAPE)
 
@@ -245,7 +245,7 @@ def test_a_saved_model_teaches_by_its_signature(images, tmp_path):
 def test_a_saved_model_of_fixed_size_and_integers(images, tmp_path):
     module = Module(size=(8, 8), dtype=tf.uint8)
     tf.saved_model.save(module, str(tmp_path), signatures=module.one)
-    teacher = load_teacher(tmp_path)
+    teacher = load_teacher(tmp_path, trust_model=True)
     inside = np.rint(resize(images, (8, 8))) @ module.kernel.numpy()
     shown = look(teacher, images)
     # Half-way pixels may round either way.
@@ -259,17 +259,24 @@ def test_of_several_outputs_one_is_chosen(images, tmp_path):
     module = Module()
     tf.saved_model.save(module, str(tmp_path), signatures=module.two)
     with pytest.raises(ValueError, match=r"Outputs there: \['edges', 'semantic'\]"):
-        load_teacher(tmp_path)
-    teacher = load_teacher(tmp_path, output="semantic")
+        load_teacher(tmp_path, trust_model=True)
+    teacher = load_teacher(tmp_path, output="semantic", trust_model=True)
     np.testing.assert_allclose(look(teacher, images), images @ module.kernel.numpy(), rtol=1e-4)
-    assert teacher.fingerprint() != load_teacher(tmp_path, output="edges").fingerprint()
+    assert teacher.fingerprint() != load_teacher(tmp_path, output="edges", trust_model=True).fingerprint()
 
 
 def test_a_saved_model_that_gives_labels_is_refused(tmp_path):
     module = Module()
     tf.saved_model.save(module, str(tmp_path), signatures=module.labels)
     with pytest.raises(ValueError, match=r"must give logits \(N, H, W, C\).*int64"):
-        load_teacher(tmp_path).shapes(["logits"], SHAPE)
+        load_teacher(tmp_path, trust_model=True).shapes(["logits"], SHAPE)
+
+
+def test_a_saved_model_is_not_loaded_unless_it_is_trusted(tmp_path):
+    module = Module()
+    tf.saved_model.save(module, str(tmp_path), signatures=module.one)
+    with pytest.raises(ValueError, match=r"can read and write files.*--trust_model"):
+        load_teacher(tmp_path)
 
 
 # .tflite
@@ -661,7 +668,7 @@ def test_paths_to_nothing_known_are_refused(tmp_path):
         load_teacher(tmp_path / "torn.keras")
     (tmp_path / "saved_model.pb").write_bytes(b"\xff")
     with pytest.raises(ValueError, match="as a SavedModel"):
-        load_teacher(tmp_path)
+        load_teacher(tmp_path, trust_model=True)
 
 
 def test_things_that_cannot_teach_are_refused(model):

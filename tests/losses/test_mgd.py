@@ -25,7 +25,7 @@ def test_battery():
     def oracle(teacher, student, labels, valid, image):
         if not valid.any():
             return 0.0
-        first, first_bias, second, second_bias = (weight.numpy() for weight in loss.weights)
+        first, first_bias, second, second_bias = (weight.numpy() for weight in loss.trainable_weights)
         hidden = np.maximum(convolved(student * valid[..., None], first, first_bias), 0)
         made = convolved(hidden, second, second_bias)
         return np.mean([(t - m) ** 2 for t, m in zip(*valid_positions(valid, teacher, made), strict=True)])

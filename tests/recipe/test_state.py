@@ -1,10 +1,8 @@
 """The record of what is done."""
 
-import numpy as np
 import pytest
 
-from tfsegkd._keras import keras
-from tfsegkd.recipe.state import Progress, State
+from tfsegkd.recipe.state import State
 
 SETTINGS = {"size": (48, 64), "schedule": {"epochs": 2}, "seed": 0}
 
@@ -39,25 +37,3 @@ def test_a_damaged_record_says_so(content, tmp_path):
     (tmp_path / "state.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"state.json' is damaged.*Delete it"):
         State(tmp_path)
-
-
-def trainer(seed):
-    keras.utils.set_random_seed(seed)
-    model = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
-    model.compile(keras.optimizers.Adam(0.1), "mse")
-    return model
-
-
-def test_progress_returns_weights_optimizer_and_epoch(tmp_path):
-    x, y = np.random.default_rng(0).normal(size=(2, 8, 3)).astype("float32")
-    first = trainer(0)
-    progress = Progress(tmp_path, first)
-    assert progress.restore() == 0
-    first.train_on_batch(x, y[:, :2])
-    progress.save(1)
-    first.train_on_batch(x, y[:, :2])
-    second = trainer(1)
-    assert Progress(tmp_path, second).restore() == 1
-    second.train_on_batch(x, y[:, :2])
-    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6)

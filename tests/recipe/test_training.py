@@ -1,5 +1,6 @@
 """A training that is interrupted ends where an uninterrupted one does."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -100,10 +101,28 @@ def test_nan_stops_the_training_with_the_name_of_the_loss(frames, tmp_path):
         train(distiller, frames, SCHEDULE, tmp_path)
     # The whole first epoch is kept, and nothing of the second.
     kept = started(1, ["pixelwise"])
-    checkpoint = tf.train.latest_checkpoint(str(tmp_path / "progress"))
-    assert checkpoint.endswith("-1")
-    tf.train.Checkpoint(model=kept).restore(checkpoint).expect_partial()
+    assert [path.name for path in sorted((tmp_path / "progress").iterdir())] == [
+        "epoch_000000",
+        "epoch_000001",
+    ]
+    tf.train.Checkpoint(model=kept).read(str(tmp_path / "progress/epoch_000001/state")).expect_partial()
     assert all(np.isfinite(weight).all() for weight in kept.student.get_weights())
+
+
+def test_a_training_may_go_back_and_halve_the_rate(frames, tmp_path, capsys):
+    schedule = dataclasses.replace(SCHEDULE, halve_at_nan=2)
+    distiller = Distiller(network("teacher", 7, 0), network("student", 5, 1), [Term(NotANumber(name="odd"))])
+    # It fails in every second epoch, however often it is tried.
+    with pytest.raises(FloatingPointError, match="'odd'"):
+        train(distiller, frames, schedule, tmp_path)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line.startswith("going back")] == [
+        "going back to epoch 1, at 0.5 of the learning rate",
+        "going back to epoch 1, at 0.25 of the learning rate",
+    ]
+    rate = distiller.optimizer._learning_rate
+    full = schedule.optimizer(steps_per_epoch=2)._learning_rate
+    np.testing.assert_allclose(rate(3), 0.25 * full(3), rtol=1e-6)
 
 
 class Void(Source):

@@ -5,7 +5,6 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd._keras import keras
 
-
 _MOST_JOINED = 5  # tensors that the int8 delegate concatenates at once
 
 

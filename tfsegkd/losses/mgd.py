@@ -5,6 +5,7 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.losses.base import DistillationLoss, build_part, registry
+from tfsegkd.losses.draws import Draws
 from tfsegkd.losses.functional import masked_mean
 
 
@@ -47,6 +48,8 @@ class MGDLoss(DistillationLoss):
         ]
         for layer in self.generator:
             build_part(layer, (None, None, None, channels))
+        self.draws = Draws()
+        build_part(self.draws, None)
         super().build(input_shape)
 
     def compare(self, teacher, student, valid, labels, images):
@@ -56,7 +59,7 @@ class MGDLoss(DistillationLoss):
         return masked_mean(tf.reduce_mean(tf.math.squared_difference(teacher, regenerated), -1), valid)
 
     def _shown(self, shape):
-        return tf.cast(tf.random.uniform(shape) >= self.mask_ratio, tf.float32)
+        return tf.cast(self.draws.uniform(shape) >= self.mask_ratio, tf.float32)
 
     def get_config(self):
         return {**super().get_config(), "mask_ratio": self.mask_ratio}

@@ -18,9 +18,9 @@ class PixelwiseLoss(DistillationLoss):
     Args:
         temperature: τ, above 0. Larger values show more of how the teacher ranks the wrong classes; the
             factor τ² keeps the gradient's scale.
-        balanced: Lets the pixels of rare classes count more, as weights of the labels' loss do: a pixel weighs
-            Σ_c softmax(z_T)_c / ln(1.02 + share of c), where the share is what the teacher gives the class of
-            the batch's valid pixels.
+        balanced: Lets the pixels of rare classes count more, as weights of the labels' loss do: a pixel
+            weighs Σ_c softmax(z_T)_c / ln(1.02 + share of c), where the share is what the teacher gives the
+            class of the batch's valid pixels.
         paper_scale: Multiplies by the batch size, because the code of Liu et al. sums over the images. With
             it, their weight of 10 gives their gradient.
 

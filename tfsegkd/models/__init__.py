@@ -18,6 +18,7 @@ from tfsegkd.models import (  # noqa: F401
 from tfsegkd.models.adoption import Adoption, AdoptionReport, adopt, is_keras3
 from tfsegkd.models.build import at_size, build, names, taps
 from tfsegkd.models.files import load
+from tfsegkd.models.safety import refuse_code, refuse_untrusted
 from tfsegkd.models.torch_file import read_tensors
 from tfsegkd.models.torch_weights import WeightsReport, load_torch_weights
 
@@ -33,5 +34,7 @@ __all__ = [
     "load_torch_weights",
     "names",
     "read_tensors",
+    "refuse_code",
+    "refuse_untrusted",
     "taps",
 ]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import tensorflow as tf
+
 from tfsegkd._keras import keras, tfmot
 from tfsegkd.quantization.kinds import KERNELS
 from tfsegkd.quantization.learned import STEP
@@ -83,6 +85,11 @@ class QuantizedLayer(_HasRanges, tfmot.quantization.keras.QuantizeWrapperV2):
         output = self.quantize_config.output
         return () if output is None or isinstance(output, FixedQuantizer) else (self.layer.name,)
 
+    # AutoGraph would convert the wrapper, which holds no control flow on tensors, anew for every layer.
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs, training=None, **kwargs):
+        return super().call(inputs, training=training, **kwargs)
+
     def _quantizers(self):
         config = self.quantize_config
         return [one for one in (config.kernel, config.output) if one is not None]
@@ -125,6 +132,7 @@ class JointRounding(_HasRanges, keras.layers.Layer):
         self._range = self.quantizer.build(None, "output", self)
         super().build(input_shape)
 
+    @tf.autograph.experimental.do_not_convert
     def call(self, inputs, member: int, training=None):
         return self.quantizer(inputs, bool(training), self._range, member=member)
 

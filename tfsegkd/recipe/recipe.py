@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import resource
 import shutil
 import tempfile
 import time
@@ -15,7 +16,9 @@ from tfsegkd.data import evaluation_batches
 from tfsegkd.evaluation import Evaluation, Predictor, evaluate, overlays
 from tfsegkd.graph import cost
 from tfsegkd.recipe.grouping import Group
+from tfsegkd.recipe.lock import locked
 from tfsegkd.recipe.monitor import write_flags
+from tfsegkd.recipe.progress import resumable_randomness
 from tfsegkd.recipe.pruning import Prune
 from tfsegkd.recipe.report import print_table, versions
 from tfsegkd.recipe.stages import BorrowedTeacher, Distill, Quantize, Run, StudentAlone, Teacher
@@ -62,9 +65,12 @@ class Recipe:
 
         Raises:
             ValueError: if the directory holds a stage made with other settings.
+            BlockingIOError: if another run is writing there.
         """
-        directory = Path(output_dir)
-        directory.mkdir(parents=True, exist_ok=True)
+        with locked(Path(output_dir)), resumable_randomness():
+            return self._run(Path(output_dir), frames, flags or {})
+
+    def _run(self, directory: Path, frames: Frames, flags: dict) -> dict:
         borrowed = next((stage for stage in self.stages if isinstance(stage, BorrowedTeacher)), None)
         state, run = State(directory), Run(directory, frames, borrowed)
         if flags:
@@ -74,10 +80,12 @@ class Recipe:
         if self.export:
             report |= self._export(run, rows)
         self._time(run, rows)
-        report |= {"seed": frames.seed, "versions": versions(), "flags": flags or {}}
+        report |= {"seed": frames.seed, "versions": versions(), "flags": flags}
+        report["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         write_json(directory / "report.json", report)
         self._draw(run, rows)
         print_table(rows)
+        print(f"peak memory: {report['peak_memory_mb']} MB")
         print(f"Report: {directory / 'report.json'}   pictures: {directory / 'overlays.png'}")
         self._show(run)
         return report

@@ -179,7 +179,7 @@ class BorrowedTeacher:
     Args:
         paths: Networks of any kind that `tfsegkd.distillation.load_teacher` reads; several are averaged.
         size: (height, width) at which they see frames, where they take any; the students' unless given.
-        class_map, teacher_classes, windows, flip, scales: As of `load_teacher`.
+        class_map, teacher_classes, windows, flip, scales, allow_lambda, trust_model: As of `load_teacher`.
     """
 
     paths: tuple[str, ...]
@@ -189,14 +189,19 @@ class BorrowedTeacher:
     windows: bool = False
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
+    allow_lambda: bool = False
+    trust_model: bool = False
     name = "teacher"
     artefact = None
 
     def settings(self) -> dict:
-        return {
-            **dataclasses.asdict(self),
-            "fingerprints": [load_teacher(path).fingerprint() for path in self.paths],
-        }
+        settings = dataclasses.asdict(self)
+        # What is allowed does not change what the teacher says.
+        del settings["allow_lambda"], settings["trust_model"]
+        return {**settings, "fingerprints": [self._open(path).fingerprint() for path in self.paths]}
+
+    def _open(self, path):
+        return load_teacher(path, allow_lambda=self.allow_lambda, trust_model=self.trust_model)
 
     def load(self, info: DatasetInfo, size: tuple[int, int]) -> LoadedTeacher:
         """The teacher for students of `size`.
@@ -206,7 +211,7 @@ class BorrowedTeacher:
         """
 
         def sized(path):
-            teacher = load_teacher(path)
+            teacher = self._open(path)
             if not isinstance(teacher, KerasTeacher):
                 return teacher
             return models.at_size(teacher.model, self.size or size)

@@ -1,11 +1,8 @@
-"""What a run has done so far, on disk: its stages and their training progress."""
+"""What a run has done so far, on disk."""
 
 import json
 from pathlib import Path
 
-import tensorflow as tf
-
-from tfsegkd._keras import keras
 from tfsegkd.atomic import write_json
 
 
@@ -79,30 +76,3 @@ def progress_directory(run: Path, stage: str) -> Path:
 def _as_read_again(content: dict) -> dict:
     # JSON makes lists of tuples.
     return json.loads(json.dumps(content))
-
-
-class Progress:
-    """Checkpoints of one training: weights, optimizer and epoch, from which it goes on after a kill.
-
-    Args:
-        directory: Where the checkpoints lie.
-        trainer: A compiled model.
-    """
-
-    def __init__(self, directory: Path, trainer: keras.Model):
-        trainer.optimizer.build(trainer.trainable_variables)
-        self.epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
-        checkpoint = tf.train.Checkpoint(model=trainer, optimizer=trainer.optimizer, epoch=self.epoch)
-        self._manager = tf.train.CheckpointManager(checkpoint, str(directory), max_to_keep=2)
-
-    def restore(self) -> int:
-        """Goes back to the last checkpoint, if there is one; returns the epochs done."""
-        if self._manager.latest_checkpoint:
-            self._manager.checkpoint.restore(
-                self._manager.latest_checkpoint
-            ).assert_existing_objects_matched()
-        return int(self.epoch)
-
-    def save(self, epochs_done: int) -> None:
-        self.epoch.assign(epochs_done)
-        self._manager.save(checkpoint_number=epochs_done)

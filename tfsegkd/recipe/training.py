@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import tensorflow as tf
+
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_json
@@ -16,7 +18,7 @@ from tfsegkd.distillation import Distiller, StopAtNaN, TeacherCache
 from tfsegkd.losses import SegmentationLoss
 from tfsegkd.metrics import MeanIoU
 from tfsegkd.recipe.monitor import Monitor
-from tfsegkd.recipe.state import Progress
+from tfsegkd.recipe.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Schedule:
         batch_size: Images a step.
         weight_decay: AdamW's decay of kernels; biases and BatchNorm are not decayed.
         warmup_epochs: Epochs of linear warm-up.
+        halve_at_nan: How often a training whose loss became NaN or infinite may go back to its last
+            checkpoint and go on at half the learning rate; 0 stops it there.
     """
 
     epochs: int
@@ -38,13 +42,17 @@ class Schedule:
     batch_size: int = 8
     weight_decay: float = 1e-4
     warmup_epochs: float = 1.0
+    halve_at_nan: int = 0
 
     def __post_init__(self):
         checks.positive(self.epochs, "epochs")
         checks.positive(self.learning_rate, "learning_rate")
         checks.positive(self.batch_size, "batch_size")
 
-    def optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    def optimizer(
+        self, steps_per_epoch: int, factor: tf.Variable | float = 1.0
+    ) -> keras.optimizers.Optimizer:
+        """The optimizer of a training; its learning rate is multiplied by what `factor` is at each step."""
         total = self.epochs * steps_per_epoch
         warmup = min(int(self.warmup_epochs * steps_per_epoch), total - 1)
         rate = keras.optimizers.schedules.CosineDecay(
@@ -53,9 +61,19 @@ class Schedule:
             warmup_target=self.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
+        optimizer = keras.optimizers.AdamW(_Multiplied(rate, factor), weight_decay=self.weight_decay)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         return optimizer
+
+
+class _Multiplied(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule times a factor, which may be a variable."""
+
+    def __init__(self, schedule, factor):
+        self._schedule, self._factor = schedule, factor
+
+    def __call__(self, step):
+        return self._schedule(step) * self._factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,18 +155,42 @@ def train(
             validation (`validation.json`) go.
         callbacks: Further Keras callbacks.
         recorded: What the teacher says of the frames, if it does not run itself.
+
+    Raises:
+        FloatingPointError: if a loss became NaN or infinite, and `schedule.halve_at_nan` is used up.
+        OSError: if the disk cannot hold a checkpoint.
     """
     info = frames.train.info
     steps = len(frames.train) // schedule.batch_size
+    factor = tf.Variable(1.0, trainable=False)
     distiller.compile(
-        optimizer=schedule.optimizer(max(steps, 1)),
+        optimizer=schedule.optimizer(max(steps, 1), factor),
         loss=SegmentationLoss(info.ignore_label, frames.class_weights),
         metrics=[MeanIoU(info.num_classes, info.ignore_label)],
     )
-    progress = Progress(directory / "progress", distiller)
+    progress = Progress(directory / "progress", distiller, rate_factor=factor)
     start = progress.restore()
     if start:
         print(f"  resuming after epoch {start} of {schedule.epochs}", flush=True)
+    else:
+        progress.save(0)
+    while True:
+        try:
+            _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, start)
+            return
+        except FloatingPointError as error:
+            if factor <= 0.5**schedule.halve_at_nan:
+                raise
+            lower = float(factor) / 2  # the checkpoint holds the factor of its time
+            start = progress.restore()
+            factor.assign(lower)
+            print(
+                f"  {error}\n  going back to epoch {start}, at {lower:g} of the learning rate",
+                flush=True,
+            )
+
+
+def _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, start):
     # A network trained on crops is validated on crop-sized frames; the stage reports full ones at the end.
     size = frames.training_shape[:2]
     batches = _batches(frames, schedule, start, recorded, mixed=bool(distiller.terms))
@@ -162,7 +204,7 @@ def train(
         batches,
         initial_epoch=start,
         epochs=schedule.epochs,
-        steps_per_epoch=steps,
+        steps_per_epoch=len(frames.train) // schedule.batch_size,
         verbose=1 if sys.stdout.isatty() else 0,
         callbacks=[
             *callbacks,

@@ -36,6 +36,8 @@ def load_teacher(
     output: str | None = None,
     num_threads: int | None = None,
     name: str | None = None,
+    allow_lambda: bool = False,
+    trust_model: bool = False,
 ) -> Teacher:
     """Makes a teacher of whatever segments images.
 
@@ -58,17 +60,20 @@ def load_teacher(
         output: Which output holds the logits, for a SavedModel or `.tflite` with several.
         num_threads: Processor threads for a `.tflite`; None means all.
         name: What a function is known by, for a cache of what it shows.
+        allow_lambda: Let Lambda layers of a saved network pass, which are Python code.
+        trust_model: Load a SavedModel, whose graph can read and write files.
 
     Raises:
         FileNotFoundError: if there is nothing at the path.
         TypeError: for something that cannot teach.
-        ValueError: for a file of an unknown kind, options that do not fit, or other classes than asked for.
+        ValueError: for a file of an unknown kind, options that do not fit, other classes than asked for, or
+            what has not been allowed.
 
     Example:
         load_teacher("deeplab.tflite", class_map="map.txt", class_names=info.class_names)
         load_teacher(["one.keras", "two.keras"], flip=True, scales=(0.75, 1.0, 1.25))
     """
-    teacher = _open(teacher, output, num_threads, name)
+    teacher = _open(teacher, output, num_threads, name, (allow_lambda, trust_model))
     if name is not None and type(teacher) is not FunctionTeacher:
         raise ValueError(
             f"name={name!r} is for a function. Received: {teacher.name!r}, which is known by its weights. "
@@ -108,11 +113,15 @@ def load_teacher(
     return teacher
 
 
-def _open(teacher: Loadable, output, num_threads, name) -> Teacher:
+def _open(teacher: Loadable, output, num_threads, name, allowed) -> Teacher:
     if isinstance(teacher, list | tuple):
-        return Ensemble([_open(each, None, num_threads, None) for each in teacher])
+        return Ensemble([_open(each, None, num_threads, None, allowed) for each in teacher])
     if isinstance(teacher, str | os.PathLike):
-        return _from_path(Path(teacher), output, num_threads)
+        return _from_path(Path(teacher), output, num_threads, *allowed)
+    return _in_memory(teacher, name)
+
+
+def _in_memory(teacher, name) -> Teacher:
     if isinstance(teacher, Teacher):
         return teacher
     if isinstance(teacher, keras.Model):
@@ -140,7 +149,9 @@ def _is_keras3(teacher) -> bool:
     )
 
 
-def _from_path(path: Path, output: str | None, num_threads: int | None) -> Teacher:
+def _from_path(
+    path: Path, output: str | None, num_threads: int | None, allow_lambda: bool, trust_model: bool
+) -> Teacher:
     if not path.exists():
         raise FileNotFoundError(
             f"No teacher at {str(path)!r}. Expected a .keras, .h5 or .tflite file, or a SavedModel directory."
@@ -148,6 +159,7 @@ def _from_path(path: Path, output: str | None, num_threads: int | None) -> Teach
     if path.suffix == ".tflite" and path.is_file():
         return TfliteTeacher(path, output, num_threads)
     if (path / "saved_model.pb").is_file() and not (path / "keras_metadata.pb").is_file():
+        models.refuse_untrusted(path, trust_model)
         return SavedModelTeacher(path, output)
     if path.suffix not in (".keras", ".h5", ".hdf5") and not (path / "keras_metadata.pb").is_file():
         raise ValueError(
@@ -155,8 +167,8 @@ def _from_path(path: Path, output: str | None, num_threads: int | None) -> Teach
             f"directory with a saved_model.pb. Save the network in one of these forms."
         )
     if _keras_version(path).startswith("3"):
-        return Keras3Teacher(_load_keras3(path))
-    return _open(models.load(path), None, None, None)
+        return Keras3Teacher(_load_keras3(path, allow_lambda))
+    return _in_memory(models.load(path, allow_lambda, trust_model), None)
 
 
 def _keras_version(path: Path) -> str:
@@ -171,9 +183,10 @@ def _keras_version(path: Path) -> str:
     return ""
 
 
-def _load_keras3(path: Path):
+def _load_keras3(path: Path, allow_lambda: bool):
+    models.refuse_code(path, allow_lambda)
     try:
-        return _keras.keras3.models.load_model(path, compile=False)
+        return _keras.keras3.models.load_model(path, compile=False, safe_mode=not allow_lambda)
     except (OSError, ValueError, TypeError, KeyError) as error:
         first = str(error).strip().split("\n")[0]
         raise ValueError(

@@ -1,0 +1,166 @@
+"""Kills a recipe at random moments, again and again, and compares what comes out in the end."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsegkd.recipe.progress import fault
+
+# The longest attempt, in shares of an undisturbed run: none reaches the end at once.
+_LONGEST = 0.4
+# Not parts of the result: what the clock and the machine say, and logs of every attempt.
+_STAMPED = ("report.json", "state.json", "overlays.png", ".lock")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run that was killed until it was done.
+
+    Attributes:
+        kills: How often it was killed.
+        stages: In which stages the kills fell; a kill before the first is 'start'.
+        torn: Files that were half-written after a kill, with what is wrong with them.
+        different: Files that are not, byte by byte or weight by weight, those of an undisturbed run.
+    """
+
+    kills: int
+    stages: dict[str, int]
+    torn: tuple[str, ...]
+    different: tuple[str, ...]
+
+
+def run(command: Sequence[str], directory: Path, kills: int, seed: int) -> list[Row]:
+    """Runs `command` once undisturbed, then under fire until `kills` kills have fallen.
+
+    Each attempt is killed after a random time, unless it ends before: then that run is done, and another one
+    begins.
+
+    Args:
+        command: A command line that takes `--output_dir=`, goes on after an interruption, and is
+            deterministic.
+        directory: Where the runs write; it must not exist.
+        kills: The least number of kills.
+        seed: Seed of their moments.
+
+    Returns:
+        A row for each run.
+
+    Raises:
+        ChildProcessError: if an attempt ends by itself with an error; the message has its last lines.
+    """
+    directory.mkdir(parents=True)
+    whole = directory / "undisturbed"
+    began = time.monotonic()
+    _attempt(command, whole, None)
+    duration = time.monotonic() - began
+    print(f"undisturbed: {duration:.0f} s; seed {seed}", flush=True)
+    rows, moments = [], random.Random(seed)
+    while sum(row.kills for row in rows) < kills:
+        rows.append(_under_fire(command, directory / f"run_{len(rows)}", whole, duration, moments))
+        row = rows[-1]
+        print(f"{row.kills} kills, {row.stages}: torn {row.torn}, different {row.different}", flush=True)
+    return rows
+
+
+def _under_fire(command, target, whole, duration, moments):
+    stages, torn, count = {}, [], 0
+    while not _attempt(command, target, moments.uniform(0, _LONGEST * duration)):
+        count += 1
+        stage = _stage(target)
+        stages[stage] = stages.get(stage, 0) + 1
+        torn += [f"{path.relative_to(target)}: {what}" for path, what in _torn(target)]
+    return Row(count, stages, tuple(torn), tuple(differences(whole, target)))
+
+
+def _attempt(command, target, seconds):
+    """Runs until the end, or a kill after so many seconds; whether it was the end."""
+    log_file = target.with_suffix(".log")
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(
+            [*command, f"--output_dir={target}"], stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            # The whole group: conversions and timings run in processes of their own.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return False
+    if code:
+        lines = log_file.read_text(errors="replace").splitlines()[-5:]
+        raise ChildProcessError(f"An attempt ended with code {code}, log in {log_file}: {' | '.join(lines)}")
+    return True
+
+
+def _stage(target):
+    """The stage that was being made when the run was killed."""
+    path = target / "state.json"
+    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not records:
+        return "start"
+    name, record = list(records.items())[-1]
+    return f"after {name}" if record["result"] else name
+
+
+def _torn(target):
+    """What is half-written under a name that somebody reads."""
+    for path in sorted(target.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(target).parts)
+        what = None if hidden else _CHECKS.get(path.suffix, _checkpoint)(path)
+        if what:
+            yield path, what
+
+
+def _archive(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except zipfile.BadZipFile as error:
+        return str(error)
+
+
+def _json(path):
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return str(error)
+
+
+def _flatbuffer(path):
+    return None if path.read_bytes()[4:8] == b"TFL3" else "no TFLite file"
+
+
+def _checkpoint(path):
+    return fault(path) if path.is_dir() and path.name.startswith("epoch_") else None
+
+
+_CHECKS = {".keras": _archive, ".json": _json, ".tflite": _flatbuffer}
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """The files of a finished run that another does not have, or has with another content."""
+    first, second = _contents(one), _contents(other)
+    return [name for name in sorted({*first, *second}) if first.get(name) != second.get(name)]
+
+
+def _contents(directory):
+    found = {}
+    for path in sorted(directory.iterdir()):
+        if path.name in _STAMPED or path.is_dir():
+            continue
+        if path.suffix == ".keras":
+            # The archive's own dates differ; its description and its weights must not.
+            with zipfile.ZipFile(path) as archive:
+                found[path.name] = {
+                    name: archive.read(name) for name in archive.namelist() if name != "metadata.json"
+                }
+        else:
+            found[path.name] = path.read_bytes()
+    return found

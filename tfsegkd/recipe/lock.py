@@ -1,0 +1,37 @@
+"""One run at a time in a directory."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keeps other runs out of `directory`, and clears away what a killed one left half-written there.
+
+    The system itself releases the lock when the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: if another run is at work there; the message says which.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "it has just begun"
+            raise BlockingIOError(
+                f"Another run is writing to {str(directory)!r}: {holder}. "
+                f"Wait until it ends, or choose another --output_dir."
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        for path in [*directory.rglob(".*.tmp*")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        yield

@@ -1,0 +1,108 @@
+"""Checkpoints from which an interrupted training goes on as if it had not been interrupted."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.atomic import write_json
+
+_KEPT = 2
+_SUMS = "checksums.json"
+
+
+@contextlib.contextmanager
+def resumable_randomness() -> Iterator[None]:
+    """Lets the dropout of networks built inside draw from generators that `Progress` can save.
+
+    By default it draws from a counter in TensorFlow's kernels, which starts anew in every process.
+    """
+    backend = keras.backend.experimental
+    before = backend.is_tf_random_generator_enabled()
+    backend.enable_tf_random_generator()
+    try:
+        yield
+    finally:
+        if not before:
+            backend.disable_tf_random_generator()
+
+
+class Progress:
+    """The checkpoints of one training: weights, optimizer, random generators, and epochs done.
+
+    Each is a directory with the checksums of its files, renamed into place when it is whole. The last two are
+    kept, so that one which the disk has damaged does not cost the training.
+
+    Args:
+        directory: Where the checkpoints lie.
+        trainer: A compiled model.
+        others: What else belongs to the state of the training, by name.
+    """
+
+    def __init__(self, directory: Path, trainer: keras.Model, **others: tf.Variable):
+        trainer.optimizer.build(trainer.trainable_variables)
+        self._directory = Path(directory)
+        self._checkpoint = tf.train.Checkpoint(
+            model=trainer, optimizer=trainer.optimizer, generators=_generators(trainer), **others
+        )
+
+    def restore(self) -> int:
+        """Goes back to the last whole checkpoint, if there is one; returns the epochs done."""
+        for path in sorted(self._directory.glob("epoch_*"), reverse=True):
+            damage = fault(path)
+            if damage is None:
+                self._checkpoint.read(str(path / "state")).assert_existing_objects_matched()
+                return int(path.name.removeprefix("epoch_"))
+            print(f"  checkpoint {str(path)!r} is damaged and is left out: {damage}", flush=True)
+        return 0
+
+    def save(self, epochs_done: int) -> None:
+        """Writes a checkpoint.
+
+        Raises:
+            OSError: if the disk cannot hold it; those before it stay.
+        """
+        path = self._directory / f"epoch_{epochs_done:06d}"
+        temporary = self._directory / f".{path.name}.{os.getpid()}.tmp"
+        try:
+            try:
+                self._checkpoint.write(str(temporary / "state"))
+            except tf.errors.OpError as error:
+                raise OSError(f"Cannot write the checkpoint {str(path)!r}: {error.message}") from error
+            write_json(temporary / _SUMS, {file.name: _checksum(file) for file in temporary.iterdir()})
+            shutil.rmtree(path, ignore_errors=True)  # of a training that went back
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for old in sorted(self._directory.glob("epoch_*"))[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _generators(model):
+    """The generators of the layers that draw; Keras leaves them out of checkpoints."""
+    layers = [
+        layer for layer in model.submodules if isinstance(layer, keras.__internal__.layers.BaseRandomLayer)
+    ]
+    return [layer._random_generator._generator for layer in layers if layer._random_generator._generator]
+
+
+def _checksum(path):
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fault(path: Path) -> str | None:
+    """What is wrong with the checkpoint in a directory; None if it is as it was written."""
+    try:
+        for name, expected in json.loads((path / _SUMS).read_text(encoding="utf-8")).items():
+            if _checksum(path / name) != expected:
+                return f"{name} is not what was written"
+    except (OSError, ValueError, AttributeError) as error:
+        return str(error)
+    return None
