@@ -108,7 +108,7 @@ LAYERS = {
 @pytest.mark.parametrize("kind", LAYERS)
 def test_layers_of_keras_3(keras3, kind):
     images = keras3.Input(SHAPE)
-    x = LAYERS[kind](keras3)(images)
+    x = LAYERS[kind](keras3)(images - 128.0)
     head = keras3.layers.Conv2D(2, 1)
     original = shaken(keras3.Model(images, head(x)))
     original.layers[-1].trainable = False

@@ -18,12 +18,12 @@ layers = keras.layers
 OPTIONS = {"round_to": 2, "least": 0.4}
 
 
-def chain():
+def chain(seed=0):
     """Two layers of three filters and no BatchNorm."""
     inputs = keras.Input((6, 6, 3), name="pixels")
     x = layers.Conv2D(3, 3, padding="same", activation="tanh", name="a")(inputs)
     x = layers.Conv2D(3, 1, activation="tanh", name="b")(x)
-    return shake(keras.Model(inputs, layers.Conv2D(3, 1, name="logits")(x)), seed=4)
+    return shake(keras.Model(inputs, layers.Conv2D(3, 1, name="logits")(x)), seed=seed)
 
 
 def frames(count, seed=1):
@@ -73,10 +73,10 @@ def macs(kept):
     return 36 * (9 * 3 * a + a * b + b * 3)
 
 
-def test_each_step_removes_the_weakest_link():
-    model, data = chain(), frames(1)
-    path = cost_complexity_path(model, data, held_out=frames(2, 5), round_to=1, step=0, least=0)
-    kept, full, alpha, expected = {"a": (0, 1, 2), "b": (0, 1, 2)}, macs({"a": "abc", "b": "abc"}), 0.0, []
+def greedy(model, data):
+    """(rise, alpha, cost) of each step, and whether the least rise alone would have led elsewhere."""
+    kept, full, alpha, found = {"a": (0, 1, 2), "b": (0, 1, 2)}, macs({"a": "abc", "b": "abc"}), 0.0, []
+    cost_decides = False
     while any(len(channels) > 1 for channels in kept.values()):
         links = []
         for layer in (layer for layer in "ab" if len(kept[layer]) > 1):
@@ -84,23 +84,33 @@ def test_each_step_removes_the_weakest_link():
             fewer = {**kept, layer: tuple(channel for channel in kept[layer] if channel != gone)}
             rise = mean_loss(left(model, fewer), data) - mean_loss(left(model, kept), data)
             links.append((rise * full / (macs(kept) - macs(fewer)), rise, fewer))
-        link, rise, kept = min(links, key=lambda link: link[0])
+        best, lowest = (min(links, key=lambda link: link[place]) for place in (0, 1))
+        cost_decides |= best is not lowest
+        link, rise, kept = best
         alpha = max(alpha, link)
-        expected.append((rise, alpha, macs(kept) / full))
+        found.append((rise, alpha, macs(kept) / full))
+    return found, cost_decides
+
+
+def test_each_step_removes_the_weakest_link():
+    model, data = chain(), frames(1)
+    expected, cost_decides = greedy(model, data)
+    assert cost_decides and len(expected) == 4 and len({alpha for _, alpha, _ in expected}) > 1
+    path = cost_complexity_path(model, data, held_out=frames(2, 5), round_to=1, step=0, least=0)
     found, share = [], 1.0
     for removal in path.removals:
         share -= removal.saving
         found.append((removal.rise, removal.alpha, share))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
-    assert len(found) == 4 and len({alpha for _, alpha, _ in expected}) > 1
 
 
 def test_steps_of_no_greater_alpha_join_the_point_before():
-    path = cost_complexity_path(network(width=8), list(batches(3)), change="taylor", **OPTIONS)
+    path = cost_complexity_path(network(width=8), list(batches(3)), **OPTIONS)
     alphas = [0.0, *(removal.alpha for removal in path.removals)]
     assert alphas == sorted(alphas)
     last = len(alphas) - 1
     ends = [n for n, alpha in enumerate(alphas) if n in (0, last) or alphas[n + 1] > alpha]
+    assert 1 < len(ends) <= last, "some join"
     assert [point.removals for point in path.points] == ends
     assert [point.alpha for point in path.points] == [alphas[end] for end in ends]
     costs = [point.cost for point in path.points]
@@ -122,13 +132,14 @@ def plain_mean_iou(model, data):
 
 def test_a_point_is_the_network_that_it_is_said_to_be():
     """With BatchNorm's statistics measured anew, though it was compared as a network with gates."""
-    model, held_out = network(width=8), list(batches(3, seed=8))
-    path = cost_complexity_path(model, list(batches(2)), "params", "taylor", held_out=held_out, **OPTIONS)
+    model, data, held_out = network(width=8), list(batches(2)), list(batches(3, seed=8))
+    path = cost_complexity_path(model, data, "params", "taylor", held_out=held_out, **OPTIONS)
     for index in (0, len(path.points) // 2, len(path.points) - 1):
         point, pruned = path.points[index], path.model(index)
         assert (point.macs, point.parameters) == (cost(pruned).macs, cost(pruned).parameters)
         assert point.cost == pytest.approx(cost(pruned).parameters / cost(model).parameters)
         assert point.mean_iou == pytest.approx(plain_mean_iou(pruned, held_out), abs=0.02)
+        assert point.loss == pytest.approx(mean_loss(pruned, data), rel=1e-3)
         if index:
             assert all(layer.filters % 2 == 0 for layer in pruned.layers[1:-1] if hasattr(layer, "filters"))
     np.testing.assert_array_equal(path.model(0).get_weights()[0], model.get_weights()[0])

@@ -1,4 +1,4 @@
-"""BatchNorm that stops following the batches."""
+"""BatchNorm and ranges that stop following the batches."""
 
 import numpy as np
 import pytest
@@ -71,3 +71,42 @@ def test_statistics_stop_at_the_epoch_and_training_goes_on(wrapped, as_student):
 def test_refuses_a_negative_epoch():
     with pytest.raises(ValueError, match="at_epoch"):
         quantization.FreezeBatchNorm(at_epoch=-1)
+
+
+@pytest.mark.parametrize("quantizer", ["minmax", "lsq"])
+def test_ranges_stop_at_the_epoch_and_training_goes_on(quantizer):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="conv")(inputs)
+    x = layers.Concatenate(name="join")([layers.ReLU(name="relu")(x), x])
+    model = quantization.quantize(keras.Model(inputs, x), quantizer=quantizer)
+    model.compile("adam", "mse")
+    kernel = model.get_layer("quant_conv").trainable_weights[0]
+    assert kernel.shape == (3, 3, 3, 4)
+    ranged = [model.get_layer(name) for name in ("quant_conv", "conv_range", "quant_relu")]
+    ranges = [w for layer in ranged for w in layer.weights if w is not kernel and "bias" not in w.name]
+    assert len(ranges) > 3
+    seen = []
+    note = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: seen.append([kernel.numpy(), *(w.numpy() for w in ranges)])
+    )
+    order = [w.name for w in model.weights]
+    pixels = np.random.default_rng(0).uniform(0, 255, (8, 8, 8, 3)).astype("float32")
+    data = {"x": pixels, "y": np.ones((8, 6, 6, 8), "float32"), "batch_size": 4, "verbose": 0}
+    freeze = quantization.FreezeRanges(at_epoch=1)
+    model.fit(**data, epochs=3, callbacks=[freeze, note])
+    assert (seen[1][0] != seen[2][0]).any()
+    for before, after in zip(seen[0][1:], seen[2][1:], strict=True):
+        np.testing.assert_array_equal(before, after)
+    # Files store weights by position; another training moves the ranges again.
+    assert [w.name for w in model.weights] == order
+    model.fit(**data)
+    assert any((before != w.numpy()).any() for before, w in zip(seen[2][1:], ranges, strict=True))
+
+
+def test_ranges_of_a_float_network_cannot_freeze():
+    model = network()
+    model.compile("adam", "mse")
+    freeze = quantization.FreezeRanges(at_epoch=0)
+    with pytest.raises(ValueError, match="found no ranges in 'model.*quantize"):
+        model.fit(np.zeros((1, 8, 8, 3)), np.zeros((1, 6, 6, 4)), verbose=0, callbacks=[freeze])

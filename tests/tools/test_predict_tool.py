@@ -4,17 +4,9 @@ import csv
 
 import numpy as np
 import pytest
-from command_lines import Shell
 from PIL import Image
 
 from tfsegkd._keras import keras
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory):
-    shell = Shell(tmp_path_factory.mktemp("shell"))
-    yield shell
-    shell.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,20 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from command_lines import Shell
 from PIL import Image
 
 from tfsegkd import data
 from tfsegkd._keras import keras
 
 pytest.importorskip("plotly", reason="reports need the extra tfsegkd[report]")
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory):
-    shell = Shell(tmp_path_factory.mktemp("shell"))
-    yield shell
-    shell.close()
 
 
 @pytest.fixture(scope="module")

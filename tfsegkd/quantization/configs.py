@@ -46,6 +46,10 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
         return {"kernel": _written(self.kernel), "output": _written(self.output)}
 
 
+def _is_step(weight):
+    return weight.name.split(":")[0].endswith(STEP)
+
+
 class _HasRanges:
     """What the two kinds of layers that round have in common."""
 
@@ -57,19 +61,27 @@ class _HasRanges:
         for quantizer in self._quantizers():
             quantizer.is_frozen = frozen
 
+    def build_from_config(self, config):
+        # Keras builds a wrapper that it reads outside of its scope, where all kernels have one name.
+        with tf.name_scope(self.name):
+            super().build_from_config(config)
+
     @property
     def trainable_weights(self):
-        return [w for w in super().trainable_weights if self._trains(w)] if self.trainable else []
+        return [weight for weight in self._in_order() if self._trains(weight)]
 
     @property
     def non_trainable_weights(self):
-        # The order of all weights must not depend on what is frozen: files store them by position. A wrapper's
-        # steps come after its layer's own weights.
-        kept = [w for w in super().trainable_weights if not (self.trainable and self._trains(w))]
+        kept = [weight for weight in self._in_order() if not self._trains(weight)]
         return self._dedup_weights(kept + super().non_trainable_weights)
 
+    def _in_order(self):
+        # Files store weights by position, which must depend neither on what is frozen nor on what was built
+        # first: steps come last.
+        return sorted(super().trainable_weights, key=_is_step)
+
     def _trains(self, weight):
-        return not (self._frozen and weight.name.split(":")[0].endswith(STEP))
+        return self.trainable and not (self._frozen and _is_step(weight))
 
 
 @keras.utils.register_keras_serializable("tfsegkd")

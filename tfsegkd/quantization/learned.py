@@ -146,14 +146,17 @@ class LearnedActivationQuantizer(_Learned):
         if not training:
             step = self._step(weights)[0]
             return round_to_range(inputs, self._bottom * step, self._top * step, self.bits, training)
-        # The first batch gives the start if nothing has been measured before.
+        step = self._step(weights if self.is_frozen else {**weights, "start": self._begin(inputs, weights)})
+        values = tf.reshape(inputs, [-1, 1])
+        return tf.reshape(learned_step(values, step, self._bottom, self._top), tf.shape(inputs))
+
+    def _begin(self, inputs, weights):
+        """The start, which the first batch gives if nothing has been measured before."""
         first = _start(tf.reduce_mean(tf.abs(tf.stop_gradient(inputs))), self._top)
         start = tf.where(weights["batches"] > 0, weights["start"], first)
         with tf.control_dependencies([weights["start"].assign(start)]):
             weights["batches"].assign_add(1.0)
-        step = self._step({**weights, "start": start})
-        values = tf.reshape(inputs, [-1, 1])
-        return tf.reshape(learned_step(values, step, self._bottom, self._top), tf.shape(inputs))
+        return start
 
     def set_seen(self, weights: dict, seen: list[Seen]) -> None:
         """Sets the variables that `build` made from what was seen of each member."""

@@ -56,5 +56,7 @@ def twin(layer: keras.layers.Layer, **changes) -> keras.layers.Layer:
 def copy(model: keras.Model) -> keras.Model:
     """A model of the same layers and weights that shares none of them with `model`."""
     other = keras.Model.from_config(model.get_config())
-    other.set_weights(model.get_weights())
+    # By name: where a layer is called several times, the order of the layers may change.
+    for layer in other.layers:
+        layer.set_weights(model.get_layer(layer.name).get_weights())
     return other

@@ -12,6 +12,8 @@ from tfsegkd.data import Source, resize_image, resize_mask
 from tfsegkd.evaluation import labels_at, overlay
 
 _ROWS = 3
+# How the names of the variables of a range end, and how its members become one number.
+_RANGES = {"_min": np.min, "_max": np.max, "_step_factor": np.mean}
 
 
 class Monitor(keras.callbacks.Callback):
@@ -84,12 +86,16 @@ def zero_share(model: keras.Model) -> float:
 
 
 def quantized_ranges(model: keras.Model) -> dict[str, float]:
-    """The ends of every range that quantization-aware training keeps, by the name of its variable."""
-    return {
-        weight.name.split(":")[0]: float(weight.numpy())
-        for weight in model.non_trainable_weights
-        if weight.shape.rank == 0 and weight.name.endswith(("_min:0", "_max:0"))
-    }
+    """The ends of every range that quantization-aware training keeps, and the mean change of every learned
+    step, by the name of the variable.
+    """
+    found = {}
+    for weight in model.weights:
+        name = weight.name.split(":")[0]
+        end = next((end for end in _RANGES if name.endswith(end)), None)
+        if end:
+            found[name] = float(_RANGES[end](weight.numpy()))
+    return found
 
 
 def write_flags(directory: Path, flags: Mapping) -> None:
