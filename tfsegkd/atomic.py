@@ -1,10 +1,15 @@
 """Files that are whole or not there."""
 
+import contextlib
+import contextvars
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+_KEPT = contextvars.ContextVar("kept", default=True)
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> Any:
@@ -17,10 +22,34 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Any:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         returned = write(temporary)
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return returned
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Gives a file or directory that is whole its name, unless nothing is to be kept."""
+    if not keeps():
+        return
+    if path.is_dir():
+        shutil.rmtree(path)
+    os.replace(temporary, path)
+
+
+def keeps() -> bool:
+    """Whether what is written here is kept."""
+    return _KEPT.get()
+
+
+@contextlib.contextmanager
+def nothing_kept() -> Iterator[None]:
+    """Inside, what is written is thrown away: for a process whose twin writes the same."""
+    token = _KEPT.set(False)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
 
 
 def write_json(path: Path, content: Any) -> None:

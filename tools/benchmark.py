@@ -5,10 +5,12 @@ python tools/benchmark.py losses --json=losses.json
 python tools/benchmark.py grouping
 python tools/benchmark.py pipeline --rounds=10
 python tools/benchmark.py pruned_segnet
+python tools/benchmark.py faults --kills=50 --work_dir=/tmp/faults
 python tools/benchmark.py models  # writes docs/models.md, at 360x480 unless --input_size says otherwise
 """
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import command
@@ -16,17 +18,21 @@ from absl import flags
 
 from tfsegkd import checks
 from tfsegkd.atomic import write_json
-from tfsegkd.benchmarks import distiller, grouping, losses, models, pipeline, pruned_segnet
+from tfsegkd.benchmarks import distiller, faults, grouping, losses, models, pipeline, pruned_segnet
 from tfsegkd.recipe.report import versions
 
 flags.DEFINE_string("json", None, "Where to write what was measured.")
 flags.DEFINE_string("input_size", "192x256", "HEIGHTxWIDTH of the images; of distiller and pipeline.")
 flags.DEFINE_integer("batch_size", 8, "Images a step; of distiller and pipeline.", lower_bound=1)
 flags.DEFINE_integer("rounds", 20, "How often each step is timed; of all but losses.", lower_bound=1)
+flags.DEFINE_integer("kills", 50, "How often a run is killed; of faults.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Seed of the moments; of faults.")
+flags.DEFINE_string("work_dir", None, "A new directory for the runs that are killed; of faults.")
 flags.DEFINE_multi_string("network", [], "Spec of a network to measure, all by default; of models.")
 
 FLAGS = flags.FLAGS
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def measure_distiller():
@@ -61,8 +67,17 @@ def count_pruned_segnet():
     return pruned_segnet.as_dicts(pruned_segnet.run())
 
 
+def count_faults():
+    if not FLAGS.work_dir:
+        raise ValueError("faults needs --work_dir=DIRECTORY, where the runs are made that it kills.")
+    smoke = f"--flagfile={ROOT / 'configs' / 'smoke.cfg'}"
+    line = [sys.executable, str(ROOT / "tools" / "train.py"), smoke, "--seed=0", "--deterministic"]
+    return [asdict(row) for row in faults.run(line, Path(FLAGS.work_dir), FLAGS.kills, FLAGS.seed)]
+
+
 BENCHMARKS = {
     "distiller": measure_distiller,
+    "faults": count_faults,
     "grouping": measure_grouping,
     "losses": measure_losses,
     "models": measure_models,

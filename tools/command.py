@@ -12,6 +12,9 @@ from tfsegkd import checks, data
 
 FLAGS = flags.FLAGS
 
+# Errors whose message tells the user what to do.
+_SAID_WELL = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
+
 
 def define_data() -> None:
     """--dataset and --data_dir."""
@@ -79,7 +82,7 @@ def run(main: Callable[..., None], takes_words: bool = False) -> None:
             raise app.UsageError(f"Unexpected arguments {arguments[1:]}. All options begin with --.")
         try:
             main(*([arguments[1:]] if takes_words else []))
-        except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
+        except _SAID_WELL as error:
             if FLAGS.debug:
                 raise
             print(f"error: {error}", file=sys.stderr)

@@ -18,6 +18,7 @@ from tfsegkd.recipe import (
     ASSIGNMENTS,
     COST_COMPLEXITY,
     PREFLIGHT,
+    STRATEGIES,
     BorrowedTeacher,
     Distill,
     Frames,
@@ -28,6 +29,7 @@ from tfsegkd.recipe import (
     Schedule,
     StudentAlone,
     Teacher,
+    open_workers,
 )
 
 STAGES = ("teacher", "student_alone", "distill", "prune", "group", "quantize", "export")
@@ -130,6 +132,12 @@ flags.DEFINE_float("max_scale", 1.5, "Largest random enlargement of a training f
 flags.DEFINE_bool("flip", True, "Mirror half of the training frames.")
 flags.DEFINE_float("color_jitter", 1.0, "Strength of the colour jitter, relative to the default; 0 for none.")
 
+flags.DEFINE_enum(
+    "strategy",
+    "none",
+    STRATEGIES,
+    "What shares each batch: one device, all of this machine, or the workers of the variable TF_CONFIG.",
+)
 flags.DEFINE_integer("seed", 0, "Seed of initial weights, order and augmentation.")
 flags.DEFINE_bool("deterministic", False, "Let equal runs end in equal weights, bit by bit; slower.")
 flags.DEFINE_integer(
@@ -158,7 +166,8 @@ def main():
     terms = distillation.parse_terms(FLAGS.distill)
     size = command.size(FLAGS.input_size, "input_size")
     crop_size = command.size(FLAGS.crop_size, "crop_size") if FLAGS.crop_size else None
-    recipe = Recipe(stages(), export="export" in FLAGS.stages)
+    workers = open_workers(FLAGS.strategy)
+    recipe = Recipe(stages(), "export" in FLAGS.stages, workers)
     varied = augmentation()
     splits = (FLAGS.train_split, FLAGS.val_split)
     datasets = (FLAGS.dataset, FLAGS.val_dataset or FLAGS.dataset)

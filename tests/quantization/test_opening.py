@@ -37,7 +37,9 @@ OPENED = {
     "swish": layers.Activation("swish"),
     "hard_sigmoid": layers.Activation("hard_sigmoid"),
     "inline": layers.Conv2D(5, 3, activation="swish"),
-    "separable": layers.SeparableConv2D(5, 3, depth_multiplier=2, strides=2, padding="same", activation="relu"),
+    "separable": layers.SeparableConv2D(
+        5, 3, depth_multiplier=2, strides=2, padding="same", activation="relu"
+    ),
     "leaky": layers.ReLU(negative_slope=0.2),
     "prelu": layers.PReLU(shared_axes=[1, 2], alpha_initializer=keras.initializers.RandomUniform(-0.5, 1.0)),
     "add": many(layers.Add(), 4),
@@ -53,7 +55,9 @@ OPENED = {
     "average pooling, wide": layers.AveragePooling2D(5, strides=1, padding="same"),
     "norm after add": lambda x: layers.BatchNormalization()(pair(layers.Add())(x)),
     "norm after pooling": lambda x: layers.BatchNormalization()(layers.MaxPooling2D()(x)),
-    "norm read twice": lambda x: pair(layers.Concatenate())(layers.BatchNormalization()(layers.Conv2D(4, 1)(x))),
+    "norm read twice": lambda x: pair(layers.Concatenate())(
+        layers.BatchNormalization()(layers.Conv2D(4, 1)(x))
+    ),
     "relu after pooling": lambda x: layers.ReLU(3.0)(layers.MaxPooling2D()(x)),
     "nested": nested,
 }

@@ -326,4 +326,7 @@ def test_every_layer_has_a_wrapper_of_its_name():
     others = [layer for layer in quantized.layers if not isinstance(layer, QuantizedLayer)]
     # What is enlarged keeps its range, and what is joined has one.
     assert [layer.name for layer in others[2:]] == ["context_range", "classifier_range"]
-    assert [layer.members for layer in others[2:]] == [("context", "spread", "join"), ("classifier", "enlarge")]
+    assert [layer.members for layer in others[2:]] == [
+        ("context", "spread", "join"),
+        ("classifier", "enlarge"),
+    ]

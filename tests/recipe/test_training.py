@@ -125,6 +125,25 @@ def test_a_training_may_go_back_and_halve_the_rate(frames, tmp_path, capsys):
     np.testing.assert_allclose(rate(3), 0.25 * full(3), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("limit", "advice"), [(2, "--batch_size=2 fits"), (0, "not even one image fits")])
+def test_a_step_that_does_not_fit_into_memory(limit, advice, frames, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    tried = []
+
+    def on_batch(self, images, masks):
+        tried.append(len(images))
+        return full() if len(images) > limit else {}
+
+    monkeypatch.setattr(Distiller, "fit", full)
+    monkeypatch.setattr(Distiller, "train_on_batch", on_batch)
+    schedule = dataclasses.replace(SCHEDULE, batch_size=8)
+    with pytest.raises(MemoryError, match=rf"8 images does not fit into memory; .*{advice}"):
+        train(started(1), frames, schedule, tmp_path)
+    assert tried == ([4, 2] if limit else [4, 2, 1])
+
+
 class Void(Source):
     """Frames without a single label."""
 

@@ -115,7 +115,7 @@ def training_batches(
         return examples.batch(batch_size, drop_remainder=True)
 
     epochs = tf.data.Dataset.range(start_epoch, np.iinfo(np.int32).max)
-    return epochs.flat_map(epoch_batches).skip(start_step).map(finish).prefetch(2)
+    return _shared(epochs.flat_map(epoch_batches).skip(start_step).map(finish).prefetch(2))
 
 
 def mixed_batches(first: tf.data.Dataset, second: tf.data.Dataset) -> tf.data.Dataset:
@@ -124,7 +124,14 @@ def mixed_batches(first: tf.data.Dataset, second: tf.data.Dataset) -> tf.data.Da
     def join(one, other):
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), one, other)
 
-    return tf.data.Dataset.zip((first, second)).map(join).prefetch(2)
+    return _shared(tf.data.Dataset.zip((first, second)).map(join).prefetch(2))
+
+
+def _shared(batches):
+    """Lets several workers divide each batch between them; there are no files to divide."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.with_options(options)
 
 
 def evaluation_batches(source: Source, size: tuple[int, int], batch_size: int) -> tf.data.Dataset:

@@ -46,7 +46,9 @@ def open_layers(model: keras.Model) -> keras.Model:
             # Without weights each place may have a layer of its own; shared weights would be untied.
             if node.layer.weights:
                 refuse(
-                    node, model, "It is called more than once: use one layer for each place, with its own name."
+                    node,
+                    model,
+                    "It is called more than once: use one layer for each place, with its own name.",
                 )
             name = f"{name}_{called[name]}"
         try:
@@ -92,7 +94,9 @@ def _open(layer: keras.layers.Layer, inputs: Any, weights: list = (), **options)
 
 def _call(layer, inputs, weights=(), **options):
     if not kinds.is_known(layer):
-        others = f"Replace it by layers out of {kinds.known()}, or file it with tfsegkd.quantization.register."
+        others = (
+            f"Replace it by layers out of {kinds.known()}, or file it with tfsegkd.quantization.register."
+        )
         raise CannotBeOpened(_CURES.get(type(layer).__name__, others))
     output = layer(inputs, **options)
     layer.set_weights(list(weights))
@@ -295,4 +299,3 @@ def _border_gains(side, size, stride):
     before = max((windows - 1) * stride + size - side, 0) // 2
     starts = [number * stride - before for number in range(windows)]
     return [size / (min(start + size, side) - max(start, 0)) for start in starts]
-

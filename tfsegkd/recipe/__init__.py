@@ -4,12 +4,14 @@ from tfsegkd.recipe.grouping import ASSIGNMENTS, Group
 from tfsegkd.recipe.pruning import COST_COMPLEXITY, Prune
 from tfsegkd.recipe.recipe import Recipe
 from tfsegkd.recipe.stages import PREFLIGHT, BorrowedTeacher, Distill, Quantize, StudentAlone, Teacher
+from tfsegkd.recipe.strategy import STRATEGIES, Workers, open_workers
 from tfsegkd.recipe.training import Frames, Schedule
 
 __all__ = [
     "ASSIGNMENTS",
     "COST_COMPLEXITY",
     "PREFLIGHT",
+    "STRATEGIES",
     "BorrowedTeacher",
     "Distill",
     "Frames",
@@ -20,4 +22,6 @@ __all__ = [
     "Schedule",
     "StudentAlone",
     "Teacher",
+    "Workers",
+    "open_workers",
 ]

@@ -23,15 +23,17 @@ class Monitor(keras.callbacks.Callback):
     Put it before Keras' TensorBoard callback: the share of zeros joins the logs, once there are any.
 
     Args:
-        directory: Where to write, a directory of its own.
+        directory: Where to write, a directory of its own; None for nowhere.
         source: The frames to predict: the first, the last and one between.
         histograms: Whether to write histograms of what each convolution gives for these frames, too.
     """
 
-    def __init__(self, directory: Path, source: Source, histograms: bool = False):
+    def __init__(self, directory: Path | None, source: Source, histograms: bool = False):
         super().__init__()
         self._source, self._histograms = source, histograms
-        self._writer = tf.summary.create_file_writer(str(directory))
+        self._writer = (
+            tf.summary.create_file_writer(str(directory)) if directory else tf.summary.create_noop_writer()
+        )
 
     def on_train_begin(self, logs=None):
         self._student = getattr(self.model, "student", self.model)

@@ -11,10 +11,18 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.atomic import write_json
+from tfsegkd.atomic import put_in_place
 
 _KEPT = 2
 _SUMS = "checksums.json"
+# How TensorFlow says that a file could not be written; other errors are not the disk's.
+_DISK = (
+    tf.errors.ResourceExhaustedError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.DataLossError,
+    tf.errors.UnknownError,
+)
 
 
 @contextlib.contextmanager
@@ -73,11 +81,11 @@ class Progress:
         try:
             try:
                 self._checkpoint.write(str(temporary / "state"))
-            except tf.errors.OpError as error:
+            except _DISK as error:
                 raise OSError(f"Cannot write the checkpoint {str(path)!r}: {error.message}") from error
-            write_json(temporary / _SUMS, {file.name: _checksum(file) for file in temporary.iterdir()})
-            shutil.rmtree(path, ignore_errors=True)  # of a training that went back
-            temporary.rename(path)
+            sums = {file.name: _checksum(file) for file in temporary.iterdir()}
+            (temporary / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
+            put_in_place(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         for old in sorted(self._directory.glob("epoch_*"))[:-_KEPT]:

@@ -1,5 +1,6 @@
 """Runs stages in order, keeps what they make, and reports what each cost and gained."""
 
+import contextlib
 import gc
 import itertools
 import resource
@@ -23,6 +24,7 @@ from tfsegkd.recipe.pruning import Prune
 from tfsegkd.recipe.report import print_table, versions
 from tfsegkd.recipe.stages import BorrowedTeacher, Distill, Quantize, Run, StudentAlone, Teacher
 from tfsegkd.recipe.state import State, progress_directory
+from tfsegkd.recipe.strategy import Workers, open_workers
 from tfsegkd.recipe.training import Frames, best_validation
 
 Stage = Teacher | BorrowedTeacher | StudentAlone | Distill | Prune | Group | Quantize
@@ -39,6 +41,7 @@ class Recipe:
         stages: Any of `Teacher` or `BorrowedTeacher`, `StudentAlone`, `Distill`, `Prune`, `Group`,
             `Quantize`, in this order.
         export: Whether to write and verify the int8 files at the end.
+        workers: Who trains together; this process on one device unless given.
 
     Example:
         stages = [Teacher('deeplab_v3_plus', schedule), Distill('mobile_unet', schedule, ['pixelwise'])]
@@ -46,9 +49,10 @@ class Recipe:
         report = recipe.run('runs/first', Frames(train, val, size=(192, 256)))
     """
 
-    def __init__(self, stages: Sequence[Stage], export: bool = True):
+    def __init__(self, stages: Sequence[Stage], export: bool = True, workers: Workers | None = None):
         self.stages = list(stages)
         self.export = export
+        self.workers = workers or open_workers()
 
     def run(self, output_dir: str | Path, frames: Frames, flags: dict | None = None) -> dict:
         """Runs what is not done yet, and writes `report.json`.
@@ -67,15 +71,21 @@ class Recipe:
             ValueError: if the directory holds a stage made with other settings.
             BlockingIOError: if another run is writing there.
         """
-        with locked(Path(output_dir)), resumable_randomness():
-            return self._run(Path(output_dir), frames, flags or {})
-
-    def _run(self, directory: Path, frames: Frames, flags: dict) -> dict:
+        directory = Path(output_dir)
         borrowed = next((stage for stage in self.stages if isinstance(stage, BorrowedTeacher)), None)
-        state, run = State(directory), Run(directory, frames, borrowed)
+        run = Run(directory, frames, borrowed, self.workers)
+        with locked(directory) if self.workers.chief else contextlib.nullcontext():
+            with self.workers.at_work(), resumable_randomness():
+                state = State(directory)
+                rows = [self._stage(stage, state, run) for stage in self.stages]
+            report = self._report(run, rows, flags or {}) if self.workers.chief else {"stages": rows}
+        self.workers.meet()
+        return report
+
+    def _report(self, run: Run, rows: list[dict], flags: dict) -> dict:
+        directory, frames = run.directory, run.frames
         if flags:
             write_flags(directory / "logs", flags)
-        rows = [self._stage(stage, state, run) for stage in self.stages]
         report = {"stages": rows}
         if self.export:
             report |= self._export(run, rows)
@@ -103,7 +113,7 @@ class Recipe:
         state.begin(stage.name, settings)
         began = time.monotonic()
         model = stage.make(run)
-        write_atomically(path, model.save)
+        run.workers.after_the_chief(lambda: write_atomically(path, model.save))
         scores, price = evaluate(model, run.frames.val), cost(model)
         _keep_confusion(run, stage.name, scores)
         row = {
@@ -119,6 +129,7 @@ class Recipe:
             "seconds": round(time.monotonic() - began, 1),
         }
         state.complete(stage.name, settings, row)
+        run.workers.meet()
         shutil.rmtree(progress_directory(run.directory, stage.name), ignore_errors=True)
         print(f"  mean IoU {scores.mean_iou:.4f} on {scores.num_images} validation images", flush=True)
         keras.backend.clear_session()

@@ -25,6 +25,7 @@ from tfsegkd.grouping import as_dense, regroup, written_dense
 from tfsegkd.pruning import KeepZeros
 from tfsegkd.quantization import FreezeBatchNorm, quantize
 from tfsegkd.recipe.state import progress_directory
+from tfsegkd.recipe.strategy import Workers, open_workers
 from tfsegkd.recipe.training import Frames, Recorded, Schedule, train
 
 PREFLIGHT = ("refuse", "warn", "off")
@@ -42,12 +43,20 @@ class Run:
         directory: The run's directory.
         frames: What all trainings see.
         borrowed: The teacher, if it is not one of the run's own networks.
+        workers: Who trains together; this process alone unless given.
     """
 
-    def __init__(self, directory: Path, frames: Frames, borrowed: "BorrowedTeacher | None" = None):
+    def __init__(
+        self,
+        directory: Path,
+        frames: Frames,
+        borrowed: "BorrowedTeacher | None" = None,
+        workers: Workers | None = None,
+    ):
         self.directory = directory
         self.frames = frames
         self.borrowed = borrowed
+        self.workers = workers or open_workers()
 
     def find(self, *files: str) -> Path:
         """The first of `files` that a stage has left.
@@ -96,7 +105,9 @@ class Run:
             # What differs has another directory, so that all runs of a study can share one cache.
             key = hashlib.sha256(f"{teacher.fingerprint()} {source.fingerprint()} {size}".encode())
             directory = Path(cache) / key.hexdigest()[:16]
-            recorded = TeacherCache(directory, teacher, source, **options)
+            recorded = self.workers.after_the_chief(
+                lambda: TeacherCache(directory, teacher, source, **options)
+            )
             print(f"  teacher cache: {recorded.added} of {len(source)} frames recorded anew in {directory}")
             return recorded
 
@@ -396,7 +407,7 @@ def seen(run: Run, task_weight: float) -> Run:
     if task_weight:
         return run
     frames = dataclasses.replace(run.frames, train=WithoutLabels(run.frames.train))
-    return Run(run.directory, frames, run.borrowed)
+    return Run(run.directory, frames, run.borrowed, run.workers)
 
 
 def _that_matter(stage):

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.atomic import write_json
+from tfsegkd.atomic import keeps, write_json
 from tfsegkd.data import Augmentation, Source, evaluation_batches, mixed_batches, training_batches
 from tfsegkd.distillation import Distiller, StopAtNaN, TeacherCache
 from tfsegkd.losses import SegmentationLoss
@@ -159,6 +159,7 @@ def train(
     Raises:
         FloatingPointError: if a loss became NaN or infinite, and `schedule.halve_at_nan` is used up.
         OSError: if the disk cannot hold a checkpoint.
+        MemoryError: if a step does not fit into memory; the message says which batch size does.
     """
     info = frames.train.info
     steps = len(frames.train) // schedule.batch_size
@@ -178,6 +179,9 @@ def train(
         try:
             _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, start)
             return
+        except tf.errors.ResourceExhaustedError as error:
+            batches = _batches(frames, schedule, start, recorded, mixed=bool(distiller.terms))
+            raise MemoryError(_advice(distiller, schedule.batch_size, next(iter(batches)))) from error
         except FloatingPointError as error:
             if factor <= 0.5**schedule.halve_at_nan:
                 raise
@@ -208,8 +212,7 @@ def _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, 
         verbose=1 if sys.stdout.isatty() else 0,
         callbacks=[
             *callbacks,
-            Monitor(directory / "logs" / "monitor", frames.val, frames.histograms),
-            keras.callbacks.TensorBoard(str(directory / "logs"), write_graph=False, profile_batch=0),
+            *_logs(directory / "logs", frames),
             StopAtNaN(),
             _NoteValidation(_validations(directory), anew=not start),
             _Keep(progress),
@@ -217,6 +220,30 @@ def _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, 
         ],
         **validation,
     )
+
+
+def _advice(distiller, batch_size, batch):
+    """What to do about a step that does not fit into memory."""
+    fitting = batch_size // 2
+    while fitting:
+        some = tf.nest.map_structure(lambda values: values[:fitting], batch)  # noqa: B023 - called here
+        try:
+            distiller.train_on_batch(*some)
+            break
+        except tf.errors.ResourceExhaustedError:
+            fitting //= 2
+    cure = (
+        f"--batch_size={fitting} fits" if fitting else "not even one image fits: use a smaller --input_size"
+    )
+    return f"A step with {batch_size} images does not fit into memory; {cure}. What is done so far is kept."
+
+
+def _logs(directory, frames):
+    """What TensorBoard shows, written by the worker whose files are kept."""
+    # All workers look, because what they look at is a mean over all of them.
+    monitor = Monitor(directory / "monitor" if keeps() else None, frames.val, frames.histograms)
+    board = keras.callbacks.TensorBoard(str(directory), write_graph=False, profile_batch=0)
+    return [monitor, board] if keeps() else [monitor]
 
 
 def best_validation(directory: Path) -> dict[str, float | int | None]:

@@ -1,0 +1,91 @@
+"""One training on several devices or machines, by TensorFlow's own engine."""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from tfsegkd import atomic, checks
+
+STRATEGIES = ("none", "mirrored", "multi_worker")
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """Who trains together.
+
+    Batches are divided between all replicas, so that a training has one batch size, one learning rate and one
+    result however many devices share it. Every worker runs the same program; the chief alone writes.
+
+    Args:
+        strategy: The strategy of `tf.distribute`.
+        chief: Whether this process is the one that writes.
+        count: How many processes there are.
+    """
+
+    strategy: tf.distribute.Strategy
+    chief: bool = True
+    count: int = 1
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Inside, networks are built for all devices, and nobody but the chief leaves files behind."""
+        with self.strategy.scope(), contextlib.nullcontext() if self.chief else atomic.nothing_kept():
+            yield
+
+    def meet(self) -> None:
+        """Waits until every worker is here."""
+        if self.count > 1:
+            here = self.strategy.run(lambda: tf.constant(1))
+            self.strategy.reduce(tf.distribute.ReduceOp.SUM, here, axis=None)
+
+    def after_the_chief(self, make: Callable[[], Any]) -> Any:
+        """What `make` makes, first at the chief: the others find what it has written."""
+        if self.chief:
+            made = make()
+        self.meet()
+        return made if self.chief else make()
+
+
+def open_workers(name: str = "none") -> Workers:
+    """The workers of a strategy; call it before TensorFlow computes anything.
+
+    Args:
+        name: 'none'; 'mirrored', all devices of this machine; or 'multi_worker', this process and the others
+            that the variable TF_CONFIG names.
+
+    Raises:
+        ValueError: for another name, or a TF_CONFIG that does not say who belongs to the cluster.
+    """
+    checks.one_of(name, STRATEGIES, "strategy")
+    if name == "none":
+        return Workers(tf.distribute.get_strategy())
+    if name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return Workers(tf.distribute.MirroredStrategy([device.name for device in devices]))
+    workers, kind, index = _cluster()
+    chief = (kind, index) == ("chief" if "chief" in workers else "worker", 0)
+    return Workers(tf.distribute.MultiWorkerMirroredStrategy(), chief, count=sum(map(len, workers.values())))
+
+
+def _cluster():
+    """The addresses by kind of worker, and this one's kind and number."""
+    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+    text = os.environ.get("TF_CONFIG")
+    try:
+        config = json.loads(text or "")
+        task = config["task"]
+        workers = {kind: config["cluster"][kind] for kind in ("chief", "worker") if kind in config["cluster"]}
+        kind, index = task["type"], int(task["index"])
+        if not 0 <= index < len(workers[kind]):
+            raise ValueError(f"no {kind} {index}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"--strategy=multi_worker needs the variable TF_CONFIG, which says who works together. Expected "
+            f"such as {example}, with its own index for each worker. Received: {text!r} ({error})."
+        ) from None
+    return workers, kind, index
