@@ -108,5 +108,5 @@ def test_ranges_of_a_float_network_cannot_freeze():
     model = network()
     model.compile("adam", "mse")
     freeze = quantization.FreezeRanges(at_epoch=0)
-    with pytest.raises(ValueError, match="found no ranges in 'model.*quantize"):
+    with pytest.raises(ValueError, match=r"found no ranges in 'model.*quantize"):
         model.fit(np.zeros((1, 8, 8, 3)), np.zeros((1, 6, 6, 4)), verbose=0, callbacks=[freeze])

@@ -19,7 +19,11 @@ layers = keras.layers
 
 def by_loops(values, steps, low, high, upstream):
     """Equations 1 to 3 of the paper: rounded values, gradients of values and of steps."""
-    rounded, towards_values, towards_steps = np.zeros_like(values), np.zeros_like(values), np.zeros_like(steps)
+    rounded, towards_values, towards_steps = (
+        np.zeros_like(values),
+        np.zeros_like(values),
+        np.zeros_like(steps),
+    )
     count = values.shape[0]
     for row in range(count):
         for column in range(values.shape[1]):
@@ -35,7 +39,9 @@ def by_loops(values, steps, low, high, upstream):
     return rounded, towards_values, towards_steps
 
 
-@pytest.mark.parametrize(("low", "high"), [(-127.0, 127.0), (-7.0, 7.0), (0.0, 255.0), (0.0, 15.0), (-8.0, 7.0)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(-127.0, 127.0), (-7.0, 7.0), (0.0, 255.0), (0.0, 15.0), (-8.0, 7.0)]
+)
 def test_rounds_and_learns_as_the_paper_says(low, high):
     rng = np.random.default_rng(0)
     steps = np.array([0.03, 0.5, 0.11], np.float32)
@@ -121,12 +127,17 @@ def test_network_learns_its_steps_and_comes_back_from_a_file(weight_bits, tmp_pa
     rng = np.random.default_rng(0)
     pixels = rng.uniform(0, 255, (8, 8, 8, 3)).astype(np.float32)
     model = quantization.quantize(network(), weight_bits, quantizer="lsq")
-    bits = {n: model.get_layer(f"quant_{n}").quantize_config.kernel.bits for n in ("first", "up", "middle", "last")}
+    bits = {
+        n: model.get_layer(f"quant_{n}").quantize_config.kernel.bits
+        for n in ("first", "up", "middle", "last")
+    }
     assert bits == {"first": 8, "up": weight_bits, "middle": weight_bits, "last": 8}
     steps = [w for w in model.trainable_weights if w.name.split(":")[0].endswith("_step_factor")]
     kernels, outputs = 5, sum(isinstance(layer, JointRounding) for layer in model.layers)
     outputs += sum(
-        layer.quantize_config.output is not None for layer in model.layers if isinstance(layer, QuantizedLayer)
+        layer.quantize_config.output is not None
+        for layer in model.layers
+        if isinstance(layer, QuantizedLayer)
     )
     assert len(steps) == kernels + outputs
     model.compile(keras.optimizers.Adam(0.01), "mse")

@@ -93,7 +93,7 @@ def test_what_a_layer_becomes_computes_the_same(name):
 def test_slopes_above_one_are_refused():
     x = inputs = keras.Input((*SIZE, 3))
     steep = layers.PReLU(shared_axes=[1, 2], alpha_initializer=keras.initializers.Constant(1.5), name="steep")
-    with pytest.raises(ValueError, match="'steep'.*reach 1.5.*at most 1"):
+    with pytest.raises(ValueError, match=r"'steep'.*reach 1\.5.*at most 1"):
         open_layers(keras.Model(inputs, steep(x)))
 
 

@@ -56,7 +56,7 @@ class _HasRanges:
     _frozen = False
 
     def freeze_ranges(self, frozen: bool) -> None:
-        """Keeps ranges and learned steps as they are while all else goes on training, or lets them go again."""
+        """Keeps ranges and learned steps as they are while all else trains, or lets them go again."""
         self._frozen = frozen
         for quantizer in self._quantizers():
             quantizer.is_frozen = frozen

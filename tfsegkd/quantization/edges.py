@@ -43,7 +43,7 @@ class Edges:
         return found[0] if len(found) == 1 and node.output.id not in self._outputs else None
 
     def is_merged(self, node: Node) -> bool:
-        """Whether the next node becomes part of the same int8 operation, so that nothing is rounded between."""
+        """Whether the next node becomes part of the same int8 operation: nothing is rounded between."""
         reader = self.sole_reader(node)
         if reader is None:
             return False
@@ -52,7 +52,7 @@ class Edges:
         return type(reader.layer) is layers.ReLU and self.takes_relu(node)
 
     def takes_relu(self, node: Node) -> bool:
-        """Whether a ReLU that alone reads `node` costs nothing: as a part of it, or as where its range ends."""
+        """Whether a ReLU that alone reads `node` costs nothing: as part of it, or as the end of its range."""
         if self.sole_reader(node) is None or not kinds.is_linear(node.layer):
             return False
         if type(node.layer) is layers.Concatenate:

@@ -16,8 +16,8 @@ def fold(model: keras.Model) -> keras.Model:
     """Rebuilds `model` so that each BatchNorm and each ReLU becomes part of an int8 operation.
 
     One that no operation takes in, after an Add or a pooling for instance, gets a depthwise convolution by 1
-    before it; so it goes on training. BatchNorm after a transposed convolution, which TFLite's converter would
-    leave in float, is merged into its kernel and bias, which go on training.
+    before it; so it goes on training. BatchNorm after a transposed convolution, which TFLite's converter
+    would leave in float, is merged into its kernel and bias, which go on training.
 
     Differs: a later training no longer updates the statistics of such a merged BatchNorm.
     """

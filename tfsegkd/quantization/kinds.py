@@ -1,7 +1,7 @@
 """What each type of layer does with the scale of the numbers it gets.
 
-An int8 tensor has one scale. Which layers may change it, and which may not, is a matter of TFLite's kernels; a
-layer that is not filed here cannot be quantized.
+An int8 tensor has one scale. Which layers may change it, and which may not, is a matter of TFLite's kernels.
+A layer that is not filed here cannot be quantized.
 """
 
 import enum

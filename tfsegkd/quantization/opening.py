@@ -210,8 +210,8 @@ def _prelu(layer, x, weights):
         )
     if slope.max() > 1.0:
         raise CannotBeOpened(
-            f"Its slopes reach {slope.max():.3g}. Expected at most 1. Keep them there with an alpha_constraint, "
-            f"or use LeakyReLU."
+            f"Its slopes reach {slope.max():.3g}. Expected at most 1. Keep them there with an "
+            f"alpha_constraint, or use LeakyReLU."
         )
     trainable, name = layer.trainable, layer.name
     line = affine(x, slope, None, f"{name}_line", trainable)
@@ -294,7 +294,7 @@ def _average_pooling(layer, x, weights):
 
 
 def _border_gains(side, size, stride):
-    """Of each window along a side, its length divided by the pixels of it that lie inside ('same' padding)."""
+    """Of each window along a side padded by 'same': its length divided by its pixels that lie inside."""
     windows = -(-side // stride)
     before = max((windows - 1) * stride + size - side, 0) // 2
     starts = [number * stride - before for number in range(windows)]

@@ -1,8 +1,8 @@
 """Where a network is rounded, and which of its tensors share a range.
 
-The int8 file has one operation for a convolution with its BatchNorm and ReLU, so only the end of such a chain is
-rounded. Pooling, padding, resizing and the like hand on the scale of what they get, and a Concatenate needs one
-scale for all it joins. Tensors bound in this way share one range, so that nothing is rescaled in between.
+The int8 file has one operation for a convolution with its BatchNorm and ReLU, so only the end of such a chain
+is rounded. Pooling, padding, resizing and the like hand on the scale of what they get, and a Concatenate
+needs one scale for all it joins. Tensors bound in this way share one range: nothing is rescaled in between.
 """
 
 import dataclasses

@@ -22,14 +22,14 @@ def quantize(
 ) -> keras.Model:
     """Makes a network whose weights and activations are rounded, ready to be fine-tuned.
 
-    The new network has the weights of `model`, which stays as it is. Layer 'x' becomes 'quant_x'; a layer that
-    int8 has no operation for becomes several, of which the last bears its name. The pixels' range is 0…255 for
-    good. It can be saved as `.h5` or `.keras`.
+    The new network has the weights of `model`, which stays as it is. Layer 'x' becomes 'quant_x'; a layer
+    that int8 has no operation for becomes several, of which the last bears its name. The pixels' range is
+    0…255 for good. It can be saved as `.h5` or `.keras`.
 
     Args:
         model: A float network on raw pixels 0…255: functional, each layer with weights called once.
-        weight_bits: 8, or 4 for a smaller file that is not faster: kernels of 4 bits run outside the delegate.
-            The first and the last kernel keep 8.
+        weight_bits: 8, or 4 for a smaller file that is not faster: kernels of 4 bits run outside the
+            delegate. The first and the last kernel keep 8.
         activation_bits: 8, or 4 for study: TFLite has no activations of 4 bits, so it cannot be exported.
         quantizer: 'minmax' reads ranges from the values; 'lsq' learns them.
         calibration: Batches of images (N, H, W, 3) in 0…255 to measure the activations' ranges on. A few

@@ -1,7 +1,6 @@
 """Layers that only quantized networks have, in place of such as TFLite's int8 does not run."""
 
 import numpy as np
-import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras

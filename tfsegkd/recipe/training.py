@@ -17,6 +17,7 @@ from tfsegkd.data import Augmentation, Source, evaluation_batches, mixed_batches
 from tfsegkd.distillation import Distiller, StopAtNaN, TeacherCache
 from tfsegkd.losses import SegmentationLoss
 from tfsegkd.metrics import MeanIoU
+from tfsegkd.quantization.learned import STEP
 from tfsegkd.recipe.monitor import Monitor
 from tfsegkd.recipe.progress import Progress
 
@@ -62,7 +63,7 @@ class Schedule:
             warmup_steps=warmup,
         )
         optimizer = keras.optimizers.AdamW(_Multiplied(rate, factor), weight_decay=self.weight_decay)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", STEP])
         return optimizer
 
 

@@ -1,0 +1,84 @@
+"""Every network of the zoo in int8: no float op, one partition, the same classes as its Keras twin."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfsegkd import models
+from tfsegkd._keras import keras
+from tfsegkd.export import export_tflite, verify
+from tfsegkd.quantization import quantize
+from tfsegkd.runtime import profile
+
+SIZE = (64, 96)
+CLASSES = 4
+# Small members of each family, with each backbone and each kind of block once.
+SPECS = {
+    "unet": "unet(width=4)",
+    "mobile_unet": "mobile_unet(width_multiplier=0.5)",
+    "segnet, mask": "segnet(width=4)",
+    "segnet": "segnet(width=4, unpooling=upsample)",
+    "erfnet": "erfnet(width_multiplier=0.5)",
+    "erfnet, grouped": "erfnet(width_multiplier=0.5, block=dg2s, where=selective, decoder=light)",
+    "enet, mask": "enet(width_multiplier=0.5)",
+    "enet": "enet(width_multiplier=0.5, unpooling=upsample)",
+    "fast_scnn": "fast_scnn(width_multiplier=0.25)",
+    "bisenet_v2": "bisenet_v2(width_multiplier=0.25)",
+    "lraspp, small": "lraspp(size=small, width_multiplier=0.5, filters=16)",
+    "lraspp, large": "lraspp(size=large, width_multiplier=0.25, filters=16)",
+    "pspnet": "pspnet(backbone=resnet18, width_multiplier=0.25, filters=32)",
+    "deeplab_v3": "deeplab_v3(backbone=resnet50, width_multiplier=0.25, filters=16)",
+    "fcn": "fcn(backbone=resnet18, width_multiplier=0.25)",
+    "deeplab_v3_plus, efficientnet_lite0": "deeplab_v3_plus(weights=None, filters=16)",
+    "deeplab_v3_plus, mobilenet_v2": (
+        "deeplab_v3_plus(backbone=mobilenet_v2, weights=None, filters=16, width_multiplier=0.5)"
+    ),
+    "deeplab_v3_plus, mobilenet_v3": (
+        "deeplab_v3_plus(backbone=mobilenet_v3_large, weights=None, filters=16, width_multiplier=0.5)"
+    ),
+}
+# Where maxima were is found by comparing, which the delegate does not do.
+PARTITIONS = {"segnet, mask": 6, "enet, mask": 3}
+# Normalised pixels are joined with a convolution's result; their range is fixed, so they are rescaled.
+RESCALED = {"erfnet", "erfnet, grouped", "enet", "enet, mask"}
+
+
+def frames(count, seed=0):
+    """Noisy blobs whose brightness tells the class."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 4, 6, 1)) + rng.integers(-40, 41, (count, 4, 6, 3))
+    fine = np.asarray(tf.image.resize(coarse, SIZE)) + rng.normal(0, 5, (count, *SIZE, 3))
+    pixels = np.clip(np.round(fine), 0, 255).astype(np.float32)
+    return pixels, (pixels.mean(-1) // 64).astype(np.int32)
+
+
+def settled(spec):
+    """A network trained until it tells the classes apart."""
+    keras.utils.set_random_seed(0)
+    model = models.build(spec, CLASSES, (*SIZE, 3))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-3), loss)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.8  # its statistics are used after few steps
+    model.fit(*frames(32), batch_size=8, epochs=20, verbose=0)
+    return model
+
+
+def test_every_network_of_the_registry_is_here():
+    assert {name.split(",")[0] for name in SPECS} == {*models.names()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPECS)
+def test_network_becomes_int8(name, tmp_path):
+    model = settled(SPECS[name])
+    pixels, _ = frames(8, seed=1)
+    quantized = quantize(model, calibration=frames(32)[0].reshape(4, 8, *SIZE, 3))
+    path = tmp_path / "network.tflite"
+    report = export_tflite(quantized, path)
+    assert report.float_ops == []
+    assert report.delegate_partitions == PARTITIONS.get(name, 1)
+    # Uint8 pixels to int8; nothing else is rescaled where the mathematics does not need it.
+    assert profile(path).ops["QUANTIZE"] == (2 if name in RESCALED else 1)
+    assert verify(path, quantized, pixels).int8_agreement >= 0.99
