@@ -11,6 +11,8 @@ def test_one_of():
     assert checks.one_of("a", ("a", "b"), "letter") == "a"
     with pytest.raises(ValueError, match=r"letter must be one of \['a', 'b'\]\. Received: 'c'"):
         checks.one_of("c", ("a", "b"), "letter")
+    with pytest.raises(ValueError, match=r"Received: 'pixel_wise'\. Did you mean 'pixelwise'\?"):
+        checks.one_of("pixel_wise", ("pixelwise", "pairwise"), "loss")
 
 
 @pytest.mark.parametrize("value", [0, 0.0, 0.5, 1])

@@ -71,3 +71,14 @@ def test_errors_of_the_builder_pass_through():
 
     with pytest.raises(TypeError, match="worm"):
         registry.build("rotten")
+
+
+def test_a_name_is_described_by_the_first_line_of_its_docstring(fruit):
+    @fruit.register("fig")
+    def fig():
+        """Makes a fig.
+
+        And more.
+        """
+
+    assert fruit.describe() == {"apple": "", "fig": "Makes a fig.", "pear": ""}

@@ -1,5 +1,6 @@
 """Checks whose messages say what is wrong, what was expected, what came, and what to do."""
 
+import difflib
 from collections.abc import Collection
 from typing import Any
 
@@ -7,8 +8,15 @@ from typing import Any
 def one_of(value: Any, choices: Collection, what: str) -> Any:
     """Returns `value` if it is one of `choices`."""
     if value not in choices:
-        raise ValueError(f"{what} must be one of {list(choices)}. Received: {value!r}.")
+        hint = did_you_mean(value, choices)
+        raise ValueError(f"{what} must be one of {list(choices)}. Received: {value!r}.{hint}")
     return value
+
+
+def did_you_mean(value: Any, choices: Collection) -> str:
+    """The end of a message about a word that is none of `choices`: the nearest, if one is near."""
+    close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def in_range(value: float, low: float, high: float, what: str) -> float:

@@ -1,10 +1,10 @@
 """Names to builders, with the list of choices in every error."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
+from tfsegkd.checks import did_you_mean
 from tfsegkd.spec import Spec, parse
 
 
@@ -33,6 +33,10 @@ class Registry:
     def names(self) -> list[str]:
         return sorted(self._builders)
 
+    def describe(self) -> dict[str, str]:
+        """What each name stands for, in a sentence: the first line of its docstring."""
+        return {name: _summary(self._builders[name]) for name in self.names()}
+
     def builder(self, name: str) -> Callable[..., Any]:
         """The builder filed under `name`.
 
@@ -40,8 +44,7 @@ class Registry:
             ValueError: if there is none; the message lists the choices.
         """
         if name not in self._builders:
-            close = difflib.get_close_matches(name, self.names(), n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, self.names())
             raise ValueError(f"Unknown {self.kind} {name!r}. Expected one of {self.names()}.{hint}")
         return self._builders[name]
 
@@ -63,3 +66,7 @@ class Registry:
                 f"{choices}, received {spec.arguments}."
             ) from None
         return builder(**spec.arguments, **extra)
+
+
+def _summary(builder) -> str:
+    return (inspect.getdoc(builder) or "").partition("\n")[0]

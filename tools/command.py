@@ -59,6 +59,13 @@ def number(text: str, flag: str) -> float:
         raise ValueError(f"--{flag}={text!r} must be a number above 0, such as 1.25.") from None
 
 
+def print_choices(choices: dict[str, str]) -> None:
+    """Prints a name and a sentence on each line."""
+    width = max(map(len, choices))
+    for name, sentence in choices.items():
+        print(f"{name:{width}}  {sentence}")
+
+
 def values() -> dict:
     """The values of a tool's own flags, without those that absl and TensorFlow bring along."""
     foreign = ("absl", "tensorflow")

@@ -34,6 +34,14 @@ from tfsegkd.recipe import (
 
 STAGES = ("teacher", "student_alone", "distill", "prune", "group", "quantize", "export")
 
+LISTS = {
+    "losses": losses.describe,
+    "models": models.describe,
+    "datasets": data.describe,
+    "importance": lambda: pruning.IMPORTANCES,
+}
+
+flags.DEFINE_enum("list", None, list(LISTS), "Only say what there is, a line each.")
 command.define_data()
 command.define_trust()
 flags.DEFINE_string("output_dir", "saved_models/run", "Where the run writes.")
@@ -155,6 +163,9 @@ FLAGS = flags.FLAGS
 
 
 def main():
+    if FLAGS.list:
+        command.print_choices(LISTS[FLAGS.list]())
+        return
     for stage in FLAGS.stages:
         checks.one_of(stage, STAGES, "--stages")
     FLAGS.teacher = FLAGS.teacher.replace("{seed}", str(FLAGS.seed))

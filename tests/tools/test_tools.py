@@ -107,6 +107,17 @@ def test_wrong_flags_are_one_line(case, shell, tmp_path):
     assert not list(tmp_path.rglob("*.keras"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("losses", "pairwise"), ("models", "erfnet"), ("datasets", "tfds:NAME"), ("importance", "taylor")],
+)
+def test_a_list_has_a_sentence_for_each_choice(kind, name, shell):
+    result = shell("train", f"--list={kind}")
+    assert result.code == 0
+    lines = dict(line.split(maxsplit=1) for line in result.out.splitlines())
+    assert name in lines and all(len(sentence) > 5 for sentence in lines.values())
+
+
 def test_debug_shows_where(shell):
     result = shell("train", "--input_size=1", "--debug")
     assert result.code == 99 and "Traceback" in result.err and "HEIGHTxWIDTH" in result.err

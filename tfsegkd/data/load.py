@@ -11,7 +11,13 @@ _TFDS = "tfds"
 
 def names() -> list[str]:
     """The data sets that `load` knows."""
-    return [f"{name}:NAME" if name == _TFDS else name for name in datasets.names()]
+    return list(describe())
+
+
+def describe() -> dict[str, str]:
+    """What each data set is, in a sentence."""
+    sentences = datasets.describe().items()
+    return {f"{name}:NAME" if name == _TFDS else name: sentence for name, sentence in sentences}
 
 
 def load(spec: str | Spec, split: str, data_dir: str | os.PathLike | None = None) -> Source:

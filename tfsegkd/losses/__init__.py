@@ -33,6 +33,7 @@ __all__ = [
     "PairwiseLoss",
     "PixelwiseLoss",
     "SegmentationLoss",
+    "describe",
     "get",
     "names",
 ]
@@ -54,3 +55,8 @@ def get(spec: str | Spec | DistillationLoss) -> DistillationLoss:
 def names() -> list[str]:
     """The names that `get` knows."""
     return registry.names()
+
+
+def describe() -> dict[str, str]:
+    """What each loss does, in a sentence."""
+    return registry.describe()

@@ -16,7 +16,7 @@ from tfsegkd.models import (  # noqa: F401
     unet,
 )
 from tfsegkd.models.adoption import Adoption, AdoptionReport, adopt, is_keras3
-from tfsegkd.models.build import at_size, build, names, taps
+from tfsegkd.models.build import at_size, build, describe, names, taps
 from tfsegkd.models.files import load
 from tfsegkd.models.safety import refuse_code, refuse_untrusted
 from tfsegkd.models.torch_file import read_tensors
@@ -29,6 +29,7 @@ __all__ = [
     "adopt",
     "at_size",
     "build",
+    "describe",
     "is_keras3",
     "load",
     "load_torch_weights",

@@ -15,6 +15,11 @@ def names() -> list[str]:
     return models.names()
 
 
+def describe() -> dict[str, str]:
+    """What each network is, in a sentence."""
+    return models.describe()
+
+
 def build(
     spec: str | Spec,
     num_classes: int,

@@ -157,4 +157,15 @@ _BY_LOSS: dict[str, Callable] = {
     "hessian": _hessian,
     "class_balanced_taylor": _class_balanced_taylor,
 }
-IMPORTANCES = (*_BY_WEIGHT, *_BY_LOSS, "random")
+# Every name, with what it measures.
+IMPORTANCES = {
+    "l1": "The sum of the absolute weights of the filters that make a channel.",
+    "l2": "The norm of those weights.",
+    "fpgm": "How far those filters are from the others of their group.",
+    "lamp": "Their squared norm as a share of what is left when all weaker ones are gone.",
+    "bn_scale": "The scale that BatchNorm gives the channel.",
+    "taylor": "The change of the loss that removing the channel would make, to first order; needs data.",
+    "class_balanced_taylor": "The same for the pixels of each class, all classes alike; needs data.",
+    "hessian": "The change of the loss to second order; needs data.",
+    "random": "Chance, what every other has to beat.",
+}
