@@ -15,9 +15,11 @@ from tfsegkd import (
     evaluation,
     export,
     graph,
+    grouping,
     losses,
     metrics,
     models,
+    pruning,
     quantization,
     recipe,
 )
@@ -33,9 +35,11 @@ __all__ = [
     "evaluation",
     "export",
     "graph",
+    "grouping",
     "losses",
     "metrics",
     "models",
+    "pruning",
     "quantization",
     "recipe",
 ]
