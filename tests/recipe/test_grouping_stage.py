@@ -51,6 +51,7 @@ def test_from_scratch_it_is_the_dense_network_at_first(tmp_path, untrained):
     assert alpha(distiller.student) == 0
 
 
+@pytest.mark.slow
 def test_grouped_from_scratch_starts_as_wide_as_a_grouped_network(tmp_path, untrained):
     spec, names = "erfnet(width_multiplier=0.5, block=d)", ["stride8_*_pointwise*"]
     Group(spec, SCHEDULE, 4, names, begin=0, end=0).make(Run(tmp_path, frames()))

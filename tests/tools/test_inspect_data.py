@@ -4,20 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from command_lines import Shell
 from PIL import Image
 
 from tfsegkd.data import DatasetInfo, Source
 from tfsegkd.evaluation import contact_sheet
 
 NAMES = ("field", "road", "sky")
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory):
-    shell = Shell(tmp_path_factory.mktemp("shell"))
-    yield shell
-    shell.close()
 
 
 @pytest.fixture

@@ -3,19 +3,11 @@
 import json
 
 import pytest
-from command_lines import Shell
 
 from tfsegkd import models
 from tfsegkd.graph import cost
 
 SCENES = "--dataset=road_scenes(height=32, width=48, num_images=12)"
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory):
-    shell = Shell(tmp_path_factory.mktemp("shell"))
-    yield shell
-    shell.close()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from command_lines import TOOLS, Result, Shell, environment
+from command_lines import TOOLS, Result, environment
 from PIL import Image
 
 from tfsegkd import models
@@ -16,13 +16,6 @@ from tfsegkd._keras import keras
 
 CONFIGS = TOOLS.parent / "configs"
 NAMES = ("field", "road", "sky")
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory):
-    shell = Shell(tmp_path_factory.mktemp("shell"))
-    yield shell
-    shell.close()
 
 
 @pytest.fixture

@@ -4,20 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from command_lines import Shell
 from PIL import Image
 
 from tfsegkd._keras import keras
 
 SIZE = (32, 48)
 RANDOM = np.random.default_rng(0)
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory):
-    shell = Shell(tmp_path_factory.mktemp("shell"))
-    yield shell
-    shell.close()
 
 
 def save(path, array, suffix=".png", palette=None):
