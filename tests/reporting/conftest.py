@@ -76,8 +76,8 @@ def finished(tmp_path_factory, scenes, source):
     """The directory of a run that is done; who changes it takes a copy."""
     directory = tmp_path_factory.mktemp("runs") / "finished"
     directory.mkdir()
-    network(LEVELS, width=6).save(directory / "teacher.keras")
-    network(LEVELS + 4).save(directory / "student.keras")
+    network(LEVELS, width=9).save(directory / "teacher.keras")
+    network(LEVELS + 4, width=6).save(directory / "student.keras")
     (directory / "model_int8.tflite").write_bytes(runtime.convert(network(LEVELS + 20), "float32", "float32"))
     rows = [
         row("teacher", 0.9, "teacher.keras", parameters=400, macs=4e6, file_bytes=4000000, latency_ms=20.0),

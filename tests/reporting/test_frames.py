@@ -62,6 +62,11 @@ def test_disagreement_by_plain_loops(runs, examined, source):
     assert (found.mended, found.spoilt) == (mended, spoilt) and mended and spoilt
 
 
+def test_layers_are_as_wide_as_in_the_widest_student(examined):
+    # The teacher has a layer of the same name and nine channels, which says nothing about the student's.
+    assert examined.widths == {0: {"wide": 6, "logits": 3}}
+
+
 def test_frames_are_spread_over_the_split(runs, source):
     few = frames.examine(runs, source, 4)
     assert few.indices == [0, 3, 7, 11]

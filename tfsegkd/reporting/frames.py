@@ -61,7 +61,7 @@ class Examination:
         ious: Of each network, (frames, classes); NaN for a class that is neither labelled nor predicted.
         masks: Of each network, the labels of each frame at the size of pictures, packed.
         disagreements: By the number of the run.
-        widths: Layer name → the most output channels that it has in any network, by the number of the run.
+        widths: Layer name → the most output channels that it has in any student, by the number of the run.
     """
 
     source: Source
@@ -114,7 +114,12 @@ def examine(runs: Sequence[RunRecord], source: Source, count: int) -> Examinatio
         {key: masks[name] for key, name in keys.items()},
         apart,
         {
-            number: _widest(widths[name] for (of, _), name in keys.items() if of == number)
+            # A teacher's layers may have the names of the student's.
+            number: _widest(
+                widths.get(name, {})
+                for (of, stage), name in keys.items()
+                if of == number and stage != "teacher"
+            )
             for number in range(len(runs))
         },
     )
@@ -199,7 +204,7 @@ def _open(path: Path, widths: dict[str, int]) -> keras.Model | Path:
     model = models.load(path)
     # What has a kernel: activations and norms only repeat its channels.
     convolutions = [
-        layer for layer in model.layers if any(len(weight.shape) == 4 for weight in layer.weights)
+        layer for layer in model.layers if any("kernel" in weight.name for weight in layer.weights)
     ]
     widths |= {layer.name: layer.output_shape[-1] for layer in convolutions}
     return model
