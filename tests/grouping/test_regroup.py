@@ -175,16 +175,16 @@ def test_bad_input():
 
 ZOO = [
     "bisenet_v2",
-    "deeplab_v3(weights=None)",
+    "deeplab_v3(backbone=resnet18, width_multiplier=0.25, filters=32)",
     "deeplab_v3_plus(weights=None, filters=32)",
     "enet",
     "erfnet(width_multiplier=0.25)",
     "erfnet(width_multiplier=0.25, block=d, decoder=light)",
     "fast_scnn",
-    "fcn(weights=None)",
+    "fcn(backbone=resnet18, width_multiplier=0.25)",
     "lraspp(weights=None)",
     "mobile_unet(width_multiplier=0.5)",
-    "pspnet(weights=None)",
+    "pspnet(backbone=resnet18, width_multiplier=0.25, filters=32)",
     "segnet(width=8)",
     "unet(width=4)",
 ]
