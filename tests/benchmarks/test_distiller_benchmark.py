@@ -98,6 +98,7 @@ def test_rows_divide_by_what_they_name():
 
 
 @pytest.mark.parametrize("theirs", [True, False])
+@pytest.mark.slow
 def test_a_small_run_measures_everything(theirs, capsys, monkeypatch):
     monkeypatch.setattr(two_keras, "PLANS", {"teacher": TINY, "student": TINY})
     if not theirs:

@@ -1,5 +1,7 @@
 """Random numbers that go on where they were when a training is resumed."""
 
+import random
+
 import tensorflow as tf
 
 from tfsegkd._keras import keras
@@ -9,7 +11,8 @@ class Draws(keras.layers.Layer):
     """A stream of random numbers whose place is a weight, so that checkpoints hold it.
 
     The generators that TensorFlow's operations have of their own begin anew in every process. The seed is
-    drawn when the layer is built, from the global one. Replicas draw different numbers.
+    drawn when the layer is built, where Keras draws those of its initial weights. Replicas draw different
+    numbers.
     """
 
     def __init__(self, name: str = "draws"):
@@ -20,7 +23,7 @@ class Draws(keras.layers.Layer):
             name="state",
             shape=(2,),
             dtype=tf.int32,
-            initializer=lambda shape, dtype=None, **_: tf.stack([_any_number(), 0]),
+            initializer=lambda shape, dtype=None, **_: tf.constant([random.getrandbits(30), 0]),
             trainable=False,
             synchronization=tf.VariableSynchronization.AUTO,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
@@ -35,7 +38,3 @@ class Draws(keras.layers.Layer):
         offset = replica.replica_id_in_sync_group if replica else 0
         # Far apart, so that a replica's numbers are not those of its neighbour a call later.
         return tf.random.stateless_uniform(shape, state + tf.stack([1_000_003 * offset, 0]))
-
-
-def _any_number():
-    return tf.random.uniform([], maxval=2**30, dtype=tf.int32)
