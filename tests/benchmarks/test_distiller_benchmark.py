@@ -64,6 +64,7 @@ def test_both_kerases_build_the_same_networks():
     assert sizes["teacher"] > 4 * sizes["student"]
 
 
+@pytest.mark.slow
 def test_what_is_recorded_teaches_the_same():
     batch = distiller._random_batch((32, 48), 2)
     keras.utils.set_random_seed(0)

@@ -50,6 +50,7 @@ def test_without_the_callback_the_first_step_says_so():
         distiller.fit(*batch(), verbose=0)
 
 
+@pytest.mark.slow
 def test_pruning_is_resumed(tmp_path):
     def start(seed):
         distiller = Distiller(network("teacher", 6, seed=1), pruned(seed), parse_terms(SPECS))

@@ -114,6 +114,7 @@ def test_the_fingerprint_knows_weights_and_structure_and_no_names():
     assert load_teacher(models.at_size(build(), (8, 8))).fingerprint() != original
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_the_same_in_another_process(model, tmp_path):
     path = tmp_path / "teacher.keras"
     model.save(path)

@@ -174,6 +174,7 @@ def test_the_standard_error_is_that_of_drawing_batches():
     assert error == pytest.approx(np.std([draws[0], draws[0], *draws[1:]]), rel=0.15)
 
 
+@pytest.mark.slow
 def test_the_search_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     model, data = network(width=8), list(batches(3))
     whole = cost_complexity_path(model, data, **OPTIONS)

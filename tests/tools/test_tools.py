@@ -168,7 +168,7 @@ def test_a_label_beyond_the_classes_is_named(shell, folder):
 
 def test_a_mask_of_another_size_is_named(shell, folder):
     path = folder / "masks" / "frame_2.png"
-    Image.open(path).resize((20, 10)).save(path)
+    Image.open(path).resize((20, 10), Image.Resampling.NEAREST).save(path)
     says(train_on(shell, folder), f"its mask '{path}' is 10×20", "32×48")
 
 
@@ -239,6 +239,7 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=900)
 
 
+@pytest.mark.slow
 def test_a_tool_says_nothing_but_its_error():
     done = run(TOOLS / "train.py", "--stages=teachr")
     assert (done.returncode, done.stdout) == (1, "")
