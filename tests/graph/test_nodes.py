@@ -140,3 +140,12 @@ def test_a_layer_that_hides_its_arguments_is_named():
 def test_what_is_not_functional_is_refused(model):
     with pytest.raises(TypeError, match="functional tf_keras model"):
         read(model)
+
+
+def test_a_sequential_that_begins_with_its_input_is_opened():
+    inner = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(4, 3), layers.ReLU()], name="inner")
+    inputs = keras.Input((6, 6, 3), name="pixels")
+    model = shake(keras.Model(inputs, layers.Conv2D(2, 1, name="head")(inner(inputs)), name="outer"))
+    graph = read(model)
+    assert len(graph.layers()) >= 3
+    check_same(model, rebuild(graph))

@@ -194,13 +194,30 @@ def test_the_zoo_is_whole():
     assert {spec.split("(")[0] for spec in ZOO} == set(models.names())
 
 
+# Their k×k convolutions are depthwise already, or read the pixels.
+WITHOUT_KERNELS = ("deeplab_v3_plus", "fast_scnn", "lraspp", "mobile_unet")
+
+
+@pytest.fixture
+def double():
+    """With random weights, networks of many layers blow rounding errors of float32 up to 1e-4."""
+    keras.backend.set_floatx("float64")
+    yield
+    keras.backend.set_floatx("float32")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("spec", ZOO)
 def test_every_network(spec, tmp_path):
     """Its own convolutions: strides, dilations, biases and BatchNorms as they come."""
     model = shake(models.build(spec, 4, (32, 32, 3)))
     x = images(model)
-    for groups, options in ((2, {"shuffle": True}), (4, {}), ("depthwise", {})):
+    for groups, options in ((2, {"shuffle": True}), ("depthwise", {}), (4, {})):
+        if groups == "depthwise" and model.name in WITHOUT_KERNELS:
+            with pytest.raises(ValueError, match="divides the channels of no convolution"):
+                make_gradual(model, groups)
+            continue
         gradual = make_gradual(model, groups, **options)
         check_close(gradual(x), model(x))
         if not options:

@@ -57,6 +57,7 @@ def score(critic, prediction, image):
 
 
 def small_loss(case, **options):
+    keras.utils.set_random_seed(0)
     loss = HolisticLoss(width=2, **options)
     loss.build(case.teacher.shape)
     random = np.random.default_rng(0)
@@ -120,10 +121,11 @@ def test_two_optimizers_train_two_sets_of_variables():
     assert tape.gradient(scalar, [teacher, student]) == [None, None]
     gradients = tape.gradient(scalar, loss.critic.trainable_variables)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
+    largest = max(np.abs(gradient).max() for gradient in gradients)
     still = [
         variable.name
         for variable, gradient in zip(loss.critic.trainable_variables, gradients, strict=True)
-        if not np.abs(gradient).max() > 1e-7
+        if not np.abs(gradient).max() > 1e-6 * largest  # what is 0 but for rounding
     ]
     # A constant added to all keys changes no softmax, and one added in front of the mean, or in front of
     # the linear head, changes no gap and no slope.

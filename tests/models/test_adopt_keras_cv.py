@@ -12,7 +12,8 @@ import tensorflow as tf
 from foreign_networks import NUM_CLASSES
 
 from tfsegkd import _keras, models, runtime
-from tfsegkd._keras import tfmot
+from tfsegkd._keras import keras, tfmot
+from tfsegkd.distillation import Distiller
 from tfsegkd.quantization import quantize
 
 pytest.importorskip("keras_cv")
@@ -43,6 +44,26 @@ def test_from_elsewhere_to_int8(name):
     assert runtime.profile(content).float_ops == []
     spread = np.ptp(np.asarray(logits))
     assert np.abs(np.asarray(quantized(images)) - logits).mean() < 0.1 * spread
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_straight_into_the_distiller_and_back(name):
+    student = NETWORKS[name]()
+    before = [np.array(weight) for weight in student.get_weights()]
+    random = np.random.default_rng(1)
+    distiller = Distiller(None, student)
+    size = distiller.student.input_shape[1:]
+    images = random.integers(0, 256, (4, *size)).astype(np.float32)
+    masks = random.integers(0, NUM_CLASSES, (4, *size[:2])).astype(np.int32)
+    distiller.compile(keras.optimizers.Adam(1e-3))
+    distiller.fit(images, masks, batch_size=2, epochs=2, verbose=0)
+    changed = [not np.array_equal(*pair) for pair in zip(before, student.get_weights(), strict=True)]
+    assert np.mean(changed) > 0.9, "what the user holds has learnt"
+    own, trained = (np.asarray(part) for part in (student(images, training=False), distiller.student(images)))
+    if np.allclose(own.sum(-1), 1, atol=1e-4):  # the user's network ends in probabilities
+        trained = tf.nn.softmax(trained)
+    np.testing.assert_allclose(own, trained, atol=1e-4)
 
 
 @pytest.mark.slow

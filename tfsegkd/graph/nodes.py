@@ -125,10 +125,11 @@ class _Reader:
 
     def open(self, model: keras.Model, tensors: dict[int, Tensor], training: bool | None) -> None:
         """Appends the nodes of `model`; `tensors` maps the id of Keras' tensors and holds bound inputs."""
+        # A Sequential keeps the layer of its input to itself.
         order = {id(layer): number for number, layer in enumerate(model.layers)}
         for depth in sorted(model._nodes_by_depth, reverse=True):
             # Nodes of one depth do not depend on each other; we take them as the model lists its layers.
-            for node in sorted(model._nodes_by_depth[depth], key=lambda node: order[id(node.layer)]):
+            for node in sorted(model._nodes_by_depth[depth], key=lambda node: order.get(id(node.layer), -1)):
                 outputs = tf.nest.flatten(node.outputs)
                 if isinstance(node.layer, keras.layers.InputLayer) and id(outputs[0]) in tensors:
                     continue  # the input of an inner model, bound to what that model is called on

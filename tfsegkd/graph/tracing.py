@@ -92,11 +92,14 @@ def trace(model, specs: Sequence[tf.TensorSpec], run: Callable, is_leaf: Callabl
     found = _trace(model, specs, run, is_leaf, splits, training=False)
     try:
         modes = _trace(model, specs, run, is_leaf, splits, training=True).calls
-    except Exception:  # the user's code fails when it is to train: then there is no mode to keep
-        return found
-    if [id(call.layer) for call in modes] == [id(call.layer) for call in found.calls]:
-        pairs = zip(found.calls, modes, strict=True)
-        found.calls = [_insisting(call, other.training) for call, other in pairs]
+    except Exception:  # the user's code fails when it is to train: then no layer insists on a mode
+        modes = []
+    # By their paths, because what stands for a split-off activation is made anew in each pass.
+    if [call.path for call in modes] == [call.path for call in found.calls]:
+        insisted = [other.training for other in modes]
+    else:
+        insisted = [None] * len(found.calls)
+    found.calls = [_insisting(*pair) for pair in zip(found.calls, insisted, strict=True)]
     return found
 
 
