@@ -11,6 +11,8 @@ import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
+from tfsegkd.runtime.model_file import pack, unpack
+
 LABELS_FILE = "labels.txt"
 _NAME_IN_MODEL = "TFLITE_METADATA"
 # The version of the metadata schema in which the last of the fields used here came: custom metadata.
@@ -36,13 +38,13 @@ def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> byt
     Reference:
         https://ai.google.dev/edge/litert/conversion/tensorflow/metadata
     """
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpack(content)
     graph = model.subgraphs[0]
     image, logits = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     _check_names(class_names, int(logits.shape[-1]))
     metadata = _model_metadata(name, image, len(class_names))
     _attach(model, metadata)
-    return _append_file(_pack(model), LABELS_FILE, "\n".join(class_names))
+    return _append_file(pack(model), LABELS_FILE, "\n".join(class_names))
 
 
 def read_labels(network: str | os.PathLike | bytes) -> tuple[str, ...]:
@@ -66,15 +68,6 @@ def _check_names(class_names: Sequence[str], num_classes: int) -> None:
         raise ValueError(f"A class name must be one line of text. Received: {wrong!r}. Rename the class.")
 
 
-class _AlignedBuffer(schema.BufferT):
-    """A buffer that starts at a multiple of 16 bytes, as kernels and the file's schema ask."""
-
-    def Pack(self, builder):
-        if self.data is not None:
-            builder.Prep(16, len(self.data))
-        return super().Pack(builder)
-
-
 def _attach(model: schema.ModelT, metadata: bytes) -> None:
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(metadata, np.uint8)
@@ -82,14 +75,6 @@ def _attach(model: schema.ModelT, metadata: bytes) -> None:
     entry.name, entry.buffer = _NAME_IN_MODEL, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
-
-
-def _pack(model: schema.ModelT) -> bytes:
-    for buffer in model.buffers:
-        buffer.__class__ = _AlignedBuffer
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
 
 
 def _append_file(content: bytes, name: str, text: str) -> bytes:

@@ -131,21 +131,13 @@ def _in_memory(teacher, name) -> Teacher:
                 f"it with keras.Model(inputs, outputs), or pass lambda images: model(images, training=False)."
             )
         return KerasTeacher(teacher)
-    if _is_keras3(teacher):
+    if models.is_keras3(teacher):
         return Keras3Teacher(teacher)
     if callable(teacher):
         return FunctionTeacher(teacher, name)
     raise TypeError(
         f"A teacher must be a network, the path of one, or a function from images to logits. Received: "
         f"{type(teacher).__name__}. Wrap it in such a function."
-    )
-
-
-def _is_keras3(teacher) -> bool:
-    """Whether it is a network of Keras 3, which is not imported to find out."""
-    return any(
-        base.__name__ == "Model" and base.__module__.split(".")[0] == "keras"
-        for base in type(teacher).__mro__
     )
 
 
