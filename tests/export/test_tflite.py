@@ -8,7 +8,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from tfsegkd import runtime
+from tfsegkd._keras import keras
 from tfsegkd.export import export_tflite, read_labels
+from tfsegkd.grouping import FORMS
 
 
 def test_report_says_what_the_file_is(exported):
@@ -101,3 +103,37 @@ def test_wrong_number_of_class_names_is_refused(aware_model, converted, tmp_path
     with pytest.raises(ValueError, match="has 5 classes, and there are 2 class names"):
         export_tflite(aware_model, tmp_path / "a.tflite", metadata=SimpleNamespace(class_names=("a", "b")))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def grouped_model():
+    keras.utils.set_random_seed(1)
+    image = keras.Input((8, 12, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+    x = keras.layers.Conv2D(8, 3, padding="same", groups=4, name="in_groups")(x)
+    return keras.Model(image, x)
+
+
+@pytest.mark.parametrize(("form", "convolutions"), [("grouped", 2), ("split", 5), ("dense", 2)])
+def test_grouped_convolutions_run_in_the_form_asked_for(grouped_model, tmp_path, form, convolutions):
+    path = tmp_path / "model.tflite"
+    report = export_tflite(grouped_model, path, "float32", "float32", grouped=form)
+    assert [(layer.groups, layer.form, layer.milliseconds) for layer in report.grouped.layers] == [
+        (4, form, {})
+    ]
+    ops = runtime.profile(path).ops
+    assert ops["CONV_2D"] == convolutions and ("SPLIT" in ops) == (form == "split")
+    shapes = {tuple(found["shape"]) for found in Interpreter(model_path=str(path)).get_tensor_details()}
+    assert ((8, 3, 3, 8) in shapes) == (form == "dense")
+    x = np.random.default_rng(0).uniform(0, 255, (2, 8, 12, 3)).astype(np.float32)
+    np.testing.assert_allclose(runtime.Network(path).predict(x), grouped_model(x), rtol=1e-3, atol=1e-3)
+
+
+def test_without_a_word_the_fastest_form_is_measured(grouped_model, tmp_path):
+    report = export_tflite(grouped_model, tmp_path / "model.tflite", "float32", "float32")
+    (layer,) = report.grouped.layers
+    assert set(layer.milliseconds) == set(FORMS)
+    assert layer.form == min(layer.milliseconds, key=layer.milliseconds.get)
+    assert json.loads(report.to_json())["grouped"]["layers"][0]["form"] == layer.form
+    with pytest.raises(ValueError, match="grouped must be one of"):
+        export_tflite(grouped_model, tmp_path / "other.tflite", "float32", "float32", grouped="fast")

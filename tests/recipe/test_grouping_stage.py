@@ -107,6 +107,7 @@ def test_grouped_then_quantized(tmp_path):
     assert rows["grouped"]["macs"] == rows["student_qat"]["macs"] == rows["int8"]["macs"]
     assert rows["int8"]["macs"] < 0.5 * cost(models.build(UNET, 11, (*SIZE, 3))).macs
     assert report["float_ops"] == [] and report["delegate_partitions"] == 1
+    assert report["grouped_layers"] and all(layer["groups"] == 4 for layer in report["grouped_layers"])
     kept = json.loads((tmp_path / "grouped" / "assignment.json").read_text())
     assert kept["ordered"] == [] and kept["kept_after"].keys() == kept["kept_before"].keys()
     assert not list(tmp_path.rglob("progress"))

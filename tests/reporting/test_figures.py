@@ -85,3 +85,30 @@ def test_channels_and_ops():
     assert valid(plot).rows == [["CONV_2D", 3, 1, 0], ["ADD", 1, 0, 1]]
     assert [trace["x"] for trace in plot.data] == [[2, 1], [1, 0]]
     assert "CONV_2D head" in notes[0] and "2 pieces" in notes[1] and "ADD sum" in notes[2]
+
+
+def test_grouped_layers_show_every_form_and_the_one_taken():
+    layers = [
+        {
+            "name": "<a>",
+            "groups": 4,
+            "form": "dense",
+            "milliseconds": {"grouped": 0.5, "split": 0.4, "dense": 0.2},
+        },
+        {"name": "b", "groups": 5, "form": "grouped", "milliseconds": {"grouped": 0.1, "dense": 0.3}},
+    ]
+    plot = valid(figures.grouped_layers(layers))
+    assert [(trace["name"], trace["x"]) for trace in plot.data] == [
+        ("grouped", [0.5, 0.1]),
+        ("split", [0.4, None]),
+        ("dense", [0.2, 0.3]),
+    ]
+    assert plot.data[0]["y"] == ["&lt;a&gt; (4 groups)", "b (5 groups)"]
+    assert plot.rows == [
+        ["<a>", 4, "0.500", "0.400", "0.200", "dense"],
+        ["b", 5, "0.100", "–", "0.300", "grouped"],
+    ]
+    assert "1 as dense, 1 as grouped" in plot.alt
+    # A form that was asked for was not measured.
+    forced = [{"name": "a", "groups": 2, "form": "split", "milliseconds": {}}]
+    assert valid(figures.grouped_layers(forced)).rows == [["a", 2, "split"]]

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tfsegkd import runtime
+from tfsegkd import checks, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically
 from tfsegkd.data.source import DatasetInfo
 from tfsegkd.export.metadata import embed_metadata
+from tfsegkd.grouping import FORMS, MEASURED, LoweringReport, lower
 
 # The files that apps ask for: raw pixels in, and floats in and out around the same int8 body.
 VARIANTS = {
@@ -33,6 +34,7 @@ class ExportReport:
         file_bytes: The file's size.
         latency_ms: The median time for one image on this machine, over `latency_runs` runs with
             `num_threads` threads.
+        grouped: How the grouped convolutions run, and how long each would take in which form.
     """
 
     path: str
@@ -44,6 +46,7 @@ class ExportReport:
     latency_ms: float
     latency_runs: int
     num_threads: int
+    grouped: LoweringReport
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2)
@@ -59,6 +62,7 @@ def export_tflite(
     allow_float: bool = False,
     overwrite: bool = False,
     num_threads: int = 1,
+    grouped: str = MEASURED,
 ) -> ExportReport:
     """Writes a network as a .tflite and reports how it runs.
 
@@ -76,14 +80,18 @@ def export_tflite(
         allow_float: Let an int8 network keep ops that compute in float. They cost time.
         overwrite: Replace a file that is there already.
         num_threads: Processor threads for the timing.
+        grouped: The form in which grouped convolutions run: 'measured', the fastest on this machine, or
+            'grouped', 'split' or 'dense', for another one, as of `tfsegkd.grouping.lower`.
 
     Raises:
         ValueError: if the path is taken, the class names do not fit the network, the network cannot be
             converted as asked, or an int8 network keeps float ops.
     """
+    checks.one_of(grouped, (MEASURED, *FORMS), "grouped")
     path = Path(path)
     _check_path(path, overwrite)
     content = runtime.convert(model, inputs, outputs, representative_data=representative_data)
+    content, lowered = lower(content, grouped, num_threads=num_threads)
     operations = runtime.profile(content)
     int8_body = runtime.is_quantization_aware(model) or representative_data is not None
     if int8_body and operations.float_ops and not allow_float:
@@ -111,6 +119,7 @@ def export_tflite(
         latency_ms=timing.median_ms,
         latency_runs=timing.runs,
         num_threads=timing.num_threads,
+        grouped=lowered,
     )
 
 

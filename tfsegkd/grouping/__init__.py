@@ -3,13 +3,14 @@
 from tfsegkd.grouping.assignment import AssignmentReport, assign_channels
 from tfsegkd.grouping.blocks import BlockDiagonal, as_dense, written_dense
 from tfsegkd.grouping.gradual import ChannelOrder, GradualConv2D, alpha, make_gradual, set_alpha
-from tfsegkd.grouping.lowering import LoweringReport, lower
+from tfsegkd.grouping.lowering import MEASURED, LoweringReport, lower
 from tfsegkd.grouping.regroup import regroup
 from tfsegkd.grouping.schedule import SHAPES, GradualGroupingSchedule
 from tfsegkd.grouping.tflite_forms import FORMS
 
 __all__ = [
     "FORMS",
+    "MEASURED",
     "SHAPES",
     "AssignmentReport",
     "BlockDiagonal",

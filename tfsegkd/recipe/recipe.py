@@ -1,6 +1,7 @@
 """Runs stages in order, keeps what they make, and reports what each cost and gained."""
 
 import contextlib
+import dataclasses
 import gc
 import itertools
 import resource
@@ -10,12 +11,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfsegkd import export, models, reporting, runtime
+from tfsegkd import checks, export, models, reporting, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.data import evaluation_batches
 from tfsegkd.evaluation import Evaluation, Predictor, evaluate, overlays
 from tfsegkd.graph import cost
+from tfsegkd.grouping import FORMS, MEASURED
 from tfsegkd.recipe.grouping import Group
 from tfsegkd.recipe.lock import locked
 from tfsegkd.recipe.monitor import write_flags
@@ -42,6 +44,7 @@ class Recipe:
             `Quantize`, in this order.
         export: Whether to write and verify the int8 files at the end.
         workers: Who trains together; this process on one device unless given.
+        grouped_form: How grouped convolutions run in these files, as of `tfsegkd.export.export_tflite`.
 
     Example:
         stages = [Teacher('deeplab_v3_plus', schedule), Distill('mobile_unet', schedule, ['pixelwise'])]
@@ -49,10 +52,17 @@ class Recipe:
         report = recipe.run('runs/first', Frames(train, val, size=(192, 256)))
     """
 
-    def __init__(self, stages: Sequence[Stage], export: bool = True, workers: Workers | None = None):
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        export: bool = True,
+        workers: Workers | None = None,
+        grouped_form: str = MEASURED,
+    ):
         self.stages = list(stages)
         self.export = export
         self.workers = workers or open_workers()
+        self.grouped_form = checks.one_of(grouped_form, (MEASURED, *FORMS), "grouped_form")
 
     def run(self, output_dir: str | Path, frames: Frames, flags: dict | None = None) -> dict:
         """Runs what is not done yet, and writes `report.json`.
@@ -161,11 +171,20 @@ class Recipe:
         print("export:", flush=True)
         model, info = models.load(run.find(Quantize.artefact)), run.frames.val.info
         files = {
-            name: export.export_tflite(model, run.directory / name, metadata=info, overwrite=True, **options)
+            name: export.export_tflite(
+                model,
+                run.directory / name,
+                metadata=info,
+                overwrite=True,
+                grouped=self.grouped_form,
+                **options,
+            )
             for name, options in export.VARIANTS.items()
         }
         int8 = run.directory / "model_int8.tflite"
         made = files[int8.name]
+        if made.grouped.layers:
+            print("  " + str(made.grouped).replace("\n", "\n  "), flush=True)
         labels = "".join(f"{name}\n" for name in info.class_names)
         write_atomically(run.directory / "labels.txt", lambda path: path.write_text(labels, encoding="utf-8"))
         scores, price = evaluate(int8, run.frames.val), cost(model)
@@ -188,6 +207,7 @@ class Recipe:
             "int8_agreement": verified.int8_agreement,
             "float_ops": list(made.float_ops),
             "delegate_partitions": made.delegate_partitions,
+            "grouped_layers": [dataclasses.asdict(layer) for layer in made.grouped.layers],
         }
 
     def _time(self, run: Run, rows: list[dict]) -> None:

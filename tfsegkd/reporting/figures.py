@@ -330,6 +330,36 @@ def ops(profile: OpReport) -> tuple[Plot, list[str]]:
     return plot, notes
 
 
+def grouped_layers(layers: Sequence[dict]) -> Plot:
+    """How long each grouped convolution of the int8 file takes in which form, and which one it has.
+
+    Args:
+        layers: The fields of `tfsegkd.grouping.lowering.LoweredLayer`, in the order in which they run.
+    """
+    names = [f"{_safe(layer['name'])} ({layer['groups']} groups)" for layer in layers]
+    forms = list(dict.fromkeys(form for layer in layers for form in layer["milliseconds"]))
+    times = [[layer["milliseconds"].get(form) for layer in layers] for form in forms]
+    taken = [layer["form"] for layer in layers]
+    counts = ", ".join(f"{taken.count(form)} as {form}" for form in sorted(set(taken)))
+    data = [
+        _bar(form, values, names, COLORS[place], pattern=pattern)
+        for place, (form, values, pattern) in enumerate(zip(forms, times, ("", "/", "."), strict=False))
+    ]
+    return Plot(
+        "Grouped convolutions",
+        f"Of {len(layers)} grouped convolutions run {counts}. Times are of each layer alone.",
+        data,
+        {**_stacked(len(names) * 2, "ms"), "barmode": "group"},
+        ["layer", "groups", *(f"{form} ms" for form in forms), "runs as"],
+        [
+            [layer["name"], layer["groups"], *(_figure(time, "{:.3f}") for time in row), layer["form"]]
+            for layer, row in zip(
+                layers, zip(*times, strict=True) if forms else [()] * len(layers), strict=True
+            )
+        ],
+    )
+
+
 def _by_type(ops: Sequence[str]) -> dict[str, int]:
     types = [op.split(" ")[0] for op in ops]
     return {name: types.count(name) for name in types}

@@ -235,7 +235,9 @@ def _ops(run: RunRecord) -> dict:
     if path is None:
         return _section([], "This run has no int8 file.")
     plot, notes = figures.ops(profile(path))
-    return _section([_choice("", [plot], notes)])
+    layers = run.report.get("grouped_layers")
+    plots = [plot, figures.grouped_layers(layers)] if layers else [plot]
+    return _section([_choice("", plots, notes)])
 
 
 def _section(choices: list[dict], missing: str = "") -> dict:
