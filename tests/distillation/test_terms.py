@@ -24,6 +24,18 @@ def test_specs_become_terms():
     assert parse_terms([]) == []
 
 
+def test_the_preset_stands_for_its_terms():
+    extended = parse_terms(["preset", "pixelwise"])
+    assert [(term.loss.name, term.at, term.weight) for term in extended] == [
+        ("channel_wise", None, 0.6),
+        ("hint", ("stride16", "stride16"), 2.0),
+        ("hint", ("stride8", "stride8"), 2.0),
+        ("pixelwise", None, 1.0),
+    ]
+    with pytest.raises(ValueError, match=r"called \['hint_stride8'\]"):
+        parse_terms(["preset", "hint@stride8"])
+
+
 def test_one_loss_at_several_taps():
     terms = parse_terms(["hint@stride8:stride8", "hint@stride16:stride16*2", "hint"])
     assert [term.name for term in terms] == ["hint_stride8", "hint_stride16", "hint"]
