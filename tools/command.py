@@ -1,7 +1,10 @@
 """Flags that several tools share, and how their faults are shown."""
 
 import os
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -12,8 +15,17 @@ from tfsegkd import checks, data
 
 FLAGS = flags.FLAGS
 
+# The title of each group of flags, with the flags that there were before it.
+_GROUPS: list[tuple[str, frozenset[str]]] = []
+# What absl and TensorFlow bring along.
+_FOREIGN = ("absl", "tensorflow")
 # Errors whose message tells the user what to do.
 _SAID_WELL = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
+
+
+def group(title: str) -> None:
+    """Lets the flags that are defined from here on stand under `title` in --help."""
+    _GROUPS.append((title, frozenset(FLAGS)))
 
 
 def define_data() -> None:
@@ -68,10 +80,13 @@ def print_choices(choices: dict[str, str]) -> None:
 
 def values() -> dict:
     """The values of a tool's own flags, without those that absl and TensorFlow bring along."""
-    foreign = ("absl", "tensorflow")
+    return {flag.name: flag.value for flag in _own_flags()}
+
+
+def _own_flags() -> list[flags.Flag]:
     by_module = FLAGS.flags_by_module_dict().items()
-    own = [flag for module, found in by_module if module.split(".")[0] not in foreign for flag in found]
-    return {flag.name: flag.value for flag in own}
+    own = [flag for module, found in by_module if module.split(".")[0] not in _FOREIGN for flag in found]
+    return [flag for flag in own if not isinstance(flag, _Help)]
 
 
 def run(main: Callable[..., None], takes_words: bool = False) -> None:
@@ -85,15 +100,101 @@ def run(main: Callable[..., None], takes_words: bool = False) -> None:
     def guarded(arguments):
         # What TensorFlow says of its own workings would drown what the tool says.
         logging.set_verbosity(logging.ERROR)
-        if len(arguments) > 1 and not takes_words:
-            raise app.UsageError(f"Unexpected arguments {arguments[1:]}. All options begin with --.")
         try:
+            if len(arguments) > 1 and not takes_words:
+                raise ValueError(f"Unexpected arguments {arguments[1:]}. All options begin with --.")
             main(*([arguments[1:]] if takes_words else []))
         except _SAID_WELL as error:
             if FLAGS.debug:
                 raise
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(1)
+            _fail(error)
 
+    if _GROUPS:
+        group("Help")
     flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
-    app.run(guarded)
+    app.define_help_flags()
+    flags.DEFINE_flag(_Help(main.__globals__["__doc__"].strip()))
+    app.run(guarded, flags_parser=_parsed_or_said)
+
+
+def _fail(message) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def parsed(arguments: list[str]) -> list[str]:
+    """Reads the flags of a line and of the flagfiles on it; returns what is left, the tool's name first.
+
+    Raises:
+        flags.Error: for what cannot be read; the message names the value that may be meant.
+    """
+    try:
+        return FLAGS(arguments)
+    except flags.Error as error:
+        said = re.sub(r"^(flag --\w+=None: Flag |ERROR:: )", "", " ".join(str(error).split()))
+        raise flags.Error(f"{said}{_nearest(said)}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise flags.Error(f"A flagfile cannot be read: {error}. Expected a flag a line, in UTF-8.") from None
+
+
+def _nearest(message: str) -> str:
+    """The end of a message: the value that may be meant by one that a flag refuses."""
+    found = re.match(r"flag --(\w+)=([^:]*): ", message)
+    choices = getattr(FLAGS[found[1]].parser, "enum_values", None) if found else None
+    return "." * (message[-1] not in ".?") + (checks.did_you_mean(found[2], choices) if choices else "")
+
+
+def _parsed_or_said(arguments: list[str]) -> list[str]:
+    try:
+        return parsed(arguments)
+    except flags.Error as error:
+        _fail(f"{error} --help shows the options.")
+
+
+class _Help(flags.BooleanFlag):
+    """--help: what a tool does, and its own flags by group."""
+
+    def __init__(self, summary: str):
+        super().__init__("help", False, "Show this.", short_name="?", allow_override=True)
+        self._summary = summary
+
+    def parse(self, argument):
+        if self._parse(argument):
+            print(help_text(self._summary, shutil.get_terminal_size().columns))
+            sys.exit(0)
+
+
+def help_text(summary: str, columns: int) -> str:
+    """What --help shows.
+
+    Args:
+        summary: What the tool does.
+        columns: The width of the terminal.
+    """
+    width = min(max(columns, 60), 110)
+    starts = _GROUPS or [("Options", frozenset())]
+    ends = [*(before for _, before in starts[1:]), frozenset(FLAGS)]
+    parts = [summary]
+    for (title, before), after in zip(starts, ends, strict=True):
+        members = [flag for flag in _own_flags() if flag.name in after - before]
+        if not _GROUPS:
+            # The tool's own before those that it shares with others.
+            members.sort(key=lambda flag: FLAGS.find_module_defining_flag(flag.name) == __name__)
+        parts.append("\n".join([f"{title}:", *(line for flag in members for line in _help_of(flag, width))]))
+    return "\n\n".join([*parts, "--flagfile=FILE reads options from a file; --helpfull shows absl's, too."])
+
+
+def _help_of(flag: flags.Flag, width: int) -> list[str]:
+    # absl puts the choices before, and what a repeated flag is after, what the tool says of a flag.
+    text = re.sub(r"^<[^>]*>: |;\s+repeat this option to specify a list of values$", "", flag.help)
+    left = f"  --[no]{flag.name}" if flag.boolean and flag.default else f"  --{flag.name}"
+    if not flag.boolean:
+        default = flag.default if isinstance(flag.default, list) else [flag.default]
+        left += f"={','.join(str(value) for value in default if value is not None) or '…'}"
+        choices = getattr(flag.parser, "enum_values", ())
+        text += f" One of {', '.join(choices)}." if choices else ""
+    indent = 30
+    lines = textwrap.wrap(text, width - indent, break_long_words=False, break_on_hyphens=False)
+    if len(left) >= indent:
+        return [left, *(" " * indent + line for line in lines)]
+    return [f"{left:{indent}}{lines[0]}", *(" " * indent + line for line in lines[1:])]

@@ -8,7 +8,7 @@ from pathlib import Path
 import command
 from absl import flags
 
-from tfsegkd import data
+from tfsegkd import data, runtime
 from tfsegkd.atomic import write_json
 from tfsegkd.evaluation import evaluate
 
@@ -16,6 +16,7 @@ command.define_data()
 flags.DEFINE_string("model", None, "A saved Keras model or a .tflite.", required=True)
 flags.DEFINE_string("split", "val", "The split to measure on.")
 flags.DEFINE_string("json", None, "Where to write the result.")
+flags.DEFINE_string("latency_table", None, "CSV file,ms of your device, which says how long a .tflite takes.")
 flags.DEFINE_integer(
     "batch_size", 8, "Images run at once; it changes the speed, not the result.", lower_bound=1
 )
@@ -24,13 +25,28 @@ FLAGS = flags.FLAGS
 
 
 def main():
+    # Whatever is wrong with the table shows before images are read.
+    device_ms = on_device(Path(FLAGS.model)) if FLAGS.latency_table else None
     result = evaluate(FLAGS.model, data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir), FLAGS.batch_size)
     for name, iou in result.iou.items():
         print(f"{name:20} {'–' if iou is None else format(100 * iou, '.2f')}")
     print(f"{'mean IoU':20} {100 * result.mean_iou:.2f}")
     print(f"{'pixel accuracy':20} {100 * result.pixel_accuracy:.2f}   on {result.num_images} images")
+    if device_ms is not None:
+        print(f"{'ms on your device':20} {device_ms:.2f}")
     if FLAGS.json:
-        write_json(Path(FLAGS.json), result.to_json())
+        write_json(Path(FLAGS.json), {**result.to_json(), "device_ms": device_ms})
+
+
+def on_device(model):
+    """What the table says of the file that is measured."""
+    milliseconds = runtime.DeviceTable(FLAGS.latency_table).milliseconds(model)
+    if milliseconds is None:
+        raise ValueError(
+            f"--latency_table={FLAGS.latency_table!r} has no line for {model.name!r} as it is now. Expected "
+            f"its name in the column file, and its fingerprint in sha256 if there is that column."
+        )
+    return milliseconds
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ FLAGS = flags.FLAGS
 def main(directories):
     if not directories:
         raise ValueError("No run. Expected python tools/report.py RUN…, each the --output_dir of a run.")
-    noted = next((run.report["flags"] for run in read_runs(directories) if run.report.get("flags")), {})
+    noted = next((run.flags for run in read_runs(directories) if run.flags), {})
     source, reason = validation_frames(noted)
     path = write_report(directories, FLAGS.output, source, reason, FLAGS.num_images, FLAGS.max_frames)
     pictures = f"no pictures: {reason}, " if source is None else ""

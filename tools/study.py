@@ -14,7 +14,7 @@ import command
 from absl import flags
 
 from tfsegkd.recipe import comparison, comparison_plot
-from tfsegkd.recipe.study import Study, parse_method, run_study
+from tfsegkd.recipe.study import Study, outlook, parse_method, run_study
 
 flags.DEFINE_string("base", None, "Flagfile of tools/train.py that all runs share.", required=True)
 flags.DEFINE_multi_string(
@@ -27,6 +27,7 @@ flags.DEFINE_string("data_dir", None, "Where the data set's files lie.")
 flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds.")
 flags.DEFINE_integer("jobs", 1, "Runs at once; each gets an equal share of the processors.", lower_bound=1)
 flags.DEFINE_string("output_dir", "saved_models/study", "Where the runs, table and picture are written.")
+flags.DEFINE_bool("dry_run", False, "Only say what is done, what is left, and how long that takes.")
 flags.DEFINE_bool("plot", True, "Draw study.png; needs the extra tfsegkd[plots].")
 
 FLAGS = flags.FLAGS
@@ -49,6 +50,9 @@ def main():
         raise ValueError(f"--seeds={','.join(FLAGS.seeds)} must be whole numbers, such as 0,1,2.")
     seeds = tuple(int(seed) for seed in FLAGS.seeds)
     study = Study(tuple(train), methods, seeds, Path(FLAGS.output_dir))
+    if FLAGS.dry_run:
+        print(outlook(study, FLAGS.jobs))
+        return
     reports = {}
 
     def write(found):

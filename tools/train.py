@@ -4,7 +4,7 @@
 
 Runs the stages teacher, student_alone, distill, quantize and export, and prune and group if asked to. Rerun
 the same line after an interruption: finished stages are reused, an unfinished one goes on after its last
-epoch.
+epoch. With --dry_run it says what would be done, and how long that takes, and does nothing.
 """
 
 from pathlib import Path
@@ -13,12 +13,15 @@ import command
 import tensorflow as tf
 from absl import flags
 
-from tfsegkd import checks, data, distillation, grouping, losses, models, pruning
+from tfsegkd import checks, data, distillation, grouping, losses, models, pruning, runtime
+from tfsegkd.quantization import QUANTIZERS, Precision
 from tfsegkd.recipe import (
     ASSIGNMENTS,
     COST_COMPLEXITY,
     PREFLIGHT,
+    QKD,
     STRATEGIES,
+    AutoQuantize,
     BorrowedTeacher,
     Distill,
     Frames,
@@ -29,9 +32,12 @@ from tfsegkd.recipe import (
     Schedule,
     StudentAlone,
     Teacher,
+    TrainedStudent,
     open_workers,
+    plan,
 )
 
+BITS = ("8", "4")
 STAGES = ("teacher", "student_alone", "distill", "prune", "group", "quantize", "export")
 
 LISTS = {
@@ -41,15 +47,8 @@ LISTS = {
     "importance": lambda: pruning.IMPORTANCES,
 }
 
-flags.DEFINE_enum("list", None, list(LISTS), "Only say what there is, a line each.")
+command.group("Data")
 command.define_data()
-command.define_trust()
-flags.DEFINE_string("output_dir", "saved_models/run", "Where the run writes.")
-flags.DEFINE_list(
-    "stages",
-    [stage for stage in STAGES if stage not in ("prune", "group")],
-    f"Which stages to run, of {','.join(STAGES)}.",
-)
 flags.DEFINE_string("train_split", "train", "The split to train on.")
 flags.DEFINE_string("val_split", "val", "The split to report on.")
 flags.DEFINE_string("val_dataset", None, "The data set to report on; --dataset unless given.")
@@ -61,12 +60,27 @@ flags.DEFINE_bool("skip_bad_examples", False, "Leave out examples that cannot be
 flags.DEFINE_string("input_size", "192x256", "HEIGHTxWIDTH of the network's input, in pixels.")
 flags.DEFINE_string("crop_size", None, "HEIGHTxWIDTH of training crops; --input_size unless given.")
 
+command.group("Run")
+flags.DEFINE_enum("list", None, list(LISTS), "Only say what there is, a line each.")
+flags.DEFINE_bool("dry_run", False, "Only say what would be done, and how long it would take.")
+flags.DEFINE_integer(
+    "timed_steps", 3, "Steps of each training that --dry_run times; 0 for none.", lower_bound=0
+)
+flags.DEFINE_string("output_dir", "saved_models/run", "Where the run writes.")
+flags.DEFINE_list(
+    "stages",
+    [stage for stage in STAGES if stage not in ("prune", "group")],
+    f"Which stages to run, of {','.join(STAGES)}.",
+)
+
+command.group("Networks and what is learnt")
 flags.DEFINE_string(
     "teacher",
     "deeplab_v3_plus",
     f"A network of {models.names()} with options, or a saved one of any kind; several with commas between "
     f"are averaged. {{seed}} in a path stands for --seed.",
 )
+command.define_trust()
 flags.DEFINE_string("class_map", None, "Table from the students' classes to a saved teacher's channels.")
 flags.DEFINE_string("teacher_classes", None, "File that names a saved teacher's classes, one a line.")
 flags.DEFINE_string("teacher_size", None, "HEIGHTxWIDTH at which a saved teacher sees frames, with a cache.")
@@ -82,6 +96,7 @@ flags.DEFINE_multi_string(
 flags.DEFINE_float(
     "task_weight", 1.0, "Factor of the labels' loss; 0 learns from the teacher alone.", lower_bound=0
 )
+flags.DEFINE_bool("class_balanced", False, "Let rare classes count more in the labels' loss.")
 flags.DEFINE_bool(
     "cache_teacher",
     False,
@@ -91,6 +106,8 @@ flags.DEFINE_bool(
 flags.DEFINE_enum(
     "preflight", "refuse", PREFLIGHT, "What to do if a check before distillation finds that it cannot work."
 )
+
+command.group("Pruning")
 flags.DEFINE_string(
     "prune",
     "macs:0.5",
@@ -109,10 +126,18 @@ flags.DEFINE_integer("prune_rounds", 1, "Steps of pruning and training.", lower_
 flags.DEFINE_multi_string(
     "prune_distill", [], "What the pruned network learns from the dense one, written as for --distill."
 )
-flags.DEFINE_string("latency_table", None, "CSV layer,ms of your device, for a latency target there.")
 flags.DEFINE_string(
-    "dense", None, "A trained network to prune in place of the run's student; {seed} stands for --seed."
+    "latency_table",
+    None,
+    "CSV of your device: layer,ms for a latency target of pruning there, or file,ms to show in the report.",
 )
+flags.DEFINE_string(
+    "dense",
+    None,
+    "A trained network to prune, group or quantize in place of the run's student; {seed} stands for --seed.",
+)
+
+command.group("Grouping")
 flags.DEFINE_string("groups", "4", "Groups of the convolutions in the end; a number, or depthwise.")
 flags.DEFINE_list("group_layers", [], "Names or patterns of them; all that --groups divides unless given.")
 flags.DEFINE_float("group_from", 0.1, "Share of the training when weights between groups begin to shrink.")
@@ -122,12 +147,35 @@ flags.DEFINE_enum("group_assignment", "identity", ASSIGNMENTS, "Which channels f
 flags.DEFINE_multi_string(
     "group_distill", [], "What the grouped network learns from the teacher, written as for --distill."
 )
-flags.DEFINE_bool("class_balanced", False, "Let rare classes count more in the labels' loss.")
+flags.DEFINE_enum(
+    "grouped_form",
+    grouping.MEASURED,
+    [grouping.MEASURED, *grouping.FORMS],
+    "How a grouped convolution runs in the .tflite: as what is fastest here, or always as one of the others.",
+)
 
+command.group("Quantization")
+flags.DEFINE_enum(
+    "quantize",
+    "qat",
+    ["qat", "qkd", "auto"],
+    "How the student becomes int8: by training, by training while the teacher adapts to it, or in the "
+    "cheapest way that keeps --max_miou_drop.",
+)
+flags.DEFINE_float(
+    "max_miou_drop", 0.5, "Points of mean IoU that --quantize=auto may cost on held-out frames.", 0, 100
+)
+flags.DEFINE_enum("quantizer", "minmax", [*QUANTIZERS], "Whether ranges are read from the values or learned.")
+flags.DEFINE_enum("weight_bits", "8", BITS, "Bits of kernels; 4 is for a smaller file, not a faster one.")
+flags.DEFINE_enum("activation_bits", "8", BITS, "Bits of activations; 4 is for study and cannot be exported.")
+
+command.group("Schedules")
 flags.DEFINE_integer("teacher_epochs", 30, "Epochs of the teacher.", lower_bound=1)
 flags.DEFINE_integer("epochs", 40, "Epochs of the student, alone and distilled.", lower_bound=1)
 flags.DEFINE_integer("prune_epochs", 20, "Epochs after pruning, all rounds together.", lower_bound=1)
-flags.DEFINE_integer("qat_epochs", 6, "Epochs of quantization-aware fine-tuning.", lower_bound=1)
+flags.DEFINE_integer(
+    "qat_epochs", 6, "Epochs of quantization-aware fine-tuning, all phases of qkd together.", lower_bound=1
+)
 flags.DEFINE_float("teacher_learning_rate", 1e-3, "Highest learning rate of the teacher.", lower_bound=0)
 flags.DEFINE_float("learning_rate", 4e-3, "Highest learning rate of the student.", lower_bound=0)
 flags.DEFINE_float("prune_learning_rate", 2e-3, "Highest learning rate after pruning.", lower_bound=0)
@@ -135,11 +183,13 @@ flags.DEFINE_float("qat_learning_rate", 4e-4, "Highest learning rate of the fine
 flags.DEFINE_integer("batch_size", 8, "Images a step.", lower_bound=1)
 flags.DEFINE_float("weight_decay", 1e-4, "AdamW's decay of kernels.", lower_bound=0)
 
+command.group("How frames are varied")
 flags.DEFINE_float("min_scale", 0.75, "Smallest random enlargement of a training frame.")
 flags.DEFINE_float("max_scale", 1.5, "Largest random enlargement of a training frame.")
 flags.DEFINE_bool("flip", True, "Mirror half of the training frames.")
 flags.DEFINE_float("color_jitter", 1.0, "Strength of the colour jitter, relative to the default; 0 for none.")
 
+command.group("Machine")
 flags.DEFINE_enum(
     "strategy",
     "none",
@@ -169,6 +219,7 @@ def main():
     for stage in FLAGS.stages:
         checks.one_of(stage, STAGES, "--stages")
     FLAGS.teacher = FLAGS.teacher.replace("{seed}", str(FLAGS.seed))
+    FLAGS.dense = FLAGS.dense and FLAGS.dense.replace("{seed}", str(FLAGS.seed))
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
         # The colour layers ask for one, although they are handed their draws.
@@ -178,13 +229,14 @@ def main():
     size = command.size(FLAGS.input_size, "input_size")
     crop_size = command.size(FLAGS.crop_size, "crop_size") if FLAGS.crop_size else None
     workers = open_workers(FLAGS.strategy)
-    recipe = Recipe(stages(), "export" in FLAGS.stages, workers)
+    recipe = Recipe(stages(), "export" in FLAGS.stages, workers, FLAGS.grouped_form, device_table())
     varied = augmentation()
     splits = (FLAGS.train_split, FLAGS.val_split)
     datasets = (FLAGS.dataset, FLAGS.val_dataset or FLAGS.dataset)
     sources = [data.load(name, split, FLAGS.data_dir) for name, split in zip(datasets, splits, strict=True)]
     check_labels(*sources)
-    rehearse(terms, sources[0].info.num_classes, crop_size or size)
+    if not FLAGS.dry_run:  # which builds them anyway
+        rehearse(terms, sources[0].info.num_classes, crop_size or size)
 
     if len(sources[0]) < FLAGS.batch_size:
         raise ValueError(
@@ -225,6 +277,9 @@ def main():
         unlabelled=unlabelled,
         unlabelled_per_batch=FLAGS.unlabelled_per_batch if unlabelled else 0,
     )
+    if FLAGS.dry_run:
+        print(plan(recipe, FLAGS.output_dir, frames, FLAGS.timed_steps))
+        return
     recipe.run(FLAGS.output_dir, frames, flags=command.values())
 
 
@@ -242,6 +297,8 @@ def stages():
 
     student = schedule(FLAGS.epochs, FLAGS.learning_rate)
     cache = teacher_cache() if FLAGS.cache_teacher else None
+    # What an earlier stage has trained becomes grouped; without one it is trained from scratch.
+    is_trained = bool(FLAGS.dense or {"student_alone", "distill", "prune"} & {*FLAGS.stages})
     # A stage is made only where it is asked for: a teacher's file need not be there for a student alone.
     makers = {
         "teacher": lambda: teacher(schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
@@ -258,12 +315,11 @@ def stages():
             FLAGS.prune_rounds,
             FLAGS.prune_distill,
             FLAGS.task_weight,
-            FLAGS.latency_table,
-            FLAGS.dense and FLAGS.dense.replace("{seed}", str(FLAGS.seed)),
+            None if times_files() else FLAGS.latency_table,
+            FLAGS.dense,
         ),
         "group": lambda: Group(
-            # What an earlier stage has trained becomes grouped; without one it is trained from scratch.
-            None if {"student_alone", "distill", "prune"} & {*FLAGS.stages} else FLAGS.student,
+            None if is_trained else FLAGS.student,
             student,
             int(FLAGS.groups) if FLAGS.groups.isdigit() else FLAGS.groups,
             FLAGS.group_layers,
@@ -276,15 +332,48 @@ def stages():
             cache,
             FLAGS.preflight,
         ),
-        "quantize": lambda: Quantize(
-            schedule(FLAGS.qat_epochs, FLAGS.qat_learning_rate),
-            # Without a distilled student there may be no teacher to go on learning from.
-            FLAGS.distill if "distill" in FLAGS.stages else (),
-            FLAGS.task_weight,
-            cache,
-        ),
+        "quantize": lambda: quantize(schedule(FLAGS.qat_epochs, FLAGS.qat_learning_rate), cache),
     }
-    return [make() for name, make in makers.items() if name in FLAGS.stages]
+    chosen = [make() for name, make in makers.items() if name in FLAGS.stages]
+    if FLAGS.dense and "prune" not in FLAGS.stages:
+        return [TrainedStudent(FLAGS.dense), *chosen]
+    return chosen
+
+
+def quantize(schedule, cache):
+    """The stage that makes the student int8."""
+    precision = Precision(int(FLAGS.weight_bits), int(FLAGS.activation_bits), FLAGS.quantizer)
+    if precision.activation_bits == 4 and "export" in FLAGS.stages:
+        raise ValueError("TFLite has no activations of 4 bits. With --activation_bits=4 leave out export.")
+    if FLAGS.quantize == "qkd":
+        return QKD(schedule, FLAGS.distill, FLAGS.task_weight, precision, preflight=FLAGS.preflight)
+    # Without these stages there may be no teacher to go on learning from.
+    distill = FLAGS.distill if {"teacher", "distill"} & {*FLAGS.stages} else ()
+    if FLAGS.quantize == "qat":
+        return Quantize(schedule, distill, FLAGS.task_weight, cache, precision)
+    if precision != Precision():
+        raise ValueError(
+            "--quantize=auto is for 8 bits and ranges read from the values. Leave out --quantizer, "
+            "--weight_bits and --activation_bits, or use --quantize=qat."
+        )
+    return AutoQuantize(schedule, distill, FLAGS.task_weight, cache, FLAGS.max_miou_drop)
+
+
+def times_files():
+    """Whether --latency_table is of whole files, for the report, and not of layers, for pruning."""
+    return bool(FLAGS.latency_table) and runtime.kind_of_table(FLAGS.latency_table) == "file"
+
+
+def device_table():
+    """What --latency_table says of the run's files; None if it says nothing of files."""
+    if times_files():
+        return runtime.DeviceTable(FLAGS.latency_table)
+    if FLAGS.latency_table and not ("prune" in FLAGS.stages and FLAGS.prune.startswith("latency")):
+        print(
+            f"warning: --latency_table={FLAGS.latency_table} holds times of layers, for --prune=latency:…, "
+            f"and cannot say how long a file takes. For the report, give it the columns file,ms."
+        )
+    return None
 
 
 def saved_teachers():
@@ -334,7 +423,8 @@ def rehearse(terms, num_classes, size):
     """Builds and joins the networks once, so that a wrong option or tap shows before hours of training."""
     student = models.build(FLAGS.student, num_classes, (*size, 3))
     # A saved teacher is read by its stage, before anything is trained.
-    if {"teacher", "distill"} <= {*FLAGS.stages} and not saved_teachers():
+    learns = {"distill", "quantize" if FLAGS.quantize == "qkd" else "distill"} & {*FLAGS.stages}
+    if learns and "teacher" in FLAGS.stages and not saved_teachers():
         distillation.Distiller(models.build(FLAGS.teacher, num_classes, (*size, 3)), student, terms)
 
 

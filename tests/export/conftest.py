@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfsegkd import runtime
 from tfsegkd._keras import keras
 from tfsegkd.data.source import DatasetInfo
-from tfsegkd.export import export_tflite
+from tfsegkd.export import export_tflite, write_bundle
 from tfsegkd.quantization import quantize
 
 HEIGHT, WIDTH = 64, 96
@@ -93,3 +93,21 @@ def exported_float_io(aware_model, info, tmp_path_factory):
     """The same network with floats at both ends."""
     path = tmp_path_factory.mktemp("export") / "model_float_io.tflite"
     return path, export_tflite(aware_model, path, "float32", "float32", metadata=info)
+
+
+@pytest.fixture(scope="session")
+def bundle(aware_model, info, images, tmp_path_factory):
+    """A bundle of the network, and its card; five files, of which a table knows the time of one."""
+    parent = tmp_path_factory.mktemp("bundle")
+    table = parent / "phone.csv"
+    table.write_text("file,ms\nmodel_int8.tflite,7.25\nanother.tflite,3\n")
+    card = write_bundle(
+        aware_model,
+        parent / "tiny",
+        info,
+        images[0],
+        measure=lambda path: {"measured": path.name},
+        device_table=runtime.DeviceTable(table),
+        source="tiny.keras",
+    )
+    return parent / "tiny", card

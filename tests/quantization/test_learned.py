@@ -79,16 +79,20 @@ def test_gradient_of_the_step_is_the_slope_where_levels_stay():
 @pytest.mark.parametrize("axes", ["channel", "depthwise", "tensor"])
 def test_kernel_in_training_is_what_the_file_will_have(axes, bits):
     kernel = np.random.default_rng(0).normal(size=(3, 3, 4, 2)).astype(np.float32)
+    kernel[0, 0] = 20.0  # beyond what the paper's start reaches with 4 bits
     quantizer = LearnedWeightQuantizer(axes, bits)
     weights = quantizer.build(kernel.shape, "kernel", layers.Layer())
     quantizer.start(weights, tf.constant(kernel))
     parts = {"channel": (0, 1, 2), "depthwise": (0, 1), "tensor": None}[axes]
     top = 2 ** (bits - 1) - 1
-    step = 2 * np.abs(kernel).mean(axis=parts, keepdims=True) / np.sqrt(top)
+    paper = 2 * np.abs(kernel).mean(axis=parts, keepdims=True) / np.sqrt(top)
+    reach = np.abs(kernel).max(axis=parts, keepdims=True) / top
+    assert ((reach < paper) == (bits == 8)).all(), "the case must tell the two apart"
+    step = np.minimum(paper, reach)
     expected = np.clip(np.round(kernel / step), -top, top) * step
     for training in (True, False):
         rounded = quantizer(tf.constant(kernel), training, weights).numpy()
-        np.testing.assert_allclose(rounded, expected, atol=1e-5)
+        np.testing.assert_allclose(rounded, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -100,15 +104,18 @@ def test_activation_starts_at_the_first_batch_and_has_so_many_levels(limits, bit
     values = np.random.default_rng(0).normal(size=(4, 5, 6, 3)).astype(np.float32)
     values = np.abs(values) if limits[0] == 0.0 else values
     trained = quantizer(tf.constant(values), True, weights).numpy()
-    step = 2 * np.abs(values).mean() / np.sqrt(high)
+    step = min(
+        2 * np.abs(values).mean() / np.sqrt(high), max(values.max() / high, values.min() / (low or -1e9))
+    )
     expected = np.clip(np.round(values / step), low, high) * step
     np.testing.assert_allclose(trained, expected, atol=1e-5)
     np.testing.assert_allclose(quantizer(tf.constant(values), False, weights), expected, atol=1e-5)
     # The second batch does not choose anew.
     quantizer(tf.constant(10 * values), True, weights)
     assert float(weights["start"][0]) == pytest.approx(step)
-    quantizer.set_seen(weights, [Seen(low=-1.0, high=1.0, magnitude=0.5, batches=3)])
-    assert float(weights["start"][0]) == pytest.approx(1.0 / np.sqrt(high))
+    for far in (1.0, 100.0):
+        quantizer.set_seen(weights, [Seen(low=-far, high=far, magnitude=0.5, batches=3)])
+        assert float(weights["start"][0]) == pytest.approx(min(1 / np.sqrt(high), far / high))
 
 
 def network():
@@ -131,7 +138,7 @@ def test_network_learns_its_steps_and_comes_back_from_a_file(weight_bits, tmp_pa
         n: model.get_layer(f"quant_{n}").quantize_config.kernel.bits
         for n in ("first", "up", "middle", "last")
     }
-    assert bits == {"first": 8, "up": weight_bits, "middle": weight_bits, "last": 8}
+    assert bits == {"first": 8, "up": 8, "middle": weight_bits, "last": 8}
     steps = [w for w in model.trainable_weights if w.name.split(":")[0].endswith("_step_factor")]
     kernels, outputs = 5, sum(isinstance(layer, JointRounding) for layer in model.layers)
     outputs += sum(

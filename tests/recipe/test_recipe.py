@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +73,9 @@ def test_the_report_tells_cost_and_gain(run):
     assert 0.9 < report["int8_agreement"] <= 1
     assert report["float_ops"] == [] and report["delegate_partitions"] == 1
     assert report["seed"] == 0 and report["flags"] == {"seed": 0}
+    status = Path("/proc/self/status").read_text()
+    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) / 1024
+    assert 0.5 * peak < report["peak_memory_mb"] <= peak + 1
     assert {"python", "tfsegkd", "tensorflow", "tf-keras"} <= set(report["versions"])
 
 

@@ -1,5 +1,7 @@
 """The record of what is done."""
 
+import json
+
 import pytest
 
 from tfsegkd.recipe.state import State
@@ -14,6 +16,13 @@ def test_a_stage_that_is_done_is_found_again(tmp_path):
     for reader in (state, State(tmp_path)):
         assert reader.result("teacher", SETTINGS) == {"mean_iou": 0.5}
         assert reader.result("student", SETTINGS) is None
+
+
+def test_the_command_is_noted_before_a_stage_can_die(tmp_path):
+    state = State(tmp_path, flags={"epochs": 2, "distill": ["pixelwise"]})
+    assert not (tmp_path / "flags.json").exists()
+    state.begin("teacher", SETTINGS)
+    assert json.loads((tmp_path / "flags.json").read_text()) == {"epochs": 2, "distill": ["pixelwise"]}
 
 
 def test_settings_that_changed_are_named(tmp_path):

@@ -206,6 +206,34 @@ def test_without_the_data_the_page_says_so(finished, tmp_path):
     assert text.count("<img src=x") == 0 and path.stat().st_size < 8e6
 
 
+def test_a_run_that_died_shows_what_there_is_and_its_command(finished, tmp_path):
+    died = tmp_path / "died"
+    shutil.copytree(finished, died)
+    report = json.loads((died / "report.json").read_text())
+    (died / "flags.json").write_text(json.dumps({**report["flags"], "student": "unet(width=<b>8</b>)"}))
+    (died / "report.json").unlink()
+    state = json.loads((died / "state.json").read_text())
+    state["student"]["result"] = None
+    (died / "state.json").write_text(json.dumps(state))
+    text = write_report([died], tmp_path / "report.html", None).read_text(encoding="utf-8")
+    assert "did not end" in text and "student (after epoch 3 of 3)" in text
+    assert "--dataset=folder" in text and "--data_dir=DIRECTORY" in text
+    assert "<b>8</b>" not in text and "unet(width=&lt;b&gt;8&lt;/b&gt;)" in text
+
+
+def test_runs_of_different_classes_make_no_page(finished, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    for name in ("report.json", "state.json"):
+        text = (other / name).read_text()
+        (other / name).write_text(text.replace('"sky"', '"<script>alert(1)</script>"'))
+    with pytest.raises(ValueError, match=r"different data cannot be compared: the classes.*script"):
+        write_report([finished, other], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+    text = write_report([other], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text and "alert(1)" in text
+
+
 def test_frames_of_another_split_are_refused(finished, source, tmp_path):
     from tfsegkd.data.survey import Subset
 

@@ -35,6 +35,22 @@ def test_a_run_that_died_half_way_shows_what_there_is(copy):
     assert run.final["name"] == "teacher" and list(run.curves) == ["student"]
 
 
+def test_the_command_of_a_run_that_died_is_known(copy):
+    directory = copy("died")
+    noted = {"dataset": "folder", "seed": 3}
+    (directory / "flags.json").write_text(json.dumps(noted))
+    (run,) = read_runs([directory])
+    assert run.flags["seed"] == 0  # of the report, which the end wrote
+    (directory / "report.json").unlink()
+    (run,) = read_runs([directory])
+    assert run.flags == noted
+    (directory / "flags.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match=r"is damaged: its .*flags\.json"):
+        read_runs([directory])
+    (directory / "flags.json").unlink()
+    assert read_runs([directory])[0].flags == {}
+
+
 def test_a_stage_made_anew_counts_as_it_is_now(copy):
     directory = copy("anew")
     changed(directory, "state.json", lambda state: state["student"]["result"].update(mean_iou=0.5))

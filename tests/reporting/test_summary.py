@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsegkd.reporting.run import RunRecord
-from tfsegkd.reporting.summary import command, front, grouped, size, spread, verdict
+from tfsegkd.reporting.summary import command, front, grouped, size, spread, tiles, verdict
 
 
 def run(*rows, title="run", **flags):
@@ -105,6 +105,12 @@ def test_the_command_is_read_back_as_the_same_flags():
     assert {name: values[name].value for name in noted} == noted
 
 
+def test_the_peak_of_the_memory_is_among_the_first_figures():
+    measured = RunRecord(Path("nowhere"), "run", {"stages": [TEACHER, STUDENT], "peak_memory_mb": 1234}, {})
+    assert ("1.2 GB", "peak memory", "of the process that trained") in tiles(measured)
+    assert "peak memory" not in {what for _, what, _ in tiles(run(TEACHER, STUDENT))}
+
+
 def test_figures_as_people_read_them():
-    assert size(422_052) == "422 KB" and size(16_265_656) == "16.3 MB"
+    assert size(422_052) == "422 KB" and size(16_265_656) == "16.3 MB" and size(2.44e9) == "2.4 GB"
     assert spread(()) == "–" and spread((3.0,)) == "3.00" and spread((1.0, 3.0)) == "2.00 ± 1.41"

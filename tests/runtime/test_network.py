@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from tfsegkd.runtime import Network
+from tfsegkd.runtime import Network, workers
+from tfsegkd.runtime.model_file import pack, unpack
 
 
 @pytest.mark.parametrize("name", ["int8", "float_io", "float"])
@@ -88,3 +89,32 @@ def test_truncated_file_is_refused(tmp_path, files):
 def test_bad_thread_count_is_refused(files):
     with pytest.raises(ValueError, match="num_threads"):
         Network(files["int8"], num_threads=0)
+
+
+def test_a_file_that_crashes_litert_does_not_crash_us(tmp_path, files, monkeypatch):
+    script = tmp_path / "crash.py"
+    script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    run = workers.run
+    monkeypatch.setattr(workers, "run", lambda _, request, seconds: run(str(script), request, seconds))
+    path = tmp_path / "evil.tflite"
+    path.write_bytes(files["float"].read_bytes() + b"not tried before")
+    with pytest.raises(ValueError, match=r"LiteRT cannot load .*evil\.tflite as a \.tflite: .*SIGSEGV"):
+        Network(path)
+
+
+def test_a_file_that_would_fill_the_memory_is_refused(tmp_path, files):
+    model = unpack(files["float"].read_bytes())
+    graph = model.subgraphs[0]
+    graph.tensors[graph.inputs[0]].shape = np.array([1, 60_000, 60_000, 3], np.int32)
+    (tmp_path / "bomb.tflite").write_bytes(pack(model))
+    with pytest.raises(ValueError, match=r"LiteRT cannot load .*bomb\.tflite as a \.tflite: "):
+        Network(tmp_path / "bomb.tflite")
+
+
+def test_a_file_is_tried_once(tmp_path, files, monkeypatch):
+    tried, run = [], workers.run
+    monkeypatch.setattr(workers, "run", lambda *request: tried.append(request) or run(*request))
+    path = tmp_path / "new.tflite"
+    path.write_bytes(files["float"].read_bytes() + b"tried for the first time")
+    Network(path), Network(path)
+    assert len(tried) == 1

@@ -252,7 +252,7 @@ def test_one_command_from_frames_to_a_file(tmp_path):
     done = run(TOOLS / "train.py", *flags)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "report.json").read_text())
-    rows = ["teacher", "student_alone", "student", "student_qat", "int8"]
+    rows = ["teacher", "student", "pruned", "student_qat", "int8"]
     assert [row["name"] for row in report["stages"]] == rows
     assert report["flags"]["batch_size"] == 4 and report["float_ops"] == []
     for row in rows:

@@ -100,13 +100,26 @@ def _attempt(command, target, seconds):
 
 
 def _stage(target):
-    """The stage that was being made when the run was killed."""
+    """The stage that was being made when the run was killed, and how far it had come."""
     path = target / "state.json"
     records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if not records:
         return "start"
     name, record = list(records.items())[-1]
-    return f"after {name}" if record["result"] else name
+    return f"after {name}" if record["result"] else f"{name}, {_phase(target, name)}"
+
+
+def _phase(target, name):
+    """What a stage that is not done was doing, as its files tell."""
+    progress = target / name / "progress"
+    epochs = [path.name.removeprefix("epoch_") for path in progress.glob("epoch_*")]
+    if epochs:
+        return f"{int(max(epochs))} epochs done"
+    if any((target / name).glob("path_*")) and not any(progress.glob("pruned_*")):
+        return "following a path"
+    if name == "student" and any(target.glob("*.cache/*")):
+        return "recording the teacher"
+    return "begun"
 
 
 def _torn(target):

@@ -6,9 +6,11 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from tfsegkd import checks
 from tfsegkd.data.images import IMAGE_SUFFIXES
 
 Pair = tuple[Path, Path]
+_LONGEST_LINE = 2 * 4096  # two paths as long as the system takes them
 
 
 def directory(data_dir: str | os.PathLike | None, dataset: str) -> Path:
@@ -70,10 +72,7 @@ def lines(listing: Path) -> Iterator[tuple[int, str]]:
     Raises:
         ValueError: if it is not UTF-8 text.
     """
-    try:
-        text = listing.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{str(listing)!r} is not UTF-8 text. Expected names of files.") from None
+    text = checks.text_of(listing, "a name on each line")
     return ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip())
 
 
@@ -91,6 +90,11 @@ def listed_pairs(root: Path, listing: Path) -> list[Pair]:
 
 def pair_of(root: Path, listing: Path, number: int, line: str) -> Pair:
     """The two paths on one line of a list, as `listed_pairs` reads them."""
+    if len(line) > _LONGEST_LINE:
+        raise ValueError(
+            f"Line {number} of {str(listing)!r} has {len(line)} characters: {line[:40]!r}… Expected an image "
+            f"path and a mask path."
+        )
     gaps = [match.span() for match in re.finditer(r"\s+", line)]
     pairs = [(_inside(root, line[:begin]), _inside(root, line[end:])) for begin, end in gaps]
     if len(pairs) > 1:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tfsegkd.data.source import Source
+from tfsegkd.progress_bar import counted
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def survey(source: Source, skip_bad: bool = False, size: tuple[int, int] | None 
         return np.bincount(mask.ravel(), minlength=256), mask.shape
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        results = list(pool.map(count, range(len(source))))
+        counts = pool.map(count, range(len(source)))
+        results = list(counted(counts, f"reading {source.info.name}", "examples", len(source)))
     bad = {source.names[n]: str(result) for n, result in enumerate(results) if isinstance(result, ValueError)}
     if bad and not skip_bad:
         first = next(iter(bad.values()))

@@ -2,6 +2,7 @@
 
 from tfsegkd.distillation.cache import TeacherCache
 from tfsegkd.distillation.callbacks import StopAtNaN
+from tfsegkd.distillation.co_studying import CoStudying, StudyPhases
 from tfsegkd.distillation.distiller import Distiller
 from tfsegkd.distillation.preflight import PreflightReport, preflight
 from tfsegkd.distillation.schedules import Constant, CosineDecay, Schedule, Stop, WarmUp
@@ -9,6 +10,7 @@ from tfsegkd.distillation.teachers import KerasTeacher, Teacher, load_teacher
 from tfsegkd.distillation.terms import Term, parse_terms
 
 __all__ = [
+    "CoStudying",
     "Constant",
     "CosineDecay",
     "Distiller",
@@ -17,6 +19,7 @@ __all__ = [
     "Schedule",
     "Stop",
     "StopAtNaN",
+    "StudyPhases",
     "Teacher",
     "TeacherCache",
     "Term",

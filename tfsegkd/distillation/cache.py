@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tfsegkd.data import Augmentation, Source, resize_image
 from tfsegkd.data.transforms import crop_of_map
 from tfsegkd.distillation.teachers import Teacher
 from tfsegkd.distillation.terms import LOGITS
+from tfsegkd.progress_bar import counted
 
 _BATCH = 8
 _FORM = 1  # of the files; a cache of another form is not read
@@ -129,7 +129,7 @@ class TeacherCache(Teacher):
                 values = archive[side]  # reading it compares the archive's checksum
             if values.shape != self.map_shapes[tap] or values.dtype != np.float16:
                 raise ValueError(f"it holds {values.shape} {values.dtype}")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        except Exception as error:  # a damaged archive can raise nearly anything
             raise ValueError(
                 f"{str(path)!r} of the teacher cache is damaged: {error}. Expected float16 of shape "
                 f"{self.map_shapes[tap]}. Delete it and run again: what is missing is computed anew."
@@ -146,7 +146,7 @@ class TeacherCache(Teacher):
         except FileNotFoundError:
             write_json(manifest, key)
             return
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         changed = [name for name in key if not isinstance(found, dict) or found.get(name) != key[name]]
         if changed:
@@ -166,7 +166,7 @@ class TeacherCache(Teacher):
             return 0
         self._check_space(len(missing))
         network = tf.function(teacher.taps(sorted(self.map_shapes)), reduce_retracing=True)
-        for start in range(0, len(missing), _BATCH):
+        for start in counted(range(0, len(missing), _BATCH), "recording the teacher"):
             indices = missing[start : start + _BATCH]
             images = np.stack([resize_image(source[index][0], seen) for index in indices])
             images = tf.constant(images, tf.float32)

@@ -10,7 +10,7 @@ from tfsegkd.distillation.adapters import adapter_for
 from tfsegkd.distillation.batches import devices, images_of, read_batch, share_of_an_image
 from tfsegkd.distillation.critics import Critics
 from tfsegkd.distillation.foreign_student import WriteBack, with_callback
-from tfsegkd.distillation.optimization import Accumulator, gradients_of
+from tfsegkd.distillation.optimization import Accumulator, descend
 from tfsegkd.distillation.showing import Shown
 from tfsegkd.distillation.taps import tapped
 from tfsegkd.distillation.teachers import Teacher
@@ -180,25 +180,38 @@ class Distiller(keras.Model):
 
     def train_step(self, data):
         batch = read_batch(data, self.ignore_label)
-        shown = self._shown.of(batch)
+        parts, made = self._learn(batch, self._shown.of(batch))
+        return self._log(parts, batch, made[LOGITS])
+
+    def _learn(self, batch, shown, is_aloof=False):
+        """One step of the student: what each loss was, and what the student made of the images.
+
+        Args:
+            shown: What the teacher shows; without anything only the labels teach.
+            is_aloof: Whether terms teach what they own (adapters, critics, queues) and not the student.
+        """
         share = share_of_an_image(batch)
+        terms = self.terms if shown else ()
         with tf.GradientTape() as tape:
             made = self._student_taps(batch.images, training=True)
+            compared = tf.nest.map_structure(tf.stop_gradient, made) if is_aloof else made
             # Each part is what it adds to the sum, so that the log shows how much it counts.
             taught = {
-                term.name: share * self._weighted(place, batch, shown, made)
-                for place, term in enumerate(self.terms)
+                term.name: share * self._weighted(place, batch, shown, compared)
+                for place, term in enumerate(terms)
             }
             # After the terms, whose layers may add to the regularization when they run.
-            beside = [*self._adapters, *self._losses_of_terms]
-            parts = {"task_loss": self._task_loss(batch, made[LOGITS], share, beside), **taught}
+            owners = [self.student, *self._adapters, *self._losses_of_terms]
+            parts = {"task_loss": self._task_loss(batch, made[LOGITS], share, owners), **taught}
             total = tf.add_n(list(parts.values()))
-        self._descend(total, tape)
-        if self._critics:
+        self._step.assign_add(
+            descend(total, tape, self.trainable_variables, self.optimizer, self._accumulator)
+        )
+        if self._critics and shown:
             parts |= self._critics.step(
                 self.critic_optimizer, batch, lambda place: self._sides(place, shown, made, training=False)
             )
-        return self._log({"loss": total, **parts}, batch, made[LOGITS])
+        return {"loss": total, **parts}, made
 
     def _weighted(self, place, batch, shown, made):
         """The sum over the images of what a term adds."""
@@ -227,30 +240,21 @@ class Distiller(keras.Model):
         teacher = shown[taps[0]]
         return teacher, self._adapters[place](teacher, made[taps[1]], training=training)
 
-    def _task_loss(self, batch, logits, share, beside=()):
-        """The compiled loss, and the regularization of the student and of what is trained beside it."""
+    def _task_loss(self, batch, logits, share, owners):
+        """The compiled loss, and the regularization of the owners of what is trained with it."""
         logits = tf.cast(logits, tf.float32)
         loss = tf.cast(self.compiled_loss(batch.labels, logits, batch.weights), tf.float32)
         # Keras has divided the mean over the images of this device by the number of devices.
         if devices() > 1:
             loss *= devices() * share * tf.cast(tf.shape(logits)[0], tf.float32)
-        penalties = [penalty for owner in (self.student, *beside) for penalty in owner.losses]
+        penalties = [penalty for owner in owners for penalty in owner.losses]
         penalties = [tf.cast(penalty, tf.float32) / devices() for penalty in penalties]
         return self.task_weight * loss + (tf.add_n(penalties) if penalties else 0.0)
-
-    def _descend(self, loss, tape):
-        variables = self.trainable_variables
-        gradients = gradients_of(loss, variables, tape, self.optimizer)
-        if self._accumulator is None:
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            self._step.assign_add(1)
-        else:
-            self._step.assign_add(self._accumulator.apply(self.optimizer, gradients, variables))
 
     def test_step(self, data):
         batch = read_batch(data, self.ignore_label)
         logits = self.student(batch.images, training=False)
-        task_loss = self._task_loss(batch, logits, share_of_an_image(batch))
+        task_loss = self._task_loss(batch, logits, share_of_an_image(batch), [self.student])
         return self._log({"loss": task_loss, "task_loss": task_loss}, batch, logits)
 
     def _log(self, parts, batch, logits):

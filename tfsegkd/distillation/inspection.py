@@ -16,6 +16,7 @@ from tfsegkd.distillation.evidence import (
     likely_order,
     output_kind,
 )
+from tfsegkd.progress_bar import counted
 
 _WEAK = 0.7  # a mean IoU below which other preprocessing is tried
 _TRIED = 4  # on as many images
@@ -94,7 +95,7 @@ class Inspection:
     def inspect(self, batches: Sequence[Sample]) -> Iterator[Finding]:
         """Runs the network once on each batch; the score is known when the last finding is out."""
         tally = Tally(self.info.num_classes)
-        for batch in batches:
+        for batch in counted(batches, f"looking at {self.name[0].lower()}{self.name[1:]}"):
             try:
                 output = self._run(batch)
             except (ValueError, tf.errors.InvalidArgumentError) as error:

@@ -18,6 +18,21 @@ def gradients_of(
     return optimizer.get_unscaled_gradients(tape.gradient(loss, variables))
 
 
+def descend(
+    loss: tf.Tensor,
+    tape: tf.GradientTape,
+    variables: Sequence[tf.Variable],
+    optimizer,
+    accumulator: "Accumulator | None" = None,
+) -> tf.Tensor | int:
+    """Takes the step against the gradient, or puts it by; returns how many steps `optimizer` has made."""
+    gradients = gradients_of(loss, variables, tape, optimizer)
+    if accumulator is not None:
+        return accumulator.apply(optimizer, gradients, variables)
+    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    return 1
+
+
 class Accumulator(tf.Module):
     """Lets several small batches make one step of the optimizer, as if they were one large batch.
 

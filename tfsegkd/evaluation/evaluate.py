@@ -10,6 +10,7 @@ from tfsegkd import metrics
 from tfsegkd._keras import keras
 from tfsegkd.data import Source, resize_image
 from tfsegkd.evaluation.predictor import Predictor
+from tfsegkd.progress_bar import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ def evaluate(network: keras.Model | str | os.PathLike, source: Source, batch_siz
             f"{info.num_classes}: {list(info.class_names)}. Evaluate it on the data set it was trained for."
         )
     confusion = np.zeros((info.num_classes, info.num_classes), np.int64)
-    for start in range(0, len(source), batch_size):
+    for start in counted(range(0, len(source), batch_size), "evaluation"):
         examples = [source[index] for index in range(start, min(start + batch_size, len(source)))]
         images = np.stack([resize_image(image, predictor.size) for image, _ in examples])
         for logits, (_, mask) in zip(predictor.logits(images), examples, strict=True):

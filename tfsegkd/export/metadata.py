@@ -14,6 +14,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tfsegkd.runtime.model_file import pack, unpack
 
 LABELS_FILE = "labels.txt"
+_LARGEST_LABELS = 1 << 20
 _NAME_IN_MODEL = "TFLITE_METADATA"
 # The version of the metadata schema in which the last of the fields used here came: custom metadata.
 _MIN_PARSER_VERSION = "1.5.0"
@@ -48,13 +49,25 @@ def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> byt
 
 
 def read_labels(network: str | os.PathLike | bytes) -> tuple[str, ...]:
-    """The class names inside a .tflite; none if it holds no labels."""
+    """The class names inside a .tflite; none if it holds no labels.
+
+    Raises:
+        ValueError: if they cannot be read.
+    """
     content = network if isinstance(network, bytes) else Path(network).read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if archive.getinfo(LABELS_FILE).file_size > _LARGEST_LABELS:
+                raise ValueError("they are too long")
             return tuple(archive.read(LABELS_FILE).decode().splitlines())
     except (zipfile.BadZipFile, KeyError):
         return ()
+    except Exception as error:  # a damaged archive can raise nearly anything
+        name = f"{len(content)} bytes" if isinstance(network, bytes) else repr(str(network))
+        raise ValueError(
+            f"The labels in {name} cannot be read: {error}. Expected the names of the classes, a line each. "
+            f"Export the network again."
+        ) from None
 
 
 def _check_names(class_names: Sequence[str], num_classes: int) -> None:

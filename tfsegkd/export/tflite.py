@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
 
 from tfsegkd import checks, runtime
 from tfsegkd._keras import keras
@@ -14,6 +15,8 @@ from tfsegkd.atomic import write_atomically
 from tfsegkd.data.source import DatasetInfo
 from tfsegkd.export.metadata import embed_metadata
 from tfsegkd.grouping import FORMS, MEASURED, LoweringReport, lower
+from tfsegkd.quantization import check_observed
+from tfsegkd.runtime.model_file import unpack
 
 # The files that apps ask for: raw pixels in, and floats in and out around the same int8 body.
 VARIANTS = {
@@ -35,6 +38,7 @@ class ExportReport:
         latency_ms: The median time for one image on this machine, over `latency_runs` runs with
             `num_threads` threads.
         grouped: How the grouped convolutions run, and how long each would take in which form.
+        note: What the figures do not tell: that kernels of 4 bits are for size, not for speed.
     """
 
     path: str
@@ -47,6 +51,7 @@ class ExportReport:
     latency_runs: int
     num_threads: int
     grouped: LoweringReport
+    note: str = ""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2)
@@ -85,11 +90,12 @@ def export_tflite(
 
     Raises:
         ValueError: if the path is taken, the class names do not fit the network, the network cannot be
-            converted as asked, or an int8 network keeps float ops.
+            converted as asked, a quantized network has never seen an image, or an int8 one keeps float ops.
     """
     checks.one_of(grouped, (MEASURED, *FORMS), "grouped")
     path = Path(path)
     _check_path(path, overwrite)
+    check_observed(model)
     content = runtime.convert(model, inputs, outputs, representative_data=representative_data)
     content, lowered = lower(content, grouped, num_threads=num_threads)
     operations = runtime.profile(content)
@@ -120,7 +126,16 @@ def export_tflite(
         latency_runs=timing.runs,
         num_threads=timing.num_threads,
         grouped=lowered,
+        note=_note(content),
     )
+
+
+def _note(content: bytes) -> str:
+    tensors = [tensor for graph in unpack(content).subgraphs for tensor in graph.tensors]
+    count = sum(tensor.type == schema.TensorType.INT4 for tensor in tensors)
+    if not count:
+        return ""
+    return f"{count} kernels have 4 bits: size, not speed. They run outside of the delegate, on slower code."
 
 
 def _check_path(path: Path, overwrite: bool) -> None:

@@ -3,7 +3,7 @@
 import os
 
 from tfsegkd._keras import keras, tfmot
-from tfsegkd.models.safety import refuse_code, refuse_untrusted
+from tfsegkd.models.safety import Refused, no_larger_than, refuse_code, refuse_untrusted, unreadable
 
 
 def load(path: str | os.PathLike, allow_lambda: bool = False, trust_model: bool = False) -> keras.Model:
@@ -24,11 +24,9 @@ def load(path: str | os.PathLike, allow_lambda: bool = False, trust_model: bool 
     refuse_untrusted(path, trust_model)
     refuse_code(path, allow_lambda)
     try:
-        with tfmot.quantization.keras.quantize_scope():
+        with tfmot.quantization.keras.quantize_scope(), no_larger_than(path):
             return keras.models.load_model(path, compile=False, safe_mode=not allow_lambda)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise ValueError(
-            f"Cannot read {path!r} as a Keras model: {first} Expected a .keras or .h5 file that Keras or "
-            f"tfsegkd saved."
-        ) from error
+    except Refused:
+        raise
+    except Exception as error:  # a malformed description can raise nearly anything
+        raise unreadable(path, error) from error

@@ -4,13 +4,16 @@ A Keras file is a description of layers and an archive of arrays, but the descri
 any module, carry Python bytecode in a Lambda, or call TensorFlow's own operations on files.
 """
 
+import contextlib
 import json
 import os
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
+import tensorflow as tf
 
 from tfsegkd._keras import keras
 
@@ -19,6 +22,8 @@ _LAMBDAS = ("Lambda", "__lambda__")
 _OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty")
 # Where descriptions may take classes from; what is registered with Keras in this process is welcome anyway.
 _PACKAGES = ("keras", "tf_keras", "keras_cv", "tfsegkd", "tensorflow_model_optimization")
+# What a description may claim to be unpacked to, beside what the file holds on the disk.
+_SLACK = 64 * 2**20
 _NOT_OF_NETWORKS = ("utils", "callbacks", "saving", "export", "datasets", "config", "distribution")
 # What a layer made of a TensorFlow function may call: arithmetic and the shuffling of arrays.
 _FUNCTION = re.compile(
@@ -35,6 +40,10 @@ _FUNCTION = re.compile(
 )
 
 
+class Refused(ValueError):
+    """A model file that is not opened any further."""
+
+
 def refuse_code(path: str | os.PathLike, allow_lambda: bool = False) -> None:
     """Refuses a Keras file in which something other than a network is described.
 
@@ -44,12 +53,24 @@ def refuse_code(path: str | os.PathLike, allow_lambda: bool = False) -> None:
 
     Raises:
         ValueError: naming what is in the file: a Lambda, a class or function of a foreign module, an
-            operation that is none of a network, arrays in other files, or a description that is no JSON.
+            operation that is none of a network, arrays in other files or that would fill the memory, or a
+            description that is no JSON.
     """
-    path = Path(path)
+    try:
+        _look_through(Path(path), allow_lambda)
+    except Refused:
+        raise
+    except Exception as error:  # a damaged archive can raise nearly anything
+        raise unreadable(path, error) from None
+
+
+def _look_through(path, allow_lambda):
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > _SLACK + 20 * path.stat().st_size:
+                raise _refusal(path, f"{unpacked:,} bytes packed into {path.stat().st_size:,}", "")
             for name in ("config.json", "metadata.json"):
                 if name in names:
                     if archive.getinfo(name).file_size > _LARGEST_DESCRIPTION:
@@ -83,7 +104,7 @@ def _parsed(text, path):
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(
+        raise Refused(
             f"Cannot read {str(path)!r} as a Keras model: its description is no JSON ({error}). Save it "
             f"again."
         ) from None
@@ -147,9 +168,50 @@ def _scan_arrays(group, path):
                 _scan_arrays(found, path)
         elif isinstance(found, h5py.Dataset) and (found.external or found.is_virtual):
             raise _refusal(path, f"the array {name!r}, which lies in another file", "")
+        elif isinstance(found, h5py.Dataset) and found.nbytes > _SLACK + 20 * found.id.get_storage_size():
+            raise _refusal(path, f"the array {name!r} of {found.nbytes:,} bytes, most of them not stored", "")
+
+
+def unreadable(path: str | os.PathLike, error: Exception) -> ValueError:
+    """What to raise for a file that Keras cannot read."""
+    first = (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
+    return ValueError(
+        f"Cannot read {os.fspath(path)!r} as a Keras model: {first}. Expected a .keras or .h5 file that "
+        f"Keras or tfsegkd saved."
+    )
+
+
+@contextlib.contextmanager
+def no_larger_than(path: str | os.PathLike) -> Iterator[None]:
+    """Inside, no more variables can be made than the file has bytes for, however many it describes.
+
+    Raises:
+        ValueError: when one too many is about to be made.
+    """
+    left = _SLACK + 20 * _bytes(Path(path))
+
+    def create(following, **options):
+        nonlocal left
+        shape = tf.TensorShape(options.get("shape"))
+        if shape.rank is not None and shape.is_fully_defined():
+            left -= shape.num_elements() * tf.as_dtype(options.get("dtype") or tf.float32).size
+        if left < 0:
+            raise Refused(
+                f"{os.fspath(path)!r} is not loaded: it describes weights larger than the whole file. "
+                f"Expected the weights that belong to its layers."
+            )
+        return following(**options)
+
+    with tf.variable_creator_scope(create):
+        yield
+
+
+def _bytes(path):
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _refusal(path, what, cure):
-    return ValueError(
+    return Refused(
         f"{str(path)!r} is not loaded: it holds {what}. Expected layers and arrays, nothing that acts.{cure}"
     )

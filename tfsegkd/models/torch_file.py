@@ -28,6 +28,7 @@ _STORAGES = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
+_PUTS, _GETS = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "LONG_BINGET")
 # Opcodes that make objects and that torch.save does not write.
 _FOREIGN = ("INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4")
 
@@ -89,13 +90,25 @@ def _refusal(opcode: str, name: str) -> pickle.UnpicklingError:
 
 def _unpickle(file: BinaryIO) -> Any:
     """The content of the pickle that starts where `file` stands; leaves it behind its end."""
-    start = file.tell()
+    start, previous, places, tuples = file.tell(), "", set(), set()
     for opcode, argument, position in pickletools.genops(file):
         where = f"{opcode.name} at byte {position}"
         if opcode.name in ("GLOBAL", "INST") and tuple(argument.split(" ", 1)) not in _ALLOWED:
             raise _refusal(where, argument.replace(" ", "."))
         if opcode.name in _FOREIGN:
             raise _refusal(where, "an object")
+        # The table of what is referred to later is as long as its largest number; tuples of tuples of tuples,
+        # each twice in the next, are hashed one by one.
+        if opcode.name in _PUTS and argument > position:
+            raise _refusal(where, f"place {argument} of a table")
+        if opcode.name in _PUTS or opcode.name == "MEMOIZE":
+            place = len(places) if opcode.name == "MEMOIZE" else argument
+            places.add(place)
+            if previous.startswith("TUPLE"):
+                tuples.add(place)
+        if opcode.name == "DUP" or (opcode.name in _GETS and argument in tuples):
+            raise _refusal(where, "one tuple twice")
+        previous = opcode.name
     end = file.tell()
     file.seek(start)
     return _TensorUnpickler(io.BytesIO(file.read(end - start))).load()
@@ -117,9 +130,9 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         read = _read_zip if zipfile.is_zipfile(path) else _read_legacy
         content, storages = read(path)
         return {name: _array(value, storages[value.storage.key]) for name, value in content.items()}
-    except OSError:
-        raise
     except Exception as error:  # a malformed pickle can raise nearly anything
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # it cannot be opened, and the message names it
         raise ValueError(
             f"Cannot read {path!r} as a PyTorch state dict: {error}. Expected a whole .pth file that holds "
             f"nothing but named tensors; save one with torch.save(model.state_dict(), path)."

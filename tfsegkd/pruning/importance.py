@@ -6,6 +6,7 @@ import numpy as np
 
 from tfsegkd import checks
 from tfsegkd.graph import ChannelGraph, Group
+from tfsegkd.progress_bar import waited
 from tfsegkd.pruning.batches import VOID, Batches, known_labels, labels
 from tfsegkd.pruning.gates import GatedLoss
 
@@ -51,9 +52,9 @@ def score(name: str, channels: ChannelGraph, batches: Batches | None, seed: int)
     if name == "random":
         return np.random.default_rng(seed).random(channels.num_units)
     if name in _BY_LOSS:
-        return _BY_LOSS[name](
-            channels, known_labels(batches, channels.model.output_shape, f"importance={name!r}"), seed
-        )
+        batches = known_labels(batches, channels.model.output_shape, f"importance={name!r}")
+        with waited(f"measuring {name} of {channels.num_units} channels"):
+            return _BY_LOSS[name](channels, batches, seed)
     scores = np.full(channels.num_units, np.inf)
     for group in channels.prunable:
         scores[group.units] = _BY_WEIGHT[name](channels, group)

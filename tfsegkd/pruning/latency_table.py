@@ -1,13 +1,11 @@
 """How long each layer takes on a device that is not this one."""
 
-import csv
-import math
 import os
-from pathlib import Path
 
 import numpy as np
 
 from tfsegkd.graph import ChannelGraph
+from tfsegkd.runtime import read_times
 
 
 class LatencyTable:
@@ -45,33 +43,4 @@ class LatencyTable:
 
 
 def _read(path) -> dict[str, float]:
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"No latency table at {str(path)!r}. Expected a CSV with the columns layer,ms."
-        )
-    with file.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    times: dict[str, float] = {}
-    for number, row in enumerate(rows, start=2):
-        layer, value = row.get("layer"), _number(row.get("ms"))
-        if not layer or layer in times or value is None:
-            raise ValueError(
-                f"Line {number} of the latency table {str(path)!r} cannot be read. Expected a layer that no "
-                f"other line has, and milliseconds, under the heading layer,ms. Received: {dict(row)}."
-            )
-        times[layer] = value
-    if not sum(times.values()):
-        raise ValueError(
-            f"The latency table {str(path)!r} holds no time. Expected lines such as stem_conv,1.25 under the "
-            f"heading layer,ms."
-        )
-    return times
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return {layer: ms for layer, ms, _ in read_times(path, "layer")}

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfsegkd.atomic import write_json
 from tfsegkd.graph import ChannelGraph
+from tfsegkd.progress_bar import waited
 from tfsegkd.pruning import importance
 from tfsegkd.pruning.ablation import Ablation, mean_iou_and_error
 from tfsegkd.pruning.batches import Batches
@@ -107,19 +108,25 @@ class PathSearch:
         if self._settings["change"] == "l1":
             self._norms = importance.score("l1", self._channels, None, 0)
         keep = without(self._channels, self.removals)
-        while True:
-            if not keep.all():
-                self._ablation.settle(keep)
-            removal = self._next(keep) if self._measure(keep) > least else None
-            if removal is None or not self.removals or removal.alpha > self.removals[-1].alpha:
-                self._close(keep)
-            if removal is None:
-                break
-            self.removals.append(removal)
-            keep = without(self._channels, self.removals)
-            self._save()
+        with waited("removing channels") as say:
+            while self._step(keep, least):
+                keep = without(self._channels, self.removals)
+                say(f"{100 * self._measure(keep):.0f} % of the cost left")
         self._done_to = least
         self._save()
+
+    def _step(self, keep, least: float) -> bool:
+        """Removes once more; returns whether that was possible."""
+        if not keep.all():
+            self._ablation.settle(keep)
+        removal = self._next(keep) if self._measure(keep) > least else None
+        if removal is None or not self.removals or removal.alpha > self.removals[-1].alpha:
+            self._close(keep)
+        if removal is None:
+            return False
+        self.removals.append(removal)
+        self._save()
+        return True
 
     def _next(self, keep) -> Removal | None:
         """The step with the least rise of the loss for what it saves."""

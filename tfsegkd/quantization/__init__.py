@@ -1,7 +1,30 @@
 """Networks that compute in 8 bits."""
 
 from tfsegkd.quantization.callbacks import FreezeBatchNorm, FreezeRanges
+from tfsegkd.quantization.equalization import NothingToEqualize, correct_biases, equalize
+from tfsegkd.quantization.fallback import float_layers, kernel_layers, layer_errors, strip, with_float_layers
 from tfsegkd.quantization.kinds import Kind, register
-from tfsegkd.quantization.qat import load, quantize
+from tfsegkd.quantization.ptq import post_training
+from tfsegkd.quantization.qat import check_observed, load, quantize
+from tfsegkd.quantization.scheme import QUANTIZERS, Precision
 
-__all__ = ["FreezeBatchNorm", "FreezeRanges", "Kind", "load", "quantize", "register"]
+__all__ = [
+    "QUANTIZERS",
+    "FreezeBatchNorm",
+    "FreezeRanges",
+    "Kind",
+    "NothingToEqualize",
+    "Precision",
+    "check_observed",
+    "correct_biases",
+    "equalize",
+    "float_layers",
+    "kernel_layers",
+    "layer_errors",
+    "load",
+    "post_training",
+    "quantize",
+    "register",
+    "strip",
+    "with_float_layers",
+]

@@ -55,6 +55,11 @@ class _HasRanges:
 
     _frozen = False
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether its range has been measured, where it is one that images tell."""
+        return not self.members or bool(tf.reduce_all(self._range_variables()["batches"] > 0))
+
     def freeze_ranges(self, frozen: bool) -> None:
         """Keeps ranges and learned steps as they are while all else trains, or lets them go again."""
         self._frozen = frozen
@@ -101,6 +106,9 @@ class QuantizedLayer(_HasRanges, tfmot.quantization.keras.QuantizeWrapperV2):
     @tf.autograph.experimental.do_not_convert
     def call(self, inputs, training=None, **kwargs):
         return super().call(inputs, training=training, **kwargs)
+
+    def _range_variables(self):
+        return self._output_quantizer_vars
 
     def _quantizers(self):
         config = self.quantize_config
@@ -151,6 +159,9 @@ class JointRounding(_HasRanges, keras.layers.Layer):
     def set_seen(self, seen: list[Seen]) -> None:
         """Sets the range from what was seen of each member."""
         self.quantizer.set_seen(self._range, seen)
+
+    def _range_variables(self):
+        return self._range
 
     def _quantizers(self):
         return [self.quantizer]

@@ -43,16 +43,22 @@ def learned_step(v: tf.Tensor, step: tf.Tensor, low: tf.Tensor, high: tf.Tensor)
     return level * step, gradient
 
 
-def _start(magnitude, top):
-    """The paper's first step for values of this mean magnitude."""
-    return 2.0 * magnitude / top**0.5
+def _start(magnitude, reach, top):
+    """The paper's first step for values of this mean magnitude, unless a smaller one reaches them all.
+
+    Args:
+        reach: The step whose greatest level is the farthest value.
+    """
+    return tf.minimum(2.0 * magnitude / top**0.5, reach)
 
 
 class _Learned(tfmot.quantization.keras.quantizers.Quantizer):
     """A step kept as a start and a factor, which learns.
 
     Differs: the paper learns the step itself with SGD. Adam moves every variable by about the learning rate,
-        which may be many steps or a tiny part of one; of a factor near 1 it is the same share for all.
+        which may be many steps or a tiny part of one; of a factor near 1 it is the same share for all. With
+        8 bits the paper's first step is several times the one that reaches all values, too far to be
+        unlearnt in a few epochs of fine-tuning; the smaller of the two is taken.
     """
 
     is_frozen = False
@@ -104,9 +110,10 @@ class LearnedWeightQuantizer(_Learned):
 
     def start(self, weights: dict, kernel: tf.Tensor) -> None:
         """Chooses the first steps for a trained kernel."""
-        magnitude = tf.reduce_mean(tf.abs(by_scale(kernel, self.axes)), axis=0)
-        weights["start"].assign(_start(magnitude, self._top))
-        weights["factor"].assign(tf.ones_like(magnitude))
+        sizes = tf.abs(by_scale(kernel, self.axes))
+        reach = tf.reduce_max(sizes, axis=0) / self._top
+        weights["start"].assign(_start(tf.reduce_mean(sizes, axis=0), reach, self._top))
+        weights["factor"].assign(tf.ones_like(reach))
 
     def get_config(self):
         return {"axes": self.axes, "bits": self.bits}
@@ -152,16 +159,27 @@ class LearnedActivationQuantizer(_Learned):
 
     def _begin(self, inputs, weights):
         """The start, which the first batch gives if nothing has been measured before."""
-        first = _start(tf.reduce_mean(tf.abs(tf.stop_gradient(inputs))), self._top)
-        start = tf.where(weights["batches"] > 0, weights["start"], first)
+        values = tf.stop_gradient(inputs)
+
+        def first():
+            reach = self._reach(tf.reduce_min(values), tf.reduce_max(values))
+            return tf.reshape(_start(tf.reduce_mean(tf.abs(values)), reach, self._top), [1])
+
+        start = tf.cond(weights["batches"] > 0, weights["start"].read_value, first)
         with tf.control_dependencies([weights["start"].assign(start)]):
             weights["batches"].assign_add(1.0)
         return start
 
+    def _reach(self, low, high):
+        """The smallest step that cuts nothing off."""
+        above = high / self._top
+        return tf.maximum(above, low / self._bottom) if self._bottom else above
+
     def set_seen(self, weights: dict, seen: list[Seen]) -> None:
         """Sets the variables that `build` made from what was seen of each member."""
         magnitude = max(one.magnitude for one in seen)
-        weights["start"].assign([_start(magnitude, self._top)])
+        reach = max(float(self._reach(one.low, one.high)) for one in seen)
+        weights["start"].assign([_start(magnitude, reach, self._top)])
         weights["factor"].assign([1.0])
         weights["batches"].assign(seen[0].batches)
 

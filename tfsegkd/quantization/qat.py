@@ -29,7 +29,7 @@ def quantize(
     Args:
         model: A float network on raw pixels 0…255: functional, each layer with weights called once.
         weight_bits: 8, or 4 for a smaller file that is not faster: kernels of 4 bits run outside the
-            delegate. The first and the last kernel keep 8.
+            delegate. The first and the last kernel and those of transposed convolutions keep 8.
         activation_bits: 8, or 4 for study: TFLite has no activations of 4 bits, so it cannot be exported.
         quantizer: 'minmax' reads ranges from the values; 'lsq' learns them.
         calibration: Batches of images (N, H, W, 3) in 0…255 to measure the activations' ranges on. A few
@@ -86,6 +86,24 @@ def calibrate(quantized: keras.Model, model: keras.Model, batches: Iterable) -> 
     seen = dict(zip(names, measure(model, names, batches), strict=True))
     for layer in observers:
         layer.set_seen([seen[name] for name in layer.members])
+
+
+def check_observed(model: keras.Model) -> None:
+    """Refuses a quantized network whose activations nobody has looked at: its ranges are guesses.
+
+    Networks that `quantize` has not made pass.
+
+    Raises:
+        ValueError: with how many ranges were never measured, the name of the first, and the cure.
+    """
+    rounding = [one for one in model.submodules if isinstance(one, QuantizedLayer | JointRounding)]
+    unseen = [one.name for one in rounding if not one.is_observed]
+    if unseen:
+        raise ValueError(
+            f"{model.name!r} cannot become int8: nothing was ever measured of {len(unseen)} ranges of its "
+            f"activations, the first that of {unseen[0]!r}. Expected a network that has seen images. Pass "
+            f"calibration=batches of a few dozen training images to quantize, or train it for an epoch."
+        )
 
 
 def load(path: str | os.PathLike) -> keras.Model:

@@ -27,8 +27,8 @@ class Precision:
     """How finely a network is rounded.
 
     Args:
-        weight_bits, activation_bits: 8 or 4. Fixed kernels, and the first and the last trained ones, have 8
-            bits in any case.
+        weight_bits, activation_bits: 8 or 4. Fixed kernels, the first and the last trained ones, and those of
+            transposed convolutions, for which TFLite has no others, have 8 bits in any case.
         quantizer: 'minmax' reads ranges from the values; 'lsq' learns them.
     """
 
@@ -48,7 +48,8 @@ class Precision:
         axes = KERNELS[type(layer)][1]
         if not layer.trainable:  # a constant, whose largest weight is met exactly
             return WeightQuantizer(axes)
-        return QUANTIZERS[self.quantizer][0](axes, 8 if is_end else self.weight_bits)
+        keeps_8 = is_end or type(layer) is layers.Conv2DTranspose
+        return QUANTIZERS[self.quantizer][0](axes, 8 if keeps_8 else self.weight_bits)
 
     def output(self, rounding: Rounding):
         """The quantizer of an activation."""

@@ -1,9 +1,21 @@
 """The whole way from images and masks to a verified `.tflite`, in stages that can be resumed."""
 
+from tfsegkd.recipe.auto import AutoQuantize
 from tfsegkd.recipe.grouping import ASSIGNMENTS, Group
+from tfsegkd.recipe.plan import Plan
 from tfsegkd.recipe.pruning import COST_COMPLEXITY, Prune
+from tfsegkd.recipe.qkd import QKD
+from tfsegkd.recipe.quantizing import Quantize
 from tfsegkd.recipe.recipe import Recipe
-from tfsegkd.recipe.stages import PREFLIGHT, BorrowedTeacher, Distill, Quantize, StudentAlone, Teacher
+from tfsegkd.recipe.rehearsal import plan
+from tfsegkd.recipe.stages import (
+    PREFLIGHT,
+    BorrowedTeacher,
+    Distill,
+    StudentAlone,
+    Teacher,
+    TrainedStudent,
+)
 from tfsegkd.recipe.strategy import STRATEGIES, Workers, open_workers
 from tfsegkd.recipe.training import Frames, Schedule
 
@@ -11,17 +23,22 @@ __all__ = [
     "ASSIGNMENTS",
     "COST_COMPLEXITY",
     "PREFLIGHT",
+    "QKD",
     "STRATEGIES",
+    "AutoQuantize",
     "BorrowedTeacher",
     "Distill",
     "Frames",
     "Group",
+    "Plan",
     "Prune",
     "Quantize",
     "Recipe",
     "Schedule",
     "StudentAlone",
     "Teacher",
+    "TrainedStudent",
     "Workers",
     "open_workers",
+    "plan",
 ]

@@ -17,9 +17,17 @@ def locked(directory: Path) -> Iterator[None]:
 
     Raises:
         BlockingIOError: if another run is at work there; the message says which.
+        OSError: if nothing can be written there.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("a+", encoding="utf-8") as file:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = (directory / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise OSError(
+            f"Cannot write to the output directory {str(directory)!r}: {error.strerror}. Make it "
+            f"writable, or choose another --output_dir."
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -21,6 +21,7 @@ _DISK = (
     tf.errors.PermissionDeniedError,
     tf.errors.FailedPreconditionError,
     tf.errors.DataLossError,
+    tf.errors.OutOfRangeError,  # a limit of the size of files
     tf.errors.UnknownError,
 )
 

@@ -18,18 +18,33 @@ from tfsegkd.data import evaluation_batches
 from tfsegkd.evaluation import Evaluation, Predictor, evaluate, overlays
 from tfsegkd.graph import cost
 from tfsegkd.grouping import FORMS, MEASURED
+from tfsegkd.quantization import float_layers
+from tfsegkd.recipe.auto import AutoQuantize, read_tried
 from tfsegkd.recipe.grouping import Group
 from tfsegkd.recipe.lock import locked
 from tfsegkd.recipe.monitor import write_flags
 from tfsegkd.recipe.progress import resumable_randomness
 from tfsegkd.recipe.pruning import Prune
+from tfsegkd.recipe.qkd import QKD
+from tfsegkd.recipe.quantizing import Quantize
 from tfsegkd.recipe.report import print_table, versions
-from tfsegkd.recipe.stages import BorrowedTeacher, Distill, Quantize, Run, StudentAlone, Teacher
+from tfsegkd.recipe.stages import BorrowedTeacher, Distill, Run, StudentAlone, Teacher, TrainedStudent
 from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.strategy import Workers, open_workers
 from tfsegkd.recipe.training import Frames, best_validation
 
-Stage = Teacher | BorrowedTeacher | StudentAlone | Distill | Prune | Group | Quantize
+Stage = (
+    Teacher
+    | BorrowedTeacher
+    | StudentAlone
+    | TrainedStudent
+    | Distill
+    | Prune
+    | Group
+    | Quantize
+    | QKD
+    | AutoQuantize
+)
 _OVERLAYS = 6
 _TIMED_RUNS = 100
 # What the page at a run's end looks at and shows; tools/report.py makes one of more.
@@ -40,11 +55,12 @@ class Recipe:
     """Stages from images and masks to a verified `.tflite`.
 
     Args:
-        stages: Any of `Teacher` or `BorrowedTeacher`, `StudentAlone`, `Distill`, `Prune`, `Group`,
-            `Quantize`, in this order.
+        stages: Any of `Teacher` or `BorrowedTeacher`, `StudentAlone`, `Distill` or `TrainedStudent`, `Prune`,
+            `Group`, `Quantize`, `QKD` or `AutoQuantize`, in this order.
         export: Whether to write and verify the int8 files at the end.
         workers: Who trains together; this process on one device unless given.
         grouped_form: How grouped convolutions run in these files, as of `tfsegkd.export.export_tflite`.
+        device_table: The user's own latencies of the run's files, which the report then shows as well.
 
     Example:
         stages = [Teacher('deeplab_v3_plus', schedule), Distill('mobile_unet', schedule, ['pixelwise'])]
@@ -58,11 +74,21 @@ class Recipe:
         export: bool = True,
         workers: Workers | None = None,
         grouped_form: str = MEASURED,
+        device_table: runtime.DeviceTable | None = None,
     ):
         self.stages = list(stages)
+        names = [stage.name for stage in self.stages]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"Several stages make {twice}. Expected a single one for each network: `Distill` or "
+                f"`TrainedStudent`, `Quantize` or `QKD` or `AutoQuantize`. Leave one out, or run it in "
+                f"another directory."
+            )
         self.export = export
         self.workers = workers or open_workers()
         self.grouped_form = checks.one_of(grouped_form, (MEASURED, *FORMS), "grouped_form")
+        self.device_table = device_table
 
     def run(self, output_dir: str | Path, frames: Frames, flags: dict | None = None) -> dict:
         """Runs what is not done yet, and writes `report.json`.
@@ -86,7 +112,7 @@ class Recipe:
         run = Run(directory, frames, borrowed, self.workers)
         with locked(directory) if self.workers.chief else contextlib.nullcontext():
             with self.workers.at_work(), resumable_randomness():
-                state = State(directory)
+                state = State(directory, flags)
                 rows = [self._stage(stage, state, run) for stage in self.stages]
             report = self._report(run, rows, flags or {}) if self.workers.chief else {"stages": rows}
         self.workers.meet()
@@ -100,6 +126,8 @@ class Recipe:
         if self.export:
             report |= self._export(run, rows)
         self._time(run, rows)
+        if any(isinstance(stage, AutoQuantize) for stage in self.stages):
+            report["quantization"] = read_tried(directory)
         report |= {"seed": frames.seed, "versions": versions(), "flags": flags}
         report["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         write_json(directory / "report.json", report)
@@ -176,6 +204,7 @@ class Recipe:
                 run.directory / name,
                 metadata=info,
                 overwrite=True,
+                allow_float=bool(float_layers(model)),
                 grouped=self.grouped_form,
                 **options,
             )
@@ -230,6 +259,8 @@ class Recipe:
             timing = timings.get(row["name"])
             row["latency_ms"] = timing and round(timing.median_ms, 3)
             row["latency_runs"], row["num_threads"] = _TIMED_RUNS, 1
+            if self.device_table and "file" in row:
+                row["device_ms"] = self.device_table.milliseconds(run.directory / row["file"])
 
     def _draw(self, run: Run, rows: list[dict]) -> None:
         networks = {row["name"]: run.directory / row["file"] for row in rows if "file" in row}

@@ -19,6 +19,8 @@ _COLUMNS = (
     ("file KB", "file_bytes", "{:,.0f}", 1e-3),
     ("ms, 1 thread", "latency_ms", "{:.2f}"),
 )
+# Where the user has measured.
+_DEVICE = ("ms, your device", "device_ms", "{:.2f}")
 
 
 def versions() -> dict[str, str]:
@@ -34,8 +36,9 @@ def versions() -> dict[str, str]:
 
 def print_table(rows: list[dict]) -> None:
     """Prints a line a stage."""
-    cells = [[column[0] for column in _COLUMNS]]
-    cells += [[_cell(row.get(key), form, *scale) for _, key, form, *scale in _COLUMNS] for row in rows]
+    columns = [*_COLUMNS, _DEVICE] if any("device_ms" in row for row in rows) else _COLUMNS
+    cells = [[column[0] for column in columns]]
+    cells += [[_cell(row.get(key), form, *scale) for _, key, form, *scale in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         first, *others = (text for text in line)

@@ -1,5 +1,6 @@
 """What a recipe consists of: each stage makes one network from those before it."""
 
+import copy
 import dataclasses
 import hashlib
 import itertools
@@ -21,9 +22,6 @@ from tfsegkd.distillation import (
     preflight,
 )
 from tfsegkd.distillation import Teacher as LoadedTeacher
-from tfsegkd.grouping import as_dense, regroup, written_dense
-from tfsegkd.pruning import KeepZeros
-from tfsegkd.quantization import FreezeBatchNorm, quantize
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.strategy import Workers, open_workers
 from tfsegkd.recipe.training import Frames, Recorded, Schedule, train
@@ -289,7 +287,7 @@ class Distill:
         check_task(parse_terms(self.distill), self.task_weight)
 
     def settings(self) -> dict:
-        return _that_matter(self)
+        return that_matter(self)
 
     def make(self, run: Run) -> keras.Model:
         terms, run = parse_terms(self.distill), seen(run, self.task_weight)
@@ -309,54 +307,29 @@ class Distill:
 
 
 @dataclasses.dataclass(frozen=True)
-class Quantize:
-    """Fine-tunes the student while it computes in 8 bits, still with the teacher's help.
-
-    Of a run's students it takes the grouped one, or else the pruned one, the distilled one, or the one
-    trained alone. Grouped convolutions train in their dense form.
+class TrainedStudent:
+    """Takes over a student that is trained already, whatever trained it, and measures it.
 
     Args:
-        schedule: How to train it. In the last third BatchNorm is frozen.
-        distill: Specs of the terms, of which those on the logits are used; none for the labels alone. Terms
-            on features are left out: their adapters would begin anew and pull a trained student astray.
-        task_weight: The factor of the task loss.
-        cache: As for `Distill`.
+        path: The file of the network.
     """
 
-    schedule: Schedule
-    distill: Sequence[str] = ()
-    task_weight: float = 1.0
-    cache: str | None = None
-    name = "student_qat"
-    artefact = "student_qat.keras"
-
-    def __post_init__(self):
-        check_task(self._terms(), self.task_weight)
-
-    def _terms(self):
-        return [term for term in parse_terms(self.distill) if term.at is None]
+    path: str
+    name = Distill.name
+    artefact = Distill.artefact
 
     def settings(self) -> dict:
-        return _that_matter(self)
+        return {"sha256": fingerprint(self.path)}
 
     def make(self, run: Run) -> keras.Model:
-        run = seen(run, self.task_weight)
-        frames = run.frames
-        keras.utils.set_random_seed(frames.seed)
-        student = as_dense(run.load(GROUPED, PRUNED, Distill.artefact, StudentAlone.artefact))
-        calm = run.calm_batches(self.schedule.batch_size)
-        images = (images for images, _ in itertools.islice(calm, 8))
-        quantized = quantize(student, calibration=images)
-        terms = self._terms()
-        teacher, recorded = run.teacher(terms, self.cache)
-        distiller = _distiller(teacher, quantized, terms, self.task_weight, frames)
-        freeze = FreezeBatchNorm(at_epoch=self.schedule.epochs * 2 // 3)
-        train(distiller, frames, self.schedule, run.directory / self.name, [freeze, KeepZeros()], recorded)
-        if frames.training_shape[:2] != tuple(frames.size):
-            weights = quantized.get_weights()
-            quantized = quantize(models.at_size(student, frames.size))
-            quantized.set_weights(weights)
-        return regroup(quantized) if written_dense(quantized) else quantized
+        student = models.at_size(models.load(self.path), run.frames.size)
+        classes = run.frames.train.info.num_classes
+        if student.output_shape[-1] != classes:
+            raise ValueError(
+                f"The network in {self.path!r} tells {student.output_shape[-1]} classes apart, the data "
+                f"set has {classes}. Name one that was trained on these classes."
+            )
+        return student
 
 
 def _train_from_scratch(
@@ -406,11 +379,12 @@ def seen(run: Run, task_weight: float) -> Run:
     """The run, on frames that nobody has labelled if the task does not count."""
     if task_weight:
         return run
-    frames = dataclasses.replace(run.frames, train=WithoutLabels(run.frames.train))
-    return Run(run.directory, frames, run.borrowed, run.workers)
+    blind = copy.copy(run)
+    blind.frames = dataclasses.replace(run.frames, train=WithoutLabels(run.frames.train))
+    return blind
 
 
-def _that_matter(stage):
+def that_matter(stage) -> dict:
     """The settings that change the result: not where recorded outputs lie, but that they are recorded."""
     settings = {**dataclasses.asdict(stage), "cache": stage.cache is not None}
     settings.pop("preflight", None)

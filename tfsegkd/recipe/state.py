@@ -11,18 +11,21 @@ class State:
 
     Args:
         directory: The run's directory.
+        flags: The command that was given; `flags.json` holds it from the first stage that begins on, so that
+            a run which dies has it, too.
 
     Raises:
         ValueError: if its record cannot be read.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, flags: dict | None = None):
+        self._flags = flags
         self.path = directory / "state.json"
         try:
             self._stages = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-            if not all({"settings", "result"} <= {*record} for record in self._stages.values()):
+            if not all(map(_is_whole, self._stages.values())):
                 raise ValueError("a record is not whole")
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, RecursionError):
             raise ValueError(
                 f"{str(self.path)!r} is damaged. Expected the record of the stages that are done. Delete it "
                 f"to run them again, or choose another --output_dir."
@@ -57,6 +60,8 @@ class State:
 
     def begin(self, stage: str, settings: dict) -> None:
         """Records with which settings `stage` is made, so that nobody goes on with others."""
+        if self._flags:
+            write_json(self.path.with_name("flags.json"), self._flags)
         self._record(stage, settings, None)
 
     def complete(self, stage: str, settings: dict, result: dict) -> None:
@@ -66,6 +71,14 @@ class State:
     def _record(self, stage, settings, result):
         self._stages[stage] = _as_read_again({"settings": settings, "result": result})
         write_json(self.path, self._stages)
+
+
+def _is_whole(record) -> bool:
+    try:
+        settings, result = record["settings"], record["result"]
+    except (LookupError, TypeError):
+        return False
+    return isinstance(settings, dict) and isinstance(result, dict | None)
 
 
 def progress_directory(run: Path, stage: str) -> Path:

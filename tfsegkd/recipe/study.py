@@ -1,15 +1,16 @@
 """Methods × seeds under one schedule: running them."""
 
 import concurrent.futures
-import json
 import os
+import shlex
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfsegkd.atomic import write_json
+from tfsegkd.atomic import read_json, write_json
 
 # The content of report.json, by method and seed.
 Reports = Mapping[str, Mapping[int, Mapping]]
@@ -133,11 +134,46 @@ def run_study(
     return reports
 
 
+def outlook(study: Study, jobs: int) -> str:
+    """What is done of a study, what is left to do, and how long that takes by the runs that are done.
+
+    Args:
+        study: What would be run; nothing is.
+        jobs: How many runs at once.
+
+    Raises:
+        ValueError: if a run was done before with other flags.
+    """
+    runs = len(study.methods) * len(study.seeds)
+    lines = [f"{runs} runs, {len(study.methods)} methods × {len(study.seeds)} seeds, {jobs} at once."]
+    left, unknown = 0.0, []
+    width = max(len(method.name) for method in study.methods)
+    for method in study.methods:
+        done = [report for seed in study.seeds if (report := _done_before(study, method, seed))]
+        logs = [(_directory(study, method, seed) / "log.txt").exists() for seed in study.seeds]
+        begun = max(sum(logs) - len(done), 0)
+        text = f"{len(done)} done, {begun} begun, {len(logs) - len(done) - begun} to do"
+        minutes = [report["minutes"] for report in done if "minutes" in report]
+        if minutes:
+            text += f", {statistics.fmean(minutes):.1f} minutes each"
+            left += statistics.fmean(minutes) * (len(study.seeds) - len(done))
+        elif len(done) < len(study.seeds):
+            unknown.append(method.name)
+        lines.append(f"  {method.name:{width}}  {text}  {' '.join(method.flags)}".rstrip())
+    lines.append(
+        f"about {left / jobs:.0f} minutes left" + (f", without {', '.join(unknown)}" if unknown else "")
+    )
+    if unknown:
+        command = [*study.command, *study.methods[0].flags, "--dry_run"]
+        lines.append(f"How long one run takes: {shlex.join(command)}")
+    return "\n".join(lines)
+
+
 def _done_before(study: Study, method: Method, seed: int) -> dict | None:
     path = _directory(study, method, seed) / "study.json"
     if not path.exists():
         return None
-    report = json.loads(path.read_text(encoding="utf-8"))
+    report = read_json(path)
     asked = [*study.shared_flags, *method.flags]
     before = report.get("asked", asked)
     if before != asked:
@@ -169,7 +205,7 @@ def _run(study: Study, method: Method, seed: int, jobs: int) -> dict:
     minutes = _add_up(target / "minutes.json", (time.monotonic() - began) / 60)
     if code:
         raise ChildProcessError(f"ended with code {code}, log in {log_file}")
-    report = json.loads((target / "report.json").read_text(encoding="utf-8"))
+    report = read_json(target / "report.json")
     report |= {"minutes": round(minutes, 1), "asked": [*study.shared_flags, *method.flags]}
     write_json(target / "study.json", report)
     print(f"{method.name}, seed {seed}: done in {minutes:.1f} minutes", flush=True)
@@ -179,6 +215,6 @@ def _run(study: Study, method: Method, seed: int, jobs: int) -> dict:
 def _add_up(path: Path, minutes: float) -> float:
     """Adds the minutes of this attempt to those of the attempts before."""
     if path.exists():
-        minutes += json.loads(path.read_text(encoding="utf-8"))
+        minutes += read_json(path)
     write_json(path, minutes)
     return minutes

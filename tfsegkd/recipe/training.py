@@ -1,18 +1,18 @@
 """One training: batches in, epochs done, progress kept."""
 
+import contextvars
 import dataclasses
-import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.atomic import keeps, write_json
+from tfsegkd.atomic import keeps, read_json, write_json
 from tfsegkd.data import Augmentation, Source, evaluation_batches, mixed_batches, training_batches
 from tfsegkd.distillation import Distiller, StopAtNaN, TeacherCache
 from tfsegkd.losses import SegmentationLoss
@@ -20,6 +20,10 @@ from tfsegkd.metrics import MeanIoU
 from tfsegkd.quantization.learned import STEP
 from tfsegkd.recipe.monitor import Monitor
 from tfsegkd.recipe.progress import Progress
+
+# What takes the place of trainings in a rehearsal: called with the distiller, its schedule, the callbacks,
+# and what trains by another schedule with one more callback.
+TRIAL: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("trial", default=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +149,7 @@ def train(
     directory: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     recorded: Recorded | None = None,
+    teacher_schedule: Schedule | None = None,
 ) -> None:
     """Trains `distiller.student` in place; called again after a kill, it goes on where it was.
 
@@ -156,6 +161,7 @@ def train(
             validation (`validation.json`) go.
         callbacks: Further Keras callbacks.
         recorded: What the teacher says of the frames, if it does not run itself.
+        teacher_schedule: How long and how fast the teacher of a `CoStudying` trains.
 
     Raises:
         FloatingPointError: if a loss became NaN or infinite, and `schedule.halve_at_nan` is used up.
@@ -165,13 +171,25 @@ def train(
     info = frames.train.info
     steps = len(frames.train) // schedule.batch_size
     factor = tf.Variable(1.0, trainable=False)
+    options = {}
+    if teacher_schedule:
+        options["teacher_optimizer"] = teacher_schedule.optimizer(max(steps, 1), factor)
     distiller.compile(
         optimizer=schedule.optimizer(max(steps, 1), factor),
         loss=SegmentationLoss(info.ignore_label, frames.class_weights),
         metrics=[MeanIoU(info.num_classes, info.ignore_label)],
+        **options,
     )
     progress = Progress(directory / "progress", distiller, rate_factor=factor)
     start = progress.restore()
+    rehearse = TRIAL.get()
+    if rehearse:
+
+        def fit(shorter, callback):
+            _fit(distiller, frames, shorter, directory, [*callbacks, callback], recorded, progress, start)
+
+        rehearse(distiller, schedule, list(callbacks), fit)
+        return
     if start:
         print(f"  resuming after epoch {start} of {schedule.epochs}", flush=True)
     else:
@@ -253,7 +271,7 @@ def best_validation(directory: Path) -> dict[str, float | int | None]:
     It was measured at the size of training, and picked on the frames that it was measured on.
     """
     path = _validations(directory)
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = read_json(path) if path.exists() else {}
     epoch = max(found, key=found.get, default=None)
     return {"best_val_mean_iou": found.get(epoch), "best_epoch": epoch and int(epoch)}
 
@@ -304,7 +322,7 @@ class _NoteValidation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         value = (logs or {}).get("val_mean_iou", math.nan)
         if math.isfinite(value):
-            found = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
+            found = read_json(self._path) if self._path.exists() else {}
             write_json(self._path, {**found, str(epoch + 1): float(value)})
 
 

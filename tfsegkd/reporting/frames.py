@@ -15,6 +15,7 @@ from tfsegkd import metrics, models
 from tfsegkd._keras import keras
 from tfsegkd.data import Source, resize_image, resize_mask
 from tfsegkd.evaluation import Predictor, labels_at
+from tfsegkd.progress_bar import counted
 from tfsegkd.reporting.run import RunRecord
 
 WIDTH = 480  # pixels of a picture in the report, at most
@@ -186,7 +187,7 @@ def _predictions(
     predictors: Mapping[str, Predictor], source: Source, indices: Sequence[int]
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """The label of each frame, and the predictions of each network at its size."""
-    for start in range(0, len(indices), _BATCH):
+    for start in counted(range(0, len(indices), _BATCH), "looking through the networks"):
         examples = [source[index] for index in indices[start : start + _BATCH]]
         made = [{} for _ in examples]
         for name, predictor in predictors.items():

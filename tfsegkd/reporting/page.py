@@ -104,7 +104,7 @@ def _render(
         baselines=[summary.baseline(run) for run in runs],
         validation=first.validation,
         size=first.settings.get("size"),
-        commands=[summary.command(run.report["flags"]) if run.report.get("flags") else "" for run in runs],
+        commands=[summary.command(run.flags) if run.flags else "" for run in runs],
         pruned=any(run.pruning for run in runs),
         examined=len(examination.indices) if examination else 0,
         why_no_pictures=why_no_source,

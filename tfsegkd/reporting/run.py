@@ -1,12 +1,13 @@
 """What a run has left on disk, read without training or trusting anything."""
 
 import dataclasses
-import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from tfsegkd.atomic import read_json
 from tfsegkd.reporting.curves import Curves, read_curves
 
 
@@ -39,12 +40,14 @@ class RunRecord:
         title: What tells it from the other runs of a report.
         report: The content of `report.json`; empty for a run that did not get so far.
         state: The content of `state.json`: settings and result by stage.
+        begun_with: The content of `flags.json`, the command that the last stage was begun with.
     """
 
     directory: Path
     title: str
     report: Mapping
     state: Mapping[str, Mapping]
+    begun_with: Mapping = dataclasses.field(default_factory=dict)
 
     @cached_property
     def stages(self) -> list[dict]:
@@ -101,6 +104,11 @@ class RunRecord:
         return students[-1] if students and "int8" in self.networks else None
 
     @property
+    def flags(self) -> Mapping:
+        """The command that was given, as far as it is known; of a run that did not end, too."""
+        return self.report.get("flags") or self.begun_with
+
+    @property
     def classes(self) -> tuple[str, ...]:
         return tuple(next((row["iou"] for row in self.stages if row.get("iou")), ()))
 
@@ -147,30 +155,48 @@ def read_runs(directories: Sequence[str | os.PathLike]) -> list[RunRecord]:
 
 
 def _read_run(directory: Path, title: str) -> RunRecord:
-    report, state = (_read(directory / name) for name in ("report.json", "state.json"))
+    report, state, flags = (_read(directory / f"{name}.json") for name in ("report", "state", "flags"))
     if report is None and state is None:
         raise FileNotFoundError(
             f"No run in {str(directory)!r}. Expected a report.json or, of a run that did not end, a "
             f"state.json. Pass the --output_dir of tools/train.py."
         )
-    run = RunRecord(directory, title, report or {}, state or {})
+    run = RunRecord(directory, title, report or {}, state or {}, flags or {})
     try:
-        _ = run.stages, run.validation
-    except (AttributeError, KeyError, TypeError):
+        for row in run.stages:
+            _check_row(row)
+        for record in run.state.values():
+            _check_settings(record["settings"])
+        _ = run.validation, dict(run.flags)
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise ValueError(
-            f"The record of {str(directory)!r} is damaged: its report.json or state.json is not what a run "
-            f"writes. Run it again, or leave it out."
+            f"The record of {str(directory)!r} is damaged: its report.json, state.json or flags.json is not "
+            f"what a run writes. Run it again, or leave it out."
         ) from None
     return run
+
+
+def _check_row(row: Mapping) -> None:
+    """Raises ValueError or the like for what no stage reports: a file elsewhere, words for numbers."""
+    shares = [row["mean_iou"], *filter(None, row.get("iou", {}).values())]
+    costs = [row.get(key) or 0 for key in ("parameters", "macs", "file_bytes", "latency_ms", "seconds")]
+    if not all(0 <= value < math.inf for value in [*shares, *costs]):
+        raise ValueError("a number is none")
+    for name in (row["name"], row.get("file") or "none"):
+        if Path(name).name != name:
+            raise ValueError("a name leads elsewhere")
+
+
+def _check_settings(settings: Mapping) -> None:
+    epochs = (settings.get("schedule") or {}).get("epochs") or 0
+    if not 0 <= epochs < math.inf or not all(isinstance(key, str) for key in settings.get("val") or {}):
+        raise ValueError("a setting is none")
 
 
 def _read(path: Path):
     if not path.is_file():
         return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} is damaged: {error}. Delete it, or run again.") from None
+    return read_json(path)
 
 
 def _check_comparable(runs: Sequence[RunRecord]) -> None:

@@ -115,11 +115,15 @@ def tiles(run: RunRecord) -> list[tuple[str, str, str]]:
         tile("latency_ms", "an image, 1 thread", lambda value: f"{value:.1f} ms"),
         tile("macs", "MACs", lambda value: f"{value / 1e6:,.0f} M"),
     ]
+    peak = run.report.get("peak_memory_mb")
+    found.append(peak and (size(1e6 * peak), "peak memory", "of the process that trained"))
     return [entry for entry in found if entry]
 
 
 def size(count: float) -> str:
     """Bytes as people read them."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"
 
 
@@ -127,7 +131,7 @@ def grouped(runs: Sequence[RunRecord]) -> list[Group]:
     """Runs with the same flags but for the seed, together."""
     found: dict[str, list[int]] = {}
     for number, run in enumerate(runs):
-        flags = run.report.get("flags") or {"title": run.title}
+        flags = run.flags or {"title": run.title}
         rest = {key: value for key, value in flags.items() if key not in _OF_ONE_RUN}
         found.setdefault(repr(sorted(rest.items())), []).append(number)
     return [_group(runs, numbers) for numbers in found.values()]

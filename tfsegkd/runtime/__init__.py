@@ -1,17 +1,22 @@
 """A network as a file: convert, run, profile, time."""
 
 from tfsegkd.runtime.conversion import RAW_PIXELS, convert, is_quantization_aware
+from tfsegkd.runtime.device_table import DeviceTable, kind_of_table, read_times, sha256
 from tfsegkd.runtime.network import Network
 from tfsegkd.runtime.profiling import OpReport, profile
 from tfsegkd.runtime.timing import LatencyReport, latency
 
 __all__ = [
     "RAW_PIXELS",
+    "DeviceTable",
     "LatencyReport",
     "Network",
     "OpReport",
     "convert",
     "is_quantization_aware",
+    "kind_of_table",
     "latency",
     "profile",
+    "read_times",
+    "sha256",
 ]

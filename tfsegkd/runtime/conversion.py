@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras, tfmot
+from tfsegkd.progress_bar import waited
 from tfsegkd.runtime import workers
 from tfsegkd.runtime.network import Network
 
@@ -29,6 +30,7 @@ def convert(
     outputs: str = "int8",
     quantized: bool | None = None,
     representative_data: np.ndarray | Iterable[np.ndarray] | None = None,
+    float16: bool = False,
 ) -> bytes:
     """Turns a network into a .tflite for one image at a time, of a size that is fixed.
 
@@ -43,6 +45,7 @@ def convert(
             quantization-aware or `representative_data` is given.
         representative_data: Images from which to take the ranges of the tensors that no fake-quant
             covers: one array or an iterable of batches. A quantization-aware model needs none.
+        float16: Whether a float body keeps its weights in 16 bits, in which GPUs compute.
 
     Shapes:
         representative_data: (N, H, W, 3), 0…255.
@@ -61,6 +64,11 @@ def convert(
             f"A float network reads and gives float32. Received: inputs={inputs!r}, outputs={outputs!r}. "
             "Set both to 'float32', or make it int8 with tfsegkd.quantization.quantize first."
         )
+    if quantized and float16:
+        raise ValueError(
+            f"float16 is for a float body. Received: {model.name!r}, which becomes int8. Pass the float "
+            "network, tfsegkd.quantization.strip(model)."
+        )
     shape = _fixed_shape(model)
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
         saved_model, output = Path(directory, "saved_model"), Path(directory, "network.tflite")
@@ -69,6 +77,7 @@ def convert(
             "saved_model": str(saved_model),
             "output": str(output),
             "quantized": quantized,
+            "float16": float16,
             "inputs": inputs,
             "outputs": outputs,
             "representative_data": None,
@@ -78,7 +87,8 @@ def convert(
             np.save(images, _representative_images(representative_data, shape))
             request["representative_data"] = str(images)
         try:
-            workers.run("convert_worker.py", request)
+            with waited("conversion to .tflite"):
+                workers.run("convert_worker.py", request)
         except ValueError as error:
             raise ValueError(f"TFLite refuses the network {model.name!r}: {error}") from None
         content = output.read_bytes()

@@ -20,6 +20,9 @@ def convert(request: dict) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = tf.as_dtype(request["inputs"])
         converter.inference_output_type = tf.as_dtype(request["outputs"])
+    if request["float16"]:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
     if request["representative_data"] is not None:
         images = np.load(request["representative_data"], mmap_mode="r")
         converter.representative_dataset = lambda: ([np.array(image[None])] for image in images)

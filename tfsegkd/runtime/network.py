@@ -1,5 +1,6 @@
 """A .tflite that segments images."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,19 @@ from typing import Any
 import numpy as np
 
 from tfsegkd import _keras
+from tfsegkd.runtime import workers
 
 Quantization = tuple[float, int]
+# Contents that have run once without a crash. A network for a phone needs far less than this.
+_tried: set[bytes] = set()
+_MEMORY, _SECONDS = 8 << 30, 120
 
 
 def load_interpreter(network: str | os.PathLike | bytes, num_threads: int = 1) -> Any:
     """A LiteRT interpreter, with its default delegate, that is ready to be fed.
+
+    A file may come from anywhere, and LiteRT crashes over some that are damaged: what a path names is first
+    run in a process of its own. Content in memory is taken to be ours.
 
     Raises:
         ValueError: if the file does not exist or is not a .tflite that LiteRT can run.
@@ -27,6 +35,8 @@ def load_interpreter(network: str | os.PathLike | bytes, num_threads: int = 1) -
             raise ValueError(f"No network file at {name}. Check the path.")
         content = Path(network).read_bytes()
     try:
+        if not isinstance(network, bytes):
+            _try_out(Path(network), content)
         # Given an empty content, the interpreter would ask for a path instead.
         interpreter = _keras.Interpreter(model_content=content or b"\0", num_threads=num_threads)
         interpreter.allocate_tensors()
@@ -36,6 +46,15 @@ def load_interpreter(network: str | os.PathLike | bytes, num_threads: int = 1) -
             f"LiteRT cannot load {name} as a .tflite: {reason.rstrip('.')}. Export the network again."
         ) from None
     return interpreter
+
+
+def _try_out(path: Path, content: bytes) -> None:
+    key = hashlib.sha256(content).digest()
+    if key in _tried:
+        return
+    request = {"interpreter": _keras.Interpreter.__module__, "path": str(path.resolve()), "memory": _MEMORY}
+    workers.run("trial_worker.py", request, _SECONDS)
+    _tried.add(key)
 
 
 class Network:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfsegkd import _keras
+from tfsegkd.progress_bar import waited
 from tfsegkd.runtime import workers
 from tfsegkd.runtime.network import load_interpreter
 
@@ -59,7 +60,8 @@ def latency(
         "num_threads": num_threads,
         "warmup": warmup,
     }
-    answer = workers.run("latency_worker.py", request)
+    with waited("measuring the latency"):
+        answer = workers.run("latency_worker.py", request)
     return {
         name: LatencyReport(*_percentiles(milliseconds), runs=runs, num_threads=num_threads)
         for name, milliseconds in answer["milliseconds"].items()

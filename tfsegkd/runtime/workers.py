@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 
-def run(script: str, request: dict[str, Any]) -> dict[str, Any]:
+def run(script: str, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
     """Runs a script of this folder in a Python of its own and returns what it answers.
 
     The script is called with two paths: a JSON file that holds `request`, and one for its JSON answer. An
-    answer with the key "error" says what was wrong with the request.
+    answer with the key "error" says what was wrong with the request. After `seconds` it is stopped.
 
     Raises:
         ValueError: if the script answered with an error; the message is one line.
@@ -32,7 +32,18 @@ def run(script: str, request: dict[str, Any]) -> dict[str, Any]:
         asked.write_text(json.dumps(request))
         # -P: the names of the files in this folder shadow nothing that the child imports.
         command = [sys.executable, "-P", str(Path(__file__).parent / script), str(asked), str(answered)]
-        child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        try:
+            child = subprocess.run(
+                command,
+                env=environment,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=seconds,
+            )
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"{script} did not answer in {seconds:g} seconds.") from None
         if child.returncode != 0 or not answered.exists():
             raise RuntimeError(f"{script} stopped before it answered: {_cause(child)}.")
         answer = json.loads(answered.read_text())

@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
+from tfsegkd import checks
 from tfsegkd.distillation.teachers.base import Teacher, digest
 from tfsegkd.distillation.terms import LOGITS
 
 ClassMap = Mapping[str, Sequence[int | str] | int | str]
+_INDEX = re.compile("[0-9]{1,9}")
 
 
 class Mapped(Teacher):
@@ -133,7 +136,7 @@ def _read(path: Path) -> dict:
         return _read_lines(path, text)
     try:
         table = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"class_map {str(path)!r} is no JSON: {error}. Correct the file.") from None
     if not isinstance(table, dict):
         raise ValueError(
@@ -146,7 +149,7 @@ def _read(path: Path) -> dict:
 def _text(path: Path, what: str) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"No {what} file at {str(path)!r}. Check the path.")
-    return path.read_text(encoding="utf-8")
+    return checks.text_of(path, "classes, a line each, or JSON")
 
 
 def _read_lines(path: Path, text: str) -> dict[str, list[int | str]]:
@@ -161,5 +164,5 @@ def _read_lines(path: Path, text: str) -> dict[str, list[int | str]]:
             raise ValueError(
                 f"Line {number} of {str(path)!r} is {line!r}. Expected each class once, as 'Car: 13, 14'."
             )
-        table[name] = [int(item) if item.isdecimal() else item for item in items]
+        table[name] = [int(item) if _INDEX.fullmatch(item) else item for item in items]
     return table

@@ -158,6 +158,7 @@ def _from_path(
             f"{str(path)!r} is no teacher of a known kind. Expected a .keras, .h5 or .tflite file, or a "
             f"directory with a saved_model.pb. Save the network in one of these forms."
         )
+    models.refuse_code(path, allow_lambda)
     if _keras_version(path).startswith("3"):
         return Keras3Teacher(_load_keras3(path, allow_lambda))
     return _in_memory(models.load(path, allow_lambda, trust_model), None)
@@ -168,7 +169,8 @@ def _keras_version(path: Path) -> str:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if "metadata.json" in archive.namelist():
-                return str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
+                metadata = json.loads(archive.read("metadata.json"))
+                return str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
     elif path.is_file() and h5py.is_hdf5(path):
         with h5py.File(path) as file:
             return str(file.attrs.get("keras_version", ""))
@@ -176,10 +178,9 @@ def _keras_version(path: Path) -> str:
 
 
 def _load_keras3(path: Path, allow_lambda: bool):
-    models.refuse_code(path, allow_lambda)
     try:
         return _keras.keras3.models.load_model(path, compile=False, safe_mode=not allow_lambda)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # a malformed description can raise nearly anything
         first = str(error).strip().split("\n")[0]
         raise ValueError(
             f"Cannot read {str(path)!r} as a Keras 3 model: {first} If it holds layers of your own, import "

@@ -1,0 +1,39 @@
+"""Our quantization beside others', at toy size."""
+
+import json
+
+import pytest
+
+from tfsegkd.benchmarks import quantization
+from tfsegkd.benchmarks.quantization import FOREIGN, Row, page
+from tfsegkd.data.road_scenes import RoadScenes
+
+
+def test_the_page_names_what_raised():
+    rows = [
+        Row(
+            "unet", "float", float_ops=9, partitions=1, latency_ms=4.0, ratio=1.0, agreement=1.0, mean_iou=0.5
+        ),
+        Row("unet", "TF-MOT", cause="RuntimeError: Layer join is not supported"),
+    ]
+    text = page(rows, (192, 256), 32)
+    assert "| `unet` | TF-MOT | **raises** |" in text
+    assert "| `unet` | float | 9 | 1 | – | 4.00 | 1.00 | 100.00 | 50.00 |" in text
+    assert "- `unet`, TF-MOT: RuntimeError: Layer join is not supported" in text
+    assert "32 images of 192×256 pixels" in text and "at random" not in text
+
+
+@pytest.mark.slow
+def test_every_way_is_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr(quantization, "foreign_python", lambda directory: (None, "it cannot be installed"))
+    train, val = (RoadScenes(split, height=48, width=64, num_images=4) for split in ("train", "val"))
+    results, document = tmp_path / "a.json", tmp_path / "a.md"
+    rows = quantization.run(results, document, train, val, (48, 64), ["erfnet(width_multiplier=0.25)"], 3)
+    by_way = {row.way: row for row in rows}
+    assert list(by_way) == ["float", "tfsegkd", "TF-MOT", "converter", FOREIGN]
+    assert by_way["tfsegkd"].float_ops == 0 and by_way["tfsegkd"].partitions == 1
+    assert by_way["float"].float_ops > 0 and by_way["float"].ratio == by_way["float"].agreement == 1
+    # BatchNorm after a Concatenate, which TF-MOT has no rule for.
+    assert "RuntimeError" in by_way["TF-MOT"].cause
+    assert by_way[FOREIGN].cause == "it cannot be installed"
+    assert json.loads(results.read_text())["rows"][1]["way"] == "tfsegkd" and "erfnet" in document.read_text()

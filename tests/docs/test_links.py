@@ -1,0 +1,91 @@
+"""No link of the documents leads nowhere."""
+
+import ast
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from pages import PAGES, ROOT, anchors, links, name
+
+SITE = ROOT / "docs"
+
+
+def fault(page: Path, target: str) -> str | None:
+    """What is wrong with a link, if anything is."""
+    parts = urlsplit(target)
+    if parts.scheme or parts.netloc:
+        host = re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc)
+        return None if parts.scheme == "https" and host else "is no https address"
+    aim = (page.parent / parts.path).resolve() if parts.path else page
+    if not aim.is_file():
+        return "leads to no file"
+    if SITE in page.parents and SITE not in aim.parents:
+        return "leads out of docs/, where the site does not go"
+    if parts.fragment and parts.fragment not in anchors(aim):
+        return f"leads to no heading of {aim.name}, which has {sorted(anchors(aim))}"
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_link_is_dead(page):
+    found = {f"{name(page)}:{line}: {target}": fault(page, target) for line, target in links(page)}
+    assert {link: wrong for link, wrong in found.items() if wrong} == {}
+
+
+def test_links_are_found_and_dead_ones_told(tmp_path):
+    page = tmp_path / "page.md"
+    (tmp_path / "other.md").write_text("# A heading, with *more*!\n")
+    page.write_text(
+        "[one](other.md#a-heading-with-more) ![two](gone.png) [three [in] it](other.md#gone)\n"
+        "`[code](gone.md)` [four](http://x) [five](https://example.org/a_(b))\n```sh\n[no](gone.md)\n```\n"
+    )
+    assert [target for _, target in links(page)] == [
+        "other.md#a-heading-with-more", "gone.png", "other.md#gone", "http://x", "https://example.org/a_(b)"
+    ]  # fmt: skip
+    assert [bool(fault(page, target)) for _, target in links(page)] == [False, True, True, True, False]
+
+
+def test_every_page_is_reached():
+    """From the README or the navigation of the site."""
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    linked = {
+        (page.parent / target.partition("#")[0]).resolve() for page in PAGES for _, target in links(page)
+    }
+    lost = [
+        name(page)
+        for page in PAGES
+        if SITE in page.parents and page not in linked and name(page).removeprefix("docs/") not in nav
+    ]
+    assert lost == []
+
+
+def rooms():
+    """The rooms of the package; of each the names that it exports and where they are from, not imported."""
+    for path in sorted((ROOT / "tfsegkd").glob("*/__init__.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8")).body
+        imports = [node for node in tree if isinstance(node, ast.ImportFrom)]
+        sources = {alias.name: node.module for node in imports for alias in node.names}
+        for node in tree:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                yield path.parent, {name: sources.get(name) for name in ast.literal_eval(node.value)}
+
+
+def test_every_room_has_a_page_of_its_names():
+    shown = {path.stem for path in (SITE / "api").glob("*.md")}
+    assert {room.name for room, _ in rooms()} == shown - {"index"}
+    for room, exported in rooms():
+        page = (SITE / "api" / f"{room.name}.md").read_text(encoding="utf-8")
+        assert f"\n::: tfsegkd.{room.name}\n" in page
+        # What is called like a file of the room hides behind it, and has to be named in full.
+        hidden = {name for name in exported if (room / f"{name}.py").is_file()}
+        hidden |= {name for name in exported if list(room.glob(f"*/{name}.py"))}
+        told = {name for name in hidden if re.search(rf"\n::: {exported[name]}\.({name}\.)?{name}\n", page)}
+        assert hidden - told == set(), room.name
+
+
+def test_the_picture_of_the_house_has_every_room():
+    drawn = (SITE / "images" / "house.svg").read_text(encoding="utf-8")
+    files = (ROOT / "tfsegkd").iterdir()
+    rooms = {path.stem for path in files if path.stem not in ("__init__", "__pycache__")}
+    assert {room for room in rooms if f">{room}</text>" not in drawn} == set()

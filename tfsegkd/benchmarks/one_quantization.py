@@ -1,0 +1,76 @@
+"""Makes one int8 file in one way, in a process of its own: one_quantization.py REQUEST ANSWER."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd import models, quantization, runtime
+from tfsegkd._keras import keras, tfmot
+
+
+def in_float(model: keras.Model, images: np.ndarray) -> bytes:
+    return runtime.convert(model, "float32", "float32")
+
+
+def ours(model: keras.Model, images: np.ndarray) -> bytes:
+    return runtime.convert(quantization.post_training(model, images))
+
+
+def plain_tfmot(model: keras.Model, images: np.ndarray) -> bytes:
+    """TF-MOT's quantize_model, its ranges observed in training mode, and the converter's short way."""
+    aware = tfmot.quantization.keras.quantize_model(model)
+    for image in images:
+        aware(image[None], training=True)
+    return _short_way(aware)
+
+
+def plain_converter(model: keras.Model, images: np.ndarray) -> bytes:
+    """The converter's short way, with representative images."""
+    return _short_way(model, images)
+
+
+def _short_way(model: keras.Model, images: np.ndarray | None = None) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if images is not None:
+        converter.representative_dataset = lambda: ([image[None]] for image in images)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type, converter.inference_output_type = tf.uint8, tf.int8
+    return converter.convert()
+
+
+WAYS: dict[str, Callable[[keras.Model, np.ndarray], bytes]] = {
+    "float": in_float,
+    "tfsegkd": ours,
+    "TF-MOT": plain_tfmot,
+    "converter": plain_converter,
+}
+
+
+def network(spec: str, num_classes: int, size: tuple[int, int]) -> keras.Model:
+    """A saved network at `size`, or a new one of that spec, always with the same weights."""
+    if Path(spec).exists():
+        return models.at_size(models.load(spec), tuple(size))
+    keras.utils.set_random_seed(0)
+    return models.build(spec, num_classes, (*size, 3))
+
+
+def main(request_path: str, answer_path: str) -> None:
+    request = json.loads(Path(request_path).read_text())
+    try:
+        model = network(request["network"], request["num_classes"], request["size"])
+        images = np.load(request["images"]).astype(np.float32)
+        Path(request["output"]).write_bytes(WAYS[request["way"]](model, images))
+        answer = {}
+    except Exception as error:  # whatever it is, it belongs in the table
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        answer = {"error": f"{type(error).__name__}: {lines[0] if lines else ''}"}
+    Path(answer_path).write_text(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

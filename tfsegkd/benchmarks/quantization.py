@@ -1,0 +1,223 @@
+"""Our quantization beside what others make of the same networks."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfsegkd import runtime
+from tfsegkd.atomic import write_atomically, write_json
+from tfsegkd.benchmarks.one_quantization import WAYS
+from tfsegkd.data import Source, resize_image
+from tfsegkd.evaluation import evaluate
+from tfsegkd.recipe.report import versions
+from tfsegkd.runtime import workers
+
+NETWORKS = ("unet(width=16)", "erfnet", "mobile_unet")
+FOREIGN = "ai-edge-quantizer"
+REQUIREMENT = f"{FOREIGN}==0.10.0"
+_IMAGES = 32
+_DOCUMENT = """# Quantization, side by side
+
+Written by `python tools/benchmark.py quantization`; figures in `quantization_compared.json`.
+
+{rows}
+
+Every way starts from the same float network and sees the same {images} images of {size} pixels. *tfsegkd*:
+calibration alone, `quantization.post_training`. *TF-MOT*: `quantize_model`, its ranges observed on these
+images, then `TFLiteConverter.from_keras_model`. *converter*: `from_keras_model` with representative images,
+int8 throughout. *ai-edge-quantizer* ({requirement}): `static_wi8_ai8` on our float file. Milliseconds are
+medians for one image on one thread of an x86 machine that had other work to do; all files of a network ran in
+turn, so read the ratios to float. *Agreement*: the share of pixels with the class that the float file
+chooses. {remark}
+{causes}"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network, made int8 in one way.
+
+    Args:
+        network, way: Which.
+        float_ops: How many operations compute in float.
+        partitions: Into how many pieces the delegate cuts the file.
+        file_bytes: Its size.
+        latency_ms, ratio: For one image, and relative to the float file.
+        agreement: The share of pixels that get the class that the float file gives them.
+        mean_iou: On the data set; None for weights at random.
+        cause: Why there is no file, or why it does not run.
+    """
+
+    network: str
+    way: str
+    float_ops: int | None = None
+    partitions: int | None = None
+    file_bytes: int | None = None
+    latency_ms: float | None = None
+    ratio: float | None = None
+    agreement: float | None = None
+    mean_iou: float | None = None
+    cause: str | None = None
+
+
+def run(
+    results: Path,
+    document: Path,
+    train: Source,
+    val: Source,
+    size: tuple[int, int] = (192, 256),
+    networks: Sequence[str] = NETWORKS,
+    rounds: int = 50,
+    environment: Path | None = None,
+) -> list[Row]:
+    """Makes and measures every network in every way, and writes a table.
+
+    Args:
+        results, document: JSON and Markdown to write.
+        train: Its images show ranges.
+        val: Saved networks are scored on it.
+        size: (height, width) of the networks' input.
+        networks: Specs of new networks, or the paths of saved ones.
+        rounds: Timed runs of each file.
+        environment: Where the virtual environment of ai-edge-quantizer is, or is built to be kept; a
+            temporary one unless given.
+    """
+    step = -(-len(train) // _IMAGES)
+    images = np.stack([resize_image(train[index][0], size) for index in range(0, len(train), step)])
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="tfsegkd_") as scratch:
+        python, missing = foreign_python(environment or Path(scratch, "environment"))
+        np.save(Path(scratch, "images.npy"), images)
+        for network in networks:
+            paths, causes = _files(network, size, val.info.num_classes, Path(scratch), python, missing)
+            rows += _measured(network, paths, causes, images, val, rounds)
+            for row in rows[-len(WAYS) - 1 :]:
+                print(_line(row), flush=True)
+    write_json(results, {"benchmark": "quantization", "rows": as_dicts(rows), "versions": versions()})
+    text = page(rows, size, len(images))
+    write_atomically(document, lambda file: file.write_text(text, encoding="utf-8"))
+    return rows
+
+
+def foreign_python(directory: Path) -> tuple[Path | None, str | None]:
+    """The Python of an environment with ai-edge-quantizer, built if there is none; or why there is none."""
+    python = directory / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    commands = [[sys.executable, "-m", "venv", str(directory)]] * (not python.exists())
+    # Does nothing but look when the package is there already.
+    commands.append([str(python), "-m", "pip", "install", "--quiet", REQUIREMENT])
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return None, f"{REQUIREMENT} cannot be installed: {_last_line(done.stderr)}"
+    return python, None
+
+
+def _files(network, size, num_classes, scratch, python, missing) -> tuple[dict[str, Path], dict[str, str]]:
+    """The file of each way that makes one, and the cause for each that does not."""
+    paths, causes = {}, {}
+    request = {
+        "network": network,
+        "size": list(size),
+        "num_classes": num_classes,
+        "images": str(scratch / "images.npy"),
+    }
+    worker = str(Path(__file__).with_name("one_quantization.py"))
+    for number, way in enumerate(WAYS):
+        path = scratch / f"{number}.tflite"
+        path.unlink(missing_ok=True)
+        try:
+            workers.run(worker, {**request, "way": way, "output": str(path)})
+            paths[way] = path
+        except (ValueError, RuntimeError) as error:
+            causes[way] = str(error)
+    if python is None or "float" not in paths:
+        causes[FOREIGN] = missing or "there is no float file"
+        return paths, causes
+    path = scratch / "foreign.tflite"
+    script = Path(__file__).with_name("foreign_quantizer.py")
+    command = [python, script, paths["float"], request["images"], path]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    if done.returncode:
+        causes[FOREIGN] = _last_line(done.stderr)
+    else:
+        paths[FOREIGN] = path
+    return paths, causes
+
+
+def _measured(network, paths, causes, images, val, rounds) -> list[Row]:
+    runnable, said = {}, {}
+    for way, path in paths.items():
+        try:
+            said[way] = runtime.Network(path).predict(images).argmax(-1)
+            runnable[way] = path
+        except (ValueError, RuntimeError) as error:
+            causes[way] = f"the file does not run: {error}"
+    timings = runtime.latency(runnable, runs=rounds) if runnable else {}
+    rows = []
+    for way in (*WAYS, FOREIGN):
+        if way not in runnable:
+            rows.append(Row(network, way, cause=causes[way]))
+            continue
+        operations = runtime.profile(paths[way])
+        rows.append(
+            Row(
+                network,
+                way,
+                float_ops=len(operations.float_ops),
+                partitions=operations.delegate_partitions,
+                file_bytes=paths[way].stat().st_size,
+                latency_ms=timings[way].median_ms,
+                ratio=timings[way].median_ms / timings["float"].median_ms if "float" in timings else None,
+                agreement=float((said[way] == said["float"]).mean()) if "float" in said else None,
+                mean_iou=evaluate(paths[way], val).mean_iou if Path(network).exists() else None,
+            )
+        )
+    return rows
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
+
+
+def page(rows: Sequence[Row], size: tuple[int, int], num_images: int) -> str:
+    """The document, as Markdown."""
+    causes = [f"- `{Path(row.network).name}`, {row.way}: {row.cause}" for row in rows if row.cause]
+    heads = "| network | way | float ops | partitions | KB | ms | ÷ float | agreement % | mean IoU % |"
+    table = [heads, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", *map(_line, rows)]
+    scored = any(row.mean_iou is not None for row in rows)
+    return _DOCUMENT.format(
+        rows="\n".join(table),
+        images=num_images,
+        size="×".join(map(str, size)),
+        requirement=REQUIREMENT,
+        remark="" if scored else "Weights at random: no mean IoU; pass saved networks with `--network=`.",
+        causes="\n".join(["\nWhat raised:\n", *causes, ""]) if causes else "",
+    )
+
+
+def _line(row: Row) -> str:
+    def figure(value, digits=0, scale=1.0):
+        return "–" if value is None else f"{value * scale:,.{digits}f}"
+
+    cells = [
+        f"`{Path(row.network).name}`",
+        row.way,
+        "**raises**" if row.cause else figure(row.float_ops),
+        figure(row.partitions),
+        figure(row.file_bytes, 0, 1e-3),
+        figure(row.latency_ms, 2),
+        figure(row.ratio, 2),
+        figure(row.agreement, 2, 100),
+        figure(row.mean_iou, 2, 100),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def as_dicts(rows: Sequence[Row]) -> list[dict]:
+    """The rows as a report file holds them."""
+    return [asdict(row) for row in rows]

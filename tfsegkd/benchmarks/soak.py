@@ -1,0 +1,104 @@
+"""Trains, evaluates and exports again and again in one process, and watches its memory."""
+
+import gc
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsegkd.data.road_scenes import RoadScenes
+from tfsegkd.recipe import Distill, Frames, Quantize, Recipe, Schedule, Teacher
+
+# By how much the memory may grow after the first cycle, in which TensorFlow and Keras settle.
+TOLERANCE = 0.05
+_SIZE = (48, 64)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a cycle left behind.
+
+    Attributes:
+        cycle: Its number, from 1.
+        seconds: How long it took.
+        resident_mb: The memory that the process holds at its end.
+        open_files: How many files, pipes and sockets are open then.
+        children: How many processes that it started still run then.
+    """
+
+    cycle: int
+    seconds: float
+    resident_mb: float
+    open_files: int
+    children: int
+
+
+def run(directory: Path, minutes: float, cycle: Callable[[Path], None] | None = None) -> list[Row]:
+    """Repeats a cycle until so many minutes have passed, at least twice.
+
+    Args:
+        directory: Where each cycle writes, and what it wrote is deleted again; it must not exist.
+        minutes: After how long no further cycle begins.
+        cycle: What to repeat, given a directory; a small recipe from frames to an int8 file unless given.
+
+    Returns:
+        A row for each cycle.
+    """
+    directory.mkdir(parents=True)
+    rows, began = [], time.monotonic()
+    while len(rows) < 2 or time.monotonic() - began < 60 * minutes:
+        started = time.monotonic()
+        (cycle or _cycle)(directory / "run")
+        shutil.rmtree(directory / "run", ignore_errors=True)
+        gc.collect()
+        rows.append(_row(len(rows) + 1, time.monotonic() - started))
+        print(
+            f"cycle {rows[-1].cycle}: {rows[-1].resident_mb:.0f} MB, {rows[-1].open_files} open files, "
+            f"{rows[-1].children} children, {rows[-1].seconds:.0f} s",
+            flush=True,
+        )
+    return rows
+
+
+def growth(rows: list[Row]) -> float:
+    """By which share the memory after any later cycle exceeds that after the first."""
+    first, *later = (row.resident_mb for row in rows)
+    return max(later) / first - 1
+
+
+def verdict(rows: list[Row]) -> str:
+    """Whether the memory stayed flat, in a sentence."""
+    found = growth(rows)
+    word = "flat" if found <= TOLERANCE else "NOT flat"
+    return (
+        f"{word}: after the first of {len(rows)} cycles the resident memory grew by at most {found:.1%}; "
+        f"{TOLERANCE:.0%} are allowed"
+    )
+
+
+def _cycle(directory):
+    """Trains a teacher and a student for an epoch, fine-tunes, exports, evaluates all and writes the page."""
+    schedule = Schedule(epochs=1, learning_rate=1e-3, batch_size=4)
+    splits = (RoadScenes(split, *_SIZE, num_images=8) for split in ("train", "val"))
+    terms = ["pixelwise(temperature=2)"]
+    stages = [
+        Teacher("mobile_unet(width_multiplier=0.5)", schedule),
+        Distill("mobile_unet(width_multiplier=0.35)", schedule, terms, preflight="off"),
+        Quantize(schedule, terms),
+    ]
+    Recipe(stages).run(directory, Frames(*splits, size=_SIZE))
+
+
+def _row(cycle, seconds):
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    tasks = Path("/proc/self/task").glob("*/children")
+    return Row(
+        cycle,
+        round(seconds, 1),
+        round(int(resident.split()[1]) / 1024, 1),
+        len(os.listdir("/proc/self/fd")),
+        sum(len(task.read_text(encoding="utf-8").split()) for task in tasks),
+    )

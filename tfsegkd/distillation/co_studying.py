@@ -1,0 +1,183 @@
+"""Student and teacher that learn from each other for a while."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfsegkd import checks
+from tfsegkd._keras import keras
+from tfsegkd.distillation.batches import read_batch, share_of_an_image
+from tfsegkd.distillation.distiller import Distiller
+from tfsegkd.distillation.optimization import Accumulator, descend
+from tfsegkd.distillation.taps import tapped
+from tfsegkd.distillation.teachers import KerasTeacher, Teacher, load_teacher
+from tfsegkd.distillation.teachers.base import checked_logits
+from tfsegkd.distillation.terms import LOGITS, Term
+
+PHASES = ("self_studying", "co_studying", "tutoring")
+
+
+class CoStudying(Distiller):
+    """Trains a student, most often a quantized one, with a teacher that first adapts to it.
+
+    There are three phases; `StudyPhases` goes from one to the next. In 'self_studying' the student learns
+    from the labels alone, and only what stands between the two (adapters, critics, queues) looks at the
+    teacher, so that it is ready when it counts. In 'co_studying' both learn: the student from the labels and
+    the teacher, the teacher from the labels and the student, each at what the other is at the moment. In
+    'tutoring' the teacher stays as it is and infers, as with a `Distiller`.
+
+    The teacher learns by the terms on the logits, with the roles exchanged and the same weights; features,
+    and losses or adapters that own weights, are the student's alone. All phases are one training: a
+    checkpoint of this model holds the teacher and its optimizer too.
+
+    Args:
+        teacher: A functional tf_keras network, or the path of one, which is trained in place.
+        student, ignore_label: As of `Distiller`.
+        terms: As of `Distiller`; one at least must be on the logits.
+        task_weight: The factor of the task loss of both, above 0.
+
+    Raises:
+        TypeError, ValueError: As of `Distiller`; for a teacher that cannot be trained; for terms of which
+            the teacher cannot learn.
+
+    Example:
+        studies = CoStudying(teacher, quantized, [Term("pixelwise(temperature=2)")])
+        studies.compile("adam", teacher_optimizer="adam")
+        studies.fit(batches, epochs=20, callbacks=[StudyPhases(co_studying_at=3, tutoring_at=13)])
+
+    Reference:
+        Kim et al., QKD, 2019, https://arxiv.org/abs/1911.12491. With τ = 2 and equal weights of task and
+        term, its losses with α = 0.5, twice as large.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher | keras.Model | str,
+        student: keras.Model,
+        terms: Sequence[Term] | None = None,
+        task_weight: float = 1.0,
+        ignore_label: int = 255,
+    ):
+        checks.positive(task_weight, "task_weight")
+        source = load_teacher(teacher)
+        if not isinstance(source, KerasTeacher):
+            raise TypeError(
+                f"A teacher that studies along must be one functional tf_keras network of the student's "
+                f"classes. Received: {source.name!r}, a {type(source).__name__}. Pass such a network, "
+                f"without a class map, views or a cache, or use Distiller."
+            )
+        super().__init__(source, student, terms, task_weight, ignore_label)
+        self._teacher_taps = tapped(source.model, {LOGITS, *(term.taps[0] for term in self.terms)}, "teacher")
+        owned = [
+            [*one.weights, *other.weights]
+            for one, other in zip(self._losses_of_terms, self._adapters, strict=True)
+        ]
+        self._exchanged = [
+            place for place, term in enumerate(self.terms) if term.at is None and not owned[place]
+        ]
+        if not self._exchanged:
+            raise ValueError(
+                f"The teacher has nothing to learn of the student by. Expected a term on the logits whose "
+                f"loss owns no weights. Received: {[term.name for term in self.terms]}. Add "
+                f"'pixelwise(temperature=2)'."
+            )
+        self._looks_ahead = any(owned) or bool(self._critics)
+        names = ("teacher_loss", "teacher_task_loss", *self._names_of_teacher())
+        self._means = {**self._means, **{name: keras.metrics.Mean(name) for name in names}}
+        self._phase = PHASES[0]
+
+    def _names_of_teacher(self):
+        return [f"teacher_{self.terms[place].name}" for place in self._exchanged]
+
+    @property
+    def trainable_weights(self):
+        """What the student's optimizer trains; the teacher has one of its own."""
+        taught = {id(weight) for weight in self._teacher_taps.trainable_weights}
+        return [weight for weight in super().trainable_weights if id(weight) not in taught]
+
+    @property
+    def phase(self) -> str:
+        """One of `PHASES`; it may be set at any time."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: str):
+        self._phase = checks.one_of(phase, PHASES, "phase")
+        if self.train_function is not None:
+            # The compiled step has the old phase built in.
+            self.make_train_function(force=True)
+
+    def compile(self, *args, teacher_optimizer="adam", accumulate_steps: int = 1, **options):
+        """The compile of `Distiller`, and what trains the teacher.
+
+        Args:
+            teacher_optimizer: It steps in the phase 'co_studying' only, and so does its schedule.
+            accumulate_steps: As of `Distiller`, for both.
+        """
+        super().compile(*args, accumulate_steps=accumulate_steps, **options)
+        with self.distribute_strategy.scope():
+            variables = self._teacher_taps.trainable_variables
+            # Built at once, so that a checkpoint finds its state.
+            self.teacher_optimizer = keras.optimizers.get(teacher_optimizer)
+            self.teacher_optimizer.build(variables)
+            self._teacher_accumulator = None
+            if accumulate_steps > 1:
+                self._teacher_accumulator = Accumulator(variables, accumulate_steps)
+
+    def train_step(self, data):
+        if self.phase == "tutoring":
+            return super().train_step(data)
+        batch = read_batch(data, self.ignore_label)
+        if self.phase == "co_studying":
+            parts, logits = self._learn_together(batch)
+        else:
+            shown = self._shown.of(batch) if self._looks_ahead else {}
+            parts, made = self._learn(batch, shown, is_aloof=True)
+            logits = made[LOGITS]
+        return self._log(parts, batch, logits)
+
+    def _learn_together(self, batch):
+        with tf.GradientTape() as tape:
+            shown = dict(self._teacher_taps(batch.images, training=True))
+            shown[LOGITS] = checked_logits(shown[LOGITS], batch.images, self.teacher.name)
+        parts, made = self._learn(batch, shown)
+        with tape:
+            taught = self._teacher_parts(batch, shown[LOGITS], made[LOGITS])
+            total = tf.add_n(list(taught.values()))
+        descend(
+            total,
+            tape,
+            self._teacher_taps.trainable_variables,
+            self.teacher_optimizer,
+            self._teacher_accumulator,
+        )
+        return {**parts, "teacher_loss": total, **taught}, made[LOGITS]
+
+    def _teacher_parts(self, batch, own, students):
+        """What each loss of the teacher adds to their sum, the student's logits being the model."""
+        share = share_of_an_image(batch)
+        task_loss = self._task_loss(batch, own, share, [self._teacher_taps])
+        values = [
+            share * self._weighted(place, batch, {LOGITS: students}, {LOGITS: own})
+            for place in self._exchanged
+        ]
+        return {"teacher_task_loss": task_loss, **dict(zip(self._names_of_teacher(), values, strict=True))}
+
+
+class StudyPhases(keras.callbacks.Callback):
+    """Leads a `CoStudying` through its phases, by the epochs done.
+
+    Args:
+        co_studying_at: The first epoch, counted from 0, in which both learn.
+        tutoring_at: The first in which the teacher has stopped to.
+    """
+
+    def __init__(self, co_studying_at: int, tutoring_at: int):
+        super().__init__()
+        self.tutoring_at = int(checks.in_range(tutoring_at, 0, float("inf"), "tutoring_at"))
+        self.co_studying_at = int(checks.in_range(co_studying_at, 0, tutoring_at, "co_studying_at"))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        phase = PHASES[(epoch >= self.co_studying_at) + (epoch >= self.tutoring_at)]
+        if phase != self.model.phase:
+            self.model.phase = phase

@@ -1,0 +1,237 @@
+"""What makes a network lose less to rounding before, or without, any training."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from tfsegkd._keras import keras
+from tfsegkd.graph import Graph, Node, read
+from tfsegkd.layers import PadToStride
+from tfsegkd.quantization.configs import QuantizedLayer
+from tfsegkd.quantization.edges import Edges
+from tfsegkd.quantization.folding import fold
+from tfsegkd.quantization.kinds import KERNELS, activation
+from tfsegkd.quantization.opening import open_layers
+from tfsegkd.quantization.rewiring import copy
+
+layers = keras.layers
+
+# What leaves channels apart and gives twice as much when it is given twice as much.
+_PASS = (
+    layers.MaxPooling2D,
+    layers.ZeroPadding2D,
+    layers.Cropping2D,
+    layers.UpSampling2D,
+    layers.Resizing,
+    layers.Dropout,
+    layers.SpatialDropout2D,
+    PadToStride,
+)
+_OUT_AXIS = {layers.Conv2D: 3, layers.Conv2DTranspose: 2, layers.Dense: 1}
+_IN_AXIS = {layers.Conv2D: 2, layers.Conv2DTranspose: 3, layers.Dense: 0, layers.DepthwiseConv2D: 2}
+_ROUNDS = 40
+_SMALLEST = 1e-6
+
+
+class NothingToEqualize(ValueError):
+    """No scale can pass between any two layers of a network."""
+
+
+def equalize(model: keras.Model) -> keras.Model:
+    """Scales channels between one convolution and the next so that both round them equally well.
+
+    What a channel leaves a convolution with is divided by a factor, and the next one's weights for it are
+    multiplied by the same: the network says what it said. The factor gives both the same largest weight.
+
+    Args:
+        model: A float network, as `quantize` takes it.
+
+    Returns:
+        A new network in the canonical form that `quantize` makes; hand it to `quantize`.
+
+    Raises:
+        NothingToEqualize: if there is no such pair.
+        ValueError: for a layer that int8 cannot compute, as of `quantize`.
+
+    Reference:
+        Nagel et al., ICCV 2019, https://arxiv.org/abs/1906.04721, section 4.1.
+        Differs: only linear layers and ReLU stand between the two. A ReLU6, which the paper replaces by a
+        ReLU, would make another network, and is left alone with its neighbours.
+    """
+    model = copy(fold(open_layers(model)))
+    pairs = _pairs(read(model))
+    if not pairs:
+        raise NothingToEqualize(
+            f"No two convolutions of {model.name!r} have only linear layers and ReLU between them, so no "
+            f"scale can pass. Leave equalization out."
+        )
+    for _ in range(_ROUNDS):
+        if max(_balance(*pair) for pair in pairs) < 1.001:
+            break
+    return model
+
+
+def correct_biases(quantized: keras.Model, batches: Iterable) -> keras.Model:
+    """Takes out of a quantized network the mean error that rounded kernels bring into each channel.
+
+    Args:
+        quantized: A calibrated network of `quantize`; it stays as it is.
+        batches: Images (N, H, W, 3) in 0…255 that show what each convolution is given.
+
+    Returns:
+        The corrected network. A convolution without a bias and without BatchNorm stays as it was.
+
+    Raises:
+        ValueError: if there is no batch.
+
+    Reference:
+        Nagel et al., ICCV 2019, https://arxiv.org/abs/1906.04721, section 4.2.
+        Differs: means are taken over images, not from BatchNorm. Padding is not counted.
+    """
+    model = copy(quantized)
+    graph = read(model)
+    readers = graph.readers()
+    nodes = [n for n in graph.nodes if isinstance(n.layer, QuantizedLayer) and n.layer._weight_vars]
+    for node, mean in zip(nodes, _mean_inputs(model, nodes, batches), strict=True):
+        layer = node.layer.layer
+        kernel, quantizer, variables = node.layer._weight_vars[0]
+        error = (quantizer(kernel, False, variables) - kernel).numpy().astype(np.float64)
+        shift = _shift(layer, error, mean)
+        norm = _norm_behind(node, readers)
+        if norm is not None:
+            norm.moving_mean.assign_add(shift)
+        elif layer.use_bias:
+            layer.bias.assign_sub(shift)
+    return model
+
+
+def _mean_inputs(model: keras.Model, nodes: list[Node], batches: Iterable) -> list[np.ndarray]:
+    """The mean of each channel of what the layers of `nodes` are given."""
+    probe = keras.Model(model.inputs, [model.get_layer(node.name).input for node in nodes])
+
+    @tf.function
+    def look(images):
+        outputs = tf.nest.flatten(probe(images, training=False))
+        return [tf.reduce_mean(x, axis=list(range(x.shape.rank - 1))) for x in outputs]
+
+    totals, count = [0.0] * len(nodes), 0
+    for images in batches:
+        means = look(tf.cast(images, tf.float32))
+        totals = [total + mean.numpy() for total, mean in zip(totals, means, strict=True)]
+        count += 1
+    if not count:
+        raise ValueError(
+            "There are no images to correct biases with. Expected batches (N, H, W, 3). Pass a list of "
+            "arrays; a generator serves only once."
+        )
+    return [total / count for total in totals]
+
+
+def _shift(layer, error: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """What an error of the kernel adds to the mean of each output channel."""
+    if type(layer) is layers.DepthwiseConv2D:
+        return (error.sum((0, 1)) * mean[:, None]).ravel()
+    if type(layer) is layers.Conv2DTranspose:
+        # Of the kernel's taps, each output position sees one in strides × strides.
+        return np.einsum("hwoi,i->o", error, mean) / np.prod(layer.strides)
+    if type(layer) is layers.Dense:
+        return mean @ error
+    groups = layer.groups
+    parts = zip(np.split(error, groups, axis=3), np.split(mean, groups), strict=True)
+    return np.concatenate([np.einsum("hwio,i->o", part, some) for part, some in parts])
+
+
+def _norm_behind(node, readers):
+    after = readers[node.output.id]
+    inner = after[0].layer.layer if len(after) == 1 and isinstance(after[0].layer, QuantizedLayer) else None
+    return inner if isinstance(inner, layers.BatchNormalization) else None
+
+
+def _pairs(graph: Graph) -> list[tuple]:
+    """(convolution, its BatchNorm or None, the next convolution), wherever scales can pass between."""
+    edges = Edges(graph)
+    found = []
+    for node in graph.nodes:
+        if type(node.layer) not in KERNELS or not _is_homogeneous(node.layer) or not node.layer.trainable:
+            continue
+        norm, after = None, edges.sole_reader(node)
+        linear = activation(node.layer) == "linear"
+        if linear and after is not None and isinstance(after.layer, layers.BatchNormalization):
+            norm, after = after.layer, edges.sole_reader(after)
+        while after is not None and (type(after.layer) in _PASS or _is_plain_relu(after.layer)):
+            after = edges.sole_reader(after)
+        can_scale = norm is None or (norm.scale and norm.center)
+        if after is not None and can_scale and _can_take(after.layer):
+            found.append((node.layer, norm, after.layer))
+    return found
+
+
+def _is_homogeneous(layer):
+    return activation(layer) in ("linear", "relu")
+
+
+def _is_plain_relu(layer):
+    if type(layer) is layers.LeakyReLU:
+        return True
+    if type(layer) is layers.Activation:
+        return _is_homogeneous(layer)
+    return type(layer) is layers.ReLU and layer.max_value is None and not layer.threshold
+
+
+def _can_take(layer):
+    return type(layer) in _IN_AXIS and layer.trainable and getattr(layer, "groups", 1) == 1
+
+
+def _balance(first, norm, second) -> float:
+    """Gives both layers the same largest weight in each channel; returns the largest factor used."""
+    gain = 1.0 if norm is None else norm.gamma.numpy() / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
+    leaving = _largest(first, _out_axis) * np.abs(gain)
+    entering = _largest(second, _in_axis)
+    if type(first) is layers.DepthwiseConv2D and len(leaving) != len(entering):
+        return 1.0
+    usable = (leaving > _SMALLEST) & (entering > _SMALLEST)
+    safe = np.where(usable, leaving / np.maximum(entering, _SMALLEST), 1.0)
+    factors = np.where(usable, np.sqrt(safe), 1.0).astype(np.float32)
+    if norm is not None:
+        norm.gamma.assign(norm.gamma / factors)
+        norm.beta.assign(norm.beta / factors)
+    else:
+        _scale(first, _out_axis, 1.0 / factors)
+        if first.use_bias:
+            first.bias.assign(first.bias / factors)
+    _scale(second, _in_axis, factors)
+    return float(np.max(np.maximum(factors, 1.0 / factors)))
+
+
+def _kernel(layer):
+    return getattr(layer, KERNELS[type(layer)][0])
+
+
+def _by_channel(layer, axis_of: Callable) -> tuple[np.ndarray, int]:
+    """The kernel and the axis of its channels; both last axes of a depthwise one are one then."""
+    kernel = _kernel(layer).numpy()
+    if type(layer) is layers.DepthwiseConv2D and axis_of is _out_axis:
+        return kernel.reshape(*kernel.shape[:2], -1), 2
+    return kernel, axis_of(layer)
+
+
+def _out_axis(layer) -> int:
+    return _OUT_AXIS[type(layer)]
+
+
+def _in_axis(layer) -> int:
+    return _IN_AXIS[type(layer)]
+
+
+def _largest(layer, axis_of) -> np.ndarray:
+    kernel, axis = _by_channel(layer, axis_of)
+    return np.abs(kernel).max(tuple(other for other in range(kernel.ndim) if other != axis))
+
+
+def _scale(layer, axis_of, factors) -> None:
+    kernel, axis = _by_channel(layer, axis_of)
+    shape = [1] * kernel.ndim
+    shape[axis] = -1
+    variable = _kernel(layer)
+    variable.assign((kernel * factors.reshape(shape)).reshape(variable.shape))

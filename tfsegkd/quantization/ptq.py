@@ -1,0 +1,44 @@
+"""An int8 network without training."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfsegkd._keras import keras
+from tfsegkd.quantization.equalization import correct_biases, equalize
+from tfsegkd.quantization.qat import quantize
+
+
+def post_training(
+    model: keras.Model,
+    representative_data: np.ndarray | Iterable[np.ndarray],
+    equalized: bool = False,
+    corrected: bool = False,
+) -> keras.Model:
+    """Makes a network int8 by looking at images, without labels and without training.
+
+    It is the network of `quantize` with its ranges measured, so that it is exported, verified and, if need
+    be, trained like any other.
+
+    Args:
+        model: A float network on raw pixels 0…255, as `quantize` takes it.
+        representative_data: Images of the kind that it will see: an array, or batches. A few dozen do.
+        equalized: Scale channels between convolutions first, as of `equalize`.
+        corrected: Take the mean error out of the biases afterwards, as of `correct_biases`.
+
+    Shapes:
+        representative_data: (N, H, W, 3) of the model's input size, raw pixels 0…255.
+
+    Raises:
+        TypeError, ValueError: as of `quantize`, for a set that is empty, of another size or of another range
+            among others.
+    """
+    batches = _batches(representative_data)
+    quantized = quantize(equalize(model) if equalized else model, calibration=batches)
+    return correct_biases(quantized, batches) if corrected else quantized
+
+
+def _batches(data):
+    if isinstance(data, np.ndarray):
+        return [data[start : start + 8] for start in range(0, len(data), 8)]
+    return list(data)

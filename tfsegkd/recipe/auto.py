@@ -1,0 +1,249 @@
+"""Quantization by budget: the cheapest way to int8 that costs no more accuracy than is allowed."""
+
+import copy
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfsegkd import checks, models
+from tfsegkd._keras import keras
+from tfsegkd.atomic import write_json
+from tfsegkd.data import Source
+from tfsegkd.data.survey import Subset
+from tfsegkd.distillation import parse_terms
+from tfsegkd.evaluation import evaluate
+from tfsegkd.grouping import as_dense, regroup, written_dense
+from tfsegkd.quantization import (
+    NothingToEqualize,
+    correct_biases,
+    float_layers,
+    kernel_layers,
+    layer_errors,
+    post_training,
+    with_float_layers,
+)
+from tfsegkd.recipe.quantizing import Quantize, QuantizedStudent
+from tfsegkd.recipe.stages import GROUPED, PRUNED, Distill, Run, StudentAlone, check_task, that_matter
+from tfsegkd.recipe.training import Schedule
+
+TRIED = "quantization.json"
+_CALIBRATION_IMAGES = 64
+_SENSITIVITY_IMAGES = 4
+# The share of the training frames on which is measured what each attempt costs, and how many at most.
+_HELD_OUT, _MOST_HELD_OUT = 0.1, 64
+# No more than this share of the kernels goes back to float: beyond, it is no int8 network.
+_MOST_FLOAT = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """One way to int8 that was tried.
+
+    Args:
+        name: What was done.
+        mean_iou: On the held-out training frames; None if it was passed over.
+        drop: Points of mean IoU below the float network.
+        float_layers: The layers that stayed in float.
+        seconds: How long it took.
+        skipped: Why it was passed over.
+    """
+
+    name: str
+    mean_iou: float | None = None
+    drop: float | None = None
+    float_layers: tuple[str, ...] = ()
+    seconds: float | None = None
+    skipped: str | None = None
+
+    def __str__(self) -> str:
+        if self.skipped:
+            return f"{self.name}: passed over: {self.skipped}"
+        return f"{self.name}: mean IoU {100 * self.mean_iou:.2f}, {self.drop:+.2f} points lost"
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoQuantize:
+    """Makes the student int8 in the cheapest way that keeps its accuracy.
+
+    It tries, in this order: calibration alone; with scales moved between layers; the better of these with
+    corrected biases; the best so far with its worst layers in float; training with the labels; training with
+    the teacher as well. The first that loses no more than the budget is taken, or else the one that loses
+    least. What was tried stands in `quantization.json` and in the run's report.
+
+    Losses are measured on training frames that are held out of the trainings here, never on the validation
+    split.
+
+    Args:
+        schedule: How to train, should it come to that.
+        distill: What the student learns from the teacher then, as of `Quantize`; without terms on the logits
+            the last attempt is passed over.
+        task_weight, cache: As of `Quantize`.
+        max_miou_drop: The budget, in points of mean IoU (0…100).
+    """
+
+    schedule: Schedule
+    distill: Sequence[str] = ()
+    task_weight: float = 1.0
+    cache: str | None = None
+    max_miou_drop: float = 0.5
+    name = QuantizedStudent.name
+    artefact = QuantizedStudent.artefact
+
+    def __post_init__(self):
+        checks.in_range(self.max_miou_drop, 0.0, 100.0, "max_miou_drop")
+        check_task(_terms(self.distill), self.task_weight)
+
+    def settings(self) -> dict:
+        return {**that_matter(self), "quantize": "auto"}
+
+    def make(self, run: Run) -> keras.Model:
+        train = run.frames.train
+        if not train.labelled:
+            raise ValueError(
+                "Quantization by budget measures mean IoU on training frames, and these have no labels. Use "
+                "--quantize=qat, or frames with labels."
+            )
+        fitting, held_out = hold_out(train, self.schedule.batch_size)
+        inner = copy.copy(run)
+        inner.frames = dataclasses.replace(run.frames, train=fitting)
+        loaded = inner.load(GROUPED, PRUNED, Distill.artefact, StudentAlone.artefact)
+        student = as_dense(models.at_size(loaded, run.frames.size))
+        ladder = Ladder(lambda model: evaluate(model, held_out).mean_iou, student, self.max_miou_drop)
+        for name, make in self._attempts(inner, student, ladder):
+            if ladder.take(name, make):
+                break
+        write_json(run.directory / TRIED, {**ladder.to_json(), "held_out_images": len(held_out)})
+        model = ladder.best
+        return regroup(model) if written_dense(model) else model
+
+    def _attempts(
+        self, run: Run, student: keras.Model, ladder: "Ladder"
+    ) -> Iterator[tuple[str, Callable[[], keras.Model]]]:
+        """Each way to int8, cheapest first; one that goes on from what is best so far sees it in `ladder`."""
+        images = representative_images(run)
+        batches = [images[start : start + 8] for start in range(0, len(images), 8)]
+        yield "calibration", lambda: post_training(student, batches)
+        yield "equalization", lambda: post_training(student, batches, equalized=True)
+        yield "bias correction", lambda: correct_biases(ladder.best, batches)
+        start = ladder.best
+        worst = list(layer_errors(start, images[:_SENSITIVITY_IMAGES]))
+        for count in _doublings(int(_MOST_FLOAT * len(kernel_layers(start)))):
+            names = worst[:count]
+            yield f"{count} worst layers in float", lambda names=names: with_float_layers(start, names)
+        trained = {"schedule": self.schedule, "task_weight": self.task_weight}
+        if self.task_weight:
+            yield "training", lambda: _Trained(**trained).make(run)
+        terms = _terms(self.distill)
+        if terms:
+            taught = {**trained, "distill": self.distill, "cache": self.cache}
+            yield "training with the teacher", lambda: _TrainedWithTeacher(**taught).make(run)
+
+
+class Ladder:
+    """What was tried, and the best of it.
+
+    Args:
+        score: The mean IoU of a network, 0…1.
+        student: The float network.
+        max_miou_drop: How many points below it are allowed.
+    """
+
+    def __init__(self, score: Callable[[keras.Model], float], student: keras.Model, max_miou_drop: float):
+        self._score, self._budget = score, max_miou_drop
+        self._float_score = score(student)
+        self.tried: list[Attempt] = []
+        self.best: keras.Model | None = None
+        self._chosen: Attempt | None = None
+
+    def take(self, name: str, make: Callable[[], keras.Model]) -> bool:
+        """Tries one way to int8; says whether it meets the budget."""
+        began = time.monotonic()
+        try:
+            model = make()
+        except NothingToEqualize as error:
+            self._note(Attempt(name, skipped=str(error)))
+            return False
+        score = self._score(model)
+        attempt = Attempt(
+            name,
+            score,
+            100 * (self._float_score - score),
+            float_layers(model),
+            round(time.monotonic() - began, 1),
+        )
+        self._note(attempt)
+        met = attempt.drop <= self._budget
+        if met or self._chosen is None or score > self._chosen.mean_iou:
+            self._chosen, self.best = attempt, model
+        return met
+
+    def _note(self, attempt: Attempt) -> None:
+        self.tried.append(attempt)
+        print(f"  {attempt}", flush=True)
+
+    def to_json(self) -> dict:
+        return {
+            "max_miou_drop": self._budget,
+            "float_mean_iou": self._float_score,
+            "chosen": self._chosen.name,
+            "within_budget": self._chosen.drop <= self._budget,
+            "tried": [dataclasses.asdict(attempt) for attempt in self.tried],
+        }
+
+
+# Their checkpoints lie where those of the stage do, and go when it is done.
+
+
+class _Trained(Quantize):
+    name = f"{Quantize.name}/progress/labels"
+
+
+class _TrainedWithTeacher(Quantize):
+    name = f"{Quantize.name}/progress/teacher"
+
+
+def read_tried(directory: Path) -> dict | None:
+    """What quantization by budget has tried in a run's directory; None if there was none."""
+    path = directory / TRIED
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def hold_out(source: Source, batch_size: int) -> tuple[Source, Source]:
+    """Training frames to fit on, and the last of them to measure on.
+
+    They lie together at the end, because neighbouring frames of a film show the same.
+
+    Raises:
+        ValueError: if fewer than a batch would be left to train on.
+    """
+    count = min(max(round(_HELD_OUT * len(source)), 1), _MOST_HELD_OUT)
+    left = len(source) - count
+    if left < batch_size:
+        raise ValueError(
+            f"Of {len(source)} training frames {count} are held out to measure on, which leaves {left}, "
+            f"fewer than a batch of {batch_size}. Lower the batch size, or use --quantize=qat."
+        )
+    return Subset(source, list(range(left))), Subset(source, list(range(left, len(source))))
+
+
+def representative_images(run: Run) -> np.ndarray:
+    """Training frames, evenly spread, as the network sees them: (N, H, W, 3), uint8."""
+    source = run.frames.train
+    frames = source.frames(tuple(run.frames.size))
+    step = -(-len(source) // _CALIBRATION_IMAGES)
+    return np.stack([frames(index)[0] for index in range(0, len(source), step)])
+
+
+def _terms(specs):
+    return [term for term in parse_terms(specs) if term.at is None]
+
+
+def _doublings(most: int) -> Iterator[int]:
+    count = 1
+    while count <= most:
+        yield count
+        count *= 2

@@ -1,0 +1,150 @@
+"""What a run would do and cost, as it is told before it begins."""
+
+import dataclasses
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedTraining:
+    """One training of a stage.
+
+    Args:
+        epochs: How many are left.
+        done: How many an interrupted run has behind it.
+        steps_per_epoch: Steps of the optimizer in each.
+        memory_bytes: What it needs by the rule of `tfsegkd.recipe.rehearsal.memory_of`.
+        first_seconds: Until the first step is done, most of it spent on building.
+        step_seconds, epoch_seconds: Each further step; what ends an epoch. None if nothing was timed.
+    """
+
+    epochs: int
+    done: int
+    steps_per_epoch: int
+    memory_bytes: int
+    first_seconds: float = 0.0
+    step_seconds: float | None = None
+    epoch_seconds: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def seconds(self) -> float | None:
+        if self.step_seconds is None:
+            return None
+        return self.first_seconds + self.steps * self.step_seconds + self.epochs * self.epoch_seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedStage:
+    """One stage of a run.
+
+    Args:
+        name: The stage.
+        reads, writes: Files; those without a directory lie in the run's.
+        finished: Whether an earlier run has done it.
+        network: What it makes.
+        parameters, macs: What that costs.
+        trainings: How it trains.
+        other_seconds: Building, recording the teacher and measuring the network; None if nothing was timed.
+        note: What the figures leave out.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    finished: bool = False
+    network: str = ""
+    parameters: int | None = None
+    macs: int | None = None
+    trainings: tuple[PlannedTraining, ...] = ()
+    other_seconds: float | None = None
+    note: str = ""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimizer that are left."""
+        return sum(training.steps for training in self.trainings)
+
+    @property
+    def seconds(self) -> float | None:
+        if self.finished or self.other_seconds is None:
+            return None
+        return self.other_seconds + sum(training.seconds or 0 for training in self.trainings)
+
+    def __str__(self):
+        lines = [f"{self.name}{': done before, reused' if self.finished else ':'}"]
+        if self.reads:
+            lines.append(f"  reads   {', '.join(self.reads)}")
+        if self.writes and not self.finished:
+            lines.append(f"  writes  {', '.join(self.writes)}")
+        if self.parameters is not None:
+            macs = f"{self.macs / 1e6:,.1f} MMACs" if self.macs is not None else "MACs unknown"
+            lines.append(f"  makes   {self.network}, {self.parameters:,} parameters, {macs}")
+        for training in self.trainings:
+            after = f", after the {training.done} that are done" if training.done else ""
+            each = f" of {1000 * training.step_seconds:,.0f} ms" if training.step_seconds else ""
+            lines.append(
+                f"  trains  {training.epochs} epochs{after}: {training.steps:,} steps{each}, about "
+                f"{training.memory_bytes / 1e6:,.0f} MB"
+            )
+        if self.seconds is not None:
+            lines.append(f"  takes   about {_duration(self.seconds)}")
+        return "\n".join([*lines, f"  note    {self.note}"] if self.note else lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Args:
+        directory: Where it would write.
+        examples: How many it would train on, and how many it would report on.
+        stages: Its stages, in order; 'export' last, if asked for.
+        timed_steps: How many steps of each training were timed.
+        memory_bytes: What the process has now, with the frames that it keeps.
+        rehearsed_bytes: The most that it had while rehearsing.
+    """
+
+    directory: Path
+    examples: tuple[int, int]
+    stages: tuple[PlannedStage, ...]
+    timed_steps: int
+    memory_bytes: int
+    rehearsed_bytes: int
+
+    @property
+    def seconds(self) -> float | None:
+        """All stages together, without export and report; None if nothing was timed."""
+        known = [stage.seconds for stage in self.stages if stage.seconds is not None]
+        return sum(known) if self.timed_steps else None
+
+    @property
+    def peak_bytes(self) -> int:
+        """What the run needs at its most, by the rule."""
+        return self.memory_bytes + max(
+            (training.memory_bytes for stage in self.stages for training in stage.trainings), default=0
+        )
+
+    def __str__(self):
+        lines = [
+            f"A dry run: nothing is trained, and nothing is written to {self.directory}.",
+            f"{self.examples[0]} examples to train on, {self.examples[1]} to report on.",
+            *map(str, self.stages),
+            f"memory: about {self.peak_bytes / 1e6:,.0f} MB, of which this process has "
+            f"{self.memory_bytes / 1e6:,.0f} MB now; the most in the rehearsal: "
+            f"{self.rehearsed_bytes / 1e6:,.0f} MB",
+        ]
+        if self.seconds is not None:
+            lines.append(
+                f"time: about {_duration(self.seconds)} to the last network, from {self.timed_steps} timed "
+                f"steps of each on this machine just now; then the report"
+            )
+        return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,123 @@
+"""The stage of a recipe in which the quantized student and its teacher first learn from each other."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from tfsegkd import checks, models
+from tfsegkd._keras import keras
+from tfsegkd.distillation import CoStudying, KerasTeacher, StudyPhases, parse_terms
+from tfsegkd.quantization import Precision
+from tfsegkd.recipe.quantizing import QuantizedStudent
+from tfsegkd.recipe.stages import PREFLIGHT, Run
+from tfsegkd.recipe.state import progress_directory
+from tfsegkd.recipe.training import Schedule, train
+
+
+@dataclasses.dataclass(frozen=True)
+class QKD(QuantizedStudent):
+    """Fine-tunes the student while it computes in few bits, in three phases.
+
+    First it studies by itself; then student and teacher learn from each other, so that the teacher comes
+    down to what the student can follow; at last the teacher stays as it is and tutors. The teacher runs in
+    every step, so no cache serves; the run's file of it stays as it was. All phases are one training with
+    one schedule, so that as many epochs of `Quantize` are a fair comparison.
+
+    Args:
+        schedule: How to train. In the last third BatchNorm and the ranges of activations are frozen. The
+            teacher trains at the same highest rate, with a warm-up and a decay within its own phase.
+        distill: Specs of the terms, at least one on the logits; those on features may be among them.
+        task_weight: The factor of the task loss of both, above 0.
+        precision: The bits, and how ranges are found.
+        shares: How much of the epochs each phase gets.
+        preflight: As of `Distill`.
+
+    Reference:
+        Kim et al., QKD, 2019, https://arxiv.org/abs/1911.12491, with phases of 30, 100 and 70 epochs.
+        Differs: AdamW with one cosine schedule; ranges as `precision` says.
+    """
+
+    schedule: Schedule
+    distill: Sequence[str] = ("pixelwise(temperature=2)",)
+    task_weight: float = 1.0
+    precision: Precision = dataclasses.field(default_factory=Precision)
+    shares: tuple[float, float, float] = (0.15, 0.5, 0.35)
+    preflight: str = "refuse"
+
+    def __post_init__(self):
+        checks.one_of(self.preflight, PREFLIGHT, "preflight")
+        checks.positive(self.task_weight, "task_weight")
+        if len(self.shares) != 3 or not all(share > 0 for share in self.shares):
+            raise ValueError(
+                f"shares must be three numbers above 0, for self-studying, co-studying and tutoring. "
+                f"Received: {self.shares}."
+            )
+        if self.schedule.epochs < 3:
+            raise ValueError(
+                f"QKD has three phases and needs an epoch for each. Received: {self.schedule.epochs} epochs. "
+                f"Give it 3 or more, as with --qat_epochs=20."
+            )
+        if all(term.at for term in parse_terms(self.distill)):
+            raise ValueError(
+                f"QKD needs a term on the logits, by which the teacher learns too. Received: "
+                f"{list(self.distill)}. Add one such as 'pixelwise(temperature=2)'."
+            )
+
+    def settings(self) -> dict:
+        settings = {"method": "qkd", **dataclasses.asdict(self)}
+        del settings["preflight"]
+        return settings
+
+    @property
+    def phases(self) -> tuple[int, int]:
+        """The epochs, counted from 0, at which co-studying and tutoring begin."""
+        epochs, total = self.schedule.epochs, sum(self.shares)
+        first = max(1, round(epochs * self.shares[0] / total))
+        last = max(1, round(epochs * self.shares[2] / total))
+        first = min(first, epochs - 2)
+        return first, max(first + 1, epochs - last)
+
+    def train(self, run, student, quantized, callbacks) -> None:
+        terms, frames = parse_terms(self.distill), run.frames
+        teacher = self._teacher(run, terms)
+        begun = progress_directory(run.directory, self.name).exists()
+        run.check("off" if begun else self.preflight, teacher, student, terms, None)
+        # What was drawn until here must not change what is random in training.
+        keras.utils.set_random_seed(frames.seed)
+        studies = CoStudying(teacher, quantized, terms, self.task_weight, frames.train.info.ignore_label)
+        first, last = self.phases
+        print(
+            f"  self-studying for {first} epochs, co-studying for {last - first}, then tutoring", flush=True
+        )
+        train(
+            studies,
+            frames,
+            self.schedule,
+            run.directory / self.name,
+            [StudyPhases(first, last), *callbacks],
+            teacher_schedule=dataclasses.replace(self.schedule, epochs=last - first),
+        )
+
+    def _teacher(self, run: Run, terms) -> keras.Model:
+        """The teacher as a network for training frames, which it sees at the size that the run gives it."""
+        teacher, _ = run.teacher(terms, cache=None)
+        if not isinstance(teacher, KerasTeacher):
+            raise ValueError(
+                f"QKD trains its teacher, which must be one Keras network of the run's classes. Received: "
+                f"{teacher.name!r}, a {type(teacher).__name__}. Name such a network as --teacher, without a "
+                f"class map, windows, mirrored frames or scales."
+            )
+        size, shape = run.frames.size, run.frames.training_shape[:2]
+        own = (run.borrowed and run.borrowed.size) or size
+        # A crop is as much larger for the teacher as a frame is.
+        own = tuple(round(side * part / whole) for side, part, whole in zip(own, shape, size, strict=True))
+        return _seen_at(models.at_size(teacher.model, own), shape)
+
+
+def _seen_at(network: keras.Model, shape: tuple[int, int]) -> keras.Model:
+    """`network` for images of another size, which it sees enlarged or reduced to its own."""
+    own = tuple(network.input_shape[1:3])
+    if own == tuple(shape):
+        return network
+    images = keras.Input((*shape, 3), name="frames")
+    logits = network(keras.layers.Resizing(*own, name="to_teacher")(images))
+    return keras.Model(images, keras.layers.Resizing(*shape, name="from_teacher")(logits), name=network.name)

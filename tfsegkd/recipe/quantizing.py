@@ -1,0 +1,100 @@
+"""The stage of a recipe in which the student learns to compute in 8 or 4 bits."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+from tfsegkd import models
+from tfsegkd._keras import keras
+from tfsegkd.distillation import Distiller, parse_terms
+from tfsegkd.grouping import as_dense, regroup, written_dense
+from tfsegkd.pruning import KeepZeros
+from tfsegkd.quantization import FreezeBatchNorm, FreezeRanges, Precision, quantize
+from tfsegkd.recipe.stages import (
+    GROUPED,
+    PRUNED,
+    Distill,
+    Run,
+    StudentAlone,
+    check_task,
+    seen,
+    that_matter,
+)
+from tfsegkd.recipe.training import Schedule, train
+
+_CALIBRATION_BATCHES = 8
+
+
+class QuantizedStudent:
+    """What the stages share that make the student quantization-aware.
+
+    Of a run's students they take the grouped one, or else the pruned one, the distilled one, or the one
+    trained alone. Grouped convolutions train in their dense form.
+    """
+
+    name = "student_qat"
+    artefact = "student_qat.keras"
+
+    def make(self, run: Run) -> keras.Model:
+        run = seen(run, self.task_weight)
+        frames = run.frames
+        keras.utils.set_random_seed(frames.seed)
+        student = as_dense(run.load(GROUPED, PRUNED, Distill.artefact, StudentAlone.artefact))
+        calm = run.calm_batches(self.schedule.batch_size)
+        images = (images for images, _ in itertools.islice(calm, _CALIBRATION_BATCHES))
+        precision = dataclasses.asdict(self.precision)
+        quantized = quantize(student, **precision, calibration=images)
+        # What is still as it was in the last third would not come to rest in the file.
+        at_epoch = self.schedule.epochs * 2 // 3
+        self.train(run, student, quantized, [FreezeBatchNorm(at_epoch), FreezeRanges(at_epoch), KeepZeros()])
+        if frames.training_shape[:2] != tuple(frames.size):
+            weights = quantized.get_weights()
+            quantized = quantize(models.at_size(student, frames.size), **precision)
+            quantized.set_weights(weights)
+        return regroup(quantized) if written_dense(quantized) else quantized
+
+    def train(
+        self,
+        run: Run,
+        student: keras.Model,
+        quantized: keras.Model,
+        callbacks: list[keras.callbacks.Callback],
+    ) -> None:
+        """Trains `quantized`, which was made of `student`, in place."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantize(QuantizedStudent):
+    """Fine-tunes the student while it computes in few bits, still with the teacher's help.
+
+    Args:
+        schedule: How to train it. In the last third BatchNorm and the ranges of activations are frozen.
+        distill: Specs of the terms, of which those on the logits are used; none for the labels alone. Terms
+            on features are left out: their adapters would begin anew and pull a trained student astray.
+        task_weight: The factor of the task loss.
+        cache: As for `Distill`.
+        precision: The bits, and how ranges are found.
+    """
+
+    schedule: Schedule
+    distill: Sequence[str] = ()
+    task_weight: float = 1.0
+    cache: str | None = None
+    precision: Precision = dataclasses.field(default_factory=Precision)
+
+    def __post_init__(self):
+        check_task(self._terms(), self.task_weight)
+
+    def _terms(self):
+        return [term for term in parse_terms(self.distill) if term.at is None]
+
+    def settings(self) -> dict:
+        return that_matter(self)
+
+    def train(self, run, student, quantized, callbacks) -> None:
+        terms = self._terms()
+        teacher, recorded = run.teacher(terms, self.cache)
+        ignore = run.frames.train.info.ignore_label
+        distiller = Distiller(teacher, quantized, terms, self.task_weight, ignore)
+        train(distiller, run.frames, self.schedule, run.directory / self.name, callbacks, recorded)

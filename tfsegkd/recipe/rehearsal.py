@@ -1,0 +1,323 @@
+"""What a run would do and cost, found out by rehearsing it elsewhere for a few steps."""
+
+import contextlib
+import dataclasses
+import io
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfsegkd import export
+from tfsegkd._keras import keras
+from tfsegkd.data import Source
+from tfsegkd.data.survey import Subset
+from tfsegkd.distillation import CoStudying, Distiller, KerasTeacher
+from tfsegkd.evaluation import Predictor, evaluate
+from tfsegkd.graph import cost
+from tfsegkd.recipe.auto import AutoQuantize
+from tfsegkd.recipe.plan import Plan, PlannedStage, PlannedTraining
+from tfsegkd.recipe.progress import resumable_randomness
+from tfsegkd.recipe.quantizing import Quantize
+from tfsegkd.recipe.recipe import Recipe, Stage
+from tfsegkd.recipe.stages import BorrowedTeacher, Run
+from tfsegkd.recipe.state import State, progress_directory
+from tfsegkd.recipe.training import TRIAL, Frames, Schedule
+
+_MEASURED_IMAGES = 8
+# A rehearsed training has so many epochs, so that what ends the second is no longer being built.
+_EPOCHS = 2
+
+
+def plan(recipe: Recipe, output_dir: str | Path, frames: Frames, timed_steps: int = 3) -> Plan:
+    """Finds out what a run would do, without training and without writing to its directory.
+
+    Every stage that is not finished is made in a temporary directory from a few frames: what cannot work
+    fails here as it would there, and the networks and their steps are the real ones. What chooses by quality
+    is left out: the check before distillation, and how channels are scored for pruning.
+
+    Args:
+        recipe: The stages.
+        output_dir: The directory of the run, which need not exist.
+        frames: What its trainings would see.
+        timed_steps: How many steps of each training to time; 0 only builds the networks.
+
+    Raises:
+        ValueError, FileNotFoundError: what the run would raise.
+    """
+    directory, before = Path(output_dir), _peak_bytes()
+    state = State(directory)
+    with tempfile.TemporaryDirectory(prefix="tfsegkd_plan_") as scratch:
+        for path in directory.glob("*.keras"):
+            (Path(scratch) / path.name).symlink_to(path.resolve())
+        rehearsal = _Rehearsal(recipe, directory, Path(scratch), frames, timed_steps)
+        stages = [rehearsal.stage(stage, state) for stage in recipe.stages]
+        if recipe.export:
+            files = (*export.VARIANTS, "labels.txt")
+            reads = rehearsal.run.find(Quantize.artefact).name
+            stages.append(PlannedStage("export", (reads,), files))
+    counts = len(frames.train), len(frames.val)
+    return Plan(directory, counts, tuple(stages), timed_steps, before, _peak_bytes())
+
+
+def memory_of(distiller: Distiller, batch_size: int) -> int:
+    """The bytes that a training needs beside what the process has anyway, by a rule of thumb.
+
+    Each trained number is there four times: itself, its gradient, and two moments of AdamW. The outputs of
+    all the student's layers are kept for the way back, where gradients take their places one by one; of the
+    teacher's layers at most half live at once, unless it learns too. All are float32.
+    """
+    student = distiller.student
+    trained = sum(int(tf.size(weight)) for weight in distiller.trainable_variables)
+    kept, activations = cost(student).parameters, cost(student).activation_bytes
+    if isinstance(distiller.teacher, KerasTeacher):
+        teacher = cost(distiller.teacher.model)
+        kept += teacher.parameters
+        learns = isinstance(distiller, CoStudying)
+        activations += teacher.activation_bytes if learns else teacher.activation_bytes // 2
+    return 4 * (3 * trained + kept) + batch_size * activations
+
+
+class _Rehearsal:
+    """The stages of a run, made from few frames in a directory of their own."""
+
+    def __init__(self, recipe: Recipe, directory: Path, scratch: Path, frames: Frames, timed_steps: int):
+        self._directory, self._frames, self._timed_steps = directory, frames, timed_steps
+        sizes = [schedule.batch_size for stage in recipe.stages for schedule in _schedules(stage)]
+        count = max(sizes, default=1) * max(timed_steps, 1)
+        few = dataclasses.replace(
+            frames,
+            train=_first(frames.train, count),
+            val=_first(frames.val, _MEASURED_IMAGES),
+            unlabelled=frames.unlabelled and _first(frames.unlabelled, count),
+            validate_every=0,
+        )
+        borrowed = next((stage for stage in recipe.stages if isinstance(stage, BorrowedTeacher)), None)
+        self.run = _RehearsedRun(scratch, few, borrowed, recipe.workers)
+        self._recorded: set[str] = set()
+
+    def stage(self, stage: Stage, state: State) -> PlannedStage:
+        artefact = stage.artefact
+        row = state.result(stage.name, {**self._frames.settings(), **stage.settings()})
+        known = tuple(str(value) for value in _values(stage) if isinstance(value, str) and _is_file(value))
+        if row is not None and (artefact is None or (self._directory / artefact).exists()):
+            macs, parameters = row.get("macs"), row.get("parameters")
+            return PlannedStage(stage.name, known, _files(artefact), True, artefact or "", parameters, macs)
+        if artefact is None:
+            seconds = self._measuring(stage.load(self.run.frames.val.info, tuple(self._frames.size)))
+            return PlannedStage(stage.name, known, (), other_seconds=seconds)
+        return self._rehearsed(stage, known)
+
+    def _rehearsed(self, stage: Stage, known: tuple[str, ...]) -> PlannedStage:
+        cheap, note = _cheaper(stage, self.run.directory / "cache")
+        trial = _Trial(self._timed_steps, len(self._frames.train), self._done(stage))
+        self.run.begin()
+        token, began = TRIAL.set(trial), time.monotonic()
+        try:
+            quiet = contextlib.redirect_stdout(io.StringIO())
+            with self.run.workers.at_work(), resumable_randomness(), quiet:
+                network = cheap.make(self.run)
+        finally:
+            TRIAL.reset(token)
+        seconds = time.monotonic() - began - trial.seconds
+        path = self.run.directory / stage.artefact
+        path.unlink(missing_ok=True)  # else what it leads to would be written
+        network.save(path)
+        price = cost(network)
+        other = None
+        if self._timed_steps:
+            other = seconds + self._recording(stage) + self._measuring(network)
+        keras.backend.clear_session()
+        return PlannedStage(
+            stage.name,
+            (*known, *(name for name in self.run.read if name not in known)),
+            _files(stage.artefact),
+            False,
+            network.name,
+            price.parameters,
+            price.macs,
+            tuple(trial.trainings),
+            other,
+            note,
+        )
+
+    def _done(self, stage: Stage) -> int:
+        """The epochs that an interrupted run has behind it, where they are those of one training."""
+        if getattr(stage, "rounds", 1) > 1:
+            return 0
+        kept = progress_directory(self._directory, stage.name).glob("epoch_*")
+        return max((int(path.name.removeprefix("epoch_")) for path in kept), default=0)
+
+    def _measuring(self, network) -> float | None:
+        """The seconds of measuring it on all frames to report on."""
+        if not self._timed_steps:
+            return None
+        predictor = Predictor(network, tuple(self._frames.size))
+        few = self.run.frames.val
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluate(predictor, few, len(few))  # builds it
+            began = time.monotonic()
+            evaluate(predictor, few, len(few))
+        return (time.monotonic() - began) / len(few) * len(self._frames.val)
+
+    def _recording(self, stage: Stage) -> float:
+        """The seconds of recording the teacher; an upper bound, where some of it is recorded already."""
+        cache = getattr(stage, "cache", None)
+        if cache is None or cache in self._recorded or not self.run.frame_seconds:
+            return 0.0
+        self._recorded.add(cache)
+        frames = len(self._frames.train) + len(self._frames.unlabelled or ())
+        return frames * self.run.frame_seconds[-1]
+
+
+class _RehearsedRun(Run):
+    """Notes what a stage reads, and how long a teacher that is recorded needs for a frame."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.begin()
+
+    def begin(self) -> None:
+        # Lists, because a stage may go on with a copy of the run.
+        self.read: list[str] = []
+        self.frame_seconds: list[float] = []
+
+    def find(self, *files):
+        path = super().find(*files)
+        if path.name not in self.read:
+            self.read.append(path.name)
+        return path
+
+    def teacher(self, terms, cache):
+        if terms and cache and TRIAL.get().timed_steps:
+            teacher, _ = super().teacher(terms, None)
+            self.frame_seconds.append(_seconds_of_a_frame(teacher, terms, self.frames.size))
+        return super().teacher(terms, cache)
+
+
+def _seconds_of_a_frame(teacher, terms, size) -> float:
+    size = tuple(teacher.size or teacher.input_size or size)
+    network = tf.function(teacher.taps(sorted({term.taps[0] for term in terms})))
+    images = tf.zeros((_MEASURED_IMAGES, *size, 3))
+    network(images)
+    began = time.monotonic()
+    tf.nest.map_structure(lambda tensor: tensor.numpy(), network(images))
+    return 2 * (time.monotonic() - began) / _MEASURED_IMAGES  # once as they are, once mirrored
+
+
+class _Trial:
+    """Takes the place of every training: notes what it would be and times some steps of it."""
+
+    def __init__(self, timed_steps: int, examples: int, done: int):
+        self.timed_steps = timed_steps
+        self.trainings: list[PlannedTraining] = []
+        self.seconds = 0.0
+        self._examples, self._done = examples, done
+
+    def __call__(
+        self,
+        distiller: Distiller,
+        schedule: Schedule,
+        callbacks: list[keras.callbacks.Callback],
+        fit: Callable[[Schedule, keras.callbacks.Callback], None],
+    ) -> None:
+        done = 0 if self.trainings else min(self._done, schedule.epochs)
+        planned = PlannedTraining(
+            schedule.epochs - done,
+            done,
+            self._examples // schedule.batch_size,
+            memory_of(distiller, schedule.batch_size),
+        )
+        if not self.timed_steps:
+            # What they do to a network before its first step belongs to the network.
+            started = keras.callbacks.CallbackList(callbacks, model=distiller)
+            started.on_train_begin()
+            started.on_train_end()
+        else:
+            watch, began = _Watch(), time.monotonic()
+            fit(dataclasses.replace(schedule, epochs=_EPOCHS), watch)
+            self.seconds += time.monotonic() - began
+            planned = dataclasses.replace(planned, **watch.times(began))
+        self.trainings.append(planned)
+
+
+class _Watch(keras.callbacks.Callback):
+    """Notes when steps end."""
+
+    def on_train_begin(self, logs=None):
+        self._ends: list[list[float]] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._ends.append([time.monotonic()])
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._ends[-1].append(time.monotonic())
+
+    def times(self, began: float) -> dict[str, float]:
+        """The fields of a `PlannedTraining`, once the training that began then has ended."""
+        first, *others = self._ends
+        steps = [later - sooner for ends in (first[1:], *others) for sooner, later in pairwise(ends)]
+        return {
+            "first_seconds": first[1] - began,
+            "step_seconds": statistics.median(steps),
+            "epoch_seconds": time.monotonic() - others[-1][-1],
+        }
+
+
+def _cheaper(stage: Stage, cache: Path) -> tuple[Stage, str]:
+    """A stage that makes a network of the same cost sooner and writes nowhere else, and what is left out."""
+    note = ""
+    if isinstance(stage, AutoQuantize):
+        stage = Quantize(stage.schedule, stage.distill, stage.task_weight, stage.cache)
+        note = "at most twice these steps, and none if calibration is enough"
+    fields = {field.name: getattr(stage, field.name) for field in dataclasses.fields(stage)}
+    changes = {}
+    if fields.get("cache"):
+        changes["cache"] = str(cache)
+    if "preflight" in fields:
+        changes["preflight"] = "off"
+    if "assignment" in fields:
+        changes |= {"begin": 0, "end": 0, "assignment": "identity"}
+    if "shares" in fields:
+        changes["shares"] = (1e-6, 1.0, 1e-6)
+        note = "timed while student and teacher both learn, the slowest of its phases"
+    if "importance" in fields and not stage.target.startswith("sparsity"):
+        kind, _, share = stage.target.partition(":")
+        cheap = "macs" if kind == "latency" else kind
+        changes |= {"importance": "l1", "target": f"{cheap}:{share or 0.5}", "latency_table": None}
+        note = "the time in which channels are scored is not in it"
+        if not share:
+            note += f"; how much of its {kind} goes is for the run to choose, here half"
+    return dataclasses.replace(stage, **changes), note
+
+
+def _schedules(stage: Stage) -> list[Schedule]:
+    return [value for value in _values(stage) if isinstance(value, Schedule)]
+
+
+def _values(stage: Stage) -> list:
+    found = [getattr(stage, field.name) for field in dataclasses.fields(stage)]
+    return [one for value in found for one in (value if isinstance(value, tuple) else (value,))]
+
+
+def _is_file(text: str) -> bool:
+    return "(" not in text and Path(text).is_file()
+
+
+def _files(artefact: str | None) -> tuple[str, ...]:
+    return (artefact,) if artefact else ()
+
+
+def _first(source: Source, count: int) -> Source:
+    few = Subset(source, list(range(min(count, len(source)))))
+    few.labelled = source.labelled
+    return few
+
+
+def _peak_bytes() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
