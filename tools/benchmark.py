@@ -101,8 +101,9 @@ def count_pruned_segnet():
 def count_faults():
     smoke = f"--flagfile={ROOT / 'configs' / 'smoke.cfg'}"
     line = [sys.executable, str(ROOT / "tools" / "train.py"), smoke, "--seed=0", "--deterministic"]
-    # What smoke.cfg leaves out, and a kill may fall into: recording the teacher, following a path.
-    line += ["--cache_teacher", "--importance=cost_complexity"]
+    # What smoke.cfg leaves out, and a kill may fall into: recording the teacher, following a path, and an
+    # epoch of each phase of QKD.
+    line += ["--cache_teacher", "--importance=cost_complexity", "--quantize=qkd", "--qat_epochs=3"]
     return [asdict(row) for row in faults.run(line, work_directory(), FLAGS.kills, FLAGS.seed)]
 
 

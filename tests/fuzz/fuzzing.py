@@ -132,8 +132,10 @@ class _Box:
     def _allowed(self, path):
         path = os.path.abspath(path)
         scratch = os.path.join(tempfile.gettempdir(), "tfsegkd_")
-        # Python keeps what it has compiled of modules.
-        return path.startswith((self.directory, scratch)) or "__pycache__" in path or path == os.devnull
+        # What Python, TensorFlow and Hypothesis keep for themselves.
+        own = any(part in path for part in ("__pycache__", "__autograph_generated", os.sep + ".hypothesis"))
+        own = own or path in (os.devnull, tempfile.gettempdir())
+        return own or path.startswith((self.directory, scratch))
 
 
 @contextlib.contextmanager

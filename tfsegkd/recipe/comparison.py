@@ -1,5 +1,6 @@
 """Methods × seeds: what may be concluded from them."""
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def compare(reports: Reports, methods: Sequence[Method]) -> list[Line]:
                     differences=None if (method.name, stage) == first else differences,
                     best={seed: 100 * row["best_val_mean_iou"] for seed, row in validated.items()},
                     best_epochs=[row["best_epoch"] for row in validated.values()],
-                    minutes=[reports[method.name][seed]["minutes"] for seed in rows],
+                    minutes=[reports[method.name][seed].get("minutes", math.nan) for seed in rows],
                 )
             )
     return lines

@@ -1,6 +1,7 @@
 """Methods × seeds under one schedule: running them."""
 
 import concurrent.futures
+import math
 import os
 import shlex
 import statistics
@@ -174,6 +175,11 @@ def _done_before(study: Study, method: Method, seed: int) -> dict | None:
     if not path.exists():
         return None
     report = read_json(path)
+    if not _is_whole(report):
+        raise ValueError(
+            f"{str(path)!r} is damaged. Expected the report of a run. Delete it: the run then goes on, or is "
+            f"found done."
+        )
     asked = [*study.shared_flags, *method.flags]
     before = report.get("asked", asked)
     if before != asked:
@@ -184,6 +190,25 @@ def _done_before(study: Study, method: Method, seed: int) -> dict | None:
             f"one study must be alike. Choose another --output_dir, or delete that directory to run it again."
         )
     return report
+
+
+def _is_whole(report) -> bool:
+    """Whether a report holds what studies compare."""
+
+    def is_number(value):
+        return isinstance(value, int | float) and math.isfinite(value)
+
+    try:
+        rows = [(row["name"], row["mean_iou"]) for row in report["stages"]]
+        more = [row.get(key) or 0 for row in report["stages"] for key in ("best_val_mean_iou", "best_epoch")]
+        numbers = [*(score for _, score in rows), *more, report.get("minutes", 0)]
+        return (
+            all(isinstance(name, str) for name, _ in rows)
+            and all(map(is_number, numbers))
+            and isinstance(report.get("asked", []), list)
+        )
+    except (AttributeError, LookupError, TypeError):
+        return False
 
 
 def _directory(study: Study, method: Method, seed: int) -> Path:
