@@ -15,7 +15,7 @@ from command_lines import Shell
 from pages import PAGES, ROOT, Block, blocks, name
 from PIL import Image
 
-from tfsegkd import checks, data, distillation, models, spec
+from tfsegkd import checks, data, distillation, losses, models, spec
 from tfsegkd._keras import keras
 
 # The pages of docs/api hold nothing but names for MkDocs to look up.
@@ -67,6 +67,9 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
 
     monkeypatch.setattr(keras.Model, "fit", fit_shortly)
     monkeypatch.chdir(tmp_path)
+    # What a page registers is gone with it.
+    for registry in (data.registry.datasets, losses.registry, models.registry.models):
+        monkeypatch.setattr(registry, "_builders", dict(registry._builders))
     # AutoGraph reads the source of functions by way of their module.
     module = types.ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)

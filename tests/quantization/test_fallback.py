@@ -123,7 +123,7 @@ def test_the_file_of_such_a_network_has_just_these_ops_in_float(quantized, image
 
 
 def test_what_is_not_there_is_refused(network, quantized):
-    with pytest.raises(ValueError, match="must be one of.*'stm'.*Did you mean 'stem'"):
+    with pytest.raises(ValueError, match=r"must be one of.*'stm'.*Did you mean 'stem'"):
         with_float_layers(quantized, ["stm"])
     for function in (
         strip,

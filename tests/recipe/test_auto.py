@@ -63,7 +63,7 @@ def test_the_last_frames_are_held_out():
     source = frames().train
     fitting, held_out = hold_out(source, 4)
     assert fitting.names + held_out.names == source.names and len(held_out) == 1
-    with pytest.raises(ValueError, match="leaves 11.*fewer than a batch of 12"):
+    with pytest.raises(ValueError, match=r"leaves 11.*fewer than a batch of 12"):
         hold_out(source, 12)
 
 
