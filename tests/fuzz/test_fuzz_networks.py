@@ -137,7 +137,7 @@ words = st.sampled_from(WORDS.split())
 numbers = st.sampled_from((0, -1, 1, 2, 3, 10**5, 10**9, 2**31, 2**63, 0.5, float("nan"), float("inf")))
 
 
-@fuzz(st.data(), 400)
+@fuzz(st.data(), 250)
 def test_descriptions_of_keras_files(data, box):
     """`.keras` files whose description is another."""
     parts = dict(_files["parts"])

@@ -8,8 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfsegkd import export, models
+from tfsegkd._keras import keras
 from tfsegkd.data.road_scenes import RoadScenes
-from tfsegkd.recipe import Distill, Frames, Quantize, Recipe, Schedule, Teacher
+from tfsegkd.distillation import Distiller, parse_terms
+from tfsegkd.evaluation import evaluate
+from tfsegkd.quantization import quantize
+from tfsegkd.recipe import Frames, Schedule
+from tfsegkd.recipe.training import train
 
 # By how much the memory may grow after the first cycle, in which TensorFlow and Keras settle.
 TOLERANCE = 0.05
@@ -41,7 +47,7 @@ def run(directory: Path, minutes: float, cycle: Callable[[Path], None] | None = 
     Args:
         directory: Where each cycle writes, and what it wrote is deleted again; it must not exist.
         minutes: After how long no further cycle begins.
-        cycle: What to repeat, given a directory; a small recipe from frames to an int8 file unless given.
+        cycle: What to repeat, given a directory; from frames to an int8 file unless given.
 
     Returns:
         A row for each cycle.
@@ -79,16 +85,24 @@ def verdict(rows: list[Row]) -> str:
 
 
 def _cycle(directory):
-    """Trains a teacher and a student for an epoch, fine-tunes, exports, evaluates all and writes the page."""
+    """Distils and fine-tunes for an epoch each, exports, and evaluates the network and its file."""
     schedule = Schedule(epochs=1, learning_rate=1e-3, batch_size=4)
-    splits = (RoadScenes(split, *_SIZE, num_images=8) for split in ("train", "val"))
-    terms = ["pixelwise(temperature=2)"]
-    stages = [
-        Teacher("mobile_unet(width_multiplier=0.5)", schedule),
-        Distill("mobile_unet(width_multiplier=0.35)", schedule, terms, preflight="off"),
-        Quantize(schedule, terms),
-    ]
-    Recipe(stages).run(directory, Frames(*splits, size=_SIZE))
+    train_split, val = (RoadScenes(split, *_SIZE, num_images=8) for split in ("train", "val"))
+    frames = Frames(train_split, val, size=_SIZE)
+    teacher, student = (
+        models.build(f"mobile_unet(width_multiplier={width})", val.info.num_classes, (*_SIZE, 3))
+        for width in (0.5, 0.35)
+    )
+    for number in range(2):
+        if number:
+            student = quantize(student)
+        distiller = Distiller(teacher, student, parse_terms(["pixelwise(temperature=2)"]))
+        train(distiller, frames, schedule, directory / str(number))
+        evaluate(student, val)
+    export.export_tflite(student, directory / "model_int8.tflite", metadata=val.info)
+    evaluate(directory / "model_int8.tflite", val)
+    # As between the stages of a recipe.
+    keras.backend.clear_session()
 
 
 def _row(cycle, seconds):
