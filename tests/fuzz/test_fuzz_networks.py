@@ -15,6 +15,9 @@ from tfsegkd.export import metadata
 from tfsegkd.models.torch_file import read_tensors
 from tfsegkd.runtime.model_file import pack, unpack
 
+# Each input loads a network, or starts a process that tries one.
+pytestmark = pytest.mark.slow
+
 
 # PyTorch. A program of pickle is put together from what torch.save writes and from what attackers write.
 def _text(value):
