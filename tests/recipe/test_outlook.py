@@ -19,7 +19,7 @@ def note(study, method, seed, **report):
     directory.mkdir(parents=True)
     (directory / "log.txt").write_text("training")
     if report:
-        (directory / "study.json").write_text(json.dumps(report))
+        (directory / "study.json").write_text(json.dumps({"stages": [], **report}))
 
 
 def test_a_study_that_has_not_begun(study):
