@@ -1,7 +1,9 @@
 """A .tflite that segments images."""
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ def load_interpreter(network: str | os.PathLike | bytes, num_threads: int = 1) -
         content = Path(network).read_bytes()
     try:
         if not isinstance(network, bytes):
-            _try_out(Path(network), content)
+            _try_out({hashlib.sha256(content).digest(): Path(network)})
         # Given an empty content, the interpreter would ask for a path instead.
         interpreter = _keras.Interpreter(model_content=content or b"\0", num_threads=num_threads)
         interpreter.allocate_tensors()
@@ -48,13 +50,25 @@ def load_interpreter(network: str | os.PathLike | bytes, num_threads: int = 1) -
     return interpreter
 
 
-def _try_out(path: Path, content: bytes) -> None:
-    key = hashlib.sha256(content).digest()
-    if key in _tried:
+def try_out_together(networks: Iterable[str | os.PathLike]) -> None:
+    """Tries files in one process, so that `load_interpreter` need not start one for each.
+
+    What is wrong with one of them is for `load_interpreter` to say.
+    """
+    files = [Path(network) for network in networks if Path(network).is_file()]
+    with contextlib.suppress(ValueError, RuntimeError):
+        _try_out({hashlib.sha256(path.read_bytes()).digest(): path for path in files})
+
+
+def _try_out(files: dict[bytes, Path]) -> None:
+    """Runs files once, by the fingerprints of their contents, unless that has been done."""
+    files = {key: path for key, path in files.items() if key not in _tried}
+    if not files:
         return
-    request = {"interpreter": _keras.Interpreter.__module__, "path": str(path.resolve()), "memory": _MEMORY}
+    paths = [str(path.resolve()) for path in files.values()]
+    request = {"interpreter": _keras.Interpreter.__module__, "paths": paths, "memory": _MEMORY}
     workers.run("trial_worker.py", request, _SECONDS)
-    _tried.add(key)
+    _tried.update(files)
 
 
 class Network:

@@ -9,7 +9,7 @@ import numpy as np
 from tfsegkd import _keras
 from tfsegkd.progress_bar import waited
 from tfsegkd.runtime import workers
-from tfsegkd.runtime.network import load_interpreter
+from tfsegkd.runtime.network import load_interpreter, try_out_together
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def latency(
     for value, least, what in ((runs, 1, "runs"), (warmup, 0, "warmup")):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{what} must be a whole number from {least} up. Received: {value!r}.")
+    try_out_together(paths.values())
     for path in paths.values():
         load_interpreter(path, num_threads)
     request = {

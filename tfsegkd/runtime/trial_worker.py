@@ -1,4 +1,4 @@
-"""Runs a .tflite once, in a process that it may crash: LiteRT trusts what the file says of itself.
+"""Runs each .tflite once, in a process that it may crash: LiteRT trusts what a file says of itself.
 
 Run as a script by `workers.run`; needs nothing of this package and does not load TensorFlow.
 """
@@ -19,7 +19,11 @@ def try_out(request: dict) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     module = importlib.import_module(request["interpreter"])
-    interpreter = module.Interpreter(model_path=request["path"], num_threads=1)
+    for path in request["paths"]:
+        run_once(module.Interpreter(model_path=path, num_threads=1))
+
+
+def run_once(interpreter) -> None:
     interpreter.allocate_tensors()
     for end in interpreter.get_input_details():
         interpreter.set_tensor(end["index"], np.zeros(end["shape"], end["dtype"]))
