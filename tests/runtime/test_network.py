@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from tfsegkd.runtime import Network, workers
+from tfsegkd.runtime import Network, network, workers
 from tfsegkd.runtime.model_file import pack, unpack
 
 
@@ -118,3 +118,21 @@ def test_a_file_is_tried_once(tmp_path, files, monkeypatch):
     path.write_bytes(files["float"].read_bytes() + b"tried for the first time")
     Network(path), Network(path)
     assert len(tried) == 1
+
+
+def test_several_files_are_tried_in_one_process(tmp_path, files, monkeypatch):
+    tried, run = [], workers.run
+    monkeypatch.setattr(workers, "run", lambda *request: tried.append(request) or run(*request))
+    content, paths = files["float"].read_bytes(), [tmp_path / f"{name}.tflite" for name in "abc"]
+    for number, path in enumerate(paths):
+        path.write_bytes(content + bytes([number]) + b"tried together")
+    network.try_out_together(paths)
+    for path in paths:
+        Network(path)
+    assert len(tried) == 1 and len(tried[0][1]["paths"]) == 3
+    # One that LiteRT refuses is named when it is loaded, and takes no other with it.
+    paths[0].write_bytes(b"no network")
+    network.try_out_together([*paths, tmp_path / "missing.tflite"])
+    with pytest.raises(ValueError, match=r"LiteRT cannot load .*a\.tflite as a \.tflite: "):
+        Network(paths[0])
+    Network(paths[1])
