@@ -88,6 +88,12 @@ flags.DEFINE_bool("teacher_windows", False, "Let a teacher of one size look thro
 flags.DEFINE_bool("teacher_flip", False, "Let a saved teacher look at mirrored frames too.")
 flags.DEFINE_list("teacher_scales", ["1"], "The sizes, in shares of the frame's, at which it looks.")
 flags.DEFINE_string("student", "mobile_unet", f"A network of {models.names()} with options.")
+flags.DEFINE_string(
+    "begin_from",
+    None,
+    "A saved network whose layers the student begins from, where it has the same, such as an encoder that "
+    "learnt by itself. {seed} stands for --seed.",
+)
 flags.DEFINE_multi_string(
     "distill",
     ["pixelwise"],
@@ -218,8 +224,9 @@ def main():
         return
     for stage in FLAGS.stages:
         checks.one_of(stage, STAGES, "--stages")
-    FLAGS.teacher = FLAGS.teacher.replace("{seed}", str(FLAGS.seed))
-    FLAGS.dense = FLAGS.dense and FLAGS.dense.replace("{seed}", str(FLAGS.seed))
+    for name in ("teacher", "dense", "begin_from"):
+        if path := getattr(FLAGS, name):
+            setattr(FLAGS, name, path.replace("{seed}", str(FLAGS.seed)))
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
         # The colour layers ask for one, although they are handed their draws.
@@ -302,9 +309,15 @@ def stages():
     # A stage is made only where it is asked for: a teacher's file need not be there for a student alone.
     makers = {
         "teacher": lambda: teacher(schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
-        "student_alone": lambda: StudentAlone(FLAGS.student, student),
+        "student_alone": lambda: StudentAlone(FLAGS.student, student, FLAGS.begin_from),
         "distill": lambda: Distill(
-            FLAGS.student, student, FLAGS.distill, FLAGS.task_weight, cache, FLAGS.preflight
+            FLAGS.student,
+            student,
+            FLAGS.distill,
+            FLAGS.task_weight,
+            cache,
+            FLAGS.preflight,
+            FLAGS.begin_from,
         ),
         "prune": lambda: Prune(
             FLAGS.prune,
@@ -331,6 +344,7 @@ def stages():
             FLAGS.task_weight,
             cache,
             FLAGS.preflight,
+            None if is_trained else FLAGS.begin_from,
         ),
         "quantize": lambda: quantize(schedule(FLAGS.qat_epochs, FLAGS.qat_learning_rate), cache),
     }
@@ -422,8 +436,10 @@ def teacher_cache():
 def rehearse(terms, num_classes, size):
     """Builds and joins the networks once, so that a wrong option or tap shows before hours of training."""
     student = models.build(FLAGS.student, num_classes, (*size, 3))
+    if FLAGS.begin_from:
+        models.begin_from(student, FLAGS.begin_from)
     # A saved teacher is read by its stage, before anything is trained.
-    learns = {"distill", "quantize" if FLAGS.quantize == "qkd" else "distill"} & {*FLAGS.stages}
+    learns = "distill" in FLAGS.stages or ("quantize" in FLAGS.stages and FLAGS.quantize == "qkd")
     if learns and "teacher" in FLAGS.stages and not saved_teachers():
         distillation.Distiller(models.build(FLAGS.teacher, num_classes, (*size, 3)), student, terms)
 

@@ -61,7 +61,7 @@ def test_tiny_images_work(spec, shape):
         ("enet(unpooling=indices)", r"unpooling must be one of \['mask', 'upsample'\]"),
         ("erfnet(block=dg3)", r"block must be one of \['erf', 'd', 'dg2'.*Received: 'dg3'"),
         ("erfnet(where=some)", r"where must be one of \['all', 'selective'\]"),
-        ("erfnet(decoder=heavy)", r"decoder must be one of \['erfnet', 'light'\]"),
+        ("erfnet(decoder=heavy)", r"decoder must be one of \['erfnet', 'light', 'none'\]"),
         ("erfnet(width_multiplier=0.1)", "width_multiplier must be a number from 0.25"),
         ("lraspp(size=medium)", r"size must be one of \['large', 'small'\]"),
     ],

@@ -86,11 +86,26 @@ def test_a_trained_student_is_taken_if_there_is_one(tmp_path, untrained):
         ({"groups": 4, "assignment": "lucky"}, "assignment must be"),
         ({"groups": 4, "assignment": "learned", "begin": 0.0}, "Begin later"),
         ({"groups": 4, "task_weight": 0.0}, "task_weight=0"),
+        ({"groups": 4, "model": None, "begin_from": "encoder.keras"}, "Give it to the stage that trains"),
     ],
 )
 def test_wrong_settings_show_before_anything_is_read(options, message):
     with pytest.raises(ValueError, match=message):
-        Group(UNET, SCHEDULE, **options)
+        Group(**{"model": UNET, "schedule": SCHEDULE, **options})
+
+
+def test_a_network_that_has_learnt_before_begins_from_its_weights(tmp_path, untrained):
+    path = str(tmp_path / "before.keras")
+    before = models.build(UNET, 11, (64, 64, 3))
+    before.save(path)
+    stage = Group(UNET, SCHEDULE, 4, begin_from=path)
+    stage.make(Run(tmp_path, frames()))
+    ((_, _, initial),) = untrained
+    for one, other in zip(initial, before.trainable_weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    settings = stage.settings()
+    models.build(UNET, 11, (64, 64, 3)).save(path)
+    assert stage.settings() != settings  # another file of that name is another training
 
 
 def test_without_a_student_there_is_nothing_to_group(tmp_path):

@@ -16,7 +16,7 @@ from tfsegkd.models import (  # noqa: F401
     unet,
 )
 from tfsegkd.models.adoption import Adoption, AdoptionReport, adopt, is_keras3
-from tfsegkd.models.build import at_size, build, describe, names, taps
+from tfsegkd.models.build import at_size, begin_from, build, describe, names, taps
 from tfsegkd.models.files import load
 from tfsegkd.models.safety import refuse_code, refuse_untrusted
 from tfsegkd.models.torch_file import read_tensors
@@ -28,6 +28,7 @@ __all__ = [
     "WeightsReport",
     "adopt",
     "at_size",
+    "begin_from",
     "build",
     "describe",
     "is_keras3",

@@ -68,6 +68,41 @@ def _fill(model: keras.Model, path: str) -> None:
     model.set_weights([values[weight.name] for weight in model.weights])
 
 
+def begin_from(model: keras.Model, path: str | os.PathLike) -> list[str]:
+    """Gives `model` the weights of every layer that a saved network has as well, by name and shapes.
+
+    For a network that grows, as when an encoder has learnt by itself and gets a decoder, or that learns other
+    classes than before. `build(weights=)` is for the same network.
+
+    Returns:
+        The layers whose initial weights stayed, since the saved network has none for them.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if most of what the saved network has learnt would find no place.
+    """
+    saved = load(path)
+    theirs = {layer.name: layer for layer in saved.layers}
+    fresh, taken = [], 0
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        partner = theirs.get(layer.name)
+        if partner and [w.shape for w in partner.weights] == [w.shape for w in layer.weights]:
+            layer.set_weights(partner.get_weights())
+            taken += layer.count_params()
+        else:
+            fresh.append(layer.name)
+    if 2 * taken < saved.count_params():
+        raise ValueError(
+            f"{model.name!r} cannot begin from {os.fspath(path)!r}: only {taken} of its "
+            f"{saved.count_params()} weights belong to a layer that has the same name and the same shapes in "
+            f"both. Expected a part of this network, or the same for other classes, of the same width. First "
+            f"of its layers: {list(theirs)[:8]}."
+        )
+    return fresh
+
+
 def taps(model: keras.Model) -> list[str]:
     """The layers of `model` worth distilling, in the order in which they run."""
     known = {tap for taps in published_taps().values() for tap in taps}

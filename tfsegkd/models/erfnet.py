@@ -33,8 +33,9 @@ def erfnet(
             with the channels shuffled between the two.
         where: 'all' puts `block` in place of all 13 blocks of the encoder, 'selective' in place of the last 2
             of 5 at stride 4 and the last 4 of 8 at stride 8.
-        decoder: 'erfnet', or 'light': 1×1 convolutions instead of learned upsampling, and every second
-            residual block a 'd'.
+        decoder: 'erfnet'; 'light', 1×1 convolutions instead of learned upsampling, and every second residual
+            block a 'd'; or 'none', a 1×1 convolution to the classes and bilinear upsampling, in which the
+            encoder learns by itself before it gets a decoder (see `tfsegkd.models.begin_from`).
 
     Raises:
         ValueError: for an unknown choice.
@@ -42,11 +43,12 @@ def erfnet(
     Reference:
         Romera et al., T-ITS 2018, https://doi.org/10.1109/TITS.2017.2750080, table I.
         Vallurupalli et al. 2018, https://arxiv.org/abs/1806.08522, for `block`, `where` and 'light'.
+        Differs: with 'none', ERFNet's authors compare logits at stride 8 with reduced labels.
         Reconstruction: the latter's light decoder is known by its parameters and MACs. A 'd' block dilates
         its second depthwise convolution and drops out as the block whose place it takes.
     """
     checks.one_of(where, ("all", "selective"), "where")
-    checks.one_of(decoder, ("erfnet", "light"), "decoder")
+    checks.one_of(decoder, ("erfnet", "light", "none"), "decoder")
     residual = _residual(block)
     skipped = {"all": {64: 0, 128: 0}, "selective": {64: 3, 128: 4}}[where]
     wide = blocks.widths(width_multiplier, least=0.25)
@@ -58,12 +60,16 @@ def erfnet(
             make = residual if number >= skipped[channels] else _erf
             name = f"stride{stride}" if number == len(dilations) - 1 else f"stride{stride}_{number + 1}"
             x = make(x, name, dilation, _ENCODER_DROPOUT[channels])
-    up, second = (_deconvolution, _erf) if decoder == "erfnet" else (_resize, _residual("d"))
-    for channels, name in ((64, "decoder4"), (16, "decoder")):
-        x = up(x, wide(channels), f"{name}_up")
-        x = _erf(x, f"{name}_1", 1, 0.0)
-        x = second(x, name, 1, 0.0)
-    x = layers.Conv2DTranspose(num_classes, 2, strides=2, name="classifier")(x)
+    if decoder == "none":
+        x = layers.Conv2D(num_classes, 1, name="encoder_classifier")(x)
+        x = layers.UpSampling2D(8, interpolation="bilinear", name="encoder_resize")(x)
+    else:
+        up, second = (_deconvolution, _erf) if decoder == "erfnet" else (_resize, _residual("d"))
+        for channels, name in ((64, "decoder4"), (16, "decoder")):
+            x = up(x, wide(channels), f"{name}_up")
+            x = _erf(x, f"{name}_1", 1, 0.0)
+            x = second(x, name, 1, 0.0)
+        x = layers.Conv2DTranspose(num_classes, 2, strides=2, name="classifier")(x)
     return keras.Model(inputs, CropLike(name="logits")([x, inputs]), name="erfnet")
 
 

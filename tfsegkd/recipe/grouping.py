@@ -8,7 +8,18 @@ from tfsegkd._keras import keras
 from tfsegkd.atomic import write_json
 from tfsegkd.distillation import Distiller, parse_terms
 from tfsegkd.grouping import GradualConv2D, GradualGroupingSchedule, make_gradual, regroup
-from tfsegkd.recipe.stages import GROUPED, PREFLIGHT, PRUNED, Distill, Run, StudentAlone, check_task, seen
+from tfsegkd.recipe.stages import (
+    GROUPED,
+    PREFLIGHT,
+    PRUNED,
+    Distill,
+    Run,
+    StudentAlone,
+    check_task,
+    seen,
+    that_matter,
+    untrained,
+)
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.training import Schedule, train
 
@@ -31,7 +42,8 @@ class Group:
         shape: As of `GradualGroupingSchedule`.
         assignment: Which channels form a group: 'identity', neighbours; 'shuffle', neighbours, shuffled where
             one grouped layer feeds another; 'learned', those with the most weight between them at `begin`.
-        distill, task_weight, cache, preflight: As of `Distill`.
+        distill, task_weight, cache, preflight, begin_from: As of `Distill`; a trained student begins from
+            nothing else.
     """
 
     model: str | None
@@ -46,6 +58,7 @@ class Group:
     task_weight: float = 1.0
     cache: str | None = None
     preflight: str = "refuse"
+    begin_from: str | None = None
     name = "grouped"
     artefact = GROUPED
 
@@ -55,6 +68,11 @@ class Group:
         checks.in_range(self.end, 0.0, 1.0, "end")
         checks.in_range(self.begin, 0.0, self.end, "begin")
         check_task(parse_terms(self.distill), self.task_weight)
+        if self.model is None and self.begin_from:
+            raise ValueError(
+                f"The run's trained student begins from its own weights. Received: "
+                f"begin_from={self.begin_from!r}. Give it to the stage that trains the student."
+            )
         if self.assignment == "learned" and not self.begin:
             raise ValueError(
                 "A learned assignment needs dense weights that have learned something. Received: begin=0. "
@@ -63,9 +81,7 @@ class Group:
         self._callback(1)
 
     def settings(self) -> dict:
-        settings = {**dataclasses.asdict(self), "cache": self.cache is not None}
-        del settings["preflight"]
-        return settings
+        return that_matter(self)
 
     def make(self, run: Run) -> keras.Model:
         terms, run = parse_terms(self.distill), seen(run, self.task_weight)
@@ -92,7 +108,7 @@ class Group:
         if self.model is None:
             dense = run.load(PRUNED, Distill.artefact, StudentAlone.artefact)
         else:
-            dense = models.build(self.model, run.frames.train.info.num_classes, run.frames.training_shape)
+            dense = untrained(self.model, run, self.begin_from)
         network = make_gradual(dense, self.groups, self.layers or None, self.assignment == "shuffle")
         if self.model and not self.end:
             _start_grouped(network)

@@ -244,18 +244,21 @@ class StudentAlone:
     Args:
         model: The spec of the network.
         schedule: How to train it.
+        begin_from: The file of a network with layers of this one, trained before; as of
+            `tfsegkd.models.begin_from`.
     """
 
     model: str
     schedule: Schedule
+    begin_from: str | None = None
     name = "student_alone"
     artefact = "student_alone.keras"
 
     def settings(self) -> dict:
-        return {"model": self.model, "schedule": dataclasses.asdict(self.schedule)}
+        return that_matter(self)
 
     def make(self, run: Run) -> keras.Model:
-        return _train_from_scratch(self.model, self.schedule, run, self.name)
+        return _train_from_scratch(self.model, self.schedule, run, self.name, begin_from=self.begin_from)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,6 +274,7 @@ class Distill:
             in every step.
         preflight: What to do if the check before the first step finds that it cannot work, one of
             `PREFLIGHT`.
+        begin_from: As of `StudentAlone`.
     """
 
     model: str
@@ -279,6 +283,7 @@ class Distill:
     task_weight: float = 1.0
     cache: str | None = None
     preflight: str = "refuse"
+    begin_from: str | None = None
     name = "student"
     artefact = "student.keras"
 
@@ -303,6 +308,7 @@ class Distill:
             self.task_weight,
             recorded,
             "off" if begun else self.preflight,
+            self.begin_from,
         )
 
 
@@ -342,11 +348,12 @@ def _train_from_scratch(
     task_weight: float = 1.0,
     recorded: Recorded | None = None,
     how_to_check: str = "off",
+    begin_from: str | None = None,
 ) -> keras.Model:
     frames = run.frames
     # Alone and distilled students start from the same weights.
     keras.utils.set_random_seed(frames.seed)
-    network = models.build(spec, frames.train.info.num_classes, frames.training_shape)
+    network = untrained(spec, run, begin_from)
     if terms:
         run.check(how_to_check, teacher, network, terms, recorded)
         # The check draws from the same generator as what is random in training.
@@ -354,6 +361,15 @@ def _train_from_scratch(
     distiller = _distiller(teacher, network, terms, task_weight, frames)
     train(distiller, frames, schedule, run.directory / name, recorded=recorded)
     return models.at_size(network, frames.size)
+
+
+def untrained(spec: str, run: Run, begin_from: str | None) -> keras.Model:
+    """The network of `spec` before its first step, with the weights that it is to begin from, if any."""
+    network = models.build(spec, run.frames.train.info.num_classes, run.frames.training_shape)
+    if begin_from:
+        fresh = models.begin_from(network, begin_from)
+        print(f"  begins from {begin_from}; new are {', '.join(fresh) or 'none'}", flush=True)
+    return network
 
 
 def dense_student(run: Run) -> Path:
@@ -385,9 +401,13 @@ def seen(run: Run, task_weight: float) -> Run:
 
 
 def that_matter(stage) -> dict:
-    """The settings that change the result: not where recorded outputs lie, but that they are recorded."""
-    settings = {**dataclasses.asdict(stage), "cache": stage.cache is not None}
+    """The settings that change the result: not where files lie, but what they hold and that they are used."""
+    settings = dataclasses.asdict(stage)
     settings.pop("preflight", None)
+    if "cache" in settings:
+        settings["cache"] = stage.cache is not None
+    if settings.get("begin_from"):
+        settings["begin_from"] = fingerprint(stage.begin_from)
     return settings
 
 
