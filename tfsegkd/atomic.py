@@ -1,8 +1,9 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and what tells one from another."""
 
 import contextlib
 import contextvars
 import errno
+import hashlib
 import json
 import os
 import re
@@ -71,6 +72,12 @@ def nothing_kept() -> Iterator[None]:
         yield
     finally:
         _KEPT.reset(token)
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The fingerprint of what a file holds."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:

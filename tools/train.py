@@ -329,7 +329,6 @@ def stages():
             FLAGS.prune_distill,
             FLAGS.task_weight,
             None if times_files() else FLAGS.latency_table,
-            FLAGS.dense,
         ),
         "group": lambda: Group(
             None if is_trained else FLAGS.student,
@@ -348,10 +347,8 @@ def stages():
         ),
         "quantize": lambda: quantize(schedule(FLAGS.qat_epochs, FLAGS.qat_learning_rate), cache),
     }
-    chosen = [make() for name, make in makers.items() if name in FLAGS.stages]
-    if FLAGS.dense and "prune" not in FLAGS.stages:
-        return [TrainedStudent(FLAGS.dense), *chosen]
-    return chosen
+    trained = [TrainedStudent(FLAGS.dense)] if FLAGS.dense else []
+    return trained + [make() for name, make in makers.items() if name in FLAGS.stages]
 
 
 def quantize(schedule, cache):

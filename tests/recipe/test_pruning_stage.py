@@ -129,14 +129,15 @@ def test_weights_reach_their_share_of_zeros_in_time(steps):
 
 
 def test_the_settings_hold_the_files_and_not_their_names(tmp_path):
-    dense(tmp_path)
-    stage = prune("macs:0.5", dense=str(tmp_path / "student.keras"))
-    before = stage.settings()["dense"]
+    table = tmp_path / "layers.csv"
+    table.write_text("one")
+    stage = prune("latency:0.5", latency_table=str(table))
+    before = stage.settings()["latency_table"]
     assert len(before) == 64
-    dense(tmp_path, small(8))
-    assert stage.settings()["dense"] != before
-    with pytest.raises(FileNotFoundError, match=r"'gone\.keras'"):
-        prune("macs:0.5", dense="gone.keras").settings()
+    table.write_text("other")
+    assert stage.settings()["latency_table"] != before
+    with pytest.raises(FileNotFoundError, match=r"'gone\.csv'"):
+        prune("latency:0.5", latency_table="gone.csv").settings()
 
 
 @pytest.mark.parametrize(

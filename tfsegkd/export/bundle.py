@@ -16,7 +16,7 @@ from PIL import Image
 
 from tfsegkd import runtime
 from tfsegkd._keras import keras
-from tfsegkd.atomic import put_in_place, write_json
+from tfsegkd.atomic import put_in_place, sha256, write_json
 from tfsegkd.data.labels import distinct_colors
 from tfsegkd.data.source import DatasetInfo
 from tfsegkd.export.endings import with_labels, without_last_resize
@@ -295,7 +295,7 @@ def _measure_files(
             input=_end(interpreter.get_input_details()[0]),
             output=_end(interpreter.get_output_details()[0]),
             file_bytes=path.stat().st_size,
-            sha256=runtime.sha256(path),
+            sha256=sha256(path),
             latency_ms=timings[name].median_ms,
             device_ms=device_table.milliseconds(path) if device_table else None,
             **dataclasses.asdict(operations),

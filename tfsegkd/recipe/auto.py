@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,10 +10,9 @@ import numpy as np
 
 from tfsegkd import checks, models
 from tfsegkd._keras import keras
-from tfsegkd.atomic import write_json
+from tfsegkd.atomic import read_json, write_json
 from tfsegkd.data import Source
 from tfsegkd.data.survey import Subset
-from tfsegkd.distillation import parse_terms
 from tfsegkd.evaluation import evaluate
 from tfsegkd.grouping import as_dense, regroup, written_dense
 from tfsegkd.quantization import (
@@ -26,8 +24,8 @@ from tfsegkd.quantization import (
     post_training,
     with_float_layers,
 )
-from tfsegkd.recipe.quantizing import Quantize, QuantizedStudent
-from tfsegkd.recipe.stages import GROUPED, PRUNED, Distill, Run, StudentAlone, check_task, that_matter
+from tfsegkd.recipe.quantizing import Quantize, QuantizedStudent, on_logits
+from tfsegkd.recipe.stages import STUDENTS, Run, check_task, that_matter
 from tfsegkd.recipe.training import Schedule
 
 TRIED = "quantization.json"
@@ -95,7 +93,7 @@ class AutoQuantize:
 
     def __post_init__(self):
         checks.in_range(self.max_miou_drop, 0.0, 100.0, "max_miou_drop")
-        check_task(_terms(self.distill), self.task_weight)
+        check_task(on_logits(self.distill), self.task_weight)
 
     def settings(self) -> dict:
         return {**that_matter(self), "quantize": "auto"}
@@ -110,7 +108,7 @@ class AutoQuantize:
         fitting, held_out = hold_out(train, self.schedule.batch_size)
         inner = copy.copy(run)
         inner.frames = dataclasses.replace(run.frames, train=fitting)
-        loaded = inner.load(GROUPED, PRUNED, Distill.artefact, StudentAlone.artefact)
+        loaded = inner.load(*STUDENTS)
         student = as_dense(models.at_size(loaded, run.frames.size))
         ladder = Ladder(lambda model: evaluate(model, held_out).mean_iou, student, self.max_miou_drop)
         for name, make in self._attempts(inner, student, ladder):
@@ -137,8 +135,7 @@ class AutoQuantize:
         trained = {"schedule": self.schedule, "task_weight": self.task_weight}
         if self.task_weight:
             yield "training", lambda: _Trained(**trained).make(run)
-        terms = _terms(self.distill)
-        if terms:
+        if on_logits(self.distill):
             taught = {**trained, "distill": self.distill, "cache": self.cache}
             yield "training with the teacher", lambda: _TrainedWithTeacher(**taught).make(run)
 
@@ -209,7 +206,7 @@ class _TrainedWithTeacher(Quantize):
 def read_tried(directory: Path) -> dict | None:
     """What quantization by budget has tried in a run's directory; None if there was none."""
     path = directory / TRIED
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def hold_out(source: Source, batch_size: int) -> tuple[Source, Source]:
@@ -236,10 +233,6 @@ def representative_images(run: Run) -> np.ndarray:
     frames = source.frames(tuple(run.frames.size))
     step = -(-len(source) // _CALIBRATION_IMAGES)
     return np.stack([frames(index)[0] for index in range(0, len(source), step)])
-
-
-def _terms(specs):
-    return [term for term in parse_terms(specs) if term.at is None]
 
 
 def _doublings(most: int) -> Iterator[int]:

@@ -9,18 +9,16 @@ from tfsegkd.atomic import write_json
 from tfsegkd.distillation import Distiller, parse_terms
 from tfsegkd.grouping import GradualConv2D, GradualGroupingSchedule, make_gradual, regroup
 from tfsegkd.recipe.stages import (
+    DENSE_STUDENTS,
     GROUPED,
     PREFLIGHT,
     PRUNED,
-    Distill,
     Run,
-    StudentAlone,
     check_task,
     seen,
     that_matter,
     untrained,
 )
-from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.training import Schedule, train
 
 ASSIGNMENTS = ("identity", "shuffle", "learned")
@@ -87,13 +85,8 @@ class Group:
         terms, run = parse_terms(self.distill), seen(run, self.task_weight)
         teacher, recorded = run.teacher(terms, self.cache)
         frames, directory = run.frames, run.directory / self.name
-        keras.utils.set_random_seed(frames.seed)
         network = self._network(run)
-        if terms:
-            begun = progress_directory(run.directory, self.name).exists()
-            run.check("off" if begun else self.preflight, teacher, network, terms, recorded)
-        # What was drawn until here must not change what is random in training.
-        keras.utils.set_random_seed(frames.seed)
+        run.check(self, teacher, network, terms, recorded)
         distiller = Distiller(teacher, network, terms, self.task_weight, frames.train.info.ignore_label)
         steps = self.schedule.epochs * (len(frames.train) // self.schedule.batch_size)
         callback = self._callback(steps)
@@ -106,7 +99,7 @@ class Group:
     def _network(self, run: Run) -> keras.Model:
         """The network before its first step."""
         if self.model is None:
-            dense = run.load(PRUNED, Distill.artefact, StudentAlone.artefact)
+            dense = run.load(PRUNED, *DENSE_STUDENTS)
         else:
             dense = untrained(self.model, run, self.begin_from)
         network = make_gradual(dense, self.groups, self.layers or None, self.assignment == "shuffle")

@@ -1,7 +1,6 @@
 """Checkpoints from which an interrupted training goes on as if it had not been interrupted."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.atomic import put_in_place
+from tfsegkd.atomic import put_in_place, sha256
 
 _KEPT = 2
 _SUMS = "checksums.json"
@@ -84,7 +83,7 @@ class Progress:
                 self._checkpoint.write(str(temporary / "state"))
             except _DISK as error:
                 raise OSError(f"Cannot write the checkpoint {str(path)!r}: {error.message}") from error
-            sums = {file.name: _checksum(file) for file in temporary.iterdir()}
+            sums = {file.name: sha256(file) for file in temporary.iterdir()}
             (temporary / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
             put_in_place(temporary, path)
         finally:
@@ -101,16 +100,11 @@ def _generators(model):
     return [layer._random_generator._generator for layer in layers if layer._random_generator._generator]
 
 
-def _checksum(path):
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def fault(path: Path) -> str | None:
     """What is wrong with the checkpoint in a directory; None if it is as it was written."""
     try:
         for name, expected in json.loads((path / _SUMS).read_text(encoding="utf-8")).items():
-            if _checksum(path / name) != expected:
+            if sha256(path / name) != expected:
                 return f"{name} is not what was written"
     except (OSError, ValueError, AttributeError) as error:
         return str(error)

@@ -25,7 +25,7 @@ from tfsegkd.pruning import (
     sparsity_report,
     strip,
 )
-from tfsegkd.recipe.stages import PRUNED, Run, check_task, dense_student, fingerprint, seen
+from tfsegkd.recipe.stages import DENSE_STUDENTS, PRUNED, Run, check_task, fingerprint, seen
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.training import Schedule, train
 
@@ -53,7 +53,6 @@ class Prune:
         rounds: In how many steps of pruning and training.
         distill: Specs of the terms between dense network and pruned one; none for the labels alone.
         task_weight: The factor of the task loss; with 0 only the scores see labels.
-        dense: The file of the network to prune; the run's own student unless given.
     """
 
     target: str
@@ -65,7 +64,6 @@ class Prune:
     distill: Sequence[str] = ()
     task_weight: float = 1.0
     latency_table: str | None = None
-    dense: str | None = None
     name = "pruned"
     artefact = PRUNED
 
@@ -92,16 +90,12 @@ class Prune:
         return self.importance == COST_COMPLEXITY and ":" not in self.target
 
     def settings(self) -> dict:
-        files = {"dense": self.dense, "latency_table": self.latency_table}
-        return {
-            **dataclasses.asdict(self),
-            **{key: path and fingerprint(path) for key, path in files.items()},
-        }
+        table = self.latency_table and fingerprint(self.latency_table)
+        return {**dataclasses.asdict(self), "latency_table": table}
 
     def make(self, run: Run) -> keras.Model:
         keras.utils.set_random_seed(run.frames.seed)
-        path = self.dense or dense_student(run)
-        dense = models.at_size(models.load(path), run.frames.size)
+        dense = models.at_size(models.load(run.find(*DENSE_STUDENTS)), run.frames.size)
         if self.target.startswith(_SPARSITY):
             return self._thin_out(dense, run)
         network = dense

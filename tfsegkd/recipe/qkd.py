@@ -9,7 +9,6 @@ from tfsegkd.distillation import CoStudying, KerasTeacher, StudyPhases, parse_te
 from tfsegkd.quantization import Precision
 from tfsegkd.recipe.quantizing import QuantizedStudent
 from tfsegkd.recipe.stages import PREFLIGHT, Run
-from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.training import Schedule, train
 
 
@@ -79,10 +78,7 @@ class QKD(QuantizedStudent):
     def train(self, run, student, quantized, callbacks) -> None:
         terms, frames = parse_terms(self.distill), run.frames
         teacher = self._teacher(run, terms)
-        begun = progress_directory(run.directory, self.name).exists()
-        run.check("off" if begun else self.preflight, teacher, student, terms, None)
-        # What was drawn until here must not change what is random in training.
-        keras.utils.set_random_seed(frames.seed)
+        run.check(self, teacher, student, terms, None)
         studies = CoStudying(teacher, quantized, terms, self.task_weight, frames.train.info.ignore_label)
         first, last = self.phases
         print(

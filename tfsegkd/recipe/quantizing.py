@@ -6,20 +6,11 @@ from collections.abc import Sequence
 
 from tfsegkd import models
 from tfsegkd._keras import keras
-from tfsegkd.distillation import Distiller, parse_terms
+from tfsegkd.distillation import Distiller, Term, parse_terms
 from tfsegkd.grouping import as_dense, regroup, written_dense
 from tfsegkd.pruning import KeepZeros
 from tfsegkd.quantization import FreezeBatchNorm, FreezeRanges, Precision, quantize
-from tfsegkd.recipe.stages import (
-    GROUPED,
-    PRUNED,
-    Distill,
-    Run,
-    StudentAlone,
-    check_task,
-    seen,
-    that_matter,
-)
+from tfsegkd.recipe.stages import STUDENTS, Run, check_task, seen, that_matter
 from tfsegkd.recipe.training import Schedule, train
 
 _CALIBRATION_BATCHES = 8
@@ -39,7 +30,7 @@ class QuantizedStudent:
         run = seen(run, self.task_weight)
         frames = run.frames
         keras.utils.set_random_seed(frames.seed)
-        student = as_dense(run.load(GROUPED, PRUNED, Distill.artefact, StudentAlone.artefact))
+        student = as_dense(run.load(*STUDENTS))
         calm = run.calm_batches(self.schedule.batch_size)
         images = (images for images, _ in itertools.islice(calm, _CALIBRATION_BATCHES))
         precision = dataclasses.asdict(self.precision)
@@ -84,17 +75,19 @@ class Quantize(QuantizedStudent):
     precision: Precision = dataclasses.field(default_factory=Precision)
 
     def __post_init__(self):
-        check_task(self._terms(), self.task_weight)
-
-    def _terms(self):
-        return [term for term in parse_terms(self.distill) if term.at is None]
+        check_task(on_logits(self.distill), self.task_weight)
 
     def settings(self) -> dict:
         return that_matter(self)
 
     def train(self, run, student, quantized, callbacks) -> None:
-        terms = self._terms()
+        terms = on_logits(self.distill)
         teacher, recorded = run.teacher(terms, self.cache)
         ignore = run.frames.train.info.ignore_label
         distiller = Distiller(teacher, quantized, terms, self.task_weight, ignore)
         train(distiller, run.frames, self.schedule, run.directory / self.name, callbacks, recorded)
+
+
+def on_logits(distill: Sequence[str]) -> list[Term]:
+    """The terms of some specs that are about the logits."""
+    return [term for term in parse_terms(distill) if term.at is None]

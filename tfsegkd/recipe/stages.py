@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfsegkd import checks, models
 from tfsegkd._keras import keras
+from tfsegkd.atomic import sha256
 from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, WithoutLabels, training_batches
 from tfsegkd.distillation import (
     Distiller,
@@ -128,22 +129,28 @@ class Run:
 
     def check(
         self,
-        how: str,
-        teacher: LoadedTeacher,
+        stage: "Distill",
+        teacher: LoadedTeacher | None,
         student: keras.Model,
         terms: Sequence[Term],
         recorded: Recorded | None,
     ) -> None:
-        """Finds out before the first step whether the terms can work.
+        """Finds out before the first step of a stage whether its terms can work.
+
+        What is random afterwards is as if nothing had been drawn before.
 
         Args:
-            how: One of `PREFLIGHT`.
+            stage: Has a name, and says in `preflight` what to do; one of `PREFLIGHT`.
 
         Raises:
-            ValueError: if they cannot and `how` is 'refuse'.
+            ValueError: if they cannot and `preflight` is 'refuse'.
         """
-        if how == "off":
-            return
+        how, begun = stage.preflight, progress_directory(self.directory, stage.name).exists()
+        if terms and how != "off" and not begun:
+            self._check(how, teacher, student, terms, recorded)
+        keras.utils.set_random_seed(self.frames.seed)
+
+    def _check(self, how, teacher, student, terms, recorded):
         frames = self.frames
         batches = itertools.islice(self.calm_batches(min(8, len(frames.train)), recorded), _CHECKED_BATCHES)
         count = len(frames.train)
@@ -178,7 +185,7 @@ class Teacher:
     def make(self, run: Run) -> keras.Model:
         if _is_path(self.model):
             return models.at_size(models.load(self.model), run.frames.size)
-        return _train_from_scratch(self.model, self.schedule, run, self.name)
+        return _train_on_labels(self.model, self.schedule, run, self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,7 +265,7 @@ class StudentAlone:
         return that_matter(self)
 
     def make(self, run: Run) -> keras.Model:
-        return _train_from_scratch(self.model, self.schedule, run, self.name, begin_from=self.begin_from)
+        return _train_on_labels(self.model, self.schedule, run, self.name, self.begin_from)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,19 +304,16 @@ class Distill:
     def make(self, run: Run) -> keras.Model:
         terms, run = parse_terms(self.distill), seen(run, self.task_weight)
         teacher, recorded = run.teacher(terms, self.cache)
-        begun = progress_directory(run.directory, self.name).exists()
-        return _train_from_scratch(
-            self.model,
-            self.schedule,
-            run,
-            self.name,
-            teacher,
-            terms,
-            self.task_weight,
-            recorded,
-            "off" if begun else self.preflight,
-            self.begin_from,
-        )
+        student, frames = untrained(self.model, run, self.begin_from), run.frames
+        run.check(self, teacher, student, terms, recorded)
+        distiller = Distiller(teacher, student, terms, self.task_weight, frames.train.info.ignore_label)
+        train(distiller, frames, self.schedule, run.directory / self.name, recorded=recorded)
+        return models.at_size(student, frames.size)
+
+
+# What may have become of the student, the furthest first; each stage takes the first that there is.
+STUDENTS = (GROUPED, PRUNED, Distill.artefact, StudentAlone.artefact)
+DENSE_STUDENTS = STUDENTS[2:]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -338,47 +342,24 @@ class TrainedStudent:
         return student
 
 
-def _train_from_scratch(
-    spec: str,
-    schedule: Schedule,
-    run: Run,
-    name: str,
-    teacher: keras.Model | TeacherCache | None = None,
-    terms: Sequence[Term] = (),
-    task_weight: float = 1.0,
-    recorded: Recorded | None = None,
-    how_to_check: str = "off",
-    begin_from: str | None = None,
+def _train_on_labels(
+    spec: str, schedule: Schedule, run: Run, name: str, begin_from: str | None = None
 ) -> keras.Model:
     frames = run.frames
-    # Alone and distilled students start from the same weights.
-    keras.utils.set_random_seed(frames.seed)
     network = untrained(spec, run, begin_from)
-    if terms:
-        run.check(how_to_check, teacher, network, terms, recorded)
-        # The check draws from the same generator as what is random in training.
-        keras.utils.set_random_seed(frames.seed)
-    distiller = _distiller(teacher, network, terms, task_weight, frames)
-    train(distiller, frames, schedule, run.directory / name, recorded=recorded)
+    distiller = Distiller(None, network, (), 1.0, frames.train.info.ignore_label)
+    train(distiller, frames, schedule, run.directory / name)
     return models.at_size(network, frames.size)
 
 
 def untrained(spec: str, run: Run, begin_from: str | None) -> keras.Model:
-    """The network of `spec` before its first step, with the weights that it is to begin from, if any."""
+    """The network of `spec` before its first step, the same for every stage that begins with it."""
+    keras.utils.set_random_seed(run.frames.seed)
     network = models.build(spec, run.frames.train.info.num_classes, run.frames.training_shape)
     if begin_from:
         fresh = models.begin_from(network, begin_from)
         print(f"  begins from {begin_from}; new are {', '.join(fresh) or 'none'}", flush=True)
     return network
-
-
-def dense_student(run: Run) -> Path:
-    """The file of the student that a run has trained, before anything was taken from it.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    return run.find(Distill.artefact, StudentAlone.artefact)
 
 
 def check_task(terms: Sequence[Term], task_weight: float) -> None:
@@ -411,10 +392,6 @@ def that_matter(stage) -> dict:
     return settings
 
 
-def _distiller(teacher, student, terms, task_weight, frames):
-    return Distiller(teacher, student, terms, task_weight, frames.train.info.ignore_label)
-
-
 def _is_path(model: str) -> bool:
     return Path(model).suffix in (".keras", ".h5") or Path(model).is_dir()
 
@@ -428,5 +405,4 @@ def fingerprint(path: str) -> str:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"No file at {path!r}. Expected a saved network, or a table of latencies.")
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256(file)

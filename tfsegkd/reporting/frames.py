@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import hashlib
 import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from PIL import Image
 
 from tfsegkd import metrics, models
 from tfsegkd._keras import keras
+from tfsegkd.atomic import sha256
 from tfsegkd.data import Source, resize_image, resize_mask
 from tfsegkd.evaluation import Predictor, labels_at
 from tfsegkd.progress_bar import counted
@@ -87,7 +87,7 @@ def examine(runs: Sequence[RunRecord], source: Source, count: int) -> Examinatio
     info = source.info
     indices = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)).tolist()
     keys = {
-        (number, stage): _digest(path)
+        (number, stage): sha256(path)
         for number, run in enumerate(runs)
         for stage, path in run.networks.items()
     }
@@ -243,8 +243,3 @@ def _webp(image: np.ndarray) -> str:
 
 def _text(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

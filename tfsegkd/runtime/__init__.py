@@ -1,7 +1,7 @@
 """A network as a file: convert, run, profile, time."""
 
 from tfsegkd.runtime.conversion import RAW_PIXELS, convert, is_quantization_aware
-from tfsegkd.runtime.device_table import DeviceTable, kind_of_table, read_times, sha256
+from tfsegkd.runtime.device_table import DeviceTable, kind_of_table, read_times
 from tfsegkd.runtime.network import Network
 from tfsegkd.runtime.profiling import OpReport, profile
 from tfsegkd.runtime.timing import LatencyReport, latency
@@ -18,5 +18,4 @@ __all__ = [
     "latency",
     "profile",
     "read_times",
-    "sha256",
 ]

@@ -1,13 +1,13 @@
 """How long files take on a device that is not this one."""
 
 import csv
-import hashlib
 import io
 import math
 import os
 from pathlib import Path
 
 from tfsegkd import checks
+from tfsegkd.atomic import sha256
 
 FILE, LAYER = "file", "layer"
 
@@ -47,12 +47,6 @@ class DeviceTable:
             found = sha256(path)
             of_that_name = [(digest, ms) for digest, ms in of_that_name if digest in (None, found)]
         return next((ms for _, ms in of_that_name), None)
-
-
-def sha256(path: str | os.PathLike) -> str:
-    """The fingerprint of a file."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def kind_of_table(path: str | os.PathLike) -> str:
