@@ -36,7 +36,12 @@ print(json.dumps(dict(
 
 @pytest.mark.parametrize(
     ("variable", "touched_first", "package"),
-    [(None, False, "keras"), (None, True, "keras"), ("1", False, "tf_keras"), ("0", True, "keras")],
+    [
+        (None, True, "keras"),
+        ("1", False, "tf_keras"),
+        pytest.param(None, False, "keras", marks=pytest.mark.slow),
+        pytest.param("0", True, "keras", marks=pytest.mark.slow),
+    ],
 )
 def test_the_users_keras_is_left_alone(variable, touched_first, package):
     environment = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}

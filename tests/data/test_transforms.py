@@ -263,7 +263,11 @@ print(json.dumps([os.environ.get("TF_USE_LEGACY_KERAS"), users, seen]))
 
 @pytest.mark.parametrize(
     ("variable", "touched_first", "package"),
-    [(None, True, "keras"), ("0", False, "keras"), ("1", False, "tf_keras")],
+    [
+        (None, True, "keras"),
+        pytest.param("0", False, "keras", marks=pytest.mark.slow),
+        pytest.param("1", False, "tf_keras", marks=pytest.mark.slow),
+    ],
 )
 def test_colours_do_not_depend_on_the_users_keras(variable, touched_first, package):
     environment = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}

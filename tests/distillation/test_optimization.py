@@ -51,7 +51,14 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize(("name", "eager"), [("sgd", True), *((name, False) for name in OPTIMIZERS)])
+@pytest.mark.parametrize(
+    ("name", "eager"),
+    [
+        ("sgd", True),
+        ("adamw", False),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in ("sgd", "adam", "legacy")),
+    ],
+)
 def test_small_batches_step_as_one_large_batch(name, eager):
     images, masks = batch(12)
     masks[:] = np.roll(masks, 1, axis=0)  # void images among the others
@@ -128,8 +135,16 @@ def one_step(build, specs=SPECS, **options):
     return distiller, logs, [new - old for old, new in zip(before, after, strict=True)]
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"], indirect=True)
+@pytest.mark.parametrize(
+    ("policy", "steps"),
+    [
+        ("mixed_float16", 2),
+        ("mixed_bfloat16", 1),
+        pytest.param("mixed_float16", 1, marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", 2, marks=pytest.mark.slow),
+    ],
+    indirect=["policy"],
+)
 def test_a_step_in_mixed_precision_is_the_step_in_float32(policy, steps):
     def run():
         distiller, logs, moved = one_step(plain_student, accumulate_steps=steps)
