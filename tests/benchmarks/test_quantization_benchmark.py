@@ -30,7 +30,7 @@ def test_every_way_is_tried(tmp_path, monkeypatch):
     results, document = tmp_path / "a.json", tmp_path / "a.md"
     rows = quantization.run(results, document, train, val, (48, 64), ["erfnet(width_multiplier=0.25)"], 3)
     by_way = {row.way: row for row in rows}
-    assert list(by_way) == ["float", "tfsegkd", "TF-MOT", "converter", FOREIGN]
+    assert list(by_way) == ["float", "tfsegkd", "TF-MOT", "converter", "converter, 16x8", FOREIGN]
     assert by_way["tfsegkd"].float_ops == 0 and by_way["tfsegkd"].partitions == 1
     assert by_way["float"].float_ops > 0 and by_way["float"].ratio == by_way["float"].agreement == 1
     # BatchNorm after a Concatenate, which TF-MOT has no rule for.
