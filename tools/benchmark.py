@@ -54,20 +54,20 @@ DOCS = ROOT / "docs"
 
 def measure_distiller():
     rows = distiller.run(command.size(FLAGS.input_size, "input_size"), FLAGS.batch_size, FLAGS.rounds)
-    return distiller.as_dicts(rows)
+    return as_dicts(rows)
 
 
 def measure_losses():
-    return losses.as_dicts(losses.run())
+    return as_dicts(losses.run())
 
 
 def measure_grouping():
-    return grouping.as_dicts(grouping.run(rounds=FLAGS.rounds))
+    return as_dicts(grouping.run(rounds=FLAGS.rounds))
 
 
 def measure_pipeline():
     rows = pipeline.run(command.size(FLAGS.input_size, "input_size"), FLAGS.batch_size, FLAGS.rounds)
-    return pipeline.as_dicts(rows)
+    return as_dicts(rows)
 
 
 def measure_models():
@@ -91,11 +91,11 @@ def compare_quantization():
         FLAGS.rounds,
         Path(FLAGS.environment) if FLAGS.environment else None,
     )
-    return quantization.as_dicts(rows)
+    return as_dicts(rows)
 
 
 def count_pruned_segnet():
-    return pruned_segnet.as_dicts(pruned_segnet.run())
+    return as_dicts(pruned_segnet.run())
 
 
 def count_faults():
@@ -104,13 +104,17 @@ def count_faults():
     # What smoke.cfg leaves out, and a kill may fall into: recording the teacher, following a path, and an
     # epoch of each phase of QKD.
     line += ["--cache_teacher", "--importance=cost_complexity", "--quantize=qkd", "--qat_epochs=3"]
-    return [asdict(row) for row in faults.run(line, work_directory(), FLAGS.kills, FLAGS.seed)]
+    return as_dicts(faults.run(line, work_directory(), FLAGS.kills, FLAGS.seed))
 
 
 def watch_memory():
     rows = soak.run(work_directory(), FLAGS.minutes)
     print(soak.verdict(rows))
-    return {"cycles": [asdict(row) for row in rows], "growth": soak.growth(rows), "allowed": soak.TOLERANCE}
+    return {"cycles": as_dicts(rows), "growth": soak.growth(rows), "allowed": soak.TOLERANCE}
+
+
+def as_dicts(rows):
+    return [asdict(row) for row in rows]
 
 
 def work_directory():

@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_a_small_run_measures_everything(theirs, capsys, monkeypatch):
         monkeypatch.setattr(distiller, "_keras", object())
     rows = distiller.run((32, 48), 2, rounds=1, teacher=SMALL, student=SMALL, features=FEATURES, xla=False)
     assert len(rows) == (10 if theirs else 6)
-    for row in distiller.as_dicts(rows):
+    for row in map(asdict, rows):
         assert all(math.isfinite(row[key]) and row[key] > 0 for key in ("milliseconds", "ratio", "cpu_ratio"))
     printed = capsys.readouterr().out
     assert all(row.step in printed for row in rows) and "≤ 1.05" in printed

@@ -9,7 +9,7 @@ from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.quantization import NothingToEqualize
-from tfsegkd.recipe import AutoQuantize, Frames, Recipe, Schedule, StudentAlone
+from tfsegkd.recipe import AutoQuantize, Distill, Frames, Recipe, Schedule, StudentAlone, Teacher
 from tfsegkd.recipe import auto as automatic
 from tfsegkd.recipe.auto import Ladder, hold_out
 
@@ -97,6 +97,24 @@ def test_a_run_that_finds_nothing_good_enough_tries_all(tmp_path, monkeypatch):
     scores = {one["name"]: one["mean_iou"] for one in report["quantization"]["tried"]}
     assert report["quantization"]["chosen"] == max(scores, key=scores.get)
     assert not list(tmp_path.rglob("progress"))
+
+
+@pytest.mark.slow
+def test_at_last_the_teacher_helps(tmp_path, monkeypatch):
+    monkeypatch.setattr(Ladder, "take", _never(Ladder.take))
+    monkeypatch.setattr(automatic, "_MOST_FLOAT", 0)
+    teacher = models.build("unet(width=8)", 11, (48, 64, 3))
+    teacher.save(tmp_path / "teacher_of_another.keras")
+    terms = ("pixelwise", "hint@stage4:stage4")
+    stages = [
+        Teacher(str(tmp_path / "teacher_of_another.keras")),
+        Distill("unet(width=4)", SCHEDULE, terms, preflight="off"),
+        AutoQuantize(SCHEDULE, terms),
+    ]
+    report = Recipe(stages, export=False).run(tmp_path / "run", frames())
+    tried = report["quantization"]["tried"]
+    assert [one["name"] for one in tried] == [*LADDER, "training", "training with the teacher"]
+    assert not any(one["skipped"] for one in tried[-2:])
 
 
 def _never(take):

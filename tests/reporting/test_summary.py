@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsegkd.reporting.run import RunRecord
-from tfsegkd.reporting.summary import command, front, grouped, size, spread, tiles, verdict
+from tfsegkd.reporting.summary import command, front, grouped, size, spread, tiles, tried, verdict
 
 
 def run(*rows, title="run", **flags):
@@ -114,3 +114,18 @@ def test_the_peak_of_the_memory_is_among_the_first_figures():
 def test_figures_as_people_read_them():
     assert size(422_052) == "422 KB" and size(16_265_656) == "16.3 MB" and size(2.44e9) == "2.4 GB"
     assert spread(()) == "–" and spread((3.0,)) == "3.00" and spread((1.0, 3.0)) == "2.00 ± 1.41"
+
+
+def test_what_a_ladder_tried_is_a_sentence():
+    way = {"name": "calibration", "drop": 1.234, "skipped": None}
+    ladder = {
+        "tried": [way, {"name": "equalization", "drop": None, "skipped": "nothing to scale"}],
+        "chosen": "calibration",
+        "within_budget": False,
+        "max_miou_drop": 0.5,
+        "held_out_images": 36,
+    }
+    said = tried(ladder)
+    assert "on 36 training frames" in said
+    assert "calibration (+1.23), equalization (passed over: nothing to scale)." in said
+    assert said.endswith("Chosen: calibration, above the budget of 0.5.")

@@ -1,5 +1,6 @@
 """Flags of tools/train.py about quantization that cannot go together show before a file is read."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,15 @@ def test_wrong_flags_of_quantization_are_told(case, shell, tmp_path):
     result = shell("train", smoke, "--stages=quantize,export", *flags, f"--output_dir={tmp_path / 'run'}")
     assert result.code == 1 and words in result.err.splitlines()[-1], result.err
     assert not list(tmp_path.rglob("*.keras"))
+
+
+@pytest.mark.slow
+def test_a_run_by_budget_says_what_it_tried(shell, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--stages=student_alone,quantize,export", "--quantize=auto", "--max_miou_drop=100"]
+    result = shell("train", f"--flagfile={CONFIGS / 'smoke.cfg'}", *flags, f"--output_dir={run}")
+    assert result.code == 0, result.err
+    assert "  calibration: mean IoU " in result.out
+    found = json.loads((run / "report.json").read_text())["quantization"]
+    assert (found["chosen"], found["within_budget"], found["max_miou_drop"]) == ("calibration", True, 100)
+    assert "calibration" in (run / "report.html").read_text()

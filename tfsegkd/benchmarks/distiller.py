@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -237,8 +237,3 @@ def _table(rows: Sequence[Row]) -> str:
             f"| {target} |"
         )
     return "\n".join(lines)
-
-
-def as_dicts(rows: Sequence[Row]) -> list[dict]:
-    """The rows as a report file holds them."""
-    return [asdict(row) for row in rows]

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -101,8 +101,3 @@ def _table(rows: Sequence[Row]) -> str:
             f"| ≤ {row.target:.2f} |"
         )
     return "\n".join(lines)
-
-
-def as_dicts(rows: Sequence[Row]) -> list[dict]:
-    """The rows as a report file holds them."""
-    return [asdict(row) for row in rows]

@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 SIZES = ((33, 33), (65, 65), (64, 128), (128, 256))
 CHANNELS = {"pairwise": 128, "csc": 19}
@@ -211,11 +211,6 @@ def _exact(name: str, teacher, student) -> float:
 
 def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def as_dicts(rows: list[Row]) -> list[dict]:
-    """The rows as a report file holds them."""
-    return [asdict(row) for row in rows]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -164,8 +164,3 @@ def _table(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     return "\n".join(lines)
-
-
-def as_dicts(rows: Sequence[Row]) -> list[dict]:
-    """The rows as a report file holds them."""
-    return [asdict(row) for row in rows]

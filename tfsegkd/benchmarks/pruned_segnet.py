@@ -1,6 +1,6 @@
 """SegNet on CamVid pruned by others, beside ours pruned to the same MACs."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from tfsegkd import models
 from tfsegkd.graph import cost
@@ -57,7 +57,3 @@ def run() -> list[Row]:
             f"{row.our_gmacs:.2f} | {row.our_parameters:.2f} M |"
         )
     return rows
-
-
-def as_dicts(rows: list[Row]) -> list[dict]:
-    return [asdict(row) for row in rows]

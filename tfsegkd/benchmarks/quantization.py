@@ -98,7 +98,9 @@ def run(
             rows += _measured(network, paths, causes, images, val, rounds)
             for row in rows[-len(WAYS) - 1 :]:
                 print(_line(row), flush=True)
-    write_json(results, {"benchmark": "quantization", "rows": as_dicts(rows), "versions": versions()})
+    write_json(
+        results, {"benchmark": "quantization", "rows": [asdict(row) for row in rows], "versions": versions()}
+    )
     text = page(rows, size, len(images))
     write_atomically(document, lambda file: file.write_text(text, encoding="utf-8"))
     return rows
@@ -217,8 +219,3 @@ def _line(row: Row) -> str:
         figure(row.mean_iou, 2, 100),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def as_dicts(rows: Sequence[Row]) -> list[dict]:
-    """The rows as a report file holds them."""
-    return [asdict(row) for row in rows]

@@ -15,7 +15,7 @@ from tfsegkd import checks, export, models, reporting, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.data import evaluation_batches
-from tfsegkd.evaluation import Evaluation, Predictor, evaluate, overlays
+from tfsegkd.evaluation import Predictor, evaluate, overlays
 from tfsegkd.graph import cost
 from tfsegkd.grouping import FORMS, MEASURED
 from tfsegkd.quantization import float_layers
@@ -152,13 +152,9 @@ class Recipe:
         began = time.monotonic()
         model = stage.make(run)
         run.workers.after_the_chief(lambda: write_atomically(path, model.save))
-        scores, price = evaluate(model, run.frames.val), cost(model)
-        _keep_confusion(run, stage.name, scores)
+        price = cost(model)
         row = {
-            "name": stage.name,
-            "mean_iou": scores.mean_iou,
-            "pixel_accuracy": scores.pixel_accuracy,
-            "iou": scores.iou,
+            **_measured(run, stage.name, model),
             **best_validation(run.directory / stage.name),
             "parameters": price.parameters,
             "macs": price.macs,
@@ -169,7 +165,6 @@ class Recipe:
         state.complete(stage.name, settings, row)
         run.workers.meet()
         shutil.rmtree(progress_directory(run.directory, stage.name), ignore_errors=True)
-        print(f"  mean IoU {scores.mean_iou:.4f} on {scores.num_images} validation images", flush=True)
         keras.backend.clear_session()
         gc.collect()
         return row
@@ -183,16 +178,8 @@ class Recipe:
         state.begin(stage.name, settings)
         size = tuple(run.frames.size)
         teacher = stage.load(run.frames.val.info, size)
-        scores = evaluate(Predictor(teacher, stage.size or size), run.frames.val)
-        _keep_confusion(run, stage.name, scores)
-        row = {
-            "name": stage.name,
-            "mean_iou": scores.mean_iou,
-            "pixel_accuracy": scores.pixel_accuracy,
-            "iou": scores.iou,
-        }
+        row = _measured(run, stage.name, Predictor(teacher, stage.size or size))
         state.complete(stage.name, settings, row)
-        print(f"  mean IoU {scores.mean_iou:.4f} on {scores.num_images} validation images", flush=True)
         return row
 
     def _export(self, run: Run, rows: list[dict]) -> dict:
@@ -216,14 +203,10 @@ class Recipe:
             print("  " + str(made.grouped).replace("\n", "\n  "), flush=True)
         labels = "".join(f"{name}\n" for name in info.class_names)
         write_atomically(run.directory / "labels.txt", lambda path: path.write_text(labels, encoding="utf-8"))
-        scores, price = evaluate(int8, run.frames.val), cost(model)
-        _keep_confusion(run, "int8", scores)
+        price = cost(model)
         rows.append(
             {
-                "name": "int8",
-                "mean_iou": scores.mean_iou,
-                "pixel_accuracy": scores.pixel_accuracy,
-                "iou": scores.iou,
+                **_measured(run, "int8", int8),
                 "parameters": price.parameters,
                 "macs": price.macs,
                 "file": int8.name,
@@ -282,5 +265,14 @@ class Recipe:
         print(f"Look at {path}")
 
 
-def _keep_confusion(run: Run, stage: str, scores: Evaluation) -> None:
-    write_json(run.directory / "confusion" / f"{stage}.json", scores.confusion)
+def _measured(run: Run, name: str, network: keras.Model | Predictor | Path) -> dict:
+    """What a network gets right, for its row of the report; its confusion goes into a file beside it."""
+    scores = evaluate(network, run.frames.val)
+    write_json(run.directory / "confusion" / f"{name}.json", scores.confusion)
+    print(f"  mean IoU {scores.mean_iou:.4f} on {scores.num_images} validation images", flush=True)
+    return {
+        "name": name,
+        "mean_iou": scores.mean_iou,
+        "pixel_accuracy": scores.pixel_accuracy,
+        "iou": scores.iou,
+    }

@@ -211,6 +211,8 @@ def _int8(number, run, examination, why_no_source) -> dict:
             f"The int8 file chooses the class of the network it was converted from in "
             f"{100 * agreement:.2f} % of the pixels: that part is conversion alone, without fine-tuning."
         )
+    if run.report.get("quantization"):
+        notes.append(summary.tried(run.report["quantization"]))
     return _section([_choice("", [plot], notes)])
 
 

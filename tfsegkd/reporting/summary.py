@@ -127,6 +127,21 @@ def size(count: float) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"
 
 
+def tried(ladder: dict) -> str:
+    """Which ways to int8 a run has tried, and what each cost."""
+    ways = [
+        f"{way['name']} (passed over: {way['skipped']})"
+        if way["skipped"]
+        else f"{way['name']} ({way['drop']:+.2f})"
+        for way in ladder["tried"]
+    ]
+    return (
+        f"Tried in this order, with the points of mean IoU that each lost on {ladder['held_out_images']} "
+        f"training frames held out for it: {', '.join(ways)}. Chosen: {ladder['chosen']}, "
+        f"{'within' if ladder['within_budget'] else 'above'} the budget of {ladder['max_miou_drop']:g}."
+    )
+
+
 def grouped(runs: Sequence[RunRecord]) -> list[Group]:
     """Runs with the same flags but for the seed, together."""
     found: dict[str, list[int]] = {}
