@@ -16,13 +16,14 @@ getattr(tf.keras, "layers")  # noqa: B009
 
 import tensorflow_model_optimization as tfmot  # noqa: E402
 import tf_keras as keras  # noqa: E402
+from tf_keras.src.saving.serialization_lib import ObjectSharingScope  # noqa: E402
 
 if _chosen_by_user is None:
     os.environ.pop(_VARIABLE, None)
 else:
     os.environ[_VARIABLE] = _chosen_by_user
 
-__all__ = ["Interpreter", "keras", "keras3", "tflite_schema", "tfmot"]  # noqa: F822
+__all__ = ["Interpreter", "ObjectSharingScope", "keras", "keras3", "tflite_schema", "tfmot"]  # noqa: F822
 
 
 def __getattr__(name):

@@ -8,6 +8,8 @@ import contextlib
 import json
 import os
 import re
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,9 +70,9 @@ def _look_through(path, allow_lambda):
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            unpacked = sum(member.file_size for member in archive.infolist())
-            if unpacked > _SLACK + 20 * path.stat().st_size:
-                raise _refusal(path, f"{unpacked:,} bytes packed into {path.stat().st_size:,}", "")
+            total = sum(member.file_size for member in archive.infolist())
+            if total > _SLACK + 20 * path.stat().st_size:
+                raise _refusal(path, f"{total:,} bytes packed into {path.stat().st_size:,}", "")
             for name in ("config.json", "metadata.json"):
                 if name in names:
                     if archive.getinfo(name).file_size > _LARGEST_DESCRIPTION:
@@ -78,13 +80,27 @@ def _look_through(path, allow_lambda):
                     _scan(_parsed(archive.read(name), path), path, allow_lambda)
             for name in names:
                 if name.endswith(".h5"):
-                    with archive.open(name) as stream, h5py.File(stream) as file:
+                    with unpacked(archive, name) as arrays, h5py.File(arrays) as file:
                         _scan_arrays(file, path)
     elif path.is_file() and h5py.is_hdf5(path):
         with h5py.File(path) as file:
             if "model_config" in file.attrs:
                 _scan(_parsed(file.attrs["model_config"], path), path, allow_lambda)
             _scan_arrays(file, path)
+
+
+@contextlib.contextmanager
+def unpacked(archive: zipfile.ZipFile, name: str) -> Iterator[Path]:
+    """A member of an archive as a file of its own, while it is needed.
+
+    HDF5 jumps to and fro in a file, and before Python 3.13 each jump back inside an archive reads it from its
+    beginning: minutes for a large network.
+    """
+    with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
+        path = Path(directory, "network.weights.h5")
+        with archive.open(name) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, 2**20)
+        yield path
 
 
 def refuse_untrusted(path: str | os.PathLike, trust_model: bool) -> None:
