@@ -15,9 +15,9 @@ from pathlib import Path
 from tfsegkd.recipe.progress import fault
 
 # The longest attempt, in shares of an undisturbed run: none reaches the end at once.
-_LONGEST = 0.4
+_LONGEST = 0.25
 # After so many kills a run is left alone: what it does after its last stage may take longer than any attempt.
-_MOST = 8
+_MOST = 12
 _ADDRESS = re.compile(rb'"shared_object_id": \d+')
 # Not parts of the result: what the clock and the machine say, and logs of every attempt.
 _STAMPED = ("report.json", "report.html", "flags.json", "state.json", "overlays.png", ".lock")
@@ -44,7 +44,7 @@ def run(command: Sequence[str], directory: Path, kills: int, seed: int) -> list[
     """Runs `command` once undisturbed, then under fire until `kills` kills have fallen.
 
     Each attempt is killed after a random time, unless it ends before: then that run is done, and another one
-    begins. None is killed more than eight times.
+    begins. None is killed more than twelve times.
 
     Args:
         command: A command line that takes `--output_dir=`, goes on after an interruption, and is
