@@ -48,12 +48,7 @@ def test_every_excuse_is_needed():
 # Python. What a page trains for many epochs is trained for a few.
 
 MOST_EPOCHS = 12
-# They convert networks again and again.
-LONG = ("docs/android.md", "docs/grouping.md", "docs/quantization.md")
-PYTHON = [
-    pytest.param(page, marks=[pytest.mark.slow] if page in LONG else [])
-    for page in sorted({block.page for block in EVERY if block.language == "python" and not excuse(block)})
-]
+PYTHON = sorted({block.page for block in EVERY if block.language == "python" and not excuse(block)})
 
 
 @pytest.mark.parametrize("page", PYTHON)

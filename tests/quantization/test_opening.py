@@ -125,6 +125,7 @@ def menagerie():
     return keras.Model(inputs, layers.UpSampling2D(2, interpolation="bilinear", name="logits")(x))
 
 
+@pytest.mark.slow
 def test_every_kind_of_layer_becomes_int8_in_one_piece(tmp_path):
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)

@@ -90,7 +90,11 @@ def images(count, seed=0):
     return pixels, (pixels.mean(-1) // 64).astype(np.int32)
 
 
-@pytest.fixture(scope="module", params=[unet, mobile, transposed], ids=lambda build: build.__name__)
+@pytest.fixture(
+    scope="module",
+    params=[unet, mobile, pytest.param(transposed, marks=pytest.mark.slow)],
+    ids=lambda build: build.__name__,
+)
 def trained(request):
     """A briefly trained float network and its quantized twin, calibrated but not fine-tuned."""
     keras.utils.set_random_seed(3)
