@@ -387,8 +387,9 @@ def that_matter(stage) -> dict:
     settings.pop("preflight", None)
     if "cache" in settings:
         settings["cache"] = stage.cache is not None
-    if settings.get("begin_from"):
-        settings["begin_from"] = fingerprint(stage.begin_from)
+    # Without it a stage is what it was before there was such a thing, and goes on.
+    if path := settings.pop("begin_from", None):
+        settings["begin_from"] = fingerprint(path)
     return settings
 
 

@@ -1,5 +1,6 @@
 """Whatever can teach, from wherever it comes."""
 
+import contextlib
 import json
 import os
 import zipfile
@@ -172,7 +173,8 @@ def _keras_version(path: Path) -> str:
                 metadata = json.loads(archive.read("metadata.json"))
                 return str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
     elif path.is_file() and h5py.is_hdf5(path):
-        with h5py.File(path) as file:
+        # What is damaged does not say; whoever reads the network tells what is wrong with it.
+        with contextlib.suppress(OSError, KeyError, ValueError, RuntimeError), h5py.File(path) as file:
             return str(file.attrs.get("keras_version", ""))
     return ""
 
