@@ -7,6 +7,7 @@ the same line after an interruption: finished stages are reused, an unfinished o
 epoch. With --dry_run it says what would be done, and how long that takes, and does nothing.
 """
 
+from functools import partial
 from pathlib import Path
 
 import command
@@ -36,6 +37,7 @@ from tfsegkd.recipe import (
     open_workers,
     plan,
 )
+from tfsegkd.runtime.apart import apart
 
 BITS = ("8", "4")
 STAGES = ("teacher", "student_alone", "distill", "prune", "group", "quantize", "export")
@@ -229,8 +231,6 @@ def main():
             setattr(FLAGS, name, path.replace("{seed}", str(FLAGS.seed)))
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
-        # The colour layers ask for one, although they are handed their draws.
-        tf.random.set_global_generator(tf.random.Generator.from_seed(FLAGS.seed))
     # Whatever can be wrong with the flags shows before a file is read.
     terms = distillation.parse_terms(FLAGS.distill)
     size = command.size(FLAGS.input_size, "input_size")
@@ -243,7 +243,7 @@ def main():
     sources = [data.load(name, split, FLAGS.data_dir) for name, split in zip(datasets, splits, strict=True)]
     check_labels(*sources)
     if not FLAGS.dry_run:  # which builds them anyway
-        rehearse(terms, sources[0].info.num_classes, crop_size or size)
+        apart(partial(rehearse, terms, sources[0].info.num_classes, crop_size or size))
 
     if len(sources[0]) < FLAGS.batch_size:
         raise ValueError(
@@ -415,7 +415,7 @@ def teacher(schedule):
             f"--teacher={FLAGS.teacher!r} is trained here. --teacher_size, --class_map and the like are for "
             f"a saved one."
         )
-    if paths and not (plain and len(paths) == 1 and is_keras(paths[0])):
+    if paths and not (plain and len(paths) == 1 and apart(partial(is_keras, paths[0]))):
         return BorrowedTeacher(tuple(paths), **options)
     return Teacher(FLAGS.teacher, schedule)
 

@@ -50,8 +50,14 @@ def test_open_files_and_children_are_counted(tmp_path):
     assert two.children == one.children + 1
 
 
+def _row(number, resident, peak):
+    return soak.Row(number, 1.0, resident, peak, open_files=5, children=0)
+
+
 def test_growth_is_that_of_the_worst_cycle_over_the_first():
-    rows = [soak.Row(number, 1.0, memory, 5, 0) for number, memory in enumerate((100.0, 104.0, 102.0), 1)]
+    rows = [_row(number, memory, 900.0) for number, memory in enumerate((100.0, 104.0, 102.0), 1)]
     assert abs(soak.growth(rows) - 0.04) < 1e-12
     assert soak.verdict(rows).startswith("flat: ")
-    assert soak.verdict([*rows, soak.Row(4, 1.0, 105.1, 5, 0)]).startswith("NOT flat: ")
+    assert soak.verdict([*rows, _row(4, 105.1, 900.0)]).startswith("NOT flat: ")
+    # What a child needs more than the children of the first cycle is growth as well.
+    assert soak.verdict([*rows, _row(4, 100.0, 950.0)]).startswith("NOT flat: ")

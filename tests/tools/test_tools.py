@@ -233,6 +233,24 @@ def test_study_asks_for_methods(shell, tmp_path):
 
 # As processes of their own.
 
+_TRAIN = """
+import runpy, sys
+from tfsegkd.recipe import Recipe
+from tfsegkd.runtime.apart import computes
+Recipe.run = lambda *arguments, **options: print("computes:", computes())
+sys.path.insert(0, sys.argv[1])
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_tensorflow_does_not_compute_before_the_first_stage(folder, saved):
+    # Else no stage could have a process of its own, and the memory of all would add up.
+    where = ("--dataset=folder", f"--data_dir={folder}")
+    flags = (*where, "--input_size=32x48", "--batch_size=2", f"--teacher={saved}", "--deterministic")
+    done = run("-c", _TRAIN, TOOLS, TOOLS / "train.py", *flags)
+    assert "computes: False" in done.stdout.splitlines(), done.stderr
+
 
 def run(*arguments):
     command = [sys.executable, *map(str, arguments)]

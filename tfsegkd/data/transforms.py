@@ -154,6 +154,11 @@ class ColorJitter:
     def __init__(self, augmentation: Augmentation):
         from keras_cv import layers  # takes a second to import, and only training needs it
 
+        # The layers ask for the global generator, although they are handed their draws.
+        try:
+            tf.random.get_global_generator()
+        except RuntimeError:  # where all is to be deterministic there is none
+            tf.random.set_global_generator(tf.random.Generator.from_seed(0))
         pixel_range = (0, 255)
         factors = [
             (

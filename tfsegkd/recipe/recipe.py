@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from tfsegkd import checks, export, models, reporting, runtime
@@ -32,6 +33,7 @@ from tfsegkd.recipe.stages import BorrowedTeacher, Distill, Run, StudentAlone, T
 from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.strategy import Workers, open_workers
 from tfsegkd.recipe.training import Frames, best_validation
+from tfsegkd.runtime.apart import apart
 
 Stage = (
     Teacher
@@ -93,7 +95,9 @@ class Recipe:
     def run(self, output_dir: str | Path, frames: Frames, flags: dict | None = None) -> dict:
         """Runs what is not done yet, and writes `report.json`.
 
-        Called again after a kill, it reuses finished stages and goes on inside an unfinished one.
+        Called again after a kill, it reuses finished stages and goes on inside an unfinished one. Where
+        TensorFlow has not computed anything yet, each stage runs in a process of its own, which takes its
+        memory along.
 
         Args:
             output_dir: Where everything is written.
@@ -111,14 +115,14 @@ class Recipe:
         borrowed = next((stage for stage in self.stages if isinstance(stage, BorrowedTeacher)), None)
         run = Run(directory, frames, borrowed, self.workers)
         with locked(directory) if self.workers.chief else contextlib.nullcontext():
-            with self.workers.at_work(), resumable_randomness():
-                state = State(directory, flags)
-                rows = [self._stage(stage, state, run) for stage in self.stages]
-            report = self._report(run, rows, flags or {}) if self.workers.chief else {"stages": rows}
+            rows = [apart(partial(self._stage, stage, run, flags)) for stage in self.stages]
+            report = {"stages": rows}
+            if self.workers.chief:
+                report = apart(partial(self._report, run, rows, flags or {}, peak=_peak()))
         self.workers.meet()
         return report
 
-    def _report(self, run: Run, rows: list[dict], flags: dict) -> dict:
+    def _report(self, run: Run, rows: list[dict], flags: dict, peak: int) -> dict:
         directory, frames = run.directory, run.frames
         if flags:
             write_flags(directory / "logs", flags)
@@ -129,7 +133,7 @@ class Recipe:
         if any(isinstance(stage, AutoQuantize) for stage in self.stages):
             report["quantization"] = read_tried(directory)
         report |= {"seed": frames.seed, "versions": versions(), "flags": flags}
-        report["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        report["peak_memory_mb"] = round(max(peak, _peak()) / 1024)
         write_json(directory / "report.json", report)
         self._draw(run, rows)
         print_table(rows)
@@ -138,7 +142,11 @@ class Recipe:
         self._show(run)
         return report
 
-    def _stage(self, stage: Stage, state: State, run: Run) -> dict:
+    def _stage(self, stage: Stage, run: Run, flags: dict | None) -> dict:
+        with self.workers.at_work(), resumable_randomness():
+            return self._made(stage, State(run.directory, flags), run)
+
+    def _made(self, stage: Stage, state: State, run: Run) -> dict:
         settings = {**run.frames.settings(), **stage.settings()}
         if stage is run.borrowed:
             return self._borrowed(stage, settings, state, run)
@@ -263,6 +271,11 @@ class Recipe:
         path = run.directory / "report.html"
         reporting.write_report([run.directory], path, run.frames.val, **options)
         print(f"Look at {path}")
+
+
+def _peak() -> int:
+    """The most memory that this process, or one that it has waited for, has had at once, in KiB."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _measured(run: Run, name: str, network: keras.Model | Predictor | Path) -> dict:

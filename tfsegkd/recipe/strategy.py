@@ -22,19 +22,20 @@ class Workers:
     result however many devices share it. Every worker runs the same program; the chief alone writes.
 
     Args:
-        strategy: The strategy of `tf.distribute`.
+        strategy: The strategy of `tf.distribute`; None for this process on one device.
         chief: Whether this process is the one that writes.
         count: How many processes there are.
     """
 
-    strategy: tf.distribute.Strategy
+    strategy: tf.distribute.Strategy | None = None
     chief: bool = True
     count: int = 1
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
         """Inside, networks are built for all devices, and nobody but the chief leaves files behind."""
-        with self.strategy.scope(), contextlib.nullcontext() if self.chief else atomic.nothing_kept():
+        everywhere = self.strategy.scope() if self.strategy else contextlib.nullcontext()
+        with everywhere, contextlib.nullcontext() if self.chief else atomic.nothing_kept():
             yield
 
     def meet(self) -> None:
@@ -63,7 +64,7 @@ def open_workers(name: str = "none") -> Workers:
     """
     checks.one_of(name, STRATEGIES, "strategy")
     if name == "none":
-        return Workers(tf.distribute.get_strategy())
+        return Workers()
     if name == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return Workers(tf.distribute.MirroredStrategy([device.name for device in devices]))

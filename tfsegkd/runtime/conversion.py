@@ -88,7 +88,7 @@ def convert(
             request["representative_data"] = str(images)
         try:
             with waited("conversion to .tflite"):
-                workers.run("convert_worker.py", request)
+                workers.run_again("convert_worker.py", request)
         except ValueError as error:
             raise ValueError(f"TFLite refuses the network {model.name!r}: {error}") from None
         content = output.read_bytes()

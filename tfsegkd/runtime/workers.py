@@ -1,5 +1,6 @@
 """Child processes, for work that would leave its traces in ours."""
 
+import functools
 import json
 import os
 import signal
@@ -20,41 +21,89 @@ def run(script: str, request: dict[str, Any], seconds: float | None = None) -> d
         ValueError: if the script answered with an error; the message is one line.
         RuntimeError: if the script stopped without an answer.
     """
-    # The child finds the packages that we found, whatever was done to sys.path here.
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
-    with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
-        asked, answered = Path(directory, "request.json"), Path(directory, "answer.json")
-        asked.write_text(json.dumps(request))
-        # -P: the names of the files in this folder shadow nothing that the child imports.
-        command = [sys.executable, "-P", str(Path(__file__).parent / script), str(asked), str(answered)]
+
+    def work(asked, answered, log):
+        with log.open("wb") as file:
+            try:
+                command = [*_python(script), str(asked), str(answered)]
+                options = {"env": _environment(), "stdout": file, "stderr": file, "check": False}
+                return subprocess.run(command, timeout=seconds, **options).returncode
+            except subprocess.TimeoutExpired:
+                raise RuntimeError(f"{script} did not answer in {seconds:g} seconds.") from None
+
+    return _answer(script, request, work)
+
+
+def run_again(script: str, request: dict[str, Any]) -> dict[str, Any]:
+    """As `run`, for a script that takes long to import and is needed often: it is imported once."""
+
+    def work(asked, answered, log):
+        template = _template(script, os.getpid())
         try:
-            child = subprocess.run(
-                command,
-                env=environment,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                timeout=seconds,
-            )
-        except subprocess.TimeoutExpired:
-            raise RuntimeError(f"{script} did not answer in {seconds:g} seconds.") from None
-        if child.returncode != 0 or not answered.exists():
-            raise RuntimeError(f"{script} stopped before it answered: {_cause(child)}.")
+            template.stdin.write(json.dumps([str(asked), str(answered), str(log)]) + "\n")
+            template.stdin.flush()
+            return int(template.stdout.readline())
+        except (OSError, ValueError):
+            _template.cache_clear()
+            raise RuntimeError(f"{script} stopped before it answered: {ending(template.wait())}.") from None
+
+    return _answer(script, request, work)
+
+
+@functools.cache
+def _template(script: str, process: int) -> subprocess.Popen:
+    """The Python that waits for requests; a copy of `process` needs one of its own."""
+    # It ends when nobody can write to it any more.
+    return subprocess.Popen(
+        [*_python("template.py"), str(_path(script))],
+        env=_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def _answer(script, request, work):
+    with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
+        asked, answered, log = (Path(directory, name) for name in ("request.json", "answer.json", "log.txt"))
+        asked.write_text(json.dumps(request))
+        code = work(asked, answered, log)
+        if code != 0 or not answered.exists():
+            raise RuntimeError(f"{script} stopped before it answered: {_cause(code, log)}.")
         answer = json.loads(answered.read_text())
     if "error" in answer:
         raise ValueError(answer["error"])
     return answer
 
 
-def _cause(child: subprocess.CompletedProcess) -> str:
-    if child.returncode < 0:
-        name = signal.Signals(-child.returncode).name
-        return f"killed by {name}" + (", often a sign of too little memory" if name == "SIGKILL" else "")
-    lines = child.stderr.strip().splitlines()
-    return lines[-1] if lines else f"exit code {child.returncode}"
+def _path(script):
+    return Path(__file__).parent / script
+
+
+def _python(script):
+    # -P: the names of the files in this folder shadow nothing that the child imports.
+    return [sys.executable, "-P", str(_path(script))]
+
+
+def _environment():
+    # The child finds the packages that we found, whatever was done to sys.path here.
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+
+
+def _cause(code, log):
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines and code > 0 else ending(code)
+
+
+def ending(code: int) -> str:
+    """What the exit code of a child says of its end."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    return f"killed by {name}" + (", often a sign of too little memory" if name == "SIGKILL" else "")
