@@ -82,6 +82,10 @@ WRONG_FLAGS = {
     "crop size": (["--crop_size=48x0"], ["--crop_size='48x0'"]),
     "scale": (["--min_scale=2", "--max_scale=1"], ["max_scale"]),
     "schedule": (["--distill=pixelwise*fade(steps=3)"], ["fade", "cosine_decay"]),
+    "a beginning for nobody": (
+        ["--begin_from=encoder.keras", "--dense=student.keras", "--stages=quantize"],
+        ["--begin_from=encoder.keras", "--dense"],
+    ),
     "a finer teacher in a step": (["--teacher_size=96x128"], ["--teacher_size needs --cache_teacher"]),
     "options of a saved teacher": (["--teacher_flip"], ["is trained here"]),
     "scale of a teacher": (["--teacher_scales=1,none"], ["--teacher_scales='none'"]),

@@ -93,10 +93,14 @@ def _attempt(command, target, seconds):
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
-            # The whole group: conversions and timings run in processes of their own.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return False
+            code = None
+        finally:
+            if process.poll() is None:
+                # The whole group: stages, conversions and timings run in processes of their own.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    if code is None:
+        return False
     if code:
         lines = log_file.read_text(errors="replace").splitlines()[-5:]
         raise ChildProcessError(f"An attempt ended with code {code}, log in {log_file}: {' | '.join(lines)}")
