@@ -310,8 +310,8 @@ def stages():
     if FLAGS.begin_from and not begins & {*FLAGS.stages}:
         raise ValueError(
             f"--begin_from={FLAGS.begin_from} is for a student that is trained from its beginning. Expected "
-            f"student_alone, distill or group among --stages, and no --dense, which is trained already. Leave "
-            f"--begin_from out."
+            f"student_alone, distill or group among --stages, and no --dense, which is trained already; or "
+            f"leave --begin_from out."
         )
     # A stage is made only where it is asked for: a teacher's file need not be there for a student alone.
     makers = {

@@ -54,8 +54,8 @@ assert apart(lambda: np.arange(3)).tolist() == [0, 1, 2]
 kind, message, note = caught(fails)
 assert (kind, message) == ("FileNotFoundError", "No mask beside 'one.png'.") and "in fails" in note, note
 assert caught(odd)[:2] == ("RuntimeError", "Odd: odd")
-assert caught(killed)[:2] == ("RuntimeError",
-    "A process stopped before it answered: killed by SIGKILL, often a sign of too little memory.")
+assert caught(killed)[:2] == ("ChildProcessError",
+    "a process stopped: killed by SIGKILL, often a sign of too little memory")
 apart(held)
 """
 

@@ -256,6 +256,28 @@ def test_tensorflow_does_not_compute_before_the_first_stage(folder, saved):
     assert "computes: False" in done.stdout.splitlines(), done.stderr
 
 
+_KILLED = """
+import os, runpy, signal, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+from tfsegkd.recipe import StudentAlone
+StudentAlone.make = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+sys.path.insert(0, sys.argv[1])
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_stage_that_is_killed_is_named_in_one_line(folder):
+    where = ("--dataset=folder", f"--data_dir={folder}", f"--output_dir={folder.parent / 'run'}")
+    flags = (*where, "--input_size=32x48", "--batch_size=2", "--stages=student_alone")
+    done = run("-c", _KILLED, TOOLS, TOOLS / "train.py", *flags)
+    says(
+        Result(done.returncode, done.stdout, done.stderr),
+        "student_alone: a process stopped: killed by SIGKILL, often a sign of too little memory",
+        "run the same line again",
+    )
+
+
 def run(*arguments):
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=900)

@@ -8,7 +8,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -110,15 +110,16 @@ class Recipe:
         Raises:
             ValueError: if the directory holds a stage made with other settings.
             BlockingIOError: if another run is writing there.
+            ChildProcessError: if the process of a stage is killed.
         """
         directory = Path(output_dir)
         borrowed = next((stage for stage in self.stages if isinstance(stage, BorrowedTeacher)), None)
         run = Run(directory, frames, borrowed, self.workers)
         with locked(directory) if self.workers.chief else contextlib.nullcontext():
-            rows = [apart(partial(self._stage, stage, run, flags)) for stage in self.stages]
+            rows = [_apart(stage.name, partial(self._stage, stage, run, flags)) for stage in self.stages]
             report = {"stages": rows}
             if self.workers.chief:
-                report = apart(partial(self._report, run, rows, flags or {}, peak=_peak()))
+                report = _apart("report", partial(self._report, run, rows, flags or {}, peak=_peak()))
         self.workers.meet()
         return report
 
@@ -271,6 +272,15 @@ class Recipe:
         path = run.directory / "report.html"
         reporting.write_report([run.directory], path, run.frames.val, **options)
         print(f"Look at {path}")
+
+
+def _apart(name: str, work: Callable[[], dict]) -> dict:
+    try:
+        return apart(work)
+    except ChildProcessError as error:
+        raise ChildProcessError(
+            f"{name}: {error}. What is done so far is kept; run the same line again to go on."
+        ) from None
 
 
 def _peak() -> int:

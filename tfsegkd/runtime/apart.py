@@ -37,7 +37,8 @@ def apart(work: Callable[[], Any]) -> Any:
 
     Raises:
         Exception: what `work` raises, with the traceback of there as a note.
-        RuntimeError: if the process stops without an answer, or raises what cannot be carried.
+        ChildProcessError: if the process stops without an answer; the message says how it ended.
+        RuntimeError: if it raises what cannot be carried.
     """
     if computes() or sys.platform != "linux":
         return work()
@@ -53,7 +54,7 @@ def apart(work: Callable[[], Any]) -> Any:
             result, error, where = ours.recv()
         except EOFError:
             child.join()
-            raise RuntimeError(f"A process stopped before it answered: {ending(child.exitcode)}.") from None
+            raise ChildProcessError(f"a process stopped: {ending(child.exitcode)}") from None
         child.join()
     if error is None:
         return result
