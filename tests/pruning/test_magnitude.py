@@ -135,6 +135,8 @@ def test_zeros_survive_quantization_aware_training_and_the_file():
 
 
 def test_what_cannot_be_thinned_out_is_refused():
+    with pytest.raises(ValueError, match=r"'constant_sparsity\(.*' cannot be used: .*\[0,1\).*below 1\.$"):
+        sparsify(mixed(), "constant_sparsity(target_sparsity=1, begin_step=1)")
     with pytest.raises(ValueError, match=r"Unknown sparsity schedule 'polynomial'.*polynomial_decay"):
         sparsify(mixed(), "polynomial")
     with pytest.raises(ValueError, match=r"Wrong arguments.*target_sparsity"):

@@ -209,7 +209,13 @@ def _options(schedule) -> dict:
     if re.fullmatch(r"\s*2\s*:\s*4\s*", schedule):
         always = tfmot.sparsity.keras.ConstantSparsity(0.5, begin_step=0)
         return {"pruning_schedule": always, "sparsity_m_by_n": _BLOCK}
-    return {"pruning_schedule": _schedules.build(schedule)}
+    try:
+        return {"pruning_schedule": _schedules.build(schedule)}
+    except (ValueError, TypeError) as error:  # TF-MOT's name no schedule
+        raise ValueError(
+            f"The schedule {schedule!r} cannot be used: {str(error).rstrip('.')}. Expected such as "
+            f"'constant_sparsity(target_sparsity=0.5, begin_step=1)', with a sparsity from 0 to below 1."
+        ) from None
 
 
 def _wrapped(layer) -> bool:
