@@ -5,12 +5,18 @@ import pytest
 
 from tfsegkd.recipe.lock import locked
 
-# Holds the lock until it is killed.
+# Holds the lock until it is killed, and a copy of it, as of a stage, for half a second longer.
 HOLDER = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from tfsegkd.recipe.lock import locked
 with locked(Path(sys.argv[1])):
+    holder = os.getpid()
+    if not os.fork():
+        while os.getppid() == holder:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os._exit(0)
     print("held", flush=True)
     time.sleep(600)
 """

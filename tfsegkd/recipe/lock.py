@@ -5,8 +5,13 @@ import fcntl
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+# A process of a stage ends a moment after the run that it belongs to.
+_SECONDS = 3
 
 
 @contextlib.contextmanager
@@ -28,18 +33,29 @@ def locked(directory: Path) -> Iterator[None]:
             f"writable, or choose another --output_dir."
         ) from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(file):
             file.seek(0)
             holder = file.read().strip() or "it has just begun"
             raise BlockingIOError(
                 f"Another run is writing to {str(directory)!r}: {holder}. "
                 f"Wait until it ends, or choose another --output_dir."
-            ) from None
+            )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         for path in [*directory.rglob(".*.tmp*")]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         yield
+
+
+def _taken(file: IO) -> bool:
+    """Whether the lock became ours, if need be after what is left of a killed run has gone, too."""
+    until = time.monotonic() + _SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
