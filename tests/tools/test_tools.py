@@ -77,7 +77,7 @@ WRONG_FLAGS = {
     "unknown teacher": (["--teacher=deeplab"], ["Unknown model 'deeplab'", "deeplab_v3_plus"]),
     "missing teacher": (["--teacher=gone.keras"], ["gone.keras"]),
     "unknown stage": (["--stages=teacher,destill"], ["--stages", "'destill'", "distill"]),
-    "unknown tap": (["--distill=attention@stride8:stride7"], ["'stride7' not found in student", "stride8"]),
+    "unknown tap": (["--distill=attention@stage4:stage7"], ["'stage7' not found in student", "stage4"]),
     "input size": (["--input_size=48by64"], ["--input_size='48by64'", "HEIGHTxWIDTH"]),
     "crop size": (["--crop_size=48x0"], ["--crop_size='48x0'"]),
     "scale": (["--min_scale=2", "--max_scale=1"], ["max_scale"]),
