@@ -65,3 +65,18 @@ def test_after_the_death_of_the_one_that_imports_there_is_another(tmp_path):
     with pytest.raises(RuntimeError, match="stopped before it answered: killed by SIGKILL"):
         workers.run_again(script, {})
     assert workers.run_again(script, {})["parent"] != first
+
+
+def test_an_interrupted_request_is_not_answered_by_the_next(tmp_path):
+    work = "import time; time.sleep(json.load(open(asked))['seconds']); open(answered, 'w').write('{}')"
+    script = _script(tmp_path, work)
+    workers.run_again(script, {"seconds": 0})
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            workers.run_again(script, {"seconds": 60})
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    # Were the answer that of the first, this one would not have been waited for.
+    assert workers.run_again(script, {"seconds": 0.2}) == {}

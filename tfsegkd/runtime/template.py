@@ -1,6 +1,6 @@
 """Imports a worker once and runs each request in a fork: TensorFlow takes longer to import than to convert.
 
-Run as a script by `workers.run`; needs nothing of this package. The worker must not compute while it is
+Run as a script by `workers.run_again`; needs nothing of this package. The worker must not compute while it is
 imported. Of each request a line tells the paths of its question, its answer and its log; the line that comes
 back is the exit code.
 """

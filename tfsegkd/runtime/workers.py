@@ -7,8 +7,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
+
+_one_at_a_time = threading.Lock()
 
 
 def run(script: str, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
@@ -38,14 +41,21 @@ def run_again(script: str, request: dict[str, Any]) -> dict[str, Any]:
     """As `run`, for a script that takes long to import and is needed often: it is imported once."""
 
     def work(asked, answered, log):
-        template = _template(script, os.getpid())
-        try:
-            template.stdin.write(json.dumps([str(asked), str(answered), str(log)]) + "\n")
-            template.stdin.flush()
-            return int(template.stdout.readline())
-        except (OSError, ValueError):
-            _template.cache_clear()
-            raise RuntimeError(f"{script} stopped before it answered: {ending(template.wait())}.") from None
+        with _one_at_a_time:
+            template = _template(script, os.getpid())
+            try:
+                template.stdin.write(json.dumps([str(asked), str(answered), str(log)]) + "\n")
+                template.stdin.flush()
+                return int(template.stdout.readline())
+            except (OSError, ValueError):
+                _template.cache_clear()
+                how = ending(template.wait())
+                raise RuntimeError(f"{script} stopped before it answered: {how}.") from None
+            except BaseException:
+                # Interrupted: what it says from now on answers a question that nobody remembers.
+                _template.cache_clear()
+                template.kill()
+                raise
 
     return _answer(script, request, work)
 
