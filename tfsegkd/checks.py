@@ -34,6 +34,13 @@ def positive(value: float, what: str) -> float:
     return value
 
 
+def whole(value: int, low: int, what: str) -> int:
+    """Returns `value` if it is a whole number of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{what} must be a whole number from {low} up. Received: {value!r}.")
+    return value
+
+
 def text_of(path: Path, expected: str) -> str:
     """The content of a text file; `expected` ends the message where it is none.
 

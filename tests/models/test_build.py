@@ -43,7 +43,8 @@ def test_tiny_images_work(spec, shape):
         ("unett", r"Unknown model 'unett'\. Expected one of .*Did you mean 'unet'"),
         ("unet(depth=3)", r"Wrong arguments for model 'unet'.*\['width'\]"),
         ("unet(num_classes=3)", "Wrong arguments for model 'unet'"),
-        ("unet(width=0)", "width must be a number above 0"),
+        ("unet(width=0)", "width must be a whole number from 1 up"),
+        ("segnet(width=2.5)", "width must be a whole number from 1 up"),
         ("mobile_unet(width_multiplier=-1)", "width_multiplier must be a number above 0"),
         (
             "deeplab_v3_plus(backbone=resnet)",

@@ -31,7 +31,7 @@ def segnet(
         Badrinarayanan et al., PAMI 2017, https://arxiv.org/abs/1511.00561, fig. 2.
         Differs: BatchNorm in place of the convolutions' biases; places of maxima found by comparison.
     """
-    checks.positive(width, "width")
+    checks.whole(width, 1, "width")
     checks.one_of(unpooling, ("mask", "upsample"), "unpooling")
     inputs, x = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=32)
     pools = []

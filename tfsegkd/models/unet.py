@@ -21,7 +21,7 @@ def unet(num_classes: int, input_shape: tuple[int, int, int], width: int = 64) -
         Ronneberger et al., MICCAI 2015, https://arxiv.org/abs/1505.04597, fig. 1.
         Differs: 'same' padding, and BatchNorm in place of the convolutions' biases.
     """
-    checks.positive(width, "width")
+    checks.whole(width, 1, "width")
     inputs, x = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=16)
     skips = []
     for stage in range(1, 5):

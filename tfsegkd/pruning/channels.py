@@ -126,8 +126,7 @@ def prune_channels(
 
 def check_round_to(round_to: int) -> None:
     """Raises ValueError for what no layer can keep a multiple of."""
-    if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
-        raise ValueError(f"round_to must be a whole number from 1 up. Received: {round_to!r}.")
+    checks.whole(round_to, 1, "round_to")
 
 
 def check_float(model: keras.Model) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfsegkd import _keras
+from tfsegkd import _keras, checks
 from tfsegkd.progress_bar import waited
 from tfsegkd.runtime import workers
 from tfsegkd.runtime.network import load_interpreter, try_out_together
@@ -48,8 +48,7 @@ def latency(
     if not paths:
         raise ValueError("paths must name at least one network. Received: none.")
     for value, least, what in ((runs, 1, "runs"), (warmup, 0, "warmup")):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{what} must be a whole number from {least} up. Received: {value!r}.")
+        checks.whole(value, least, what)
     try_out_together(paths.values())
     for path in paths.values():
         load_interpreter(path, num_threads)
