@@ -306,8 +306,8 @@ def stages():
     cache = teacher_cache() if FLAGS.cache_teacher else None
     # What an earlier stage has trained becomes grouped; without one it is trained from scratch.
     is_trained = bool(FLAGS.dense or {"student_alone", "distill", "prune"} & {*FLAGS.stages})
-    begins = {"student_alone"} if FLAGS.dense else {"student_alone", "distill", "group"}
-    if FLAGS.begin_from and not begins & {*FLAGS.stages}:
+    begins = {"student_alone": True, "distill": not FLAGS.dense, "group": not is_trained}
+    if FLAGS.begin_from and not any(begins.get(stage) for stage in FLAGS.stages):
         raise ValueError(
             f"--begin_from={FLAGS.begin_from} is for a student that is trained from its beginning. Expected "
             f"student_alone, distill or group among --stages, and no --dense, which is trained already; or "

@@ -86,6 +86,10 @@ WRONG_FLAGS = {
         ["--begin_from=encoder.keras", "--dense=student.keras", "--stages=quantize"],
         ["--begin_from=encoder.keras", "--dense"],
     ),
+    "a beginning for what is pruned": (
+        ["--begin_from=encoder.keras", "--stages=prune,group"],
+        ["--begin_from=encoder.keras", "trained from its beginning"],
+    ),
     "a finer teacher in a step": (["--teacher_size=96x128"], ["--teacher_size needs --cache_teacher"]),
     "options of a saved teacher": (["--teacher_flip"], ["is trained here"]),
     "scale of a teacher": (["--teacher_scales=1,none"], ["--teacher_scales='none'"]),
