@@ -75,3 +75,10 @@ def test_dilations_and_dropout_are_the_papers(paper):
     assert [paper.get_layer(f"{name}_2b_conv").dilation_rate[1] for name in names] == [2, 4, 8, 16] * 2
     rates = {layer.name: layer.rate for layer in paper.layers if layer.name.endswith("_dropout")}
     assert sorted(rates.values()) == [0.03] * 5 + [0.3] * 8
+
+
+def test_dropout_can_be_left_out():
+    narrow = models.build("erfnet(width_multiplier=0.25, dropout=0)", 5, (32, 48, 3))
+    assert not [layer for layer in narrow.layers if "dropout" in layer.name]
+    with pytest.raises(ValueError, match="dropout must be a number from 0.0 to 1.0. Received: 2"):
+        models.build("erfnet(dropout=2)", 5, (32, 48, 3))

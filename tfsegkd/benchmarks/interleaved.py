@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tfsegkd import checks
+from tfsegkd.progress_bar import counted
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def interleaved(
     """
     checks.positive(rounds, "rounds")
     seconds = {name: [] for name in cases}
-    for number in range(warmup + rounds):
+    for number in counted(range(warmup + rounds), "timing", "rounds"):
         # The other way round every other time, or a machine that slows down would favour the first case.
         for name in list(cases)[:: -1 if number % 2 else 1]:
             cpu, wall = _cpu_seconds(), time.perf_counter()
