@@ -3,7 +3,7 @@
     python tools/study.py --flagfile=configs/studies/camvid_first.cfg --data_dir=DIRECTORY
 
 Every method is the same command with a few flags of its own. `study.md`, `study.json` and `study.png` are
-written after every run. Rerun the line to go on after an interruption.
+written after every run; in the end, `costs.json` as well. Rerun the line to go on after an interruption.
 """
 
 import shlex
@@ -13,7 +13,7 @@ from pathlib import Path
 import command
 from absl import flags
 
-from tfsegkd.recipe import comparison, comparison_plot
+from tfsegkd.recipe import comparison, comparison_plot, costs
 from tfsegkd.recipe.study import Study, outlook, parse_method, run_study
 
 flags.DEFINE_string("base", None, "Flagfile of tools/train.py that all runs share.", required=True)
@@ -64,6 +64,7 @@ def main():
 
     try:
         run_study(study, FLAGS.jobs, write)
+        comparison.write_study(study, line(), reports, costs.price(study, reports))
     finally:
         # Also after a failure or an interruption.
         if reports:

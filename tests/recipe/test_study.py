@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from tfsegkd.recipe import costs
 from tfsegkd.recipe.comparison import compare, interval, page, table, write_study
 from tfsegkd.recipe.comparison_plot import check_installed, draw
 from tfsegkd.recipe.study import Method, Study, parse_method, run_study
+from tfsegkd.runtime import LatencyReport
 
 # Stands for tools/train.py: notes its command line and reports a score that depends on method and seed.
 SCRIPT = """
@@ -240,6 +242,49 @@ def test_the_page_says_how_it_was_made(command, tmp_path):
     assert table(compare(reports, study.methods)).strip() in text
     assert json.loads((study.directory / "study.json").read_text())["better"]["0"]["versions"]
     assert "0 of 4 runs" in page(study, "", {"alone": {}, "better": {}})
+
+
+def test_rows_are_priced_side_by_side(tmp_path, monkeypatch):
+    def row(name, scale, **more):
+        return {
+            "name": name,
+            "mean_iou": 0.5,
+            "parameters": 1000 * scale,
+            "macs": 10**6 * scale,
+            "file_bytes": 2000,
+        } | more
+
+    reports = {
+        "alone": {3: {"stages": [row("student", 9, file="student.keras")]}},
+        "better": {
+            3: {
+                "stages": [
+                    row("teacher", 99, file="teacher.keras"),
+                    row("student", 4),
+                    row("int8", 3, file="model.tflite"),
+                ]
+            }
+        },
+    }
+    timed = []
+
+    def latencies(files):
+        timed.append(files)
+        return {name: LatencyReport(4.0 - 3 * ("int8" in name), 0.0, 9.0, 1, 1) for name in files}
+
+    monkeypatch.setattr(costs, "latencies", latencies)
+    study = Study(("train",), (ALONE, BETTER), (3, 4), tmp_path)
+    prices = costs.price(study, reports)
+    alone, better = tmp_path / "alone" / "seed_3", tmp_path / "better" / "seed_3"
+    assert timed == [{"alone (student)": alone / "student.keras", "better (int8)": better / "model.tflite"}]
+    write_study(study, "", reports, prices)
+    text = (tmp_path / "study.md").read_text(encoding="utf-8")
+    assert (
+        "by the networks of seed 3" in text and "| alone (student) | 9,000 | 9.0 | 2 | 4.00 | 1.00 |" in text
+    )
+    assert "| better (int8) | 3,000 | 3.0 | 2 | 1.00 | 0.25 |" in text
+    assert json.loads((tmp_path / "costs.json").read_text())[1]["milliseconds"] == 1
+    assert costs.price(study, {"alone": {}, "better": {}}) == []
 
 
 def test_the_picture_is_drawn(tmp_path):

@@ -3,11 +3,12 @@
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from scipy import stats
 
 from tfsegkd.atomic import write_atomically, write_json
+from tfsegkd.recipe import costs
 from tfsegkd.recipe.study import Method, Reports, Study
 
 _BEST = (
@@ -124,13 +125,14 @@ def _best(line: Line) -> str:
     return f"{_mean(line.best.values())} ({epochs})"
 
 
-def page(study: Study, line: str, reports: Reports) -> str:
-    """The table, and what one needs to know to make it again.
+def page(study: Study, line: str, reports: Reports, prices: Sequence[costs.Price] = ()) -> str:
+    """The tables, and what one needs to know to make them again.
 
     Args:
         study: What was run.
         line: The command that the user gave.
         reports: What is done so far.
+        prices: What the rows cost, once all is done.
     """
     done, runs = sum(map(len, reports.values())), len(study.methods) * len(study.seeds)
     methods = [f"- {method.name}: `{' '.join(method.flags) or 'nothing else'}`" for method in study.methods]
@@ -139,6 +141,8 @@ def page(study: Study, line: str, reports: Reports) -> str:
         f"    {line}",
         f"Mean IoU in percent; {done} of {runs} runs are done.",
         table(compare(reports, study.methods)).strip(),
+        f"What they cost, by the networks of seed {study.seeds[0]}, timed in turn:" if prices else "",
+        costs.table(prices).strip() if prices else "",
         "All runs:",
         "\n".join(f"    {flag}" for flag in study.shared_flags),
         "and each method:",
@@ -157,8 +161,10 @@ def _versions(reports: Reports) -> str:
     return ", ".join(f"{package} {' and '.join(sorted(versions))}" for package, versions in found.items())
 
 
-def write_study(study: Study, line: str, reports: Reports) -> None:
-    """Writes `study.md` and `study.json` into the study's directory."""
-    text = page(study, line, reports)
+def write_study(study: Study, line: str, reports: Reports, prices: Sequence[costs.Price] = ()) -> None:
+    """Writes `study.md` and `study.json`, and what rows cost into `costs.json`, in the study's directory."""
+    text = page(study, line, reports, prices)
     write_atomically(study.directory / "study.md", lambda path: path.write_text(text, encoding="utf-8"))
     write_json(study.directory / "study.json", reports)
+    if prices:
+        write_json(study.directory / "costs.json", [asdict(one) for one in prices])

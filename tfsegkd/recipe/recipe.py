@@ -6,7 +6,6 @@ import gc
 import itertools
 import resource
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from tfsegkd.graph import cost
 from tfsegkd.grouping import FORMS, MEASURED
 from tfsegkd.quantization import float_layers
 from tfsegkd.recipe.auto import AutoQuantize, read_tried
+from tfsegkd.recipe.costs import TIMED_RUNS, latencies
 from tfsegkd.recipe.grouping import Group
 from tfsegkd.recipe.lock import locked
 from tfsegkd.recipe.monitor import write_flags
@@ -48,7 +48,6 @@ Stage = (
     | AutoQuantize
 )
 _OVERLAYS = 6
-_TIMED_RUNS = 100
 # What the page at a run's end looks at and shows; tools/report.py makes one of more.
 _EXAMINED, _PICTURES = 48, 12
 
@@ -234,23 +233,18 @@ class Recipe:
     def _time(self, run: Run, rows: list[dict]) -> None:
         """Adds each row's latency, all measured in one go; float networks are timed as float `.tflite`."""
         print("latency:", flush=True)
-        with tempfile.TemporaryDirectory() as scratch:
-            paths = {}
-            for row in rows:
-                # The fine-tuned network is deployed as the int8 file; a borrowed teacher has no file here.
-                if row["name"] == Quantize.name or "file" not in row:
-                    continue
-                path = run.directory / row["file"]
-                if path.suffix != ".tflite":
-                    content = runtime.convert(models.load(path), "float32", "float32")
-                    path = Path(scratch) / f"{path.stem}.tflite"
-                    path.write_bytes(content)
-                paths[row["name"]] = path
-            timings = runtime.latency(paths, runs=_TIMED_RUNS)
+        # The fine-tuned network is deployed as the int8 file; a borrowed teacher has no file here.
+        timings = latencies(
+            {
+                row["name"]: run.directory / row["file"]
+                for row in rows
+                if row["name"] != Quantize.name and "file" in row
+            }
+        )
         for row in rows:
             timing = timings.get(row["name"])
             row["latency_ms"] = timing and round(timing.median_ms, 3)
-            row["latency_runs"], row["num_threads"] = _TIMED_RUNS, 1
+            row["latency_runs"], row["num_threads"] = TIMED_RUNS, 1
             if self.device_table and "file" in row:
                 row["device_ms"] = self.device_table.milliseconds(run.directory / row["file"])
 

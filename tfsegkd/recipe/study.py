@@ -151,7 +151,7 @@ def outlook(study: Study, jobs: int) -> str:
     width = max(len(method.name) for method in study.methods)
     for method in study.methods:
         done = [report for seed in study.seeds if (report := _done_before(study, method, seed))]
-        logs = [(_directory(study, method, seed) / "log.txt").exists() for seed in study.seeds]
+        logs = [(run_directory(study, method, seed) / "log.txt").exists() for seed in study.seeds]
         begun = max(sum(logs) - len(done), 0)
         text = f"{len(done)} done, {begun} begun, {len(logs) - len(done) - begun} to do"
         minutes = [report["minutes"] for report in done if "minutes" in report]
@@ -171,7 +171,7 @@ def outlook(study: Study, jobs: int) -> str:
 
 
 def _done_before(study: Study, method: Method, seed: int) -> dict | None:
-    path = _directory(study, method, seed) / "study.json"
+    path = run_directory(study, method, seed) / "study.json"
     if not path.exists():
         return None
     report = read_json(path)
@@ -211,13 +211,14 @@ def _is_whole(report) -> bool:
         return False
 
 
-def _directory(study: Study, method: Method, seed: int) -> Path:
+def run_directory(study: Study, method: Method, seed: int) -> Path:
+    """Where a run writes."""
     return study.directory / method.name / f"seed_{seed}"
 
 
 def _run(study: Study, method: Method, seed: int, jobs: int) -> dict:
     """One run; raises ChildProcessError if it fails, OSError or ValueError if it leaves no report."""
-    target = _directory(study, method, seed)
+    target = run_directory(study, method, seed)
     target.mkdir(parents=True, exist_ok=True)
     log_file = target / "log.txt"
     threads = str(max(1, (os.cpu_count() or 1) // jobs))

@@ -1,0 +1,76 @@
+"""What networks cost, those that are compared measured side by side."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsegkd import models, runtime
+from tfsegkd.recipe.study import Reports, Study, run_directory
+
+TIMED_RUNS = 100
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one row of a study costs.
+
+    Args:
+        title: The method and the stage.
+        parameters, macs: Of the network.
+        file_bytes: Of its file.
+        milliseconds: For one image on this machine, one thread; a float network as float `.tflite`.
+    """
+
+    title: str
+    parameters: int
+    macs: int
+    file_bytes: int
+    milliseconds: float
+
+
+def latencies(files: Mapping[str, Path]) -> dict[str, runtime.LatencyReport]:
+    """Times saved networks in one go, on one thread; those of Keras as float `.tflite`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = {}
+        for number, (name, path) in enumerate(files.items()):
+            if path.suffix != ".tflite":
+                content = runtime.convert(models.load(path), "float32", "float32")
+                path = Path(scratch) / f"{number}.tflite"
+                path.write_bytes(content)
+            paths[name] = path
+        return runtime.latency(paths, runs=TIMED_RUNS)
+
+
+def price(study: Study, reports: Reports) -> list[Price]:
+    """What each row of a study costs, by the networks of the first seed; rows without a file are left out."""
+    seed, rows, files = study.seeds[0], {}, {}
+    for method in study.methods:
+        for row in reports[method.name].get(seed, {"stages": []})["stages"]:
+            if row["name"] in method.stages and "file" in row:
+                title = f"{method.name} ({row['name']})"
+                rows[title], files[title] = row, run_directory(study, method, seed) / row["file"]
+    timings = latencies(files) if files else {}
+    return [
+        Price(
+            title,
+            *(row[key] for key in ("parameters", "macs", "file_bytes")),
+            round(timings[title].median_ms, 3),
+        )
+        for title, row in rows.items()
+    ]
+
+
+def table(prices: Sequence[Price]) -> str:
+    """A Markdown table; latencies also as a share of the first row's."""
+    lines = [
+        "| row | parameters | MMACs | file KB | ms, 1 thread | to the first row |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in prices:
+        share = one.milliseconds / prices[0].milliseconds
+        lines.append(
+            f"| {one.title} | {one.parameters:,} | {one.macs / 1e6:.1f} | {one.file_bytes / 1e3:,.0f} "
+            f"| {one.milliseconds:.2f} | {share:.2f} |"
+        )
+    return "".join(f"{line}\n" for line in lines)
