@@ -187,7 +187,7 @@ def test_a_grouped_network_is_quantized_trained_and_exported():
     gradual = make_gradual(small(), 4)
     set_alpha(gradual, 0.0)
     grouped, x = regroup(gradual), images(gradual, 4)
-    network = quantization.quantize(as_dense(grouped), [x])
+    network = quantization.quantize(as_dense(grouped), calibration=[x])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.compile(keras.optimizers.AdamW(1e-3), loss)
     network.fit(x, np.random.default_rng(0).integers(0, 3, (4, 8, 12)), epochs=2, verbose=0)

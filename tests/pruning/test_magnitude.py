@@ -118,7 +118,7 @@ def test_zeros_survive_quantization_aware_training_and_the_file():
     masks = np.random.default_rng(1).integers(0, 3, (4, 8, 8))
     fit = {"images": images, "masks": masks}
     sparse = strip(trained(sparsify(plain(), AT_ONCE), callbacks=[UpdatePruningStep()], **fit))
-    quantized = trained(quantize(sparse, [images]), callbacks=[KeepZeros()], rate=0.01, **fit)
+    quantized = trained(quantize(sparse, calibration=[images]), callbacks=[KeepZeros()], rate=0.01, **fit)
     found = {weight.name: weight.numpy() for weight in quantized.trainable_weights if "kernel" in weight.name}
     assert len(found) == 3
     for name, kernel in found.items():
