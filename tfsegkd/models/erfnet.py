@@ -37,7 +37,7 @@ def erfnet(
             block a 'd'; or 'none', a 1×1 convolution to the classes and bilinear upsampling, in which the
             encoder learns by itself before it gets a decoder (see `tfsegkd.models.begin_from`).
         dropout: The share of channels that each residual block at stride 8 drops while training; those at
-            stride 4 drop a tenth of it. A narrow network, or a short training, learns more without.
+            stride 4 drop a tenth of it. A narrow network in a short training may learn more without.
 
     Raises:
         ValueError: for an unknown choice, or a share that is not one.
