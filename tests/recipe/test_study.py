@@ -274,8 +274,12 @@ def test_rows_are_priced_side_by_side(tmp_path, monkeypatch):
 
     monkeypatch.setattr(costs, "latencies", latencies)
     study = Study(("train",), (ALONE, BETTER), (3, 4), tmp_path)
-    prices = costs.price(study, reports)
+    assert costs.price(study, reports) == [], "their files are gone"
     alone, better = tmp_path / "alone" / "seed_3", tmp_path / "better" / "seed_3"
+    for path in (alone / "student.keras", better / "teacher.keras", better / "model.tflite"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    prices = costs.price(study, reports)
     assert timed == [{"alone (student)": alone / "student.keras", "better (int8)": better / "model.tflite"}]
     write_study(study, "", reports, prices)
     text = (tmp_path / "study.md").read_text(encoding="utf-8")

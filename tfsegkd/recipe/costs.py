@@ -43,13 +43,14 @@ def latencies(files: Mapping[str, Path]) -> dict[str, runtime.LatencyReport]:
 
 
 def price(study: Study, reports: Reports) -> list[Price]:
-    """What each row of a study costs, by the networks of the first seed; rows without a file are left out."""
+    """What each row of a study costs, by the first seed's networks; rows whose file is gone are left out."""
     seed, rows, files = study.seeds[0], {}, {}
     for method in study.methods:
         for row in reports[method.name].get(seed, {"stages": []})["stages"]:
-            if row["name"] in method.stages and "file" in row:
+            path = run_directory(study, method, seed) / row.get("file", "")
+            if row["name"] in method.stages and path.is_file():
                 title = f"{method.name} ({row['name']})"
-                rows[title], files[title] = row, run_directory(study, method, seed) / row["file"]
+                rows[title], files[title] = row, path
     timings = latencies(files) if files else {}
     return [
         Price(
