@@ -14,15 +14,15 @@ import command
 from absl import flags
 
 from tfsegkd.recipe import comparison, comparison_plot, costs
-from tfsegkd.recipe.study import Study, outlook, parse_method, run_study
+from tfsegkd.recipe.study import Study, outlook, parse_method, parse_row, run_study
 
 flags.DEFINE_string("base", None, "Flagfile of tools/train.py that all runs share.", required=True)
 flags.DEFINE_multi_string(
     "method",
     [],
-    "'name>stage: --flag=value …', several stages with commas between; may be repeated. The first is the "
-    "baseline.",
+    "'name>stage: --flag=value …', several stages with commas between; may be repeated.",
 )
+flags.DEFINE_list("against", [], "The rows 'name>stage' that all are compared with; unless given, the first.")
 flags.DEFINE_string("data_dir", None, "Where the data set's files lie.")
 flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds.")
 flags.DEFINE_integer("jobs", 1, "Runs at once; each gets an equal share of the processors.", lower_bound=1)
@@ -49,7 +49,8 @@ def main():
     if not all(seed.strip().isdigit() for seed in FLAGS.seeds):
         raise ValueError(f"--seeds={','.join(FLAGS.seeds)} must be whole numbers, such as 0,1,2.")
     seeds = tuple(int(seed) for seed in FLAGS.seeds)
-    study = Study(tuple(train), methods, seeds, Path(FLAGS.output_dir))
+    baselines = tuple(map(parse_row, FLAGS.against))
+    study = Study(tuple(train), methods, seeds, Path(FLAGS.output_dir), baselines)
     if FLAGS.dry_run:
         print(outlook(study, FLAGS.jobs))
         return
@@ -58,7 +59,7 @@ def main():
     def write(found):
         reports.update(found)
         comparison.write_study(study, line(), reports)
-        lines = comparison.compare(reports, methods)
+        lines = comparison.compare(study, reports)
         if FLAGS.plot and lines:
             comparison_plot.draw(study.directory / "study.png", lines)
 
@@ -68,7 +69,7 @@ def main():
     finally:
         # Also after a failure or an interruption.
         if reports:
-            print(comparison.table(comparison.compare(reports, methods)))
+            print(comparison.table(comparison.compare(study, reports)))
 
 
 def line():

@@ -139,7 +139,7 @@ def test_reports_of_studies(data, box):
     path.write_bytes(_text(_REPORT | {"asked": ["--a=b"], "minutes": 3.0}, data))
     with ours():
         report = study._done_before(asked, method, 0)
-        comparison.table(comparison.compare({"alone": {0: report}}, (method,)))
+        comparison.table(comparison.compare(asked, {"alone": {0: report}}))
 
 
 class _Frames(Source):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy import stats
 from tfsegkd.recipe import costs
 from tfsegkd.recipe.comparison import compare, interval, page, table, write_study
 from tfsegkd.recipe.comparison_plot import check_installed, draw
-from tfsegkd.recipe.study import Method, Study, parse_method, run_study
+from tfsegkd.recipe.study import Method, Row, Study, parse_method, parse_row, run_study
 from tfsegkd.runtime import LatencyReport
 
 # Stands for tools/train.py: notes its command line and reports a score that depends on method and seed.
@@ -40,8 +41,13 @@ def command(tmp_path):
     return (sys.executable, str(script), "--epochs=3", "--data_dir=/home/me")
 
 
+def lines_of(reports, methods, *baselines):
+    study = Study(("train",), tuple(methods), (0,), Path("study"), baselines)
+    return compare(study, reports)
+
+
 def last(reports, method):
-    return compare(reports, [method])[0].last
+    return lines_of(reports, [method])[0].last
 
 
 def test_a_method_is_read():
@@ -181,19 +187,20 @@ def test_the_table_pairs_by_seed():
     reports = {"alone": reports_of(first), "better": reports_of(second, minutes=3.25)}
     differences = [1.0, 2.0, 0.5]
     low, high = stats.ttest_rel([51, 54, 55], [50, 52, 54.5]).confidence_interval(0.95)
-    header, rule, one, other = cells(compare(reports, [ALONE, BETTER]))
+    header, rule, one, other = cells(lines_of(reports, [ALONE, BETTER]))
+    assert header[6] == "difference to alone (student), 95 % interval"
     assert header[:5] == ["method", "seed 0", "seed 1", "seed 2", "seed 3"]
     assert {len(row) for row in (header, rule, one, other)} == {8}
     assert one == ["alone (student)", "50.00", "52.00", "54.50", "–", "52.17 ± 2.25", "–", "2.0"]
     assert other[0:5] == ["better (student)", "51.00", "54.00", "55.00", "99.00"]
     want = f"{np.mean(differences):+.2f} ± {(high - low) / 2:.2f} (3 pairs)"
     assert other[6:] == [want, "3.2"]
-    assert "optimistic" not in table(compare(reports, [ALONE]))
+    assert "optimistic" not in table(lines_of(reports, [ALONE]))
 
 
 def test_one_pair_has_no_interval():
     reports = {"alone": reports_of({0: 50.0}), "better": reports_of({0: 51.0})}
-    _, _, one, other = cells(compare(reports, [ALONE, BETTER]))
+    _, _, one, other = cells(lines_of(reports, [ALONE, BETTER]))
     assert one[2:4] == ["50.00", "–"] and other[3] == "+1.00 (1 pair)"
 
 
@@ -204,30 +211,55 @@ def test_the_best_checkpoint_is_shown_where_there_was_one():
         "alone": reports_of({0: 50.0, 1: 52.0}, best=best),
         "better": reports_of({0: 51.0, 1: 54.0}, best=never),
     }
-    header, _, one, other = cells(compare(reports, [ALONE, BETTER]))
+    header, _, one, other = cells(lines_of(reports, [ALONE, BETTER]))
     assert header[-1] == "best while training, mean ± sd"
     assert one[-1] == f"61.50 ± {np.std([60, 63], ddof=1):.2f} (epochs 20–30)" and other[-1] == "–"
-    assert "chosen on the frames that it reports, hence is optimistic" in table(compare(reports, [ALONE]))
+    assert "chosen on the frames that it reports, hence is optimistic" in table(lines_of(reports, [ALONE]))
 
 
 def test_every_stage_of_a_method_is_a_row(command, tmp_path):
     reports = run_study(Study(command, (BETTER,), (1,), tmp_path), 1)
-    lines = compare(reports, [BETTER])
+    lines = lines_of(reports, [BETTER])
     assert [line.title for line in lines] == ["better (student)", "better (int8)"]
     assert [line.last[1] for line in lines] == pytest.approx([63.5, 38.5])
-    assert lines[0].differences is None and lines[1].differences == pytest.approx({1: -25})
+    assert lines[0].differences == {"better (student)": {}}
+    assert lines[1].differences == {"better (student)": pytest.approx({1: -25})}
 
 
 def test_a_method_without_its_stage_is_left_out():
     reports = {"alone": reports_of({0: 50.0}), "better": reports_of({0: 51.0}, stage="teacher")}
-    assert [line.title for line in compare(reports, [ALONE, BETTER])] == ["alone (student)"]
+    assert [line.title for line in lines_of(reports, [ALONE, BETTER])] == ["alone (student)"]
 
 
 def test_a_baseline_that_is_not_done_is_replaced_by_no_other():
     reports = {"alone": {}, "better": reports_of({0: 51.0}), "third": reports_of({0: 52.0})}
     third = Method("third", (), ("student",))
-    lines = compare(reports, [ALONE, Method("better", (), ("student",)), third])
-    assert [line.differences for line in lines] == [{}, {}]
+    lines = lines_of(reports, [ALONE, Method("better", (), ("student",)), third])
+    assert [line.differences for line in lines] == [{"alone (student)": {}}] * 2
+
+
+def test_rows_are_compared_with_several():
+    methods = [Method(name, (), ("student",)) for name in ("one", "two", "three")]
+    reports = {"one": reports_of({0: 50.0}), "two": reports_of({0: 51.0}), "three": reports_of({0: 54.0})}
+    lines = lines_of(reports, methods, Row("one", "student"), parse_row("two > student"))
+    header, _, *rows = cells(lines)
+    assert header[3:5] == [f"difference to {name} (student), 95 % interval" for name in ("one", "two")]
+    assert [row[3:5] for row in rows] == [
+        ["–", "-1.00 (1 pair)"],
+        ["+1.00 (1 pair)", "–"],
+        ["+4.00 (1 pair)", "+3.00 (1 pair)"],
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "one", "one>", ">student"])
+def test_what_is_no_row_is_refused(text):
+    with pytest.raises(ValueError, match="Expected 'method>stage'"):
+        parse_row(text)
+
+
+def test_a_baseline_that_is_no_row_is_refused():
+    with pytest.raises(ValueError, match=r"compare with: \['better \(int9\)'\]. Rows: \['alone \(student\)'"):
+        lines_of({}, [ALONE, BETTER], Row("better", "int9"))
 
 
 def test_the_page_says_how_it_was_made(command, tmp_path):
@@ -239,7 +271,7 @@ def test_the_page_says_how_it_was_made(command, tmp_path):
     assert text.startswith("# first\n\n    python tools/study.py --flagfile=first.cfg\n")
     assert "2 of 4 runs are done" in text and "Made with python 3.99." in text
     assert "\n    --epochs=3\n" in text and "- better: `--gain=0.125`" in text and "/home/me" not in text
-    assert table(compare(reports, study.methods)).strip() in text
+    assert table(compare(study, reports)).strip() in text
     assert json.loads((study.directory / "study.json").read_text())["better"]["0"]["versions"]
     assert "0 of 4 runs" in page(study, "", {"alone": {}, "better": {}})
 
@@ -299,10 +331,10 @@ def test_the_picture_is_drawn(tmp_path):
         for name, mean, count in (("alone", 50, 5), ("better", 53, 5), ("single", 51, 1))
     }
     methods = [Method(name, (), ("student",)) for name in reports]
-    draw(tmp_path / "study.png", compare(reports, methods))
+    draw(tmp_path / "study.png", lines_of(reports, methods, *(Row(name, "student") for name in reports)))
     with Image.open(tmp_path / "study.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 300
-    draw(tmp_path / "study.png", compare({"alone": reports_of({3: 50.0})}, methods[:1]))
+    draw(tmp_path / "study.png", lines_of({"alone": reports_of({3: 50.0})}, methods[:1]))
 
 
 def test_without_matplotlib_the_cure_is_named(monkeypatch):

@@ -9,7 +9,7 @@ from scipy import stats
 
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.recipe import costs
-from tfsegkd.recipe.study import Method, Reports, Study
+from tfsegkd.recipe.study import Reports, Row, Study
 
 _BEST = (
     "*Best while training*: the highest mean IoU of the validations while training, at the size of training, "
@@ -25,7 +25,7 @@ class Line:
     Args:
         title: The method and the stage.
         last: Mean IoU of the last checkpoint, by seed.
-        differences: To the first row, of the seeds that both have; None for the first row itself.
+        differences: To each baseline, by its title, of the seeds that both have; of none to itself.
         best: The best mean IoU while training, by seed; empty where it was not measured.
         best_epochs: The epochs of `best`.
         minutes: Wall-clock of each run.
@@ -33,44 +33,49 @@ class Line:
 
     title: str
     last: Mapping[int, float]
-    differences: Mapping[int, float] | None
+    differences: Mapping[str, Mapping[int, float]]
     best: Mapping[int, float]
     best_epochs: Sequence[int]
     minutes: Sequence[float]
 
 
-def compare(reports: Reports, methods: Sequence[Method]) -> list[Line]:
+def compare(study: Study, reports: Reports) -> list[Line]:
     """The rows of a study, of what is done so far; methods without a run are left out."""
-    first, lines = (methods[0].name, methods[0].stages[0]), []
-    baseline = _last(reports, *first)
-    for method in methods:
-        for stage in method.stages:
-            last = _last(reports, method.name, stage)
-            if not last:
-                continue
-            rows = dict(_rows(reports[method.name], stage))
-            differences = {seed: last[seed] - baseline[seed] for seed in last if seed in baseline}
-            validated = {seed: row for seed, row in rows.items() if row.get("best_val_mean_iou") is not None}
-            lines.append(
-                Line(
-                    title=f"{method.name} ({stage})",
-                    last=last,
-                    differences=None if (method.name, stage) == first else differences,
-                    best={seed: 100 * row["best_val_mean_iou"] for seed, row in validated.items()},
-                    best_epochs=[row["best_epoch"] for row in validated.values()],
-                    minutes=[reports[method.name][seed].get("minutes", math.nan) for seed in rows],
-                )
+    baselines = {row: _last(reports, row) for row in study.baselines}
+    lines = []
+    for row in study.rows:
+        stages = dict(_stages(reports, row))
+        if not stages:
+            continue
+        last = _last(reports, row)
+        validated = {
+            seed: stage for seed, stage in stages.items() if stage.get("best_val_mean_iou") is not None
+        }
+        lines.append(
+            Line(
+                title=row.title,
+                last=last,
+                differences={
+                    other.title: {seed: last[seed] - baseline[seed] for seed in last if seed in baseline}
+                    if other != row
+                    else {}
+                    for other, baseline in baselines.items()
+                },
+                best={seed: 100 * stage["best_val_mean_iou"] for seed, stage in validated.items()},
+                best_epochs=[stage["best_epoch"] for stage in validated.values()],
+                minutes=[reports[row.method][seed].get("minutes", math.nan) for seed in stages],
             )
+        )
     return lines
 
 
-def _last(reports, method, stage) -> dict[int, float]:
-    return {seed: 100 * row["mean_iou"] for seed, row in _rows(reports[method], stage)}
+def _last(reports: Reports, row: Row) -> dict[int, float]:
+    return {seed: 100 * stage["mean_iou"] for seed, stage in _stages(reports, row)}
 
 
-def _rows(reports: Mapping[int, Mapping], stage: str) -> Iterator[tuple[int, Mapping]]:
-    for seed, report in sorted(reports.items()):
-        yield from ((seed, row) for row in report["stages"] if row["name"] == stage)
+def _stages(reports: Reports, row: Row) -> Iterator[tuple[int, Mapping]]:
+    for seed, report in sorted(reports[row.method].items()):
+        yield from ((seed, stage) for stage in report["stages"] if stage["name"] == row.stage)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -87,16 +92,18 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """A Markdown table: every seed, mean ± standard deviation, and the paired difference to the first row."""
+    """A Markdown table: every seed, mean ± standard deviation, paired differences to the baselines."""
+    baselines = list(lines[0].differences) if lines else []
     seeds = sorted({seed for line in lines for seed in line.last})
     with_best = any(line.best for line in lines)
     head = ["method", *(f"seed {seed}" for seed in seeds), "mean ± sd"]
-    head += ["difference to the first row, 95 % interval", "minutes a run"]
+    head += [*(f"difference to {title}, 95 % interval" for title in baselines), "minutes a run"]
     head += ["best while training, mean ± sd"] if with_best else []
     rows = [head, ["---"] * len(head)]
     for line in lines:
         cells = [line.title, *(f"{line.last[seed]:.2f}" if seed in line.last else "–" for seed in seeds)]
-        cells += [_mean(line.last.values()), _difference(line), f"{statistics.fmean(line.minutes):.1f}"]
+        cells += [_mean(line.last.values()), *(_difference(line.differences[title]) for title in baselines)]
+        cells += [f"{statistics.fmean(line.minutes):.1f}"]
         cells += [_best(line)] if with_best else []
         rows.append(cells)
     text = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
@@ -109,12 +116,11 @@ def _mean(values) -> str:
     return f"{statistics.fmean(values):.2f}{deviation}"
 
 
-def _difference(line: Line) -> str:
-    if not line.differences:
+def _difference(values: Mapping[int, float]) -> str:
+    if not values:
         return "–"
-    mean, half = interval(list(line.differences.values()))
-    count = len(line.differences)
-    return f"{mean:+.2f} ± {half:.2f} ({count} pairs)" if count > 1 else f"{mean:+.2f} (1 pair)"
+    mean, half = interval(list(values.values()))
+    return f"{mean:+.2f} ± {half:.2f} ({len(values)} pairs)" if len(values) > 1 else f"{mean:+.2f} (1 pair)"
 
 
 def _best(line: Line) -> str:
@@ -140,7 +146,7 @@ def page(study: Study, line: str, reports: Reports, prices: Sequence[costs.Price
         f"# {study.directory.name}",
         f"    {line}",
         f"Mean IoU in percent; {done} of {runs} runs are done.",
-        table(compare(reports, study.methods)).strip(),
+        table(compare(study, reports)).strip(),
         f"What they cost, by the networks of seed {study.seeds[0]}, timed in turn:" if prices else "",
         costs.table(prices).strip() if prices else "",
         "All runs:",

@@ -6,7 +6,7 @@ from pathlib import Path
 from tfsegkd.atomic import write_atomically
 from tfsegkd.recipe.comparison import Line, interval
 
-_WIDTH, _ROW = 10, 0.42  # inches
+_TITLES, _PANEL, _ROW = 2, 4, 0.42  # inches
 
 
 def check_installed() -> None:
@@ -25,11 +25,11 @@ def check_installed() -> None:
 
 
 def draw(path: Path, lines: Sequence[Line]) -> None:
-    """Draws each row's seeds as dots with their mean and its 95 % interval, and the paired differences.
+    """Draws each row's seeds as dots with their mean and its 95 % interval, and each baseline's differences.
 
     Args:
         path: Where to write the PNG.
-        lines: The rows of the comparison, the baseline first.
+        lines: The rows of the comparison.
 
     Raises:
         ImportError: if matplotlib is not installed.
@@ -38,22 +38,32 @@ def draw(path: Path, lines: Sequence[Line]) -> None:
     from matplotlib.figure import Figure
 
     seeds = sorted({seed for line in lines for seed in line.last})
-    figure = Figure(figsize=(_WIDTH, 1.5 + _ROW * len(lines)), layout="constrained")
-    scores, differences = figure.subplots(1, 2, sharey=True)
-    for place, line in enumerate(lines):
-        _row(scores, place, line.last, seeds)
-        _row(differences, place, line.differences or {}, seeds)
-    _frame(scores, [value for line in lines for value in line.last.values()], "mean IoU, %")
-    first = lines[0].title if lines[0].differences is None else "the first row"
-    apart = [value for line in lines for value in (line.differences or {}).values()]
-    _frame(differences, [0.0, *apart], f"difference to {first}, points")
-    differences.axvline(0, color="grey", linewidth=1, zorder=0)
+    baselines = list(lines[0].differences)
+    size = (_TITLES + _PANEL * (1 + len(baselines)), 1.5 + _ROW * len(lines))
+    figure = Figure(figsize=size, layout="constrained")
+    scores, *panels = figure.subplots(1, 1 + len(baselines), sharey=True, squeeze=False)[0]
+    _draw(scores, [line.last for line in lines], seeds, "mean IoU, %")
+    for panel, title in zip(panels, baselines, strict=True):
+        apart = [line.differences[title] for line in lines]
+        _draw(panel, apart, seeds, f"difference to {title}, points")
+        panel.axvline(0, color="grey", linewidth=1, zorder=0)
     scores.set_yticks(range(len(lines)), [line.title for line in lines])
     scores.set_ylim(len(lines) - 0.5, -0.5)
     handles, labels = scores.get_legend_handles_labels()
     shown = dict(zip(labels, handles, strict=True))
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown), frameon=False)
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def _draw(axes, rows, seeds, label):
+    for place, values in enumerate(rows):
+        _row(axes, place, values, seeds)
+    axes.set_xlabel(label)
+    axes.grid(axis="x", alpha=0.3)
+    # The dots fill the picture: the interval of two pairs may be many times wider, and runs out of it.
+    shown = [value for values in rows for value in values.values()] or [0.0]
+    margin = max(max(shown) - min(shown), 0.5) / 2
+    axes.set_xlim(min(shown) - margin, max(shown) + margin)
 
 
 def _row(axes, place, values, seeds):
@@ -68,11 +78,3 @@ def _row(axes, place, values, seeds):
         axes.errorbar(
             mean, place - 0.15, xerr=half, fmt="D", color="black", markersize=4, capsize=3, label=label
         )
-
-
-def _frame(axes, values, label):
-    """The dots fill the picture: the interval of two pairs may be many times wider, and runs out of it."""
-    axes.set_xlabel(label)
-    axes.grid(axis="x", alpha=0.3)
-    margin = max(max(values) - min(values), 0.5) / 2
-    axes.set_xlim(min(values) - margin, max(values) + margin)

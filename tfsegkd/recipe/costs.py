@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfsegkd import models, runtime
-from tfsegkd.recipe.study import Reports, Study, run_directory
+from tfsegkd.recipe.study import Reports, Study
 
 TIMED_RUNS = 100
 
@@ -44,21 +44,20 @@ def latencies(files: Mapping[str, Path]) -> dict[str, runtime.LatencyReport]:
 
 def price(study: Study, reports: Reports) -> list[Price]:
     """What each row of a study costs, by the first seed's networks; rows whose file is gone are left out."""
-    seed, rows, files = study.seeds[0], {}, {}
-    for method in study.methods:
-        for row in reports[method.name].get(seed, {"stages": []})["stages"]:
-            path = run_directory(study, method, seed) / row.get("file", "")
-            if row["name"] in method.stages and path.is_file():
-                title = f"{method.name} ({row['name']})"
-                rows[title], files[title] = row, path
+    seed, stages, files = study.seeds[0], {}, {}
+    for row in study.rows:
+        for stage in reports[row.method].get(seed, {"stages": []})["stages"]:
+            path = study.run_directory(row.method, seed) / stage.get("file", "")
+            if stage["name"] == row.stage and path.is_file():
+                stages[row.title], files[row.title] = stage, path
     timings = latencies(files) if files else {}
     return [
         Price(
             title,
-            *(row[key] for key in ("parameters", "macs", "file_bytes")),
+            *(stage[key] for key in ("parameters", "macs", "file_bytes")),
             round(timings[title].median_ms, 3),
         )
-        for title, row in rows.items()
+        for title, stage in stages.items()
     ]
 
 

@@ -18,6 +18,36 @@ Reports = Mapping[str, Mapping[int, Mapping]]
 
 
 @dataclass(frozen=True)
+class Row:
+    """One row of a study: a stage of a method.
+
+    Args:
+        method: The method's name.
+        stage: A stage of its report.
+    """
+
+    method: str
+    stage: str
+
+    @property
+    def title(self) -> str:
+        """How tables and pictures call it."""
+        return f"{self.method} ({self.stage})"
+
+
+def parse_row(text: str) -> Row:
+    """Reads `'method>stage'`.
+
+    Raises:
+        ValueError: for any other form.
+    """
+    method, arrow, stage = (part.strip() for part in text.partition(">"))
+    if not (method and arrow and stage):
+        raise ValueError(f"Cannot read the row {text!r}. Expected 'method>stage', such as 'alone>student'.")
+    return Row(method, stage)
+
+
+@dataclass(frozen=True)
 class Method:
     """One way to train, in one or several rows of a study.
 
@@ -55,18 +85,20 @@ class Study:
 
     Args:
         command: The command line that all runs share, its flagfiles spelt out.
-        methods: What is compared; the first one's first row is the baseline.
+        methods: What is compared.
         seeds: The seeds, the same for all.
         directory: Where the runs write, as `directory/method/seed_k`.
+        baselines: The rows that all others are compared with; unless given, the first.
 
     Raises:
-        ValueError: if there is nothing to run, or two methods have one name.
+        ValueError: if there is nothing to run, two methods have one name, or a baseline is no row.
     """
 
     command: tuple[str, ...]
     methods: tuple[Method, ...]
     seeds: tuple[int, ...]
     directory: Path
+    baselines: tuple[Row, ...] = ()
 
     def __post_init__(self):
         names = [method.name for method in self.methods]
@@ -75,6 +107,22 @@ class Study:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"Two methods are called {twice}. Give each a name of its own.")
+        unknown = [row.title for row in self.baselines if row not in self.rows]
+        if unknown:
+            raise ValueError(
+                f"No such rows to compare with: {unknown}. Rows: {[row.title for row in self.rows]}."
+            )
+        if not self.baselines:
+            object.__setattr__(self, "baselines", self.rows[:1])
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """What is compared, in order."""
+        return tuple(Row(method.name, stage) for method in self.methods for stage in method.stages)
+
+    def run_directory(self, method: str, seed: int) -> Path:
+        """Where a run writes."""
+        return self.directory / method / f"seed_{seed}"
 
     @property
     def shared_flags(self) -> list[str]:
@@ -151,7 +199,7 @@ def outlook(study: Study, jobs: int) -> str:
     width = max(len(method.name) for method in study.methods)
     for method in study.methods:
         done = [report for seed in study.seeds if (report := _done_before(study, method, seed))]
-        logs = [(run_directory(study, method, seed) / "log.txt").exists() for seed in study.seeds]
+        logs = [(study.run_directory(method.name, seed) / "log.txt").exists() for seed in study.seeds]
         begun = max(sum(logs) - len(done), 0)
         text = f"{len(done)} done, {begun} begun, {len(logs) - len(done) - begun} to do"
         minutes = [report["minutes"] for report in done if "minutes" in report]
@@ -171,7 +219,7 @@ def outlook(study: Study, jobs: int) -> str:
 
 
 def _done_before(study: Study, method: Method, seed: int) -> dict | None:
-    path = run_directory(study, method, seed) / "study.json"
+    path = study.run_directory(method.name, seed) / "study.json"
     if not path.exists():
         return None
     report = read_json(path)
@@ -211,14 +259,9 @@ def _is_whole(report) -> bool:
         return False
 
 
-def run_directory(study: Study, method: Method, seed: int) -> Path:
-    """Where a run writes."""
-    return study.directory / method.name / f"seed_{seed}"
-
-
 def _run(study: Study, method: Method, seed: int, jobs: int) -> dict:
     """One run; raises ChildProcessError if it fails, OSError or ValueError if it leaves no report."""
-    target = run_directory(study, method, seed)
+    target = study.run_directory(method.name, seed)
     target.mkdir(parents=True, exist_ok=True)
     log_file = target / "log.txt"
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
