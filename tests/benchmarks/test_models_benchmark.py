@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tfsegkd.benchmarks import models, published
+from tfsegkd.benchmarks import models, one_model, published
 from tfsegkd.benchmarks.models import Row
 
 SIZE = (64, 96)
@@ -107,3 +107,11 @@ def test_a_network_is_measured_from_end_to_end(places):
     assert (row.float_ops, row.partitions, row.float_partitions) == (0, 1, 1)
     assert min(row.parameters, row.macs, row.keras_ms, row.float_ms, row.int8_ms) > 0
     assert "`unet(width=4)`" in places[1].read_text()
+
+
+@pytest.mark.slow
+def test_a_network_of_others_is_measured():
+    answer = {}
+    request = {"network": "Keras 3 U-Net on MobileNetV2", "size": (60, 90), "num_classes": 3, "rounds": 1}
+    one_model.measure(request, lambda **figures: answer.update(figures))
+    assert answer["qat"] and answer["int8"] and not answer["float_ops"] and answer["int8_ms"] > 0

@@ -66,7 +66,7 @@ def test_decay_grows_with_the_weakness_of_a_channel():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("callback", [SlimNorms(3.0), GrowGroupDecay(20.0)])
+@pytest.mark.parametrize("callback", [SlimNorms(50.0), GrowGroupDecay(20.0)])
 def test_weak_channels_become_weaker_under_a_distiller(callback):
     student = network(width=4)
     spread = [np.ptp(np.abs(student.get_layer(f"{name}_bn").gamma)) for name in ("fine", "decoder")]
@@ -75,7 +75,7 @@ def test_weak_channels_become_weaker_under_a_distiller(callback):
     distiller.fit(*next(batches()), epochs=20, verbose=0, callbacks=[callback])
     scales = [np.abs(student.get_layer(f"{name}_bn").gamma) for name in ("fine", "decoder")]
     for before, after in zip(spread, scales, strict=True):
-        assert after.min() < 0.1 and np.isfinite(after).all()
+        assert after.min() < 0.1 < 0.2 < after.max() and np.isfinite(after).all()
         assert before > 0
 
 

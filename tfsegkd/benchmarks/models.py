@@ -1,4 +1,4 @@
-"""What every network of ours costs, and whether it becomes int8."""
+"""What every network of ours costs, some of others as well, and whether it becomes int8."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tfsegkd.atomic import write_atomically, write_json
+from tfsegkd.benchmarks import foreign
 from tfsegkd.recipe.report import versions
 
 NETWORKS = (
@@ -35,6 +36,7 @@ NETWORKS = (
     "deeplab_v3",
     "deeplab_v3(backbone=resnet101)",
     "pspnet",
+    *foreign.NETWORKS,
 )
 NUM_CLASSES = 11
 _CHILD = (sys.executable, "-m", "tfsegkd.benchmarks.one_model")
@@ -48,7 +50,9 @@ One image of {size} pixels, {classes} classes, weights at random. Parameters are
 Milliseconds are medians on one thread of an x86 machine that had other work to do as well: the two TFLite
 files of a network ran in turn, so read their ratio, and measure on your phone. *QAT*: `quantize` takes the
 network, and all its weights get gradients. *int8*: no operation of the file computes in float. *Partitions*:
-into how many pieces XNNPACK cuts the int8 file (the float file); one is best.
+into how many pieces XNNPACK cuts the int8 file (the float file); one is best. The last rows were written by
+others (`tfsegkd/benchmarks/foreign.py`), without trained weights, and adopted at the next multiple of 32, to
+which ours pad.
 {causes}
 ## Beside the published counts
 
@@ -64,7 +68,7 @@ class Row:
     """One network; None where a figure could not be had.
 
     Args:
-        network: Its spec.
+        network: Its spec, or the name of one of others.
         size: (height, width) of the image.
         parameters, macs: What it costs.
         published, counted: A published count, and our network counted in the same way.
@@ -117,7 +121,7 @@ def run(
         results: JSON with the rows, which is read first.
         document: The page of Markdown to write.
         size: (height, width) of the images.
-        networks: Specs.
+        networks: Specs, or names of `foreign.NETWORKS`.
         rounds: At most so many timed runs of each network.
         minutes, gigabytes: What one network may take.
     """

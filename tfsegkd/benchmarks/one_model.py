@@ -4,6 +4,7 @@ The answer is written again after each step, so that one who is stopped has told
 """
 
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -18,11 +19,13 @@ import tensorflow as tf
 from tfsegkd import models, quantization, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_json
+from tfsegkd.benchmarks import foreign
 from tfsegkd.benchmarks.published import count, published, trained
 from tfsegkd.graph import cost
 
 _SECONDS = 20.0  # for the rounds of one network, if they are not used up before
 _LEARNING_SIZE = (64, 96)
+_STRIDE = 32  # of others' networks
 
 
 def measure(request: dict, note: Callable[..., None]) -> None:
@@ -31,7 +34,11 @@ def measure(request: dict, note: Callable[..., None]) -> None:
     if known:
         note(published=asdict(known), counted=asdict(count(known)))
     shape = (*request["size"], 3)
-    model = models.build(request["network"], request["num_classes"], shape)
+    if request["network"] in foreign.NETWORKS:
+        model = _adopted(request["network"], request["num_classes"], shape)
+    else:
+        model = models.build(request["network"], request["num_classes"], shape)
+    shape = model.input_shape[1:]
     keras_seconds = _keras_seconds(model, shape, request["rounds"])
     note(parameters=trained(model), macs=cost(model).macs, keras_ms=1000 * keras_seconds)
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
@@ -48,6 +55,13 @@ def measure(request: dict, note: Callable[..., None]) -> None:
             runs = int(min(request["rounds"], max(3, _SECONDS / keras_seconds)))
             for kind, report in runtime.latency(paths, runs, warmup=2).items():
                 note(**{f"{kind}_ms": report.median_ms})
+
+
+def _adopted(network: str, num_classes: int, shape: tuple[int, int, int]) -> keras.Model:
+    """A network of others, at the next size whose halves meet again."""
+    height, width = (math.ceil(side / _STRIDE) * _STRIDE for side in shape[:2])
+    model, _ = models.adopt(foreign.NETWORKS[network]((height, width, shape[2]), num_classes))
+    return model
 
 
 def _keras_seconds(model: keras.Model, shape: tuple[int, int, int], rounds: int) -> float:
