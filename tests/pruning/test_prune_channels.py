@@ -8,6 +8,8 @@ from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.graph import cost
 from tfsegkd.pruning import PruningReport, prune_channels
+from tfsegkd.pruning.batches import mixed
+from tfsegkd.pruning.recalibration import recalibrate
 from tfsegkd.quantization import quantize
 
 layers = keras.layers
@@ -210,6 +212,38 @@ def test_recalibration_gives_the_statistics_of_the_data():
     later = pruned.get_layer("decoder_bn").moving_mean.numpy()
     kept = list(report.kept["decoder"])
     assert np.abs(later - model.get_layer("decoder_bn").moving_mean.numpy()[kept]).max() > 1e-2
+
+
+def test_recalibration_does_not_fall_for_the_order_of_a_film():
+    """Dark frames first, then bright ones: statistics as if all had been in one batch."""
+    model, random = network(), np.random.default_rng(3)
+    frames = [random.uniform(0, 1, (16, *model.input_shape[1:])) * light for light in (0.2, 2.0)]
+    film = [frame.astype(np.float32) for scene in frames for frame in (scene[:8], scene[8:])]
+    found = {}
+    for name, data in (("film", film), ("one", [np.concatenate(film)])):
+        pruned, _ = prune_channels(model, "macs:0.6", "l1", round_to=1, compensate=False, data=data)
+        found[name] = pruned.get_layer("decoder_bn").moving_variance.numpy()
+    assert recalibrate(pruned, film)
+    unmixed = pruned.get_layer("decoder_bn").moving_variance.numpy()
+    wrong = np.abs(np.log(unmixed / found["one"])).max()
+    assert np.abs(np.log(found["film"] / found["one"])).max() < 0.3 * wrong
+
+
+def test_mixed_batches_hold_the_same_frames():
+    data = [(np.arange(n, n + 3)[:, None], 10 * np.arange(n, n + 3)[:, None]) for n in (0, 3, 6)]
+    data.append((np.array([[9]]), np.array([[90]])))
+    found = mixed(data)
+    assert [len(images) for images, _ in found] == [3, 3, 3, 1]
+    images, masks = (np.concatenate(part)[:, 0] for part in zip(*found, strict=True))
+    assert sorted(images) == list(range(10)) and (masks == 10 * images).all()
+    assert all(np.ptp(part) > 2 for part, _ in found[:3]), "no batch is as it was"
+    assert mixed([(np.zeros((2, 1)), None)])[0][1] is None
+
+
+@pytest.mark.parametrize("other", [(np.zeros((2, 5)), np.zeros((2, 4))), (np.zeros((2, 4)), None)])
+def test_batches_that_do_not_fit_each_other_are_refused(other):
+    with pytest.raises(ValueError, match="Expected one size, and masks with all or none"):
+        mixed([(np.zeros((2, 4)), np.zeros((2, 4))), other])
 
 
 def test_a_seed_makes_chance_repeatable():

@@ -33,6 +33,35 @@ def read_batches(data: Iterable | None) -> list[tuple[np.ndarray, np.ndarray | N
     return found
 
 
+def mixed(batches: Batches) -> Batches:
+    """The same frames, shuffled over batches of the same sizes.
+
+    Neighbours of a film are alike: normalised with the statistics of a batch of them, what tells scenes apart
+    is lost, and BatchNorm's new statistics fit no frame.
+
+    Raises:
+        ValueError: if the batches are of different sizes, or not all with masks.
+    """
+    shapes = {
+        tuple(None if part is None else part.shape[1:] for part in (images, masks))
+        for images, masks in batches
+    }
+    if len(shapes) > 1:
+        raise ValueError(
+            f"The batches in data differ: (images, masks) are of sizes {sorted(map(str, shapes))}. Expected "
+            f"one size, and masks with all or none."
+        )
+    frames = [(number, place) for number, (images, _) in enumerate(batches) for place in range(len(images))]
+    np.random.default_rng(0).shuffle(frames)
+    rest = iter(frames)
+    taken = [list(itertools.islice(rest, len(images))) for images, _ in batches]
+
+    def gather(part, places):
+        return None if batches[0][part] is None else np.stack([batches[n][part][i] for n, i in places])
+
+    return [(gather(0, places), gather(1, places)) for places in taken]
+
+
 def known_labels(batches: Batches | None, shape: tuple[int | None, ...], what: str) -> Batches:
     """The batches with every label that is no class made void.
 

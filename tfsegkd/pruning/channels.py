@@ -9,7 +9,7 @@ from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.graph import ChannelGraph, cost, read, rebuild
 from tfsegkd.pruning import importance as importances
-from tfsegkd.pruning.batches import read_batches
+from tfsegkd.pruning.batches import mixed, read_batches
 from tfsegkd.pruning.compensation import compensated
 from tfsegkd.pruning.recalibration import recalibrate as recalibrate_norms
 from tfsegkd.pruning.report import PruningReport
@@ -92,6 +92,7 @@ def prune_channels(
         same, kept = cost(twin), channels.kept(channels.all())
         return twin, PruningReport(False, **settings, before=same, after=same, kept=kept)
     batches = read_batches(data)
+    batches = mixed(batches) if batches else None
     images = [images for images, _ in batches] if batches else None
     channels = ChannelGraph(model)
     check_prunable(channels)

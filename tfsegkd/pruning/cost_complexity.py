@@ -10,7 +10,7 @@ import numpy as np
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.graph import ChannelGraph, cost, rebuild
-from tfsegkd.pruning.batches import known_labels, read_batches
+from tfsegkd.pruning.batches import known_labels, mixed, read_batches
 from tfsegkd.pruning.channels import check_float, check_prunable, check_reachable, check_round_to
 from tfsegkd.pruning.cost_complexity_plot import draw
 from tfsegkd.pruning.path_search import PathSearch, Point, Removal, without
@@ -99,6 +99,7 @@ def cost_complexity_path(
             f"a difference is worth. Received: {len(batches)} and {len(held_out)}. Pass more batches, or "
             f"smaller ones."
         )
+    batches = mixed(batches)
     measure = cost_measure(channels, cost, latency_table)
     settings = {
         "cost": cost,

@@ -17,7 +17,7 @@ def recalibrate(model: keras.Model, images: Sequence[np.ndarray]) -> int:
     statistics of the batch meanwhile, as in training.
 
     Args:
-        images: Batches; the larger, the better.
+        images: Batches; the larger, the better, and each with frames of all kinds.
 
     Returns:
         How many BatchNorms were set.
