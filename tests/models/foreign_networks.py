@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tfsegkd._keras import keras3
+
 NUM_CLASSES = 5
 
 
@@ -81,3 +83,12 @@ def keras_cv_deeplab(backbone, shape=(32, 64, 3)):
             input_shape=shape,
         )
     return shaken(keras_cv.models.DeepLabV3Plus(backbone=inner, num_classes=NUM_CLASSES))
+
+
+# With the Keras that users have today.
+NETWORKS = {
+    "unet": lambda: unet(keras3),
+    "deeplab": lambda: deeplab(keras3),
+    "keras-cv resnet": lambda: keras_cv_deeplab("resnet"),
+    "keras-cv mobilenet": lambda: keras_cv_deeplab("mobilenet"),
+}

@@ -5,24 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import foreign_networks
 import numpy as np
 import pytest
 import tensorflow as tf
-from foreign_networks import NUM_CLASSES
+from foreign_networks import NETWORKS, NUM_CLASSES
 
-from tfsegkd import _keras, models, runtime
+from tfsegkd import models, runtime
 from tfsegkd._keras import keras, tfmot
 from tfsegkd.distillation import Distiller
 from tfsegkd.quantization import quantize
 
 pytest.importorskip("keras_cv")
-NETWORKS = {
-    "unet": lambda: foreign_networks.unet(_keras.keras3),
-    "deeplab": lambda: foreign_networks.deeplab(_keras.keras3),
-    "keras-cv resnet": lambda: foreign_networks.keras_cv_deeplab("resnet"),
-    "keras-cv mobilenet": lambda: foreign_networks.keras_cv_deeplab("mobilenet"),
-}
 
 
 @pytest.mark.slow

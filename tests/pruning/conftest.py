@@ -1,6 +1,6 @@
-"""The oracle of the channel graph serves here, too."""
+"""The oracle of the channel graph and the networks of others serve here, too."""
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "graph"))
+sys.path += [str(Path(__file__).parents[1] / room) for room in ("graph", "models")]

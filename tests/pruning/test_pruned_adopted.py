@@ -1,27 +1,17 @@
 """Networks written elsewhere lose channels exactly once they are adopted."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from channel_oracle import pick, zeroed
+from foreign_networks import NETWORKS, NUM_CLASSES
 
-from tfsegkd import _keras, models, runtime
+from tfsegkd import models, runtime
+from tfsegkd._keras import keras
 from tfsegkd.graph import ChannelGraph, cost
 from tfsegkd.pruning import prune_channels
 from tfsegkd.quantization import quantize
 
-sys.path.append(str(Path(__file__).parents[1] / "models"))
-import foreign_networks
-
 pytest.importorskip("keras_cv")
-NETWORKS = {
-    "unet": lambda: foreign_networks.unet(_keras.keras3),
-    "deeplab": lambda: foreign_networks.deeplab(_keras.keras3),
-    "keras-cv resnet": lambda: foreign_networks.keras_cv_deeplab("resnet"),
-    "keras-cv mobilenet": lambda: foreign_networks.keras_cv_deeplab("mobilenet"),
-}
 
 
 @pytest.mark.slow
@@ -50,9 +40,9 @@ def test_an_adopted_network_goes_on_after_pruning(name, tmp_path):
     random = np.random.default_rng(1)
     images = random.uniform(0, 255, (4, *model.input_shape[1:])).astype(np.float32)
     np.testing.assert_array_equal(loaded(images), pruned(images))
-    loaded.compile("sgd", loss=_keras.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loaded.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     before = loaded.get_weights()
-    loaded.fit(images, random.integers(0, foreign_networks.NUM_CLASSES, images.shape[:3]), verbose=0)
+    loaded.fit(images, random.integers(0, NUM_CLASSES, images.shape[:3]), verbose=0)
     assert any((new != old).any() for new, old in zip(loaded.get_weights(), before, strict=True))
     content = runtime.convert(quantize(loaded, calibration=[images]), "uint8", "int8")
     assert runtime.profile(content).float_ops == []
