@@ -3,6 +3,7 @@
 python tools/benchmark.py distiller
 python tools/benchmark.py losses --json=losses.json
 python tools/benchmark.py grouping
+python tools/benchmark.py latency --input_size=360x480 --network=dense.keras --network=pruned.keras
 python tools/benchmark.py pipeline --rounds=10
 python tools/benchmark.py pruned_segnet
 python tools/benchmark.py faults --kills=50 --work_dir=/tmp/faults
@@ -24,6 +25,7 @@ from tfsegkd.benchmarks import (
     distiller,
     faults,
     grouping,
+    latency,
     losses,
     models,
     pipeline,
@@ -34,7 +36,9 @@ from tfsegkd.benchmarks import (
 from tfsegkd.recipe.report import versions
 
 flags.DEFINE_string("json", None, "Where to write what was measured.")
-flags.DEFINE_string("input_size", "192x256", "HEIGHTxWIDTH of the images; of distiller and pipeline.")
+flags.DEFINE_string(
+    "input_size", "192x256", "HEIGHTxWIDTH of the images; of distiller, latency and pipeline."
+)
 flags.DEFINE_integer("batch_size", 8, "Images a step; of distiller and pipeline.", lower_bound=1)
 flags.DEFINE_integer("rounds", 20, "How often each step is timed; of all but losses.", lower_bound=1)
 flags.DEFINE_integer("kills", 50, "How often a run is killed; of faults.", lower_bound=1)
@@ -42,7 +46,9 @@ flags.DEFINE_integer("seed", 0, "Seed of the moments; of faults.")
 flags.DEFINE_string("work_dir", None, "A new directory for the runs; of faults and soak.")
 flags.DEFINE_float("minutes", 30, "For how long cycles begin; of soak.", lower_bound=0)
 flags.DEFINE_multi_string(
-    "network", [], "Spec of a network to measure, all by default; of models and quantization."
+    "network",
+    [],
+    "Spec of a network to measure, all by default; of models and quantization. Its file; of latency.",
 )
 flags.DEFINE_string("environment", None, "Where ai-edge-quantizer's environment is kept; of quantization.")
 command.define_data()
@@ -63,6 +69,10 @@ def measure_losses():
 
 def measure_grouping():
     return as_dicts(grouping.run(rounds=FLAGS.rounds))
+
+
+def measure_latency():
+    return as_dicts(latency.run(FLAGS.network, command.size(FLAGS.input_size, "input_size"), FLAGS.rounds))
 
 
 def measure_pipeline():
@@ -130,6 +140,7 @@ BENCHMARKS = {
     "distiller": measure_distiller,
     "faults": count_faults,
     "grouping": measure_grouping,
+    "latency": measure_latency,
     "losses": measure_losses,
     "models": measure_models,
     "pipeline": measure_pipeline,
