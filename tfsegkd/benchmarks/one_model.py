@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from tfsegkd.graph import cost
 from tfsegkd.pruning.recalibration import recalibrate
 
 _SECONDS = 20.0  # for the rounds of one network, if they are not used up before
-_LEARNING_SIZE = (64, 96)
+_LEARNING_SHAPE = (64, 96, 3)
 _STRIDE = 32  # of others' networks
 
 
@@ -35,10 +36,9 @@ def measure(request: dict, note: Callable[..., None]) -> None:
     if known:
         note(published=asdict(known), counted=asdict(count(known)))
     shape = (*request["size"], 3)
-    if request["network"] in foreign.NETWORKS:
-        model = _adopted(request["network"], request["num_classes"], shape)
-    else:
-        model = models.build(request["network"], request["num_classes"], shape)
+    model, small = (
+        _build(request["network"], request["num_classes"], size) for size in (shape, _LEARNING_SHAPE)
+    )
     shape = model.input_shape[1:]
     # With statistics that belong to other weights signals die away or grow, and int8 ranges with them.
     recalibrate(model, [_images(shape)])
@@ -46,7 +46,7 @@ def measure(request: dict, note: Callable[..., None]) -> None:
     note(parameters=trained(model), macs=cost(model).macs, keras_ms=1000 * keras_seconds)
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
         paths = {}
-        for kind, make in (("float", _float), ("int8", _int8)):
+        for kind, make in (("float", _float), ("int8", partial(_int8, small=small))):
             try:
                 content = make(model, note)
             except (ValueError, RuntimeError) as error:
@@ -60,8 +60,10 @@ def measure(request: dict, note: Callable[..., None]) -> None:
                 note(**{f"{kind}_ms": report.median_ms})
 
 
-def _adopted(network: str, num_classes: int, shape: tuple[int, int, int]) -> keras.Model:
-    """A network of others, at the next size whose halves meet again."""
+def _build(network: str, num_classes: int, shape: tuple[int, int, int]) -> keras.Model:
+    """The network; one of others is adopted, at the next size whose halves meet again."""
+    if network not in foreign.NETWORKS:
+        return models.build(network, num_classes, shape)
     height, width = (math.ceil(side / _STRIDE) * _STRIDE for side in shape[:2])
     model, _ = models.adopt(foreign.NETWORKS[network]((height, width, shape[2]), num_classes))
     return model
@@ -86,9 +88,9 @@ def _float(model: keras.Model, note: Callable[..., None]) -> bytes:
     return content
 
 
-def _int8(model: keras.Model, note: Callable[..., None]) -> bytes:
+def _int8(model: keras.Model, note: Callable[..., None], small: keras.Model) -> bytes:
     note(qat=False, int8=False)
-    _check_learning(model)
+    _check_learning(small)
     aware = quantization.quantize(model, calibration=[_images(model.input_shape[1:])])
     note(qat=True)
     content = runtime.convert(aware)
@@ -100,13 +102,12 @@ def _int8(model: keras.Model, note: Callable[..., None]) -> bytes:
     return content
 
 
-def _check_learning(model: keras.Model) -> None:
-    """Takes gradients of the quantized network, on images small enough for any memory.
+def _check_learning(small: keras.Model) -> None:
+    """Takes gradients of the quantized network, built for images small enough for any memory.
 
     Raises:
         ValueError: if the network cannot be quantized, or a weight is not trained.
     """
-    small = models.at_size(model, _LEARNING_SIZE)
     images = _images(small.input_shape[1:])
     aware = quantization.quantize(small, calibration=[images])
     with tf.GradientTape() as tape:
