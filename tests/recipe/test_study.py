@@ -337,6 +337,17 @@ def test_the_picture_is_drawn(tmp_path):
     draw(tmp_path / "study.png", lines_of({"alone": reports_of({3: 50.0})}, methods[:1]))
 
 
+def test_no_difference_can_be_seen_in_every_panel_of_differences(tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    drawn = []
+    monkeypatch.setattr(figure, "savefig", lambda self, path, **_: (drawn.append(self), path.touch()))
+    reports = {"alone": reports_of({0: 50.0, 1: 50.5}), "better": reports_of({0: 59.0, 1: 59.2})}
+    draw(tmp_path / "study.png", lines_of(reports, [Method(name, (), ("student",)) for name in reports]))
+    scores, differences = (axes.get_xlim() for axes in drawn[0].axes)
+    assert differences[0] < 0 < 9.0 < differences[1]
+    assert 40 < scores[0] < 50 < 59.2 < scores[1]
+
+
 def test_without_matplotlib_the_cure_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"tfsegkd\[plots\].*--noplot"):

@@ -45,7 +45,7 @@ def draw(path: Path, lines: Sequence[Line]) -> None:
     _draw(scores, [line.last for line in lines], seeds, "mean IoU, %")
     for panel, title in zip(panels, baselines, strict=True):
         apart = [line.differences[title] for line in lines]
-        _draw(panel, apart, seeds, f"difference to {title}, points")
+        _draw(panel, apart, seeds, f"difference to {title}, points", shown=[0.0])
         panel.axvline(0, color="grey", linewidth=1, zorder=0)
     scores.set_yticks(range(len(lines)), [line.title for line in lines])
     scores.set_ylim(len(lines) - 0.5, -0.5)
@@ -55,13 +55,14 @@ def draw(path: Path, lines: Sequence[Line]) -> None:
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
-def _draw(axes, rows, seeds, label):
+def _draw(axes, rows, seeds, label, shown=()):
+    """A panel in which every dot can be seen, and `shown` as well."""
     for place, values in enumerate(rows):
         _row(axes, place, values, seeds)
     axes.set_xlabel(label)
     axes.grid(axis="x", alpha=0.3)
     # The dots fill the picture: the interval of two pairs may be many times wider, and runs out of it.
-    shown = [value for values in rows for value in values.values()] or [0.0]
+    shown = [*shown, *(value for values in rows for value in values.values())]
     margin = max(max(shown) - min(shown), 0.5) / 2
     axes.set_xlim(min(shown) - margin, max(shown) + margin)
 
