@@ -5,55 +5,16 @@ from collections.abc import Callable
 from tfsegkd._keras import keras3
 
 
-def _keras_cv_resnet18(shape, num_classes):
-    import keras_cv
+def _keras_cv_deeplab(backbone: str, **settings) -> Callable:
+    """keras-cv's DeepLabV3Plus on one of its backbones."""
 
-    backbone = keras_cv.models.ResNetBackbone(
-        stackwise_filters=[64, 128, 256, 512],
-        stackwise_blocks=[2, 2, 2, 2],
-        stackwise_strides=[1, 2, 2, 2],
-        block_type="basic_block",
-        include_rescaling=True,
-        input_shape=shape,
-    )
-    return keras_cv.models.DeepLabV3Plus(backbone=backbone, num_classes=num_classes)
+    def build(shape, num_classes):
+        import keras_cv
 
+        inner = getattr(keras_cv.models, backbone)(include_rescaling=True, input_shape=shape, **settings)
+        return keras_cv.models.DeepLabV3Plus(backbone=inner, num_classes=num_classes)
 
-def _keras_cv_mobilenet(shape, num_classes):
-    """With MobileNetV3-Large as its paper's table 1 has it."""
-    import keras_cv
-
-    backbone = keras_cv.models.MobileNetV3Backbone(
-        stackwise_expansion=[1, 4, 3, 3, 3, 3, 6, 2.5, 2.3, 2.3, 6, 6, 6, 6, 6],
-        stackwise_filters=[16, 24, 24, 40, 40, 40, 80, 80, 80, 80, 112, 112, 160, 160, 160],
-        stackwise_kernel_size=[3, 3, 3, 5, 5, 5, 3, 3, 3, 3, 3, 3, 5, 5, 5],
-        stackwise_stride=[1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1],
-        stackwise_se_ratio=[None] * 3 + [0.25] * 3 + [None] * 4 + [0.25] * 5,
-        stackwise_activation=["relu"] * 6 + ["hard_swish"] * 9,
-        include_rescaling=True,
-        input_shape=shape,
-    )
-    return keras_cv.models.DeepLabV3Plus(backbone=backbone, num_classes=num_classes)
-
-
-def _keras_cv_efficientnet(shape, num_classes):
-    import keras_cv
-
-    backbone = keras_cv.models.EfficientNetV2Backbone(
-        stackwise_kernel_sizes=[3] * 6,
-        stackwise_num_repeats=[1, 2, 2, 3, 5, 8],
-        stackwise_input_filters=[32, 16, 32, 48, 96, 112],
-        stackwise_output_filters=[16, 32, 48, 96, 112, 192],
-        stackwise_expansion_ratios=[1, 4, 4, 4, 6, 6],
-        stackwise_squeeze_and_excite_ratios=[0, 0, 0, 0.25, 0.25, 0.25],
-        stackwise_strides=[1, 2, 2, 2, 1, 2],
-        stackwise_conv_types=["fused"] * 3 + ["unfused"] * 3,
-        width_coefficient=1.0,
-        depth_coefficient=1.0,
-        include_rescaling=True,
-        input_shape=shape,
-    )
-    return keras_cv.models.DeepLabV3Plus(backbone=backbone, num_classes=num_classes)
+    return build
 
 
 def _keras3_unet(shape, num_classes):
@@ -74,10 +35,36 @@ def _keras3_unet(shape, num_classes):
     return keras3.Model(images, x, name="unet")
 
 
-# Name → (image shape, number of classes) → network.
+# Name → (image shape, number of classes) → network. The settings are those of the backbones' papers.
 NETWORKS: dict[str, Callable] = {
-    "keras_cv DeepLabV3Plus, ResNet-18": _keras_cv_resnet18,
-    "keras_cv DeepLabV3Plus, MobileNetV3-Large": _keras_cv_mobilenet,
-    "keras_cv DeepLabV3Plus, EfficientNetV2-B0": _keras_cv_efficientnet,
+    "keras_cv DeepLabV3Plus, ResNet-18": _keras_cv_deeplab(
+        "ResNetBackbone",
+        stackwise_filters=[64, 128, 256, 512],
+        stackwise_blocks=[2, 2, 2, 2],
+        stackwise_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+    ),
+    "keras_cv DeepLabV3Plus, MobileNetV3-Large": _keras_cv_deeplab(
+        "MobileNetV3Backbone",
+        stackwise_expansion=[1, 4, 3, 3, 3, 3, 6, 2.5, 2.3, 2.3, 6, 6, 6, 6, 6],
+        stackwise_filters=[16, 24, 24, 40, 40, 40, 80, 80, 80, 80, 112, 112, 160, 160, 160],
+        stackwise_kernel_size=[3, 3, 3, 5, 5, 5, 3, 3, 3, 3, 3, 3, 5, 5, 5],
+        stackwise_stride=[1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1],
+        stackwise_se_ratio=[None] * 3 + [0.25] * 3 + [None] * 4 + [0.25] * 5,
+        stackwise_activation=["relu"] * 6 + ["hard_swish"] * 9,
+    ),
+    "keras_cv DeepLabV3Plus, EfficientNetV2-B0": _keras_cv_deeplab(
+        "EfficientNetV2Backbone",
+        stackwise_kernel_sizes=[3] * 6,
+        stackwise_num_repeats=[1, 2, 2, 3, 5, 8],
+        stackwise_input_filters=[32, 16, 32, 48, 96, 112],
+        stackwise_output_filters=[16, 32, 48, 96, 112, 192],
+        stackwise_expansion_ratios=[1, 4, 4, 4, 6, 6],
+        stackwise_squeeze_and_excite_ratios=[0, 0, 0, 0.25, 0.25, 0.25],
+        stackwise_strides=[1, 2, 2, 2, 1, 2],
+        stackwise_conv_types=["fused"] * 3 + ["unfused"] * 3,
+        width_coefficient=1.0,
+        depth_coefficient=1.0,
+    ),
     "Keras 3 U-Net on MobileNetV2": _keras3_unet,
 }
