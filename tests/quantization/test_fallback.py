@@ -9,6 +9,7 @@ from tfsegkd.quantization import (
     float_layers,
     kernel_layers,
     layer_errors,
+    layer_sqnr,
     quantize,
     strip,
     with_float_layers,
@@ -101,6 +102,25 @@ def test_the_error_of_a_layer_is_that_of_its_rounding_alone(network, quantized, 
     assert layer_errors(quantized, images)["classifier"] == pytest.approx(expected, rel=0.05)
 
 
+def test_the_noise_of_a_layer_is_all_that_was_rounded_up_to_it(network, quantized, images):
+    found = layer_sqnr(quantized, images)
+    assert set(found) == set(kernel_layers(quantized)) and list(found.values()) == sorted(found.values())
+    # The lopsided layer's 256 levels leave nothing of its small channels to the next one.
+    assert found["normalization"] > 100 and found["stem"] > 40 and found["head"] < 1
+    # An inner layer, its BatchNorm, ReLU and rounding included.
+    exact = said(keras.Model(network.input, network.get_layer("stem_relu").output), images)
+    end = quantized.get_layer("stem_relu_range").get_output_at(0)
+    noise = power(exact - said(keras.Model(quantized.input, end), images))
+    assert found["stem"] == pytest.approx(10 * np.log10(power(exact) / noise), abs=0.05)
+    # The last layer, in a network that still says something.
+    freed = with_float_layers(quantized, ["up", "head"])
+    exact = said(network, images)
+    noise = power(exact - said(freed, images))
+    assert layer_sqnr(freed, images)["classifier"] == pytest.approx(
+        10 * np.log10(power(exact) / noise), abs=0.05
+    )
+
+
 def test_a_layer_in_float_takes_its_error_along(network, quantized, images):
     exact = said(network, images)
     freed = with_float_layers(quantized, ["up", "head"])
@@ -129,6 +149,7 @@ def test_what_is_not_there_is_refused(network, quantized):
         strip,
         lambda model: with_float_layers(model, []),
         lambda model: layer_errors(model, []),
+        lambda model: layer_sqnr(model, []),
     ):
         with pytest.raises(ValueError, match="'lopsided' is not quantized"):
             function(network)

@@ -53,6 +53,14 @@ def test_layers_left_in_float_are_named(network_with):
     assert not any("QUANTIZE" in name for name in report.float_ops)
 
 
+def test_the_peak_is_what_an_op_reads_and_writes_and_what_waits(files):
+    # Counted by hand: where both branches, 16×24×8 each, are joined. All else needs less at one time: the
+    # pixels in two formats 2·32·48·3, the logits and the enlarged ones (16·24 + 32·48)·5.
+    assert profile(files["int8"]).peak_bytes == 2 * (16 * 24 * 8) + 16 * 24 * 16
+    # Floats take four bytes, and nothing is translated.
+    assert profile(files["float"]).peak_bytes == 4 * (2 * (16 * 24 * 8) + 16 * 24 * 16)
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"none\.tflite"):
         profile(tmp_path / "none.tflite")

@@ -1,54 +1,144 @@
-"""Whether a .tflite does what the Keras network does that it was made from."""
+"""Whether a .tflite does what the Keras network does that it was made from, and what takes its time."""
 
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from tfsegkd import metrics, runtime
 from tfsegkd._keras import keras
-from tfsegkd.runtime import Network
+from tfsegkd.data import IGNORE_LABEL, Source, resize_image
+from tfsegkd.evaluation import labels_at
+from tfsegkd.quantization import layer_sqnr
+from tfsegkd.runtime import Network, OpReport, OpTime
+
+# Pixels this near to another class are at a border.
+_BORDER = 2
+_BATCH = 8
+# Images to measure layers on; their features are all in memory at once.
+_LAYER_IMAGES = 8
+_DRAWS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """How mean IoU differs between two networks, 0…1.
+
+    Args:
+        keras: The Keras network's mean IoU.
+        file: That of the file.
+        low, high: The 95 % interval of file - keras, by a bootstrap over `draws_of`.
+        draws_of: How many batches there are to draw; neighbouring frames are in one, because they are alike.
+    """
+
+    keras: float
+    file: float
+    low: float
+    high: float
+    draws_of: int
 
 
 @dataclasses.dataclass(frozen=True)
 class VerifyReport:
-    """How far a file and its Keras network agree.
+    """How far a file and its Keras network agree, and how the file runs.
 
     Args:
         int8_agreement: The share of pixels for which both choose the same class.
+        class_agreement: The same for the pixels that the Keras network gives to each class, by the class'
+            name, or its label where the images came without names; None for a class that it never chooses.
+        border_agreement: The same for pixels with another class within two pixels of their row or column, as
+            the Keras network sees it; None if there are none.
         max_difference: The largest difference between two logits.
         max_difference_steps: The same in steps of the file's int8 output; None if its output is float.
         num_images: How many images this was found on.
+        mean_iou: What both score; None for images without labels.
+        ops: What the file consists of, read from it.
+        op_times: How long each op takes alone; empty unless layers were asked for.
+        sqnr_db: The signal-to-quantization-noise ratio of each layer, worst first, as of
+            `tfsegkd.quantization.layer_sqnr`; empty unless layers were asked for, or if the Keras network is
+            not quantized.
     """
 
     int8_agreement: float
+    class_agreement: dict[str, float | None]
+    border_agreement: float | None
     max_difference: float
     max_difference_steps: float | None
     num_images: int
+    mean_iou: Change | None
+    ops: OpReport
+    op_times: tuple[OpTime, ...] = ()
+    sqnr_db: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2)
 
+    def __str__(self) -> str:
+        count, floats = sum(self.ops.ops.values()), self.ops.float_ops
+        lines = [
+            f"ops: {count}, {len(floats)} of them on floats, {len(self.ops.outside_delegate)} outside of the "
+            f"delegate; delegate partitions: {self.ops.delegate_partitions}",
+            *(f"  on floats: {name}" for name in floats),
+            f"activations at one time: {self.ops.peak_bytes / 1000:,.0f} KB at most",
+            f"same class as the Keras network: {_percent(self.int8_agreement)} of the pixels of "
+            f"{self.num_images} images, {_percent(self.border_agreement)} near borders",
+        ]
+        lines += [f"  {name:20} {_percent(share)}" for name, share in self.class_agreement.items()]
+        lines.append(f"largest difference of two logits: {self.max_difference:.4g}" + self._steps())
+        if self.mean_iou:
+            change = self.mean_iou
+            lines.append(
+                f"mean IoU: {_percent(change.file)}, Keras {_percent(change.keras)}: "
+                f"{100 * (change.file - change.keras):+.2f}, 95 % interval {100 * change.low:+.2f} … "
+                f"{100 * change.high:+.2f} by a bootstrap over {change.draws_of} batches"
+            )
+        if self.op_times:
+            whole = sum(one.median_ms for one in self.op_times)
+            lines.append(f"each op alone: {whole:.3f} ms in all")
+            slowest = sorted(self.op_times, key=lambda one: -one.median_ms)
+            lines += [
+                # A fused op names all that it was made of, the last of them first.
+                f"  {one.median_ms:8.3f} ms {one.median_ms / whole:5.0%}  {one.op.partition(';')[0]}"
+                for one in slowest
+            ]
+        if self.sqnr_db:
+            lines.append("signal over the noise of rounding:")
+            lines += [f"  {decibels:6.1f} dB  {name}" for name, decibels in self.sqnr_db.items()]
+        return "\n".join(lines)
+
+    def _steps(self):
+        return "" if self.max_difference_steps is None else f", {self.max_difference_steps:.1f} steps of int8"
+
 
 def verify(
-    path: str | os.PathLike, model: keras.Model, images: np.ndarray | Iterable[np.ndarray]
+    path: str | os.PathLike,
+    model: keras.Model,
+    source: Source | np.ndarray | Iterable,
+    layers: bool = True,
 ) -> VerifyReport:
-    """Compares a .tflite with the network that it was exported from.
+    """Compares a .tflite with the network that it was exported from, and looks into the file.
 
     Kernels may differ by a step or two, so that the share of agreeing pixels is what counts.
 
     Args:
         path: The .tflite.
         model: The network it was made from: the quantization-aware one for an int8 file.
-        images: An array or an iterable of batches.
+        source: What to look at: a split of a data set, an array of images, or an iterable of batches of
+            images or of (images, masks). With labels, mean IoU is compared as well, where the masks' void is
+            255 unless the data set says otherwise.
+        layers: Whether to look at single ops and layers as well, which takes some seconds.
 
     Shapes:
-        images: (N, H, W, 3), uint8 or float, 0…255.
+        images: (N, H, W, 3), uint8 or float, 0…255. masks: (N, Y, X), labels.
 
     Raises:
         ValueError: if there are no images, they have another size, or the two networks do not have the
             same output.
+
+    Reference:
+        Efron, Annals of Statistics 1979, the bootstrap; 95 % by percentiles.
     """
     network = Network(path)
     if tuple(model.output_shape[1:]) != network.output_shape:
@@ -56,23 +146,104 @@ def verify(
             f"{path} and {model.name!r} must give logits of one shape. Received: {network.output_shape} and "
             f"{tuple(model.output_shape[1:])}. Pass the model that the file was exported from."
         )
-    agreeing, pixels, num_images, difference = 0, 0, 0, 0.0
-    for batch in [images] if isinstance(images, np.ndarray) else images:
-        batch = np.asarray(batch)
-        if not len(batch):
-            continue
-        from_file = network.predict(batch)
-        from_keras = np.asarray(model(batch.astype(np.float32), training=False), np.float32)
-        same = from_file.argmax(-1) == from_keras.argmax(-1)
-        agreeing, pixels = agreeing + int(same.sum()), pixels + same.size
+    classes, void = network.num_classes, IGNORE_LABEL
+    names: Sequence[str] = [str(label) for label in range(classes)]
+    if isinstance(source, Source):
+        names, void = source.info.class_names, source.info.ignore_label
+        if len(names) != classes:
+            raise ValueError(
+                f"{path} tells {classes} classes apart and data set {source.info.name!r} has {len(names)}. "
+                f"Pass the data set that the network was trained for."
+            )
+    same = np.zeros((classes, 2), np.int64)  # of each class: pixels that agree, and all
+    at_border = np.zeros(2, np.int64)
+    confusions, first, num_images, difference = [], [], 0, 0.0
+    for images, masks in _batches(source, network.input_shape[:2]):
+        from_file = network.predict(images)
+        from_keras = np.asarray(model(images.astype(np.float32), training=False), np.float32)
+        chosen, agrees = from_keras.argmax(-1), from_file.argmax(-1) == from_keras.argmax(-1)
+        same += np.stack([np.bincount(chosen[agrees], minlength=classes), _counts(chosen, classes)], 1)
+        border = _near_border(chosen)
+        at_border += [int((agrees & border).sum()), int(border.sum())]
         difference = max(difference, float(np.abs(from_file - from_keras).max()))
-        num_images += len(batch)
+        if num_images < _LAYER_IMAGES:
+            first.append(images[: _LAYER_IMAGES - num_images])
+        num_images += len(images)
+        if masks is not None:
+            confusions.append([_confusion(one, masks, void) for one in (from_keras, from_file)])
     if not num_images:
-        raise ValueError("images must hold at least one image. Received: none.")
+        raise ValueError("source must hold at least one image. Received: none.")
     step = network.output_quantization[0] if network.output_quantization else None
+    measures_layers = layers and runtime.is_quantization_aware(model)
+    agreeing, pixels = same.sum(0)
     return VerifyReport(
-        int8_agreement=agreeing / pixels,
+        int8_agreement=float(agreeing / pixels),
+        class_agreement={
+            name: float(hits / count) if count else None
+            for name, (hits, count) in zip(names, same, strict=True)
+        },
+        border_agreement=float(at_border[0] / at_border[1]) if at_border[1] else None,
         max_difference=difference,
         max_difference_steps=difference / step if step else None,
         num_images=num_images,
+        mean_iou=_change(np.asarray(confusions)) if confusions else None,
+        ops=runtime.profile(path),
+        op_times=runtime.op_times(path) if layers else (),
+        sqnr_db=layer_sqnr(model, np.concatenate(first)) if measures_layers else {},
     )
+
+
+def _batches(source, size) -> Iterator[tuple[np.ndarray, Sequence[np.ndarray] | None]]:
+    """Images at the network's size, and their masks if there are any."""
+    if isinstance(source, Source):
+        for start in range(0, len(source), _BATCH):
+            examples = [source[index] for index in range(start, min(start + _BATCH, len(source)))]
+            images = np.stack([resize_image(image, size) for image, _ in examples])
+            yield images, [mask for _, mask in examples] if source.labelled else None
+        return
+    for batch in [source] if isinstance(source, np.ndarray) else source:
+        images, masks = batch[:2] if isinstance(batch, tuple | list) else (batch, None)
+        if len(images):
+            yield np.asarray(images), None if masks is None else np.asarray(masks)
+
+
+def _counts(labels: np.ndarray, classes: int) -> np.ndarray:
+    return np.bincount(labels.ravel(), minlength=classes)
+
+
+def _near_border(labels: np.ndarray) -> np.ndarray:
+    """Where a row or a column has another class within `_BORDER` pixels."""
+    near = np.zeros(labels.shape, bool)
+    for axis in (1, 2):
+        length = labels.shape[axis]
+        for distance in range(1, min(_BORDER, length - 1) + 1):
+            ahead, behind = range(distance, length), range(length - distance)
+            differs = np.take(labels, ahead, axis) != np.take(labels, behind, axis)
+            pad = [(0, 0)] * 3
+            for before, after in ((0, distance), (distance, 0)):
+                pad[axis] = (before, after)
+                near |= np.pad(differs, pad)
+    return near
+
+
+def _confusion(logits, masks, void) -> np.ndarray:
+    return sum(
+        metrics.confusion_matrix(mask, labels_at(one, mask.shape), one.shape[-1], void)
+        for one, mask in zip(logits, masks, strict=True)
+    )
+
+
+def _change(confusions: np.ndarray) -> Change:
+    """Of (batches, 2, classes, classes): the Keras network's and the file's confusion of each batch."""
+
+    def scores(matrices):
+        return [float(metrics.mean_iou(matrix)) for matrix in matrices.sum(0)]
+
+    draws = np.random.default_rng(0).integers(0, len(confusions), (_DRAWS, len(confusions)))
+    changes = [after - before for before, after in (scores(confusions[draw]) for draw in draws)]
+    low, high = np.nanpercentile(changes, [2.5, 97.5])
+    return Change(*scores(confusions), float(low), float(high), len(confusions))
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f} %"

@@ -2,10 +2,12 @@
 
 from tfsegkd.quantization.callbacks import FreezeBatchNorm, FreezeRanges
 from tfsegkd.quantization.equalization import NothingToEqualize, correct_biases, equalize
-from tfsegkd.quantization.fallback import float_layers, kernel_layers, layer_errors, strip, with_float_layers
+from tfsegkd.quantization.fallback import float_layers, strip, with_float_layers
+from tfsegkd.quantization.kernels import kernel_layers
 from tfsegkd.quantization.kinds import Kind, register
 from tfsegkd.quantization.ptq import post_training
 from tfsegkd.quantization.qat import check_observed, load, quantize
+from tfsegkd.quantization.rounding_errors import layer_errors, layer_sqnr
 from tfsegkd.quantization.scheme import QUANTIZERS, Precision
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "float_layers",
     "kernel_layers",
     "layer_errors",
+    "layer_sqnr",
     "load",
     "post_training",
     "quantize",

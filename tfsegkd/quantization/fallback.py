@@ -1,19 +1,18 @@
-"""Layers of a quantized network given back to float, all or the worst, and which those are."""
+"""Layers of a quantized network given back to float, all or some."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfsegkd import checks
-from tfsegkd._keras import keras, tfmot
+from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node, read
 from tfsegkd.layers import FixedRange
 from tfsegkd.quantization.configs import JointRounding, LayerConfig, QuantizedLayer
+from tfsegkd.quantization.kernels import check_quantized, head, kernel_layers, producers_of
 from tfsegkd.quantization.kinds import KERNELS
-from tfsegkd.quantization.quantizers import FixedQuantizer
-from tfsegkd.quantization.rewiring import copy, rewire, twin
+from tfsegkd.quantization.rewiring import rewire, twin
 from tfsegkd.quantization.scheme import PREFIX
 
 layers = keras.layers
@@ -28,7 +27,7 @@ def strip(quantized: keras.Model) -> keras.Model:
     Raises:
         ValueError: if the network is not quantized.
     """
-    _check(quantized)
+    check_quantized(quantized)
     graph = read(quantized)
     readers = graph.readers()
 
@@ -60,7 +59,7 @@ def with_float_layers(quantized: keras.Model, names: Collection[str]) -> keras.M
     Raises:
         ValueError: if the network is not quantized, or has no such layers.
     """
-    _check(quantized)
+    check_quantized(quantized)
     graph = read(quantized)
     known = kernel_layers(quantized)
     for name in names:
@@ -81,15 +80,6 @@ def with_float_layers(quantized: keras.Model, names: Collection[str]) -> keras.M
     return rewire(graph, call)
 
 
-def kernel_layers(quantized: keras.Model) -> tuple[str, ...]:
-    """The layers whose kernels a quantized network rounds, by the names that they had before."""
-    return tuple(
-        layer.layer.name
-        for layer in quantized.layers
-        if isinstance(layer, QuantizedLayer) and layer.quantize_config.kernel is not None
-    )
-
-
 def float_layers(model: keras.Model) -> tuple[str, ...]:
     """The layers that `with_float_layers` has given back to float."""
     return tuple(
@@ -99,45 +89,6 @@ def float_layers(model: keras.Model) -> tuple[str, ...]:
         and type(layer.layer) in KERNELS
         and layer.quantize_config.kernel is None
     )
-
-
-def layer_errors(quantized: keras.Model, images: np.ndarray) -> dict[str, float]:
-    """How much each layer alone costs: the network with that layer rounded and all others in float.
-
-    Args:
-        quantized: A calibrated or trained network of `quantize`.
-        images: (N, H, W, 3), 0…255.
-
-    Returns:
-        Power of the logits' error over power of the logits, by the layer's name before `quantize`, worst
-        first. What is rounded is a layer's kernel and the activation that it ends in.
-
-    Raises:
-        ValueError: if the network is not quantized.
-    """
-    _check(quantized)
-    names = kernel_layers(quantized)
-    switched, switches = _with_switches(quantized, names)
-    images = tf.convert_to_tensor(images, tf.float32)
-
-    @tf.function
-    def forward():
-        return switched(images, training=False)
-
-    exact = forward().numpy().astype(np.float64)
-    power = max(float(np.mean(np.square(exact))), 1e-12)
-    errors = {}
-    for number, name in enumerate(names):
-        switches.assign(tf.one_hot(number, len(names)))
-        errors[name] = float(np.mean(np.square(forward().numpy() - exact))) / power
-    return dict(sorted(errors.items(), key=lambda item: -item[1]))
-
-
-def _check(quantized):
-    if not any(isinstance(layer, QuantizedLayer) for layer in quantized.layers):
-        raise ValueError(
-            f"{quantized.name!r} is not quantized. Expected a network made by tfsegkd.quantization.quantize."
-        )
 
 
 def _call(layer, inputs, weights, options):
@@ -196,29 +147,12 @@ def _is_relu(node: Node, readers: dict[int, list[Node]]) -> bool:
     )
 
 
-def _head(node: Node, producers: dict[int, Node]) -> str | None:
-    """The layer with a kernel whose operation ends with `node`; None if there is none."""
-    while isinstance(node.layer, QuantizedLayer):
-        if type(node.layer.layer) in KERNELS:
-            return node.layer.layer.name
-        if type(node.layer.layer) not in (layers.BatchNormalization, layers.ReLU, layers.Activation):
-            return None
-        node = producers[node.inputs[0].id]
-        if isinstance(node.layer, QuantizedLayer) and node.layer.quantize_config.output is not None:
-            return None
-    return None
-
-
-def _producers(graph: Graph) -> dict[int, Node]:
-    return {tensor.id: node for node in graph.nodes for tensor in node.outputs}
-
-
 def _unrounded_ends(graph: Graph, names: set[str]) -> set[str]:
     """The wrappers at the end of a layer of `names` that only such layers read."""
-    producers, readers = _producers(graph), graph.readers()
+    producers, readers = producers_of(graph), graph.readers()
 
     def is_free(node):
-        if not isinstance(node.layer, QuantizedLayer) or _head(node, producers) not in names:
+        if not isinstance(node.layer, QuantizedLayer) or head(node, producers) not in names:
             return False
         # Rounding that is the ReLU as well stays.
         if node.layer.quantize_config.output is None or _is_relu(node, readers):
@@ -229,63 +163,3 @@ def _unrounded_ends(graph: Graph, names: set[str]) -> set[str]:
         )
 
     return {node.name for node in graph.nodes if is_free(node)}
-
-
-class _Switched(tfmot.quantization.keras.quantizers.Quantizer):
-    """Rounds where its switch is on, and cuts off where a ReLU would in any case.
-
-    Args:
-        switches: A switch, 1.0 or 0.0, for each layer.
-        numbers: The layer of each member of a shared range; None for what is never rounded.
-    """
-
-    def __init__(self, quantizer, switches: tf.Variable, numbers: Sequence[int | None]):
-        self._quantizer, self._switches, self._numbers = quantizer, switches, numbers
-
-    def build(self, tensor_shape, name, layer):
-        return self._quantizer.build(tensor_shape, name, layer)
-
-    def __call__(self, inputs, training, weights, member=0):
-        low, high = getattr(self._quantizer, "limits", (None, None))
-        exact = inputs if low is None else tf.maximum(inputs, low)
-        exact = exact if high is None else tf.minimum(exact, high)
-        number = self._numbers[member]
-        if number is None:
-            return exact
-        rounded = self._quantizer(inputs, training, weights, member=member)
-        return tf.where(self._switches[number] > 0, rounded, exact)
-
-    def get_config(self):
-        raise NotImplementedError("Switches are for measuring and are not saved.")
-
-
-def _with_switches(quantized: keras.Model, names: Sequence[str]) -> tuple[keras.Model, tf.Variable]:
-    """A copy of a network in which each of `names` is rounded or not, and the switches, all off."""
-    model = copy(quantized)
-    graph = read(model)
-    producers = _producers(graph)
-    switches = tf.Variable(tf.zeros(len(names)), trainable=False)
-    numbers = {name: number for number, name in enumerate(names)}
-    shared: dict[str, dict[int, int | None]] = {}
-    for node in graph.nodes:
-        layer = node.layer
-        if isinstance(layer, JointRounding):
-            number = numbers.get(_head(producers[node.inputs[0].id], producers))
-            shared.setdefault(node.name, {})[node.kwargs["member"]] = number
-        if not isinstance(layer, QuantizedLayer):
-            continue
-        config = layer.quantize_config
-        if config.kernel is not None:
-            kernel, quantizer, variables = layer._weight_vars[0]
-            switched = _Switched(quantizer, switches, [numbers[layer.layer.name]])
-            layer._weight_vars = [(kernel, switched, variables)]
-        if config.output is not None and not isinstance(config.output, FixedQuantizer):
-            end = numbers.get(_head(node, producers))
-            layer._output_quantizers = [_Switched(config.output, switches, [end])]
-    for layer in model.layers:
-        if isinstance(layer, JointRounding):
-            members = shared[layer.name]
-            layer.quantizer = _Switched(
-                layer.quantizer, switches, [members.get(number) for number in range(len(layer.members))]
-            )
-    return model, switches

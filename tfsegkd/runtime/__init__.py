@@ -3,6 +3,7 @@
 from tfsegkd.runtime.conversion import RAW_PIXELS, convert, is_quantization_aware
 from tfsegkd.runtime.device_table import DeviceTable, kind_of_table, read_times
 from tfsegkd.runtime.network import Network
+from tfsegkd.runtime.op_times import OpTime, op_times
 from tfsegkd.runtime.profiling import OpReport, profile
 from tfsegkd.runtime.timing import LatencyReport, latency
 
@@ -12,10 +13,12 @@ __all__ = [
     "LatencyReport",
     "Network",
     "OpReport",
+    "OpTime",
     "convert",
     "is_quantization_aware",
     "kind_of_table",
     "latency",
+    "op_times",
     "profile",
     "read_times",
 ]

@@ -25,12 +25,14 @@ class OpReport:
         delegate_partitions: Into how many pieces the delegate (XNNPACK) cut the network. One is best:
             each border costs time.
         outside_delegate: The ops that the delegate left to slower kernels, named as in `float_ops`.
+        peak_bytes: The most bytes of activations that are needed at one time. No runtime's arena is smaller.
     """
 
     ops: dict[str, int]
     float_ops: list[str]
     delegate_partitions: int
     outside_delegate: list[str]
+    peak_bytes: int
 
 
 def profile(network: str | os.PathLike | bytes) -> OpReport:
@@ -55,6 +57,28 @@ def profile(network: str | os.PathLike | bytes) -> OpReport:
         float_ops=[names[op["index"]] for op in ops if _computes_on_floats(op)],
         delegate_partitions=len(partitions),
         outside_delegate=[name for index, name in names.items() if index not in delegated],
+        peak_bytes=_peak_bytes(interpreter, ops),
+    )
+
+
+def _peak_bytes(interpreter: Any, ops: list[dict[str, Any]]) -> int:
+    """What is alive at the worst moment: activations from the op that gives them to their last reader."""
+    first = {int(end["index"]): 0 for end in interpreter.get_input_details()}
+    last = {int(end["index"]): len(ops) for end in interpreter.get_output_details()}
+    for place, op in enumerate(ops):
+        first.update((int(tensor), place) for tensor in op["outputs"])
+        last.update((int(tensor), max(place, last.get(int(tensor), 0))) for tensor in op["inputs"])
+    sizes = {
+        tensor["index"]: int(np.prod(tensor["shape"])) * np.dtype(tensor["dtype"]).itemsize
+        for tensor in interpreter.get_tensor_details()
+    }
+    return max(
+        sum(
+            sizes.get(tensor, 0)
+            for tensor, begin in first.items()
+            if begin <= place <= last.get(tensor, begin)
+        )
+        for place in range(max(len(ops), 1))
     )
 
 

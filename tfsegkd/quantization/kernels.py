@@ -1,0 +1,43 @@
+"""Which layers of a quantized network have kernels, and where their operations end."""
+
+from tfsegkd._keras import keras
+from tfsegkd.graph import Graph, Node
+from tfsegkd.quantization.configs import QuantizedLayer
+from tfsegkd.quantization.kinds import KERNELS
+
+layers = keras.layers
+
+
+def check_quantized(quantized: keras.Model) -> None:
+    """Raises ValueError for a float network."""
+    if not any(isinstance(layer, QuantizedLayer) for layer in quantized.layers):
+        raise ValueError(
+            f"{quantized.name!r} is not quantized. Expected a network made by tfsegkd.quantization.quantize."
+        )
+
+
+def kernel_layers(quantized: keras.Model) -> tuple[str, ...]:
+    """The layers whose kernels a quantized network rounds, by the names that they had before."""
+    return tuple(
+        layer.layer.name
+        for layer in quantized.layers
+        if isinstance(layer, QuantizedLayer) and layer.quantize_config.kernel is not None
+    )
+
+
+def producers_of(graph: Graph) -> dict[int, Node]:
+    """The id of each tensor → the node that gives it."""
+    return {tensor.id: node for node in graph.nodes for tensor in node.outputs}
+
+
+def head(node: Node, producers: dict[int, Node]) -> str | None:
+    """The layer with a kernel whose operation ends with `node`; None if there is none."""
+    while isinstance(node.layer, QuantizedLayer):
+        if type(node.layer.layer) in KERNELS:
+            return node.layer.layer.name
+        if type(node.layer.layer) not in (layers.BatchNormalization, layers.ReLU, layers.Activation):
+            return None
+        node = producers[node.inputs[0].id]
+        if isinstance(node.layer, QuantizedLayer) and node.layer.quantize_config.output is not None:
+            return None
+    return None

@@ -1,0 +1,88 @@
+"""How long each op of a .tflite takes."""
+
+import copy
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tensorflow.lite.python import schema_py_generated as schema
+
+from tfsegkd.runtime.model_file import pack, unpack
+from tfsegkd.runtime.profiling import profile
+from tfsegkd.runtime.timing import latency
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """One op.
+
+    Args:
+        op: Its type and the name of what it gives, which holds the layer's, as in `OpReport`.
+        median_ms: For one image on this machine, one thread.
+    """
+
+    op: str
+    median_ms: float
+
+
+def op_times(network: str | os.PathLike, runs: int = 20) -> tuple[OpTime, ...]:
+    """Times each op of a .tflite as a network of its own, all in turn, on one thread.
+
+    LiteRT does not tell Python what its delegate spends its time on. So every op is cut out with its weights
+    and run alone: what a delegate gains by joining ops is missing, and each pays for being called. Compare
+    ops with each other; the whole is what `latency` measures.
+
+    Args:
+        network: Path of a .tflite.
+        runs: Timed runs of each op.
+
+    Returns:
+        The ops in the order in which they run.
+
+    Raises:
+        ValueError: if the file does not exist or is not a .tflite that LiteRT can run.
+    """
+    profile(network)  # says what is wrong with the file
+    with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
+        files = {}
+        for number, (name, content) in enumerate(ops_alone(Path(network).read_bytes())):
+            # A number tells ops of one name apart.
+            files[number, name] = Path(directory, f"{number}.tflite")
+            files[number, name].write_bytes(content)
+        found = latency({str(number): path for (number, _), path in files.items()}, runs)
+    return tuple(OpTime(name, found[str(number)].median_ms) for number, name in files)
+
+
+def ops_alone(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Each op's name, and a .tflite of it alone."""
+    model = unpack(content)
+    graph, codes, buffers = model.subgraphs[0], model.operatorCodes, model.buffers
+    types = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
+    for operator in graph.operators:
+        code = codes[operator.opcodeIndex]
+        given = [int(tensor) for tensor in operator.inputs if tensor >= 0]
+        made = [int(tensor) for tensor in operator.outputs]
+        # Constants have content; what flows has none.
+        flowing = [tensor for tensor in given if buffers[graph.tensors[tensor].buffer].data is None]
+        places = {tensor: place for place, tensor in enumerate(dict.fromkeys([*given, *made]))}
+        one = copy.copy(model)
+        one.buffers, tensors = [buffers[0]], []
+        for tensor in places:
+            kept = copy.copy(graph.tensors[tensor])
+            one.buffers.append(buffers[kept.buffer])
+            kept.buffer = len(one.buffers) - 1
+            tensors.append(kept)
+        alone = copy.copy(operator)
+        alone.opcodeIndex = 0
+        alone.inputs = [places.get(int(tensor), -1) for tensor in operator.inputs]
+        alone.outputs = [places[tensor] for tensor in made]
+        part = copy.copy(graph)
+        part.tensors, part.operators = tensors, [alone]
+        part.inputs, part.outputs = [places[tensor] for tensor in dict.fromkeys(flowing)], alone.outputs
+        one.subgraphs, one.operatorCodes = [part], [code]
+        one.signatureDefs, one.metadata, one.metadataBuffer = [], [], []
+        name = graph.tensors[made[0]].name
+        kind = types.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+        yield f"{kind} {name.decode() if isinstance(name, bytes) else name}", pack(one)
