@@ -10,7 +10,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
 from tfsegkd import runtime
 from tfsegkd.data import DatasetInfo
-from tfsegkd.evaluation import Predictor, evaluate, labels_at
+from tfsegkd.evaluation import Predictor, evaluate
+from tfsegkd.metrics import labels_at
 
 SIZES = [SIZE, (16, 24), (11, 17), SIZE, (5, 30)]
 

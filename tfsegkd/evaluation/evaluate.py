@@ -4,7 +4,6 @@ import dataclasses
 import os
 
 import numpy as np
-import tensorflow as tf
 
 from tfsegkd import metrics
 from tfsegkd._keras import keras
@@ -61,7 +60,7 @@ def evaluate(network: keras.Model | str | os.PathLike, source: Source, batch_siz
         examples = [source[index] for index in range(start, min(start + batch_size, len(source)))]
         images = np.stack([resize_image(image, predictor.size) for image, _ in examples])
         for logits, (_, mask) in zip(predictor.logits(images), examples, strict=True):
-            prediction = labels_at(logits, mask.shape)
+            prediction = metrics.labels_at(logits, mask.shape)
             confusion += metrics.confusion_matrix(mask, prediction, info.num_classes, info.ignore_label)
     iou = metrics.iou(confusion)
     return Evaluation(
@@ -74,12 +73,3 @@ def evaluate(network: keras.Model | str | os.PathLike, source: Source, batch_siz
         num_images=len(source),
         confusion=confusion.tolist(),
     )
-
-
-def labels_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The most probable label of each pixel, after enlarging the logits bilinearly.
-
-    Shapes:
-        logits: (H, W, C). returns: `size`, uint8.
-    """
-    return tf.argmax(tf.image.resize(logits, size), -1).numpy().astype(np.uint8)

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 
 from tfsegkd._keras import keras
 from tfsegkd.data import DatasetInfo, Source, resize_image
-from tfsegkd.evaluation.evaluate import labels_at
 from tfsegkd.evaluation.predictor import Predictor
+from tfsegkd.metrics import labels_at
 
 _HEADER = 18
 _COLUMN = 240  # pixels

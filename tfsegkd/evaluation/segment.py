@@ -13,8 +13,8 @@ from PIL import Image
 from tfsegkd import checks
 from tfsegkd.atomic import write_atomically
 from tfsegkd.data import DatasetInfo, resize_image, resize_mask
-from tfsegkd.evaluation.evaluate import labels_at
 from tfsegkd.evaluation.predictor import Predictor
+from tfsegkd.metrics import labels_at
 
 # A spreadsheet takes a cell that begins so for a formula, and runs it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -52,6 +52,7 @@ class BundledFile:
         float_ops: Those that compute on floats, by type and layer.
         delegate_partitions: Into how many pieces XNNPACK cuts the network; one is best.
         outside_delegate: The operations that it leaves to slower code.
+        peak_bytes: The most bytes of activations that are needed at one time.
     """
 
     file: str
@@ -66,6 +67,7 @@ class BundledFile:
     float_ops: list[str]
     delegate_partitions: int
     outside_delegate: list[str]
+    peak_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,6 @@ import numpy as np
 from tfsegkd import metrics, runtime
 from tfsegkd._keras import keras
 from tfsegkd.data import IGNORE_LABEL, Source, resize_image
-from tfsegkd.evaluation import labels_at
 from tfsegkd.quantization import layer_sqnr
 from tfsegkd.runtime import Network, OpReport, OpTime
 
@@ -228,7 +227,7 @@ def _near_border(labels: np.ndarray) -> np.ndarray:
 
 def _confusion(logits, masks, void) -> np.ndarray:
     return sum(
-        metrics.confusion_matrix(mask, labels_at(one, mask.shape), one.shape[-1], void)
+        metrics.confusion_matrix(mask, metrics.labels_at(one, mask.shape), one.shape[-1], void)
         for one, mask in zip(logits, masks, strict=True)
     )
 

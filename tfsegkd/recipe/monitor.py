@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.data import Source, resize_image, resize_mask
-from tfsegkd.evaluation import labels_at, overlay
+from tfsegkd.evaluation import overlay
+from tfsegkd.metrics import labels_at
 
 _ROWS = 3
 # How the names of the variables of a range end, and how its members become one number.

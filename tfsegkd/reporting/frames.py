@@ -14,7 +14,7 @@ from tfsegkd import metrics, models
 from tfsegkd._keras import keras
 from tfsegkd.atomic import sha256
 from tfsegkd.data import Source, resize_image, resize_mask
-from tfsegkd.evaluation import Predictor, labels_at
+from tfsegkd.evaluation import Predictor
 from tfsegkd.progress_bar import counted
 from tfsegkd.reporting.run import RunRecord
 
@@ -195,7 +195,7 @@ def _predictions(
                 np.stack([resize_image(image, predictor.size) for image, _ in examples])
             )
             for predictions, of_one, (_, label) in zip(made, logits, examples, strict=True):
-                predictions[name] = labels_at(of_one, label.shape)
+                predictions[name] = metrics.labels_at(of_one, label.shape)
         yield from ((label, predictions) for (_, label), predictions in zip(examples, made, strict=True))
 
 

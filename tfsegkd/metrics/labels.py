@@ -1,0 +1,13 @@
+"""Which class a network chooses."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def labels_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The most probable label of each pixel, after enlarging the logits bilinearly.
+
+    Shapes:
+        logits: (H, W, C). returns: `size`, uint8.
+    """
+    return tf.argmax(tf.image.resize(logits, size), -1).numpy().astype(np.uint8)
