@@ -86,7 +86,7 @@ def test_directory_is_refused(aware_model, tmp_path):
 def test_float_ops_in_an_int8_network_are_an_error_that_names_them(
     aware_model, converted, tmp_path, monkeypatch
 ):
-    found = runtime.OpReport({"TRANSPOSE_CONV": 1}, ["TRANSPOSE_CONV tiny/deconv"], 3, [])
+    found = runtime.OpReport({"TRANSPOSE_CONV": 1}, ["TRANSPOSE_CONV tiny/deconv"], 3, [], 0)
     monkeypatch.setattr(runtime, "convert", lambda *args, **kwargs: converted)
     monkeypatch.setattr(runtime, "profile", lambda content: found)
     path = tmp_path / "model.tflite"

@@ -80,7 +80,7 @@ def test_disagreement_in_words():
 def test_channels_and_ops():
     plot = valid(figures.channels({"a": [0, 3], "relu": [1]}, {"a": 8}))
     assert [trace["x"] for trace in plot.data] == [[2], [6]] and plot.rows == [["a", 2, 8]]
-    report = OpReport({"ADD": 1, "CONV_2D": 3}, ["CONV_2D head"], 2, ["ADD sum"])
+    report = OpReport({"ADD": 1, "CONV_2D": 3}, ["CONV_2D head"], 2, ["ADD sum"], 0)
     plot, notes = figures.ops(report)
     assert valid(plot).rows == [["CONV_2D", 3, 1, 0], ["ADD", 1, 0, 1]]
     assert [trace["x"] for trace in plot.data] == [[2, 1], [1, 0]]
