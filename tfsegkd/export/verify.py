@@ -161,7 +161,8 @@ def verify(
         from_file = network.predict(images)
         from_keras = np.asarray(model(images.astype(np.float32), training=False), np.float32)
         chosen, agrees = from_keras.argmax(-1), from_file.argmax(-1) == from_keras.argmax(-1)
-        same += np.stack([np.bincount(chosen[agrees], minlength=classes), _counts(chosen, classes)], 1)
+        counted = (np.bincount(labels, minlength=classes) for labels in (chosen[agrees], chosen.ravel()))
+        same += np.stack([*counted], 1)
         border = _near_border(chosen)
         at_border += [int((agrees & border).sum()), int(border.sum())]
         difference = max(difference, float(np.abs(from_file - from_keras).max()))
@@ -204,10 +205,6 @@ def _batches(source, size) -> Iterator[tuple[np.ndarray, Sequence[np.ndarray] | 
         images, masks = batch[:2] if isinstance(batch, tuple | list) else (batch, None)
         if len(images):
             yield np.asarray(images), None if masks is None else np.asarray(masks)
-
-
-def _counts(labels: np.ndarray, classes: int) -> np.ndarray:
-    return np.bincount(labels.ravel(), minlength=classes)
 
 
 def _near_border(labels: np.ndarray) -> np.ndarray:
