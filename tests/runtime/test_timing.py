@@ -1,6 +1,7 @@
 """The bookkeeping of timings; how long anything takes is not tested."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,27 @@ def test_turns_interleave_and_warmup_is_left_out(monkeypatch):
     times = latency_worker.measure({**request, "runs": 3, "warmup": 2})
     assert turns == ["A", "B"] * 5
     assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
+
+
+ASKING = """
+import ctypes
+
+class Interpreter:
+    def __init__(self, model_path, num_threads):
+        raise ValueError(ctypes.CDLL(None).syscall(158, 0x1023, 18))
+"""
+
+
+def test_no_matrix_unit_is_to_be_had(tmp_path, monkeypatch):
+    """The registers of AMX, 18 in Linux' list of such, are asked for as XNNPACK asks."""
+    processor = Path("/proc/cpuinfo")
+    if not processor.exists() or "amx_tile" not in processor.read_text():
+        pytest.skip("this processor has no matrix unit (AMX)")
+    (tmp_path / "asking.py").write_text(ASKING)
+    monkeypatch.syspath_prepend(tmp_path)
+    request = {"interpreter": "asking", "paths": {"a": "A"}, "num_threads": 1, "runs": 1, "warmup": 0}
+    with pytest.raises(ValueError, match=r"^-1$"):
+        workers.run("latency_worker.py", request)
 
 
 def test_percentiles_are_those_of_the_runs(files, monkeypatch):
