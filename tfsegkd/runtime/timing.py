@@ -34,7 +34,8 @@ def latency(
 ) -> dict[str, LatencyReport]:
     """Times networks on this machine, in turn, so that what slows the machine down hits all alike.
 
-    Runs in a process of its own. Compare only figures of one call.
+    Runs in a process of its own, without the matrix unit (AMX) that x86 servers have and phones do not.
+    Compare only figures of one call.
 
     Args:
         paths: The .tflite of each network, by a name of your choice.
