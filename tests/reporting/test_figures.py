@@ -32,6 +32,20 @@ def test_trade():
     assert len({color for color, _ in markers}) == len({symbol for _, symbol in markers}) == 3
 
 
+@pytest.mark.parametrize("costs", [(1.37, 1.3), (2.0, 2.0), (0.004, 90.0)])
+def test_axes_of_a_trade_show_figures_and_make_little_of_little(costs):
+    points = [
+        figures.Point("", stage, 53.6 + cost / 100, cost) for stage, cost in zip("ab", costs, strict=True)
+    ]
+    layout = valid(figures.trade(points, "latency", "ms")).layout
+    low, high = 10.0 ** np.array(layout["xaxis"]["range"])
+    ticks = [tick for tick in layout["xaxis"]["tickvals"] if low <= tick <= high]
+    assert ticks and low < min(costs) <= max(costs) < high
+    assert len(ticks) >= 2 or len(set(costs)) == 1
+    bottom, top = layout["yaxis"]["range"]
+    assert top - bottom >= 2 and all(bottom < point.mean_iou < top for point in points)
+
+
 def test_class_ious_keep_absent_classes_apart_from_zero():
     plot = valid(figures.class_ious({"int8": dict(zip(NAMES, (0.25, 0.0, None), strict=True))}))
     assert plot.data[0]["x"] == [25.0, 0.0, None]

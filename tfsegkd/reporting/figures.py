@@ -22,6 +22,7 @@ COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _OF_STAGES = {"student": 0, "int8": 1, "pruned": 2, "student_alone": 3, "teacher": 4, "student_qat": 5}
+_LEAST_POINTS = 2  # of mean IoU that an axis spans: less would make much of nothing
 _LOSS = 1e-8  # the least that a logarithmic axis shows
 _WRITTEN = 12  # classes up to which each cell of a confusion matrix is written
 
@@ -91,8 +92,12 @@ def trade(points: Sequence[Point], what: str, unit: str) -> Plot:
             }
         )
     layout = {
-        "xaxis": {"title": {"text": f"{what}, {unit}"}, "type": "log", **_ticks([p.cost for p in points])},
-        "yaxis": {"title": {"text": "mean IoU, %"}},
+        "xaxis": {"title": {"text": f"{what}, {unit}"}, "type": "log", **_around([p.cost for p in points])},
+        "yaxis": {
+            "title": {"text": "mean IoU, %"},
+            "range": _at_least([p.mean_iou for p in points], _LEAST_POINTS),
+            "automargin": True,
+        },
     }
     names = ", ".join(point.name for point in best)
     return Plot(
@@ -402,6 +407,23 @@ def _ticks(values: Sequence[float]) -> dict:
     steps = (1, 2, 5) if high - low <= 3 else (1,)
     ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
     return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
+def _around(costs: Sequence[float]) -> dict:
+    """A logarithmic axis from the last tick below all costs to the first above."""
+    axis = _ticks(costs)
+    if not axis:
+        return {}
+    low = max(tick for tick in axis["tickvals"] if tick <= min(costs))
+    high = min(tick for tick in axis["tickvals"] if tick >= max(costs))
+    return {**axis, "range": [math.log10(low * 0.95), math.log10(high * 1.05)]}
+
+
+def _at_least(values: Sequence[float], span: float) -> list[float]:
+    """The ends of an axis that holds all values with some air, and no less than `span`."""
+    low, high = min(values), max(values)
+    air = max((high - low) / 20, (span - (high - low)) / 2)
+    return [low - air, high + air]
 
 
 def _finite(value: float, least: float | None = None) -> float | None:
