@@ -4,23 +4,24 @@ import json
 
 import pytest
 
+from tfsegkd import models
 from tfsegkd.benchmarks import quantization
 from tfsegkd.benchmarks.quantization import FOREIGN, Row, page
 from tfsegkd.data.road_scenes import RoadScenes
 
 
 def test_the_page_names_what_raised():
+    of_unet = {"network": "runs/unet.keras", "name": "unet", "size": (192, 256)}
+    measured = {"latency_ms": 4.0, "ratio": 1.0, "agreement": 1.0, "mean_iou": 0.5}
     rows = [
-        Row(
-            "unet", "float", float_ops=9, partitions=1, latency_ms=4.0, ratio=1.0, agreement=1.0, mean_iou=0.5
-        ),
-        Row("unet", "TF-MOT", cause="RuntimeError: Layer join is not supported"),
+        Row(way="float", float_ops=9, partitions=1, **of_unet, **measured),
+        Row(way="TF-MOT", cause="RuntimeError: Layer join is not supported", **of_unet),
     ]
-    text = page(rows, (192, 256), 32)
-    assert "| `unet` | TF-MOT | **raises** |" in text
-    assert "| `unet` | float | 9 | 1 | – | 4.00 | 1.00 | 100.00 | 50.00 |" in text
+    text = page(rows, 32)
+    assert "| `unet` | 192×256 | TF-MOT | **raises** |" in text
+    assert "| `unet` | 192×256 | float | 9 | 1 | – | 4.00 | 1.00 | 100.00 | 50.00 |" in text
     assert "- `unet`, TF-MOT: RuntimeError: Layer join is not supported" in text
-    assert "32 images of 192×256 pixels" in text and "at random" not in text
+    assert "32 images" in text and "at random" not in text
 
 
 @pytest.mark.slow
@@ -28,7 +29,10 @@ def test_every_way_is_tried(tmp_path, monkeypatch):
     monkeypatch.setattr(quantization, "foreign_python", lambda directory: (None, "it cannot be installed"))
     train, val = (RoadScenes(split, height=48, width=64, num_images=4) for split in ("train", "val"))
     results, document = tmp_path / "a.json", tmp_path / "a.md"
-    rows = quantization.run(results, document, train, val, (48, 64), ["erfnet(width_multiplier=0.25)"], 3)
+    saved = tmp_path / "erfnet.keras"
+    models.build("erfnet(width_multiplier=0.25)", train.info.num_classes, (48, 64, 3)).save(saved)
+    rows = quantization.run(results, document, train, val, (32, 32), [str(saved)], 3)
+    assert {(row.name, row.size) for row in rows} == {("erfnet", (48, 64))}
     by_way = {row.way: row for row in rows}
     assert list(by_way) == ["float", "tfsegkd", "TF-MOT", "converter", "converter, 16x8", FOREIGN]
     assert by_way["tfsegkd"].float_ops == 0 and by_way["tfsegkd"].partitions == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfsegkd import runtime
+from tfsegkd import models, runtime
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.benchmarks.one_quantization import WAYS
 from tfsegkd.data import Source, resize_image
@@ -27,7 +27,7 @@ Written by `python tools/benchmark.py quantization`; figures in `quantization_co
 
 {rows}
 
-Every way starts from the same float network and sees the same {images} images of {size} pixels. *tfsegkd*:
+Every way starts from the same float network and sees the same {images} images. *tfsegkd*:
 calibration alone, `quantization.post_training`. *TF-MOT*: `quantize_model`, its ranges observed on these
 images, then `TFLiteConverter.from_keras_model`. *converter*: `from_keras_model` with representative images,
 int8 throughout; *16x8*: with activations of 16 bits, at a fixed size and floats at its ends.
@@ -43,7 +43,9 @@ class Row:
     """One network, made int8 in one way.
 
     Args:
-        network, way: Which.
+        network, way: Which; a spec, or a path.
+        name: What the table calls it.
+        size: (height, width) of its input.
         float_ops: How many operations compute in float.
         partitions: Into how many pieces the delegate cuts the file.
         file_bytes: Its size.
@@ -55,6 +57,8 @@ class Row:
 
     network: str
     way: str
+    name: str
+    size: tuple[int, int]
     float_ops: int | None = None
     partitions: int | None = None
     file_bytes: int | None = None
@@ -81,29 +85,45 @@ def run(
         results, document: JSON and Markdown to write.
         train: Its images show ranges.
         val: Saved networks are scored on it.
-        size: (height, width) of the networks' input.
+        size: (height, width) of the input of new networks; saved ones are measured at their own, or at this
+            one if theirs is open.
         networks: Specs of new networks, or the paths of saved ones.
         rounds: Timed runs of each file.
         environment: Where the virtual environment of ai-edge-quantizer is, or is built to be kept; a
             temporary one unless given.
     """
-    step = -(-len(train) // _IMAGES)
-    images = np.stack([resize_image(train[index][0], size) for index in range(0, len(train), step)])
     rows = []
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as scratch:
         python, missing = foreign_python(environment or Path(scratch, "environment"))
-        np.save(Path(scratch, "images.npy"), images)
         for network in networks:
-            paths, causes = _files(network, size, val.info.num_classes, Path(scratch), python, missing)
-            rows += _measured(network, paths, causes, images, val, rounds)
+            name, shape = _described(network, size)
+            images = _shown(train, shape)
+            np.save(Path(scratch, "images.npy"), images)
+            paths, causes = _files(network, shape, val.info.num_classes, Path(scratch), python, missing)
+            rows += _measured(network, name, paths, causes, images, val, rounds)
             for row in rows[-len(WAYS) - 1 :]:
                 print(_line(row), flush=True)
     write_json(
         results, {"benchmark": "quantization", "rows": [asdict(row) for row in rows], "versions": versions()}
     )
-    text = page(rows, size, len(images))
+    text = page(rows, min(_IMAGES, len(train)))
     write_atomically(document, lambda file: file.write_text(text, encoding="utf-8"))
     return rows
+
+
+def _described(network: str, size: tuple[int, int]) -> tuple[str, tuple[int, int]]:
+    """What the table calls a network, and the (height, width) that it is measured at."""
+    if not Path(network).exists():
+        return network, size
+    model = models.load(network)
+    own = model.input_shape[1:3]
+    return model.name, size if None in own else own
+
+
+def _shown(train: Source, size: tuple[int, int]) -> np.ndarray:
+    """Images at equal distances in the split."""
+    places = np.unique(np.linspace(0, len(train) - 1, _IMAGES).astype(int))
+    return np.stack([resize_image(train[int(place)][0], size) for place in places])
 
 
 def foreign_python(directory: Path) -> tuple[Path | None, str | None]:
@@ -151,8 +171,8 @@ def _files(network, size, num_classes, scratch, python, missing) -> tuple[dict[s
     return paths, causes
 
 
-def _measured(network, paths, causes, images, val, rounds) -> list[Row]:
-    runnable, said = {}, {}
+def _measured(network, name, paths, causes, images, val, rounds) -> list[Row]:
+    runnable, said, size = {}, {}, images.shape[1:3]
     for way, path in paths.items():
         try:
             said[way] = runtime.Network(path).predict(images).argmax(-1)
@@ -163,13 +183,15 @@ def _measured(network, paths, causes, images, val, rounds) -> list[Row]:
     rows = []
     for way in (*WAYS, FOREIGN):
         if way not in runnable:
-            rows.append(Row(network, way, cause=causes[way]))
+            rows.append(Row(network, way, name, size, cause=causes[way]))
             continue
         operations = runtime.profile(paths[way])
         rows.append(
             Row(
                 network,
                 way,
+                name,
+                size,
                 float_ops=len(operations.float_ops),
                 partitions=operations.delegate_partitions,
                 file_bytes=paths[way].stat().st_size,
@@ -187,16 +209,15 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def page(rows: Sequence[Row], size: tuple[int, int], num_images: int) -> str:
+def page(rows: Sequence[Row], num_images: int) -> str:
     """The document, as Markdown."""
-    causes = [f"- `{Path(row.network).name}`, {row.way}: {row.cause}" for row in rows if row.cause]
-    heads = "| network | way | float ops | partitions | KB | ms | ÷ float | agreement % | mean IoU % |"
-    table = [heads, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", *map(_line, rows)]
+    causes = [f"- `{row.name}`, {row.way}: {row.cause}" for row in rows if row.cause]
+    heads = "| network | size | way | float ops | partitions | KB | ms | ÷ float | agreement % | mean IoU % |"
+    table = [heads, "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", *map(_line, rows)]
     scored = any(row.mean_iou is not None for row in rows)
     return _DOCUMENT.format(
         rows="\n".join(table),
         images=num_images,
-        size="×".join(map(str, size)),
         requirement=REQUIREMENT,
         remark="" if scored else "Weights at random: no mean IoU; pass saved networks with `--network=`.",
         causes="\n".join(["\nWhat raised:\n", *causes, ""]) if causes else "",
@@ -208,7 +229,8 @@ def _line(row: Row) -> str:
         return "–" if value is None else f"{value * scale:,.{digits}f}"
 
     cells = [
-        f"`{Path(row.network).name}`",
+        f"`{row.name}`",
+        "×".join(map(str, row.size)),
         row.way,
         "**raises**" if row.cause else figure(row.float_ops),
         figure(row.partitions),
