@@ -1,6 +1,7 @@
 """A .tflite as an object that can be edited, and back."""
 
 import flatbuffers
+import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
 
@@ -14,8 +15,16 @@ class _AlignedBuffer(schema.BufferT):
 
 
 def unpack(content: bytes) -> schema.ModelT:
-    """The network in a .tflite. Files appended to it are not part of it."""
-    return schema.ModelT.InitFromPackedBuf(content, 0)
+    """The network in a .tflite, with the weights that some programs write behind it.
+
+    Files appended to it are not part of it.
+    """
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 say that the content stands in the buffer
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
 
 
 def pack(model: schema.ModelT) -> bytes:

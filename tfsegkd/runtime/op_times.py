@@ -1,6 +1,7 @@
 """How long each op of a .tflite takes."""
 
 import copy
+import importlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from tensorflow.lite.python import schema_py_generated as schema
 
+from tfsegkd import _keras
 from tfsegkd.runtime.model_file import pack, unpack
 from tfsegkd.runtime.profiling import profile
 from tfsegkd.runtime.timing import latency
@@ -59,6 +61,7 @@ def ops_alone(content: bytes) -> Iterator[tuple[str, bytes]]:
     """Each op's name, and a .tflite of it alone."""
     model = unpack(content)
     graph, codes, buffers = model.subgraphs[0], model.operatorCodes, model.buffers
+    _settle_shapes(graph, content)
     types = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
     for operator in graph.operators:
         code = codes[operator.opcodeIndex]
@@ -86,3 +89,22 @@ def ops_alone(content: bytes) -> Iterator[tuple[str, bytes]]:
         name = graph.tensors[made[0]].name
         kind = types.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
         yield f"{kind} {name.decode() if isinstance(name, bytes) else name}", pack(one)
+
+
+def _settle_shapes(graph: schema.SubGraphT, content: bytes) -> None:
+    """Where shapes are open, the network is run once and they become those that it has then."""
+    if all(tensor.shapeSignature is None for tensor in graph.tensors):
+        return
+    kernels = importlib.import_module(_keras.Interpreter.__module__).OpResolverType
+    # A delegate would keep to itself what it has found.
+    interpreter = _keras.Interpreter(
+        model_content=content,
+        experimental_op_resolver_type=kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    for found in interpreter.get_tensor_details():
+        if found["index"] < len(graph.tensors):
+            graph.tensors[found["index"]].shape = found["shape"]
+    for tensor in graph.tensors:
+        tensor.shapeSignature = None
