@@ -28,10 +28,11 @@ Written by `python tools/benchmark.py quantization`; figures in `quantization_co
 {rows}
 
 Every way starts from the same float network and sees the same {images} images. *tfsegkd*:
-calibration alone, `quantization.post_training`. *TF-MOT*: `quantize_model`, its ranges observed on these
-images, then `TFLiteConverter.from_keras_model`. *converter*: `from_keras_model` with representative images,
+calibration alone, `quantization.post_training`, uint8 at its entrance. *TF-MOT*: what `quantize_model` does,
+layers of our own left as they are, its ranges observed on these images, then
+`TFLiteConverter.from_keras_model`. *converter*: `from_keras_model` with representative images,
 int8 throughout; *16x8*: with activations of 16 bits, at a fixed size and floats at its ends.
-*ai-edge-quantizer* ({requirement}): `static_wi8_ai8` on our float file. Milliseconds are
+*ai-edge-quantizer* ({requirement}): `static_wi8_ai8` on our float file, floats at its ends. Milliseconds are
 medians for one image on one thread of an x86 machine that had other work to do; all files of a network ran in
 turn, so read the ratios to float. *Agreement*: the share of pixels with the class that the float file
 chooses. {remark}
