@@ -23,8 +23,8 @@ def ours(model: keras.Model, images: np.ndarray) -> bytes:
 def plain_tfmot(model: keras.Model, images: np.ndarray) -> bytes:
     """TF-MOT by itself, its ranges observed in training mode, and the converter's short way.
 
-    What quantize_model does, but layers of ours, of which it cannot know, are left as they are: what raises is
-    a layer of Keras.
+    What quantize_model does, but layers of ours, of which it cannot know, are left as they are: what raises
+    is a layer of Keras.
     """
     quantization = tfmot.quantization.keras
 
