@@ -22,6 +22,5 @@ def test_no_path_of_a_machine(path):
 
 
 def test_paths_are_found_at_any_depth():
-    assert absolute({"runs": [{"flags": {"data_dir": "/home/me", "rate": 0.1, "name": "a/b"}}]}) == [
-        "/home/me"
-    ]
+    run = {"flags": {"data_dir": "/home/me", "rate": 0.1, "name": "a/b"}}
+    assert absolute({"runs": [run]}) == ["/home/me"]
