@@ -32,7 +32,7 @@ def test_trade():
     assert len({color for color, _ in markers}) == len({symbol for _, symbol in markers}) == 3
 
 
-@pytest.mark.parametrize("costs", [(1.37, 1.3), (2.0, 2.0), (0.004, 90.0)])
+@pytest.mark.parametrize("costs", [(1.37, 1.3), (2.0, 2.0), (0.004, 90.0), (4.0, 1e-6 * 100_000)])
 def test_axes_of_a_trade_show_figures_and_make_little_of_little(costs):
     points = [
         figures.Point("", stage, 53.6 + cost / 100, cost) for stage, cost in zip("ab", costs, strict=True)

@@ -405,7 +405,8 @@ def _ticks(values: Sequence[float]) -> dict:
         return {}
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     steps = (1, 2, 5) if high - low <= 3 else (1,)
-    ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
+    # One power more at both ends: 1e-6 * 100_000 is less than 0.1.
+    ticks = [step * 10.0**power for power in range(low - 1, high + 2) for step in steps]
     return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
