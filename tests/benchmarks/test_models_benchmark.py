@@ -80,6 +80,14 @@ def test_the_page_shows_every_figure_and_every_cause():
     assert "| `unet` | 19 classes, 512×1024 | 2.00 M | 1.99 M | 3.000 | 2.900 | paper | why |" in page
     assert "64×96" in page
     assert "stands in the way" not in models.page(rows[:1])
+    assert "gains little" not in page
+
+
+def test_the_page_says_which_ops_keep_int8_slow():
+    times = {**TIMES, "int8_ms": 15.0}
+    slow = {"ADD": [1, 0.5], "CONV_2D": [9, 6], "RESIZE_BILINEAR": [1, 4], "MEAN": [0, 0.2], "PAD": [0, 0.1]}
+    page = models.page([Row("unet", SIZE, **WHOLE, **times, slow=slow)])
+    assert "- `unet`, 0.75: RESIZE_BILINEAR 4.0 (1.0), CONV_2D 6.0 (9.0), MEAN 0.2 (0.0)\n" in page
 
 
 COUNTED = {"parameters": 1_990_000, "gmacs": 2.9}
@@ -110,8 +118,11 @@ def test_a_network_is_measured_from_end_to_end(places):
 
 
 @pytest.mark.slow
-def test_a_network_of_others_is_measured():
+def test_a_network_of_others_is_measured(monkeypatch):
+    monkeypatch.setattr(one_model, "GOAL", 0.0)  # so that each is too slow
     answer = {}
     request = {"network": "Keras 3 U-Net on MobileNetV2", "size": (60, 90), "num_classes": 3, "rounds": 1}
     one_model.measure(request, lambda **figures: answer.update(figures))
     assert answer["qat"] and answer["int8"] and not answer["float_ops"] and answer["int8_ms"] > 0
+    assert {"CONV_2D", "TRANSPOSE_CONV", "ADD"} <= set(answer["slow"])
+    assert 0 < sum(int8 for _, int8 in answer["slow"].values()) < 20 * answer["int8_ms"]

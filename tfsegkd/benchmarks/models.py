@@ -39,6 +39,7 @@ NETWORKS = (
     *foreign.NETWORKS,
 )
 NUM_CLASSES = 11
+GOAL = 0.6  # of float's latency, for int8
 _CHILD = (sys.executable, "-m", "tfsegkd.benchmarks.one_model")
 _DOCUMENT = """# The networks
 
@@ -53,13 +54,21 @@ measure on your phone. *QAT*: `quantize` takes the network, and all its weights 
 operation of the file computes in float. *Partitions*: into how many pieces XNNPACK cuts the int8 file
 (the float file); one is best. The last rows were written by others (`tfsegkd/benchmarks/foreign.py`),
 without trained weights, and adopted at the next multiple of 32, to which ours pad.
-{causes}
+{causes}{slow}
 ## Beside the published counts
 
 {published}
 
 Counted for the classes and the size of the source, the auxiliary head included where torchvision counts it.
 MACs of transposed convolutions are counted at their inputs' positions.
+"""
+_SLOW = """
+## Where int8 gains little
+
+More than {goal} of the float file's time, and the kinds of op that keep it there: milliseconds in int8
+(in float), each op of the file timed alone.
+
+{networks}
 """
 
 
@@ -77,6 +86,7 @@ class Row:
         int8: Whether its int8 file computes nothing in float.
         float_ops: How many operations of the int8 file compute in float.
         partitions, float_partitions: Into how many pieces the delegate cuts the two files.
+        slow: Where int8 gains less than `GOAL` asks: what each kind of op takes in float and in int8, in ms.
         cause: What stood in the way.
     """
 
@@ -94,6 +104,7 @@ class Row:
     float_ops: int | None = None
     partitions: int | None = None
     float_partitions: int | None = None
+    slow: dict[str, list[float]] | None = None
     cause: str | None = None
 
     @property
@@ -208,6 +219,7 @@ def page(rows: Sequence[Row]) -> str:
         size=f"{height}×{width}",
         classes=NUM_CLASSES,
         causes="\n".join(["\nWhat stands in the way:\n", *causes, ""]) if causes else "",
+        slow=_slow([row for row in rows if row.slow]),
         published=_published([row for row in rows if row.published and row.counted]),
     )
 
@@ -232,6 +244,19 @@ def _networks(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     return _table([*heads.split("|"), "partitions"], lines)
+
+
+def _slow(rows: Sequence[Row]) -> str:
+    """Where int8 gains little: the kinds of op that take most of what is above the goal."""
+    if not rows:
+        return ""
+    lines = []
+    for row in rows:
+        above = {kind: inside - GOAL * before for kind, (before, inside) in row.slow.items()}
+        worst = sorted((kind for kind in above if above[kind] > 0), key=above.get, reverse=True)[:3]
+        kinds = (f"{kind} {row.slow[kind][1]:.1f} ({row.slow[kind][0]:.1f})" for kind in worst)
+        lines.append(f"- `{row.network}`, {row.ratio:.2f}: {', '.join(kinds)}")
+    return _SLOW.format(goal=GOAL, networks="\n".join(lines))
 
 
 def _published(rows: Sequence[Row]) -> str:

@@ -9,6 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -21,6 +22,7 @@ from tfsegkd import models, quantization, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_json
 from tfsegkd.benchmarks import foreign
+from tfsegkd.benchmarks.models import GOAL
 from tfsegkd.benchmarks.published import count, published, trained
 from tfsegkd.graph import cost
 from tfsegkd.pruning.recalibration import recalibrate
@@ -56,8 +58,10 @@ def measure(request: dict, note: Callable[..., None]) -> None:
             paths[kind].write_bytes(content)
         if paths:
             runs = int(min(request["rounds"], max(3, _SECONDS / keras_seconds)))
-            for kind, report in runtime.latency(paths, runs, warmup=2).items():
-                note(**{f"{kind}_ms": report.median_ms})
+            times = {kind: one.median_ms for kind, one in runtime.latency(paths, runs, warmup=2).items()}
+            note(**{f"{kind}_ms": time for kind, time in times.items()})
+            if len(times) == 2 and times["int8"] > GOAL * times["float"]:
+                note(slow=_by_kind(paths, runs))
 
 
 def _build(network: str, num_classes: int, shape: tuple[int, int, int]) -> keras.Model:
@@ -80,6 +84,15 @@ def _keras_seconds(model: keras.Model, shape: tuple[int, int, int], rounds: int)
         forward(image)
         seconds.append(time.perf_counter() - before)
     return statistics.median(seconds)
+
+
+def _by_kind(paths: dict[str, Path], runs: int) -> dict[str, list[float]]:
+    """Kind of op → milliseconds of all such ops in the float file, and in the int8 file."""
+    found = defaultdict(lambda: [0.0, 0.0])
+    for place, kind in enumerate(("float", "int8")):
+        for one in runtime.op_times(paths[kind], runs):
+            found[one.op.split()[0]][place] += one.median_ms
+    return found
 
 
 def _float(model: keras.Model, note: Callable[..., None]) -> bytes:
