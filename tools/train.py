@@ -54,7 +54,12 @@ command.define_data()
 flags.DEFINE_string("train_split", "train", "The split to train on.")
 flags.DEFINE_string("val_split", "val", "The split to report on.")
 flags.DEFINE_string("val_dataset", None, "The data set to report on; --dataset unless given.")
-flags.DEFINE_string("unlabelled", None, "A directory of frames without masks, to distil on as well.")
+flags.DEFINE_string(
+    "unlabelled",
+    None,
+    "Frames to distil on as well, of which only the teacher speaks: a directory, or a data set, whose masks "
+    "are not looked at.",
+)
 flags.DEFINE_integer(
     "unlabelled_per_batch", 4, "How many frames of --unlabelled each batch gets on top.", lower_bound=1
 )
@@ -267,9 +272,7 @@ def main():
         )
     unlabelled = None
     if FLAGS.unlabelled:
-        unlabelled = survey(
-            data.UnlabelledFrames(FLAGS.unlabelled, train.source.info), FLAGS.unlabelled, size
-        ).source
+        unlabelled = survey(without_masks(train.source.info), FLAGS.unlabelled, size).source
         checks.in_range(FLAGS.unlabelled_per_batch, 1, len(unlabelled), "--unlabelled_per_batch")
     frames = Frames(
         train=train.source,
@@ -288,6 +291,17 @@ def main():
         print(plan(recipe, FLAGS.output_dir, frames, FLAGS.timed_steps))
         return
     recipe.run(FLAGS.output_dir, frames, flags=command.values())
+
+
+def without_masks(info):
+    """The frames that --unlabelled names."""
+    name = FLAGS.unlabelled
+    if Path(name).is_dir():
+        return data.UnlabelledFrames(name, info)
+    try:
+        return data.WithoutLabels(data.load(name, FLAGS.train_split, FLAGS.data_dir))
+    except ValueError as error:
+        raise ValueError(f"--unlabelled={name!r} is no directory, and no data set either. {error}") from None
 
 
 def stages():

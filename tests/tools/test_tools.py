@@ -94,7 +94,7 @@ WRONG_FLAGS = {
     "options of a saved teacher": (["--teacher_flip"], ["is trained here"]),
     "scale of a teacher": (["--teacher_scales=1,none"], ["--teacher_scales='none'"]),
     "no labels for ifvd": (["--task_weight=0", "--distill=ifvd"], ["['ifvd'] need them"]),
-    "unlabelled directory": (["--unlabelled=nowhere"], ["nowhere"]),
+    "unlabelled frames": (["--unlabelled=nowhere"], ["'nowhere' is no directory", "road_scenes"]),
     "no teacher yet": (["--stages=distill"], ["teacher.keras", "--stages"]),
 }
 

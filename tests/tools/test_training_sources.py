@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from dataset_trees import SIZE, camvid_32, cityscapes, folder, frame, save, segnet, tfds, voc
 
+from tfsegkd import models
 from tfsegkd._keras import keras
 
 SOURCES = {
@@ -66,6 +67,23 @@ def test_distilling_on_frames_without_labels(shell, frames):
     assert result.code == 0, result.err
     report = json.loads((frames / "run" / "report.json").read_text())
     assert set(report["stages"][-1]["iou"]) == {"rest", "thing", "nothing"}
+
+
+@pytest.mark.slow
+def test_frames_of_a_data_set_are_those_of_its_directory(shell, tmp_path):
+    segnet(tmp_path)
+    image = keras.Input((*SIZE, 3))
+    keras.Model(image, keras.layers.Conv2D(11, 1, name="logits")(image)).save(tmp_path / "teacher.keras")
+    flags = ("--dataset=camvid", f"--data_dir={tmp_path}", f"--teacher={tmp_path / 'teacher.keras'}")
+    flags += ("--stages=teacher,distill", "--preflight=off", "--cache_teacher", "--unlabelled_per_batch=1")
+    kernels = []
+    for number, frames in enumerate(("camvid", tmp_path / "train")):
+        out = tmp_path / f"run_{number}"
+        result = shell("train", *flags, *SMALL, f"--unlabelled={frames}", f"--output_dir={out}")
+        assert result.code == 0, result.err
+        kernels.append(models.load(out / "student.keras").get_weights())
+    for ours, theirs in zip(*kernels, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
