@@ -13,7 +13,6 @@ import dataclasses
 from pathlib import Path
 
 import command
-import numpy as np
 from absl import flags
 
 from tfsegkd import checks, data, models, pruning
@@ -82,9 +81,8 @@ def batches(model):
             f"{FLAGS.model!r} tells {model.output_shape[-1]} classes apart and {FLAGS.dataset!r} has "
             f"{source.info.num_classes}. Measure on the data set that it was trained for."
         )
-    count = min(FLAGS.num_images, len(source))
-    places = np.linspace(0, len(source) - 1, count).round().astype(int).tolist()
-    return data.evaluation_batches(Subset(source, places), model.input_shape[1:3], FLAGS.batch_size)
+    some = Subset(source, data.spread(len(source), FLAGS.num_images))
+    return data.evaluation_batches(some, model.input_shape[1:3], FLAGS.batch_size)
 
 
 def follow_path(model, output):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tfsegkd.data.source import DatasetInfo, Source
+from tfsegkd.data.source import DatasetInfo, Source, spread
 from tfsegkd.data.survey import Survey, survey
 from tfsegkd.data.unlabelled import WithoutLabels
 
@@ -90,3 +90,18 @@ def test_what_a_survey_reads_is_not_decoded_again():
     # Another size is read anew, and the mask behind WithoutLabels is not the one that is kept.
     assert found.source.frames((1, 2))(1)[1].tolist() == [[1, 0]]
     assert frames(1)[1].any() and len(reads) == 4
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "places"),
+    [
+        (10, 4, [0, 3, 6, 9]),
+        (4, 9, [0, 1, 2, 3]),
+        (101, 3, [0, 50, 100]),
+        (7, 1, [0]),
+        (5, 0, []),
+        (0, 3, []),
+    ],
+)
+def test_places_at_equal_distances(length, count, places):
+    assert spread(length, count) == places

@@ -12,7 +12,7 @@ import numpy as np
 from tfsegkd import models, runtime
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.benchmarks.one_quantization import WAYS
-from tfsegkd.data import Source, resize_image
+from tfsegkd.data import Source, resize_image, spread
 from tfsegkd.evaluation import evaluate
 from tfsegkd.recipe.report import versions
 from tfsegkd.runtime import workers
@@ -123,8 +123,7 @@ def _described(network: str, size: tuple[int, int]) -> tuple[str, tuple[int, int
 
 def _shown(train: Source, size: tuple[int, int]) -> np.ndarray:
     """Images at equal distances in the split."""
-    places = np.unique(np.linspace(0, len(train) - 1, _IMAGES).astype(int))
-    return np.stack([resize_image(train[int(place)][0], size) for place in places])
+    return np.stack([resize_image(train[place][0], size) for place in spread(len(train), _IMAGES)])
 
 
 def foreign_python(directory: Path) -> tuple[Path | None, str | None]:

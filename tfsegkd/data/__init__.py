@@ -12,7 +12,7 @@ from tfsegkd.data.load import describe, load, names
 from tfsegkd.data.masks import read_mask
 from tfsegkd.data.pipeline import evaluation_batches, mixed_batches, training_batches
 from tfsegkd.data.resize import resize_image, resize_mask
-from tfsegkd.data.source import IGNORE_LABEL, UNLABELLED, DatasetInfo, Source
+from tfsegkd.data.source import IGNORE_LABEL, UNLABELLED, DatasetInfo, Source, spread
 from tfsegkd.data.survey import Survey, survey
 from tfsegkd.data.transforms import NO_AUGMENTATION, Augmentation
 from tfsegkd.data.unlabelled import UnlabelledFrames, WithoutLabels
@@ -41,6 +41,7 @@ __all__ = [
     "read_mask",
     "resize_image",
     "resize_mask",
+    "spread",
     "survey",
     "training_batches",
     "video_frames",

@@ -35,6 +35,11 @@ class DatasetInfo:
         return len(self.class_names)
 
 
+def spread(length: int, count: int) -> list[int]:
+    """At most `count` of the numbers below `length`, at equal distances, from the first to the last."""
+    return np.linspace(0, length - 1, min(count, length)).round().astype(int).tolist()
+
+
 class Source:
     """A split of a data set, by index. Subclasses fill in `names` and `read`.
 

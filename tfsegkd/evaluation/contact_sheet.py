@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tfsegkd.atomic import write_atomically
-from tfsegkd.data import Source, resize_image, resize_mask
+from tfsegkd.data import Source, resize_image, resize_mask, spread
 from tfsegkd.evaluation.plots import overlay
 
 _WIDTH, _CELL, _GAP, _MARGIN = 1280, 310, 10, 12  # pixels
@@ -32,8 +32,8 @@ def contact_sheet(
         shares: For the legend, the share of each class, then of void, 0…1; None for what never occurs.
         count: How many examples.
     """
-    indices = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
-    tiles = [_tile(source, int(index)) for index in indices]
+    indices = spread(len(source), count)
+    tiles = [_tile(source, index) for index in indices]
     # As many tiles side by side as fit, and as high a row as its highest tile.
     across = max(1, (_WIDTH - 2 * _MARGIN + _GAP) // (tiles[0].width + _GAP))
     rows = [tiles[start : start + across] for start in range(0, len(tiles), across)]

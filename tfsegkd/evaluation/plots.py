@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tfsegkd._keras import keras
-from tfsegkd.data import DatasetInfo, Source, resize_image
+from tfsegkd.data import DatasetInfo, Source, resize_image, spread
 from tfsegkd.evaluation.predictor import Predictor
 from tfsegkd.metrics import labels_at
 
@@ -51,11 +51,11 @@ def overlays(
         networks: The networks, by the title of their column.
         count: How many rows.
     """
-    indices = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
+    indices = spread(len(source), count)
     predictors = {title: Predictor(network) for title, network in networks.items()}
     rows = []
     for index in indices:
-        image, mask = source[int(index)]
+        image, mask = source[index]
         cells = [image, overlay(image, mask, source.info)]
         for predictor in predictors.values():
             logits = predictor.logits(resize_image(image, predictor.size)[None])[0]

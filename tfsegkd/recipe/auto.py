@@ -11,7 +11,7 @@ import numpy as np
 from tfsegkd import checks, models
 from tfsegkd._keras import keras
 from tfsegkd.atomic import read_json, write_json
-from tfsegkd.data import Source
+from tfsegkd.data import Source, spread
 from tfsegkd.data.survey import Subset
 from tfsegkd.evaluation import evaluate
 from tfsegkd.grouping import as_dense, regroup, written_dense
@@ -231,8 +231,7 @@ def representative_images(run: Run) -> np.ndarray:
     """Training frames, evenly spread, as the network sees them: (N, H, W, 3), uint8."""
     source = run.frames.train
     frames = source.frames(tuple(run.frames.size))
-    step = -(-len(source) // _CALIBRATION_IMAGES)
-    return np.stack([frames(index)[0] for index in range(0, len(source), step)])
+    return np.stack([frames(index)[0] for index in spread(len(source), _CALIBRATION_IMAGES)])
 
 
 def _doublings(most: int) -> Iterator[int]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.data import Source, resize_image, resize_mask
+from tfsegkd.data import Source, resize_image, resize_mask, spread
 from tfsegkd.evaluation import overlay
 from tfsegkd.metrics import labels_at
 
@@ -39,7 +39,7 @@ class Monitor(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._student = getattr(self.model, "student", self.model)
         size = self._student.input_shape[1:3]
-        places = np.unique(np.linspace(0, len(self._source) - 1, _ROWS).astype(int)).tolist()
+        places = spread(len(self._source), _ROWS)
         examples = [self._source[place] for place in places]
         self._images = np.stack([resize_image(image, size) for image, _ in examples])
         self._masks = [resize_mask(mask, size) for _, mask in examples]

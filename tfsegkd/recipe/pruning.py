@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from tfsegkd import checks, models
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically, write_json
-from tfsegkd.data import Source, evaluation_batches
+from tfsegkd.data import Source, evaluation_batches, spread
 from tfsegkd.data.survey import Subset
 from tfsegkd.distillation import Distiller, parse_terms
 from tfsegkd.graph import cost
@@ -228,5 +227,4 @@ class Prune:
 
 def _spread(source: Source, size: tuple[int, int], batch_size: int, count: int) -> Iterable[tf.Tensor]:
     """About `count` batches of frames at equal distances, in their order."""
-    places = np.linspace(0, len(source) - 1, min(len(source), count * batch_size)).round().astype(int)
-    return evaluation_batches(Subset(source, places.tolist()), size, batch_size)
+    return evaluation_batches(Subset(source, spread(len(source), count * batch_size)), size, batch_size)

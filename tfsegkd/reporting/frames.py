@@ -13,7 +13,7 @@ from PIL import Image
 from tfsegkd import metrics, models
 from tfsegkd._keras import keras
 from tfsegkd.atomic import sha256
-from tfsegkd.data import Source, resize_image, resize_mask
+from tfsegkd.data import Source, resize_image, resize_mask, spread
 from tfsegkd.evaluation import Predictor
 from tfsegkd.progress_bar import counted
 from tfsegkd.reporting.run import RunRecord
@@ -85,7 +85,7 @@ def examine(runs: Sequence[RunRecord], source: Source, count: int) -> Examinatio
         count: How many frames to look at, at equal distances.
     """
     info = source.info
-    indices = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)).tolist()
+    indices = spread(len(source), count)
     keys = {
         (number, stage): sha256(path)
         for number, run in enumerate(runs)
@@ -140,8 +140,7 @@ def chosen(examination: Examination, finals: Sequence[Key], count: int) -> list[
     scores = np.mean([mean_of_frames(examination.ious[key]) for key in finals], axis=0)
     order = np.argsort(scores, kind="stable").tolist()
     worst, others = order[: (count + 1) // 2], order[(count + 1) // 2 :]
-    spread = np.unique(np.linspace(0, len(others) - 1, min(count // 2, len(others))).astype(int))
-    return worst + [others[place] for place in spread]
+    return worst + [others[place] for place in spread(len(others), count // 2)]
 
 
 def mean_of_frames(ious: np.ndarray) -> np.ndarray:
