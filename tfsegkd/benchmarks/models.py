@@ -52,8 +52,9 @@ them. Parameters are those that training moves. Milliseconds are medians on one 
 that had other work to do as well: the two TFLite files of a network ran in turn, so read their ratio, and
 measure on your phone. *QAT*: `quantize` takes the network, and all its weights get gradients. *int8*: no
 operation of the file computes in float. *Partitions*: into how many pieces XNNPACK cuts the int8 file
-(the float file); one is best. The last rows were written by others (`tfsegkd/benchmarks/foreign.py`),
-without trained weights, and adopted at the next multiple of 32, to which ours pad.
+(the float file); one is best, and only unpooling with a mask cuts (`enet`, `segnet`). The last rows were
+written by others (`tfsegkd/benchmarks/foreign.py`), without trained weights, and adopted at the next multiple
+of 32, to which ours pad.
 {causes}{slow}
 ## Beside the published counts
 
