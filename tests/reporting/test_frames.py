@@ -69,7 +69,7 @@ def test_layers_are_as_wide_as_in_the_widest_student(examined):
 
 def test_frames_are_spread_over_the_split(runs, source):
     few = frames.examine(runs, source, 4)
-    assert few.indices == [0, 3, 7, 11]
+    assert few.indices == [0, 4, 7, 11]
     assert few.ious[0, "int8"].shape == (4, 3)
 
 
