@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tiny_networks import SHAPE, batch, network
 
+from tfsegkd import models
 from tfsegkd._keras import keras, tfmot
-from tfsegkd.distillation import Distiller, Term
+from tfsegkd.distillation import Distiller, Term, parse_terms
 from tfsegkd.distillation.taps import tapped
 
 layers = keras.layers
@@ -115,3 +116,62 @@ def test_a_layer_that_runs_in_another_network_too():
 def test_wrapped_layers_keep_their_tap():
     pruned = tfmot.sparsity.keras.prune_low_magnitude(network("student"))
     assert tapped(pruned, ["stage", "conv"], "student").output_shape["conv"] == (None, 8, 12, 6)
+
+
+def ladder(named=False):
+    """Down to stride 4 with a squeeze, and up again past stride 2."""
+    images = keras.Input((16, 24, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", name="down2")(images)
+    x = skip = layers.Conv2D(4, 3, padding="same", name="end2")(x)
+    x = layers.MaxPooling2D(name="down4")(x)
+    gate = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(x)
+    x = layers.Multiply(name="stride4" if named else "end4")([x, gate])
+    x = layers.UpSampling2D(name="up2")(x)
+    x = layers.Concatenate(name="join2")([x, skip])
+    x = layers.UpSampling2D(name="up1")(x)
+    return keras.Model(images, layers.Conv2D(5, 1, name="head")(x), name="ladder")
+
+
+@pytest.mark.parametrize(
+    ("named", "tap", "layer"),
+    [
+        (False, "stride2", "end2"),  # and not join2, which the decoder leaves stride 2 with
+        (False, "stride4", "end4"),
+        (False, "stride8", "end4"),
+        (False, "stride16", "end4"),
+        (True, "stride16", "stride4"),
+    ],
+)
+def test_a_stride_that_no_layer_is_named_after(named, tap, layer):
+    model = ladder(named)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 24, 3)).astype("float32")
+    found = tapped(model, [tap], "student")(images)[tap]
+    np.testing.assert_array_equal(found, keras.Model(model.input, model.get_layer(layer).output)(images))
+
+
+def test_a_network_without_a_stride_has_no_tap_of_one():
+    with pytest.raises(ValueError, match="'stride1' not found in student 'ladder'"):
+        tapped(ladder(), ["stride1"], "student")
+    images = keras.Input((None, None, 3))
+    anysize = keras.Model(images, layers.Conv2D(4, 3, strides=2, name="down")(images), name="anysize")
+    with pytest.raises(ValueError, match="'stride2' not found in student 'anysize'"):
+        tapped(anysize, ["stride2"], "student")
+
+
+@pytest.mark.parametrize(
+    ("spec", "where"),
+    [
+        ("unet(width=2)", ["context", "stage4"]),
+        ("segnet(width=4, unpooling=upsample)", ["stage5", "stage4"]),
+        ("erfnet(width_multiplier=0.25)", ["stride8", "stride8"]),
+        ("fcn(backbone=resnet18, width_multiplier=0.125)", ["stride8", "stride8"]),
+    ],
+)
+def test_the_preset_fits_networks_without_its_layers(spec, where):
+    network = models.build(spec, 4, (64, 96, 3))
+    wanted = [term.taps[1] for term in parse_terms(["preset"]) if term.at]
+    taps = tapped(network, wanted, "student")
+    images = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype("float32")
+    by_name = keras.Model(network.input, [network.get_layer(name).output for name in where])(images)
+    for tap, feature in zip(wanted, by_name, strict=True):
+        np.testing.assert_array_equal(taps(images)[tap], feature, err_msg=tap)

@@ -1,6 +1,8 @@
 """Reading features out of a network while it runs once."""
 
 import difflib
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
@@ -20,7 +22,9 @@ def tapped(model: keras.Model, taps: Iterable[str], role: str) -> Callable:
         model: A functional network, wrapped by TF-MOT or not; it may hold other functional networks.
         taps: Names of layers. 'logits' is the network's output whatever its layer is called; 'outer/inner',
             or 'inner' alone where no other layer has that name, is the layer 'inner' of the network that is
-            the layer 'outer' of this one, and so on inwards.
+            the layer 'outer' of this one, and so on inwards. 'stride16', where no layer is called so, is the
+            layer with which the network leaves that stride, for a coarser one if there is; in a network
+            without it, that of the next finer stride.
         role: 'teacher' or 'student', for messages.
 
     Raises:
@@ -48,6 +52,9 @@ def _path(model, tap, role) -> tuple[str, ...]:
             f"Tap {tap!r} of {role} {model.name!r} is ambiguous. Expected one of "
             f"{['/'.join(path) for path in named]}. Set it in --distill=loss@teacher_tap:student_tap."
         )
+    stride = re.fullmatch(r"stride(\d+)", tap)
+    if stride and (end := _end_of_stride(model, int(stride[1]))):
+        return _path(model, end, role)
     known = list(dict.fromkeys([*models.taps(model), LOGITS]))
     close = difflib.get_close_matches(tap, ["/".join(path) for path in choices], n=3)
     raise ValueError(
@@ -55,6 +62,42 @@ def _path(model, tap, role) -> tuple[str, ...]:
         f"the name of any other layer{f' such as {close}' if close else ''}. Set it in "
         f"--distill=loss@teacher_tap:student_tap."
     )
+
+
+def _end_of_stride(model, stride: int) -> str | None:
+    """The layer that stands for a stride that no layer is named after; None if there is none.
+
+    What leads to a coarser stride goes first, because decoders pass the same strides on their way back.
+    """
+    images, named = model.input_shape[1:3], {layer.name for layer in model.layers}
+    while None not in images and stride > 1:
+        if f"stride{stride}" in named:
+            return f"stride{stride}"
+        coarser, finer = [], []
+        for node in _nodes(model):
+            made = _stride(node.outputs, images)
+            if not node.is_input and made not in (stride, None):
+                ends = [
+                    parent.layer.name
+                    for parent in node.parent_nodes
+                    if _stride(parent.outputs, images) == stride
+                ]
+                (coarser if made > stride else finer).extend(ends)
+        if coarser or finer:
+            return coarser[-1] if coarser else finer[0]
+        stride //= 2
+    return None
+
+
+def _stride(outputs, images) -> int | None:
+    """The power of two that a feature map's stride is nearest to; None for what is no map, or one position.
+
+    Nearest, because frames are padded where a network cannot halve them so often.
+    """
+    shapes = [tensor.shape for tensor in tf.nest.flatten(outputs)]
+    if len(shapes) != 1 or shapes[0].rank != 4 or None in shapes[0][1:3] or shapes[0][1:3] == (1, 1):
+        return None
+    return 2 ** round(math.log2(math.prod(images) / math.prod(shapes[0][1:3])) / 2)
 
 
 def _paths(model) -> Iterator[tuple[str, ...]]:
