@@ -7,6 +7,7 @@ the same line after an interruption: finished stages are reused, an unfinished o
 epoch. With --dry_run it says what would be done, and how long that takes, and does nothing.
 """
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -248,7 +249,7 @@ def main():
     sources = [data.load(name, split, FLAGS.data_dir) for name, split in zip(datasets, splits, strict=True)]
     check_labels(*sources)
     if not FLAGS.dry_run:  # which builds them anyway
-        apart(partial(rehearse, terms, sources[0].info.num_classes, crop_size or size))
+        apart(partial(rehearse, recipe, terms, sources[0].info, crop_size or size))
 
     if len(sources[0]) < FLAGS.batch_size:
         raise ValueError(
@@ -451,15 +452,23 @@ def teacher_cache():
     return str(Path(saved[0]).with_suffix(".cache") if saved else Path(FLAGS.output_dir) / "teacher.cache")
 
 
-def rehearse(terms, num_classes, size):
+def rehearse(recipe, terms, info, size):
     """Builds and joins the networks once, so that a wrong option or tap shows before hours of training."""
-    student = models.build(FLAGS.student, num_classes, (*size, 3))
+    student = models.build(FLAGS.student, info.num_classes, (*size, 3))
     if FLAGS.begin_from:
         models.begin_from(student, FLAGS.begin_from)
-    # A saved teacher is read by its stage, before anything is trained.
+    stage = next((stage for stage in recipe.stages if stage.name == "teacher"), None)
     learns = "distill" in FLAGS.stages or ("quantize" in FLAGS.stages and FLAGS.quantize == "qkd")
-    if learns and "teacher" in FLAGS.stages and not saved_teachers():
-        distillation.Distiller(models.build(FLAGS.teacher, num_classes, (*size, 3)), student, terms)
+    if FLAGS.dense or not (stage and learns):
+        return
+    if isinstance(stage, BorrowedTeacher):
+        # As large as the student's frames, though a cache may record larger ones: taps are the same.
+        teaches = dataclasses.replace(stage, size=None).load(info, size)
+    elif saved_teachers():
+        teaches = models.at_size(models.load(stage.model), size)
+    else:
+        teaches = models.build(stage.model, info.num_classes, (*size, 3))
+    distillation.Distiller(teaches, student, terms)
 
 
 def check_labels(train, val):

@@ -109,6 +109,21 @@ def test_wrong_flags_are_one_line(case, shell, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("tap", "word"),
+    [
+        ("aspp:decoder", "'aspp' not found in teacher 'bright'"),
+        ("logits:nowhere", "'nowhere' not found in student 'unet'"),
+    ],
+)
+def test_a_wrong_tap_shows_before_the_student_is_trained_alone(shell, folder, saved, tap, word):
+    where = (f"--data_dir={folder}", f"--output_dir={folder.parent / 'run'}")
+    flags = ("--dataset=folder", "--input_size=32x48", "--batch_size=2", "--student=unet(width=2)")
+    result = shell("train", *flags, *where, f"--teacher={saved}", f"--distill=hint@{tap}")
+    says(result, word)
+    assert not (folder.parent / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("kind", "name"),
     [("losses", "pairwise"), ("models", "erfnet"), ("datasets", "tfds:NAME"), ("importance", "taylor")],
 )
