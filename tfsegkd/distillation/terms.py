@@ -20,7 +20,8 @@ class Term:
     Args:
         loss: A loss, or its spec such as `'pixelwise(temperature=4)'`.
         weight: Its factor in the sum.
-        at: (teacher tap, student tap), names of layers; None means the logits of both.
+        at: (teacher tap, student tap), names of layers, or strides such as 'stride16', which are found where
+            no layer is called so; None means the logits of both.
         adapter: What brings the student's feature to the teacher's shape. 'auto': a bilinear resize and,
             where the loss compares channels, a trained 1×1 convolution, each only if needed. None: nothing;
             the shapes must fit. A Keras layer: it is given the student's feature, and is trained. None of

@@ -177,7 +177,7 @@ def train(
     distiller.compile(
         optimizer=schedule.optimizer(max(steps, 1), factor),
         loss=SegmentationLoss(info.ignore_label, frames.class_weights),
-        metrics=[MeanIoU(info.num_classes, info.ignore_label)],
+        metrics=[MeanIoU(info.num_classes, info.ignore_label)] if frames.train.labelled else [],
         **options,
     )
     progress = Progress(directory / "progress", distiller, rate_factor=factor)
