@@ -422,6 +422,13 @@ def test_a_term_that_drowns_the_labels_is_warned_of_and_its_cure_cures():
     np.testing.assert_allclose(report.pulls[1].gradient_norm, report.pulls[0].gradient_norm, rtol=0.01)
 
 
+def test_a_term_may_be_ten_times_as_loud_and_not_fifty():
+    equal = checked(terms=[Term("pixelwise")]).pulls[1].equal_weight
+    loud = checked(terms=[Term("pixelwise", 50 * equal)])
+    only(loud, "warning", "'pixelwise' pulls 50 times as hard", f"Weight {equal:.3g} instead of")
+    assert checked(terms=[Term("pixelwise", 10 * equal)]).findings == ()
+
+
 def test_a_term_that_nobody_hears_is_warned_of():
     only(checked(terms=[Term("pixelwise", 1e-6)]), "warning", "'pixelwise' pulls")
     assert checked(terms=[Term("pixelwise", 0.0)]).findings == ()
