@@ -150,8 +150,9 @@ def test_a_stride_that_no_layer_is_named_after(named, tap, layer):
 
 
 def test_a_network_without_a_stride_has_no_tap_of_one():
-    with pytest.raises(ValueError, match="'stride1' not found in student 'ladder'"):
-        tapped(ladder(), ["stride1"], "student")
+    for tap in ("stride1", "stride0", "stride3", "stride9"):
+        with pytest.raises(ValueError, match=f"'{tap}' not found in student 'ladder'"):
+            tapped(ladder(), [tap], "student")
     images = keras.Input((None, None, 3))
     anysize = keras.Model(images, layers.Conv2D(4, 3, strides=2, name="down")(images), name="anysize")
     with pytest.raises(ValueError, match="'stride2' not found in student 'anysize'"):

@@ -23,8 +23,8 @@ def tapped(model: keras.Model, taps: Iterable[str], role: str) -> Callable:
         taps: Names of layers. 'logits' is the network's output whatever its layer is called; 'outer/inner',
             or 'inner' alone where no other layer has that name, is the layer 'inner' of the network that is
             the layer 'outer' of this one, and so on inwards. 'stride16', where no layer is called so, is the
-            layer with which the network leaves that stride, for a coarser one if there is; in a network
-            without it, that of the next finer stride.
+            layer with which the network leaves that stride, a power of two, for a coarser one if there is; in
+            a network without it, that of the next finer stride.
         role: 'teacher' or 'student', for messages.
 
     Raises:
@@ -52,8 +52,8 @@ def _path(model, tap, role) -> tuple[str, ...]:
             f"Tap {tap!r} of {role} {model.name!r} is ambiguous. Expected one of "
             f"{['/'.join(path) for path in named]}. Set it in --distill=loss@teacher_tap:student_tap."
         )
-    stride = re.fullmatch(r"stride(\d+)", tap)
-    if stride and (end := _end_of_stride(model, int(stride[1]))):
+    stride = re.fullmatch(r"stride([1-9]\d*)", tap)
+    if stride and int(stride[1]).bit_count() == 1 and (end := _end_of_stride(model, int(stride[1]))):
         return _path(model, end, role)
     known = list(dict.fromkeys([*models.taps(model), LOGITS]))
     close = difflib.get_close_matches(tap, ["/".join(path) for path in choices], n=3)
