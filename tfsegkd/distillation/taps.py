@@ -52,7 +52,7 @@ def _path(model, tap, role) -> tuple[str, ...]:
             f"Tap {tap!r} of {role} {model.name!r} is ambiguous. Expected one of "
             f"{['/'.join(path) for path in named]}. Set it in --distill=loss@teacher_tap:student_tap."
         )
-    stride = re.fullmatch(r"stride([1-9]\d*)", tap)
+    stride = re.fullmatch(r"stride(\d+)", tap)
     if stride and int(stride[1]).bit_count() == 1 and (end := _end_of_stride(model, int(stride[1]))):
         return _path(model, end, role)
     known = list(dict.fromkeys([*models.taps(model), LOGITS]))
