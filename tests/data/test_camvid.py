@@ -49,8 +49,35 @@ def test_sequences_are_held_out_or_kept(tree):
     assert data.load("camvid(only='0006R0')", "train", tree).names == [NAMES[1]]
     with pytest.raises(ValueError, match=r"camvid\(only='0016E5'\)"):
         data.load("camvid(only=0016E5)", "train", tree)
-    with pytest.raises(ValueError, match=r"No frame .* is left with only='Seq05'"):
-        data.load("camvid(only=Seq05)", "train", tree)
+    with pytest.raises(ValueError, match=r"'Seq05'.*0006R0"):
+        data.load("camvid(only=('0006R0', 'Seq05'))", "train", tree)
+    with pytest.raises(ValueError, match="is left"):
+        data.load("camvid(only='0006R0', without='0006R0')", "train", tree)
+
+
+def test_several_sequences_are_held_out_or_kept(tree):
+    first, last = (name.split("_")[0] for name in (NAMES[0], NAMES[2]))
+    names = {"without": [NAMES[1]], "only": [NAMES[0], NAMES[2]]}
+    for option, left in names.items():
+        assert data.load(f"camvid({option}=({first!r}, {last!r}))", "train", tree).names == left
+    # A sequence of another split leaves this one as it is.
+    assert data.load("camvid(without=('Seq05', '0006R0'))", "train", tree).names == [NAMES[0], NAMES[2]]
+    with pytest.raises(ValueError, match="in quotes"):
+        data.load("camvid(without=('0006R0', 7))", "train", tree)
+
+
+def test_parts_are_cut_in_the_order_of_names_and_miss_no_frame(tree):
+    lines = [f"train/{name} trainannot/{name}" for name in reversed(NAMES)]
+    (tree / "train.txt").write_text("\n".join(lines))
+    ordered = sorted(NAMES)
+    assert data.load("camvid(part=(0, 0.4))", "train", tree).names == ordered[:1]
+    assert data.load("camvid(part=(0.4, 1))", "train", tree).names == ordered[1:]
+
+
+@pytest.mark.parametrize("part", ["0.5", "(0.5, 0.5)", "(0, 0.5, 1)", "(-1, 1)", "('a', 1)"])
+def test_a_part_that_is_no_part_is_refused(tree, part):
+    with pytest.raises(ValueError, match="fractions"):
+        data.load(f"camvid(part={part})", "train", tree)
 
 
 def test_a_missing_list_names_those_that_are_there(tree):

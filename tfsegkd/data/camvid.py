@@ -1,5 +1,6 @@
 """CamVid, merged to the eleven classes of SegNet, from either of its layouts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfsegkd import checks
@@ -44,7 +45,12 @@ _LAYOUTS = ("segnet", "32")
 
 @datasets.register("camvid")
 def camvid(
-    split: str, data_dir=None, layout: str | int | None = None, without: str = "", only: str = ""
+    split: str,
+    data_dir=None,
+    layout: str | int | None = None,
+    without: str | Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    part: tuple[float, float] = (0, 1),
 ) -> Source:
     """Road scenes from a car in Cambridge, 11 classes.
 
@@ -61,41 +67,75 @@ def camvid(
         data_dir: The directory that holds the lists or the folders.
         layout: 'segnet' or '32'. Unless given, the directory decides: it is `segnet` if there is a
             `<split>.txt`, and `32` if there are the folders of that layout.
-        without: Leave out the sequence whose frame names begin so, such as '0006R0', in quotes.
-            Frames of one sequence look alike, so hold out a whole one when choosing between methods.
-        only: Keep just that sequence.
+        without: Leave out the sequence whose frame names begin so, such as '0006R0', in quotes; a list or
+            a tuple leaves out several. Frames of one sequence look alike, so hold out whole ones when
+            choosing between methods.
+        only: Keep just that sequence, or those sequences.
+        part: Of the frames that are left, in the order of their names, keep those from the first fraction
+            up to the second: (0, 0.5) is the first half, (0.5, 1) the second.
 
     Raises:
         FileNotFoundError: if a list, a folder or a file is missing.
-        ValueError: if a line is not two paths, no frame is left, or a sequence's name lacks its quotes.
+        ValueError: if a line is not two paths, no frame is left, a sequence's name lacks its quotes, none
+            of `only` begins a frame's name, or `part` is not two increasing fractions.
 
     Reference:
         Brostow et al., Pattern Recognition Letters 2009; layout and merge to 11 classes by Badrinarayanan et
         al., 2015, https://arxiv.org/abs/1511.00561.
     """
-    for name, value in (("without", without), ("only", only)):
-        if not isinstance(value, str):  # bare, 0016E5 is a number of the flag language
-            raise ValueError(
-                f"camvid({name}=…) must be the start of a frame's name. Received: {value!r}. Put it in "
-                f"quotes: camvid({name}='0016E5')."
-            )
+    without, only = _sequences("without", without), _sequences("only", only)
+    begin, end = _fractions(part)
     root = directory(data_dir, "camvid")
     layout = _layout(root, split) if layout is None else str(layout)
     checks.one_of(layout, _LAYOUTS, "layout of camvid")
     pairs = _listed(root, split) if layout == "segnet" else camvid_colors.pairs(root, split)
+    # A sequence to leave out may well be in another split.
+    for sequence in only:
+        if not any(image.name.startswith(sequence) for image, _ in pairs):
+            found = sorted({image.name.split("_")[0] for image, _ in pairs})
+            raise ValueError(
+                f"No frame of split {split!r} in {str(root)!r} has a name that begins with {sequence!r}. "
+                f"Sequences there: {found}."
+            )
     pairs = [
         (image, mask)
         for image, mask in pairs
-        if image.name.startswith(only) and not (without and image.name.startswith(without))
+        if (not only or image.name.startswith(only)) and not image.name.startswith(without)
     ]
+    if (begin, end) != (0, 1):
+        pairs.sort(key=lambda pair: pair[0].name)
+        pairs = pairs[round(begin * len(pairs)) : round(end * len(pairs))]
     if not pairs:
         raise ValueError(
-            f"No frame of split {split!r} in {str(root)!r} is left with only={only!r} and "
-            f"without={without!r}."
+            f"No frame of split {split!r} in {str(root)!r} is left with only={only!r}, "
+            f"without={without!r} and part={part!r}."
         )
     if layout == "segnet":
         return FileSource(INFO, pairs, relabel={_VOID: INFO.ignore_label})
     return FileSource(INFO, pairs, colors=camvid_colors.labels(INFO))
+
+
+def _sequences(name: str, value) -> tuple[str, ...]:
+    if value == "":
+        return ()
+    values = (value,) if isinstance(value, str) else value
+    # Bare, 0016E5 is a number of the flag language.
+    if not isinstance(values, list | tuple) or not all(isinstance(each, str) and each for each in values):
+        raise ValueError(
+            f"camvid({name}=…) must be the start of frames' names, or several. Received: {value!r}. Put each "
+            f"in quotes: camvid({name}='0016E5') or camvid({name}=('0001TP', '0016E5_07'))."
+        )
+    return tuple(values)
+
+
+def _fractions(part) -> tuple[float, float]:
+    pair = isinstance(part, list | tuple) and len(part) == 2
+    if not pair or not all(isinstance(each, int | float) for each in part) or not 0 <= part[0] < part[1] <= 1:
+        raise ValueError(
+            f"camvid(part=…) must be two fractions of the frames, the first below the second, from 0 to 1. "
+            f"Received: {part!r}. The first half is part=(0, 0.5)."
+        )
+    return tuple(part)
 
 
 def _layout(root: Path, split: str) -> str:
