@@ -18,10 +18,7 @@ from pathlib import Path
 
 import command
 from absl import flags
-
-from tfsegkd import checks, data
-from tfsegkd.atomic import write_json
-from tfsegkd.benchmarks import (
+from benchmarks import (
     distiller,
     faults,
     grouping,
@@ -33,6 +30,9 @@ from tfsegkd.benchmarks import (
     quantization,
     soak,
 )
+
+from tfsegkd import checks, data
+from tfsegkd.atomic import write_json
 from tfsegkd.recipe.report import versions
 
 flags.DEFINE_string("json", None, "Where to write what was measured.")

@@ -8,12 +8,12 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import tensorflow as tf
+from benchmarks import distiller, two_keras
+from benchmarks.interleaved import Seconds, interleaved, ratio
+from benchmarks.two_keras import FEATURE, network
 
 from tfsegkd import _keras
 from tfsegkd._keras import keras
-from tfsegkd.benchmarks import distiller, two_keras
-from tfsegkd.benchmarks.interleaved import Seconds, interleaved, ratio
-from tfsegkd.benchmarks.two_keras import FEATURE, network
 from tfsegkd.distillation import KerasTeacher
 
 SMALL = "unet(width=4)"

@@ -3,8 +3,7 @@
 import sys
 
 import pytest
-
-from tfsegkd.benchmarks import faults
+from benchmarks import faults
 
 # Counts to 40 in a file, and writes what it counted; goes on where it was.
 RECIPE = """

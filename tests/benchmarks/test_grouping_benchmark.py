@@ -2,7 +2,8 @@
 
 from dataclasses import asdict
 
-from tfsegkd.benchmarks import grouping
+from benchmarks import grouping
+
 from tfsegkd.grouping import GradualConv2D
 
 

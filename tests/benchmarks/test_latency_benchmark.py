@@ -1,9 +1,9 @@
 """Saved networks beside each other: every one float and int8, at the size that was asked for."""
 
 import pytest
+from benchmarks import latency
 
 from tfsegkd import models, runtime
-from tfsegkd.benchmarks import latency
 from tfsegkd.runtime.network import load_interpreter
 
 

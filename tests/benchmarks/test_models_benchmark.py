@@ -4,9 +4,8 @@ import json
 import sys
 
 import pytest
-
-from tfsegkd.benchmarks import models, one_model, published
-from tfsegkd.benchmarks.models import Row
+from benchmarks import models, one_model, published
+from benchmarks.models import Row
 
 SIZE = (64, 96)
 WHOLE = {"parameters": 2_000_000, "macs": 3_000_000_000, "qat": True, "int8": True, "float_ops": 0}

@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from benchmarks import pipeline
+from benchmarks.interleaved import Seconds
 
 from tfsegkd import data
-from tfsegkd.benchmarks import pipeline
-from tfsegkd.benchmarks.interleaved import Seconds
 
 CASES = (
     "decode",

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from benchmarks import quantization
+from benchmarks.quantization import FOREIGN, Row, page
 
 from tfsegkd import models
-from tfsegkd.benchmarks import quantization
-from tfsegkd.benchmarks.quantization import FOREIGN, Row, page
 from tfsegkd.data.road_scenes import RoadScenes
 
 

@@ -4,8 +4,7 @@ import os
 import subprocess
 
 import numpy as np
-
-from tfsegkd.benchmarks import soak
+from benchmarks import soak
 
 MEGABYTE = 1 << 20
 

@@ -1,4 +1,4 @@
-"""Measures one network, in a process of its own: python -m tfsegkd.benchmarks.one_model REQUEST ANSWER.
+"""Measures one network, in a process of its own: python -m benchmarks.one_model REQUEST ANSWER.
 
 The answer is written again after each step, so that one who is stopped has told what it knew.
 """
@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import foreign
+from benchmarks.models import GOAL
+from benchmarks.published import count, published, trained
 from tfsegkd import models, quantization, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_json
-from tfsegkd.benchmarks import foreign
-from tfsegkd.benchmarks.models import GOAL
-from tfsegkd.benchmarks.published import count, published, trained
 from tfsegkd.graph import cost
 from tfsegkd.pruning.recalibration import recalibrate
 

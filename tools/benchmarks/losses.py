@@ -113,10 +113,11 @@ def _available_bytes() -> int:
 
 def _measure(name: str, height: int, width: int, form: str) -> dict:
     """What `_case` measures, in a process of its own."""
-    command = [sys.executable, "-m", "tfsegkd.benchmarks.losses", name, str(height), str(width), form]
+    # -P: the names of the files in this folder shadow nothing that the child imports.
+    command = [sys.executable, "-P", __file__, name, str(height), str(width), form]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command[2:])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(command[3:])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.one_quantization import WAYS
 from tfsegkd import models, runtime
 from tfsegkd.atomic import write_atomically, write_json
-from tfsegkd.benchmarks.one_quantization import WAYS
 from tfsegkd.data import Source, resize_image, spread
 from tfsegkd.evaluation import evaluate
 from tfsegkd.recipe.report import versions

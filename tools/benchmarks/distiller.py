@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.interleaved import Seconds, interleaved, ratio
+from benchmarks.two_keras import FEATURE, network
 from tfsegkd import _keras, models
 from tfsegkd._keras import keras
-from tfsegkd.benchmarks.interleaved import Seconds, interleaved, ratio
-from tfsegkd.benchmarks.two_keras import FEATURE, network
 from tfsegkd.distillation import Distiller, Teacher, load_teacher, parse_terms
 from tfsegkd.losses import SegmentationLoss
 from tfsegkd.metrics import MeanIoU

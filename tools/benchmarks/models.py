@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from benchmarks import foreign
 from tfsegkd.atomic import write_atomically, write_json
-from tfsegkd.benchmarks import foreign
 from tfsegkd.recipe.report import versions
 
 NETWORKS = (
@@ -40,7 +40,7 @@ NETWORKS = (
 )
 NUM_CLASSES = 11
 GOAL = 0.6  # of float's latency, for int8
-_CHILD = (sys.executable, "-m", "tfsegkd.benchmarks.one_model")
+_CHILD = (sys.executable, "-m", "benchmarks.one_model")
 _DOCUMENT = """# The networks
 
 Written by `python tools/benchmark.py models`; figures in `results/models.json`.
@@ -53,7 +53,7 @@ that had other work to do as well: the two TFLite files of a network ran in turn
 measure on your phone. *QAT*: `quantize` takes the network, and all its weights get gradients. *int8*: no
 operation of the file computes in float. *Partitions*: into how many pieces XNNPACK cuts the int8 file
 (the float file); one is best, and only unpooling with a mask cuts (`enet`, `segnet`). The last rows were
-written by others (`tfsegkd/benchmarks/foreign.py`), without trained weights, and adopted at the next multiple
+written by others (`tools/benchmarks/foreign.py`), without trained weights, and adopted at the next multiple
 of 32, to which ours pad.
 {causes}{slow}
 ## Beside the published counts

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from benchmarks.interleaved import interleaved, ratio
 from tfsegkd._keras import keras
-from tfsegkd.benchmarks.interleaved import interleaved, ratio
 from tfsegkd.grouping import make_gradual, set_alpha
 
 # Channels, kernel, height and width: the layers of ERFNet's encoder on images of 360×480.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.interleaved import Seconds, interleaved, ratio
 from tfsegkd import data, models
 from tfsegkd._keras import keras
-from tfsegkd.benchmarks.interleaved import Seconds, interleaved, ratio
 from tfsegkd.losses import SegmentationLoss
 
 STUDENT = "mobile_unet"
