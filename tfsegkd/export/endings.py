@@ -1,12 +1,9 @@
 """Other endings of an int8 network, made in its file: labels, or logits before the last enlargement."""
 
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
 
-from tfsegkd.runtime.model_file import pack, unpack
-
-_METADATA = "TFLITE_METADATA"
-_OPERATORS = schema.BuiltinOperator
+from tfsegkd.export.metadata import METADATA
+from tfsegkd.runtime.model_file import Editor, schema
 
 
 def with_labels(content: bytes) -> bytes:
@@ -20,33 +17,22 @@ def with_labels(content: bytes) -> bytes:
     Raises:
         ValueError: if there are more than 256 classes.
     """
-    model = unpack(content)
-    graph = model.subgraphs[0]
-    logits = graph.tensors[graph.outputs[0]]
-    *place, num_classes = map(int, logits.shape)
+    editor = Editor(content)
+    logits = editor.outputs[0]
+    *size, num_classes = editor.shape(logits)
     if num_classes > 256:
         raise ValueError(f"A label of 8 bits tells 256 classes apart. Received: {num_classes} classes.")
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(np.int32(3).tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    axis = _add_tensor(graph, "labels/axis", [], schema.TensorType.INT32, len(model.buffers) - 1)
-    wide = _add_tensor(graph, "labels/int32", place, schema.TensorType.INT32)
-    labels = _add_tensor(graph, "labels", place, schema.TensorType.UINT8)
-
-    largest = schema.ArgMaxOptionsT()
-    largest.outputType = schema.TensorType.INT32
-    _add_operator(
-        model,
-        _OPERATORS.ARG_MAX,
-        [graph.outputs[0], axis],
-        wide,
-        schema.BuiltinOptions.ArgMaxOptions,
-        largest,
+    int32, uint8 = schema.TensorType.INT32, schema.TensorType.UINT8
+    axis = editor.add_tensor("labels/axis", (), int32, np.int32(3))
+    wide = editor.add_tensor("labels/int32", size, int32)
+    labels = editor.add_tensor("labels", size, uint8)
+    largest, narrow = schema.ArgMaxOptionsT(), schema.CastOptionsT()
+    largest.outputType, narrow.inDataType, narrow.outDataType = int32, int32, uint8
+    editor.append(
+        editor.make("ARG_MAX", [logits, axis], [wide], largest),
+        editor.make("CAST", [wide], [labels], narrow),
     )
-    narrow = schema.CastOptionsT()
-    narrow.inDataType, narrow.outDataType = schema.TensorType.INT32, schema.TensorType.UINT8
-    _add_operator(model, _OPERATORS.CAST, [wide], labels, schema.BuiltinOptions.CastOptions, narrow)
-    return _ending_in(model, labels)
+    return _ending_in(editor, labels)
 
 
 def without_last_resize(content: bytes) -> tuple[bytes, int] | None:
@@ -58,49 +44,22 @@ def without_last_resize(content: bytes) -> tuple[bytes, int] | None:
     Args:
         content: A .tflite with one image input (1, H, W, 3) and one output of logits (1, Y, X, C).
     """
-    model = unpack(content)
-    graph = model.subgraphs[0]
-    height, width = map(int, graph.tensors[graph.inputs[0]].shape[1:3])
-    last = next(op for op in graph.operators if graph.outputs[0] in op.outputs)
-    code = model.operatorCodes[last.opcodeIndex]
-    if max(code.builtinCode, code.deprecatedBuiltinCode) != _OPERATORS.RESIZE_BILINEAR:
+    editor = Editor(content)
+    image, logits = editor.inputs[0], editor.outputs[0]
+    last = editor.producer(logits)
+    if last is None or editor.kind(last) != "RESIZE_BILINEAR":
         return None
-    rows, columns = map(int, graph.tensors[last.inputs[0]].shape[1:3])
+    small = int(last.inputs[0])
+    (height, width), (rows, columns) = (editor.shape(tensor)[1:3] for tensor in (image, small))
     stride = height // rows
     if stride < 2 or (rows * stride, columns * stride) != (height, width):
         return None
-    graph.operators = [op for op in graph.operators if op is not last]
-    return _ending_in(model, int(last.inputs[0])), stride
+    editor.replace(last)
+    return _ending_in(editor, small), stride
 
 
-def _add_tensor(graph, name, shape, number_format, buffer=0) -> int:
-    tensor = schema.TensorT()
-    tensor.name, tensor.type, tensor.buffer = name.encode(), number_format, buffer
-    tensor.shape = np.array(shape, np.int32)
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
-
-
-def _add_operator(model, code, inputs, output, options_type, options) -> None:
-    kind = schema.OperatorCodeT()
-    # Readers of older files look for the number in the narrow field.
-    kind.builtinCode, kind.deprecatedBuiltinCode, kind.version = code, min(code, 127), 1
-    model.operatorCodes.append(kind)
-    operator = schema.OperatorT()
-    operator.opcodeIndex = len(model.operatorCodes) - 1
-    operator.inputs, operator.outputs = list(map(int, inputs)), [output]
-    operator.builtinOptionsType, operator.builtinOptions = options_type, options
-    model.subgraphs[0].operators.append(operator)
-
-
-def _ending_in(model: schema.ModelT, tensor: int) -> bytes:
+def _ending_in(editor: Editor, tensor: int) -> bytes:
     """The file of a network whose output is another tensor; what it says of the old output is left out."""
-    model.subgraphs[0].outputs = [tensor]
-    for signature in model.signatureDefs or ():
-        signature.outputs[0].tensorIndex = tensor
-    model.metadata = [entry for entry in model.metadata or () if _name(entry) != _METADATA]
-    return pack(model)
-
-
-def _name(entry) -> str:
-    return entry.name.decode() if isinstance(entry.name, bytes) else entry.name
+    editor.end_in(tensor)
+    editor.set_metadata(METADATA, None)
+    return editor.pack()

@@ -9,13 +9,12 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
 
-from tfsegkd.runtime.model_file import pack, unpack
+from tfsegkd.runtime.model_file import Editor, schema
 
 LABELS_FILE = "labels.txt"
 _LARGEST_LABELS = 1 << 20
-_NAME_IN_MODEL = "TFLITE_METADATA"
+METADATA = "TFLITE_METADATA"
 # The version of the metadata schema in which the last of the fields used here came: custom metadata.
 _MIN_PARSER_VERSION = "1.5.0"
 _MIN_SEGMENTER_PARSER_VERSION = "1.0.0"
@@ -39,13 +38,11 @@ def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> byt
     Reference:
         https://ai.google.dev/edge/litert/conversion/tensorflow/metadata
     """
-    model = unpack(content)
-    graph = model.subgraphs[0]
-    image, logits = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    _check_names(class_names, int(logits.shape[-1]))
-    metadata = _model_metadata(name, image, len(class_names))
-    _attach(model, metadata)
-    return _append_file(pack(model), LABELS_FILE, "\n".join(class_names))
+    editor = Editor(content)
+    image, logits = editor.inputs[0], editor.outputs[0]
+    _check_names(class_names, editor.shape(logits)[-1])
+    editor.set_metadata(METADATA, _model_metadata(name, editor.tensors[image], len(class_names)))
+    return _append_file(editor.pack(), LABELS_FILE, "\n".join(class_names))
 
 
 def read_labels(network: str | os.PathLike | bytes) -> tuple[str, ...]:
@@ -79,15 +76,6 @@ def _check_names(class_names: Sequence[str], num_classes: int) -> None:
     wrong = next((name for name in class_names if not name.strip() or len(name.splitlines()) != 1), None)
     if wrong is not None:
         raise ValueError(f"A class name must be one line of text. Received: {wrong!r}. Rename the class.")
-
-
-def _attach(model: schema.ModelT, metadata: bytes) -> None:
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(metadata, np.uint8)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = _NAME_IN_MODEL, len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*(model.metadata or []), entry]
 
 
 def _append_file(content: bytes, name: str, text: str) -> bytes:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
 
 from tfsegkd import checks, runtime
 from tfsegkd._keras import keras
@@ -16,7 +15,7 @@ from tfsegkd.data.source import DatasetInfo
 from tfsegkd.export.metadata import embed_metadata
 from tfsegkd.grouping import FORMS, MEASURED, LoweringReport, lower
 from tfsegkd.quantization import check_observed
-from tfsegkd.runtime.model_file import unpack
+from tfsegkd.runtime.model_file import Editor, schema
 
 # The files that apps ask for: raw pixels in, and floats in and out around the same int8 body.
 VARIANTS = {
@@ -131,8 +130,7 @@ def export_tflite(
 
 
 def _note(content: bytes) -> str:
-    tensors = [tensor for graph in unpack(content).subgraphs for tensor in graph.tensors]
-    count = sum(tensor.type == schema.TensorType.INT4 for tensor in tensors)
+    count = sum(tensor.type == schema.TensorType.INT4 for tensor in Editor(content).tensors)
     if not count:
         return ""
     return f"{count} kernels have 4 bits: size, not speed. They run outside of the delegate, on slower code."

@@ -13,7 +13,7 @@ from tfsegkd import checks
 from tfsegkd.grouping import tflite_forms
 from tfsegkd.grouping.tflite_forms import FORMS, Convolution
 from tfsegkd.runtime import latency
-from tfsegkd.runtime.model_file import pack, unpack
+from tfsegkd.runtime.model_file import Editor
 
 MEASURED = "measured"
 
@@ -83,8 +83,8 @@ def lower(
         ValueError: for an unknown form, or 'split' where no split of the delegate fits the groups.
     """
     checks.one_of(form, (MEASURED, *FORMS), "form")
-    model = unpack(content)
-    found = tflite_forms.find(model)
+    editor = Editor(content)
+    found = tflite_forms.find(editor)
     if not found:
         return content, LoweringReport((), num_threads)
     times = _times(found, runs, num_threads) if form == MEASURED else {}
@@ -99,8 +99,8 @@ def lower(
             )
         choices.append((convolution, choice))
         layers.append(LoweredLayer(convolution.name, convolution.groups, choice, taken))
-    tflite_forms.write(model, choices)
-    return pack(model), LoweringReport(tuple(layers), num_threads)
+    tflite_forms.write(editor, choices)
+    return editor.pack(), LoweringReport(tuple(layers), num_threads)
 
 
 def _times(found: list[Convolution], runs: int, num_threads: int) -> dict[tuple, dict[str, float]]:
@@ -123,6 +123,6 @@ def _alone(convolutions) -> Iterator[tuple[int, str, bytes]]:
     """Every form of each convolution as a network of its own."""
     for number, convolution in enumerate(convolutions):
         for form in tflite_forms.forms(convolution.groups):
-            model, alone = tflite_forms.extract(convolution)
-            tflite_forms.write(model, [(alone, form)])
-            yield number, form, pack(model)
+            alone = tflite_forms.extract(convolution)
+            tflite_forms.write(alone.editor, [(alone, form)])
+            yield number, form, alone.editor.pack()

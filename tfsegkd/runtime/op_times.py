@@ -1,6 +1,5 @@
 """How long each op of a .tflite takes."""
 
-import copy
 import importlib
 import os
 import tempfile
@@ -8,10 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tensorflow.lite.python import schema_py_generated as schema
-
 from tfsegkd import _keras
-from tfsegkd.runtime.model_file import pack, unpack
+from tfsegkd.runtime.model_file import Editor
 from tfsegkd.runtime.profiling import profile
 from tfsegkd.runtime.timing import latency
 
@@ -59,41 +56,16 @@ def op_times(network: str | os.PathLike, runs: int = 20) -> tuple[OpTime, ...]:
 
 def ops_alone(content: bytes) -> Iterator[tuple[str, bytes]]:
     """Each op's name, and a .tflite of it alone."""
-    model = unpack(content)
-    graph, codes, buffers = model.subgraphs[0], model.operatorCodes, model.buffers
-    _settle_shapes(graph, content)
-    types = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
-    for operator in graph.operators:
-        code = codes[operator.opcodeIndex]
-        given = [int(tensor) for tensor in operator.inputs if tensor >= 0]
-        made = [int(tensor) for tensor in operator.outputs]
-        # Constants have content; what flows has none.
-        flowing = [tensor for tensor in given if buffers[graph.tensors[tensor].buffer].data is None]
-        places = {tensor: place for place, tensor in enumerate(dict.fromkeys([*given, *made]))}
-        one = copy.copy(model)
-        one.buffers, tensors = [buffers[0]], []
-        for tensor in places:
-            kept = copy.copy(graph.tensors[tensor])
-            one.buffers.append(buffers[kept.buffer])
-            kept.buffer = len(one.buffers) - 1
-            tensors.append(kept)
-        alone = copy.copy(operator)
-        alone.opcodeIndex = 0
-        alone.inputs = [places.get(int(tensor), -1) for tensor in operator.inputs]
-        alone.outputs = [places[tensor] for tensor in made]
-        part = copy.copy(graph)
-        part.tensors, part.operators = tensors, [alone]
-        part.inputs, part.outputs = [places[tensor] for tensor in dict.fromkeys(flowing)], alone.outputs
-        one.subgraphs, one.operatorCodes = [part], [code]
-        one.signatureDefs, one.metadata, one.metadataBuffer = [], [], []
-        name = graph.tensors[made[0]].name
-        kind = types.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
-        yield f"{kind} {name.decode() if isinstance(name, bytes) else name}", pack(one)
+    editor = Editor(content)
+    _settle_shapes(editor, content)
+    for operator in editor.operators:
+        name = f"{editor.kind(operator)} {editor.name(operator.outputs[0])}"
+        yield name, editor.extract(operator).pack()
 
 
-def _settle_shapes(graph: schema.SubGraphT, content: bytes) -> None:
+def _settle_shapes(editor: Editor, content: bytes) -> None:
     """Where shapes are open, the network is run once and they become those that it has then."""
-    if all(tensor.shapeSignature is None for tensor in graph.tensors):
+    if all(tensor.shapeSignature is None for tensor in editor.tensors):
         return
     kernels = importlib.import_module(_keras.Interpreter.__module__).OpResolverType
     # A delegate would keep to itself what it has found.
@@ -104,7 +76,7 @@ def _settle_shapes(graph: schema.SubGraphT, content: bytes) -> None:
     interpreter.allocate_tensors()
     interpreter.invoke()
     for found in interpreter.get_tensor_details():
-        if found["index"] < len(graph.tensors):
-            graph.tensors[found["index"]].shape = found["shape"]
-    for tensor in graph.tensors:
+        if found["index"] < len(editor.tensors):
+            editor.tensors[found["index"]].shape = found["shape"]
+    for tensor in editor.tensors:
         tensor.shapeSignature = None
