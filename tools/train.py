@@ -86,7 +86,8 @@ flags.DEFINE_string(
     "teacher",
     "deeplab_v3_plus",
     f"A network of {models.names()} with options, or a saved one of any kind; several with commas between "
-    f"are averaged. {{seed}} in a path stands for --seed.",
+    f"are averaged, each with options of its own, such as "
+    f"own.keras,city.tflite(class_map=FILE,windows=true,weight=0.5). {{seed}} in a path stands for --seed.",
 )
 command.define_trust()
 flags.DEFINE_string("class_map", None, "Table from the students' classes to a saved teacher's channels.")
@@ -410,14 +411,17 @@ def device_table():
 
 
 def saved_teachers():
-    """The paths that --teacher names; none if it names a network to train."""
-    paths, kinds = FLAGS.teacher.split(","), (".keras", ".h5", ".tflite")
-    return paths if any(Path(path).suffix in kinds or Path(path).exists() for path in paths) else []
+    """The saved networks that --teacher names; none if it names a network to train."""
+    kinds = (".keras", ".h5", ".tflite")
+    paths = [path for path, _ in distillation.split_members(FLAGS.teacher)]
+    if not any(Path(path).suffix in kinds or Path(path).exists() for path in paths):
+        return []
+    return distillation.parse_members(FLAGS.teacher)
 
 
 def teacher(schedule):
     """The stage that trains a teacher, takes over one of ours, or borrows others as they are."""
-    paths = saved_teachers()
+    members = saved_teachers()
     options = {
         "size": command.size(FLAGS.teacher_size, "teacher_size") if FLAGS.teacher_size else None,
         "class_map": FLAGS.class_map,
@@ -431,14 +435,16 @@ def teacher(schedule):
         raise ValueError(
             "--teacher_size needs --cache_teacher: in a step, teacher and student see one batch."
         )
-    plain = BorrowedTeacher(tuple(paths), **options) == BorrowedTeacher(tuple(paths))
-    if not paths and not plain:
+    plain = BorrowedTeacher((), **options) == BorrowedTeacher(()) and all(each.is_plain for each in members)
+    if not members and not plain:
         raise ValueError(
             f"--teacher={FLAGS.teacher!r} is trained here. --teacher_size, --class_map and the like are for "
             f"a saved one."
         )
-    if paths and not (plain and len(paths) == 1 and apart(partial(is_keras, paths[0]))):
-        return BorrowedTeacher(tuple(paths), **options)
+    if members and not (plain and len(members) == 1 and apart(partial(is_keras, members[0].teacher))):
+        parts = distillation.split_members(FLAGS.teacher)
+        texts = (path if given is None else f"{path}({given})" for path, given in parts)
+        return BorrowedTeacher(tuple(texts), **options)
     return Teacher(FLAGS.teacher, schedule)
 
 
@@ -449,7 +455,9 @@ def is_keras(path):
 def teacher_cache():
     """Where the outputs of the teacher are recorded: beside it, so that every run with it finds them."""
     saved = saved_teachers()
-    return str(Path(saved[0]).with_suffix(".cache") if saved else Path(FLAGS.output_dir) / "teacher.cache")
+    return str(
+        Path(saved[0].teacher).with_suffix(".cache") if saved else Path(FLAGS.output_dir) / "teacher.cache"
+    )
 
 
 def rehearse(recipe, terms, info, size):

@@ -446,13 +446,11 @@ def test_an_ensemble_shows_the_mean_of_the_probabilities(model, images):
     np.testing.assert_allclose(softmax(look(ensemble, images)), mean, atol=1e-6)
     np.testing.assert_allclose(np.exp(look(ensemble, images)).sum(-1), 1, atol=1e-5)
     assert ensemble.size == (HEIGHT, WIDTH)
-    with pytest.raises(ValueError, match=r"'stage' not found.*one of them"):
+    with pytest.raises(ValueError, match=r"Several members .* 'stage'.*\['teacher/stage', 'other/stage'"):
         ensemble.taps(["stage"])
 
 
 def test_what_an_ensemble_cannot_join_is_said(model):
-    with pytest.raises(ValueError, match="at_size"):
-        load_teacher([model, network("wide", shape=(16, 32, 3))])
     with pytest.raises(ValueError, match=r"\[4, 3\] classes"):
         load_teacher([model, network("few", classes=3)]).shapes(["logits"], SHAPE)
     with pytest.raises(ValueError, match="An ensemble needs teachers"):

@@ -6,7 +6,14 @@ from tfsegkd.distillation.co_studying import CoStudying, StudyPhases
 from tfsegkd.distillation.distiller import Distiller
 from tfsegkd.distillation.preflight import PreflightReport, preflight
 from tfsegkd.distillation.schedules import Constant, CosineDecay, Schedule, Stop, WarmUp
-from tfsegkd.distillation.teachers import KerasTeacher, Teacher, load_teacher
+from tfsegkd.distillation.teachers import (
+    KerasTeacher,
+    Member,
+    Teacher,
+    load_teacher,
+    parse_members,
+    split_members,
+)
 from tfsegkd.distillation.terms import Term, parse_terms
 
 __all__ = [
@@ -15,6 +22,7 @@ __all__ = [
     "CosineDecay",
     "Distiller",
     "KerasTeacher",
+    "Member",
     "PreflightReport",
     "Schedule",
     "Stop",
@@ -25,6 +33,8 @@ __all__ = [
     "Term",
     "WarmUp",
     "load_teacher",
+    "parse_members",
     "parse_terms",
     "preflight",
+    "split_members",
 ]

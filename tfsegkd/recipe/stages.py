@@ -16,9 +16,11 @@ from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, WithoutLabels, training_b
 from tfsegkd.distillation import (
     Distiller,
     KerasTeacher,
+    Member,
     TeacherCache,
     Term,
     load_teacher,
+    parse_members,
     parse_terms,
     preflight,
 )
@@ -193,7 +195,8 @@ class BorrowedTeacher:
     """Teachers from anywhere, used as they are: no network of ours is made of them.
 
     Args:
-        paths: Networks of any kind that `tfsegkd.distillation.load_teacher` reads; several are averaged.
+        paths: Networks of any kind that `tfsegkd.distillation.load_teacher` reads, each with options of
+            `tfsegkd.distillation.Member` in parentheses where it needs them; several are averaged.
         size: (height, width) at which they see frames, where they take any; the students' unless given.
         class_map, teacher_classes, windows, flip, scales, allow_lambda, trust_model: As of `load_teacher`.
     """
@@ -214,7 +217,15 @@ class BorrowedTeacher:
         settings = dataclasses.asdict(self)
         # What is allowed does not change what the teacher says.
         del settings["allow_lambda"], settings["trust_model"]
-        return {**settings, "fingerprints": [self._open(path).fingerprint() for path in self.paths]}
+        members = self.members()
+        fingerprints = [self._open(member.teacher).fingerprint() for member in members]
+        files = [fingerprint(file) for member in members for file in member.files()]
+        # Without such files the settings are what they were before members had any, and a run goes on.
+        return {**settings, "fingerprints": fingerprints, **({"member_files": files} if files else {})}
+
+    def members(self) -> list[Member]:
+        """The teachers that are joined, each with its options."""
+        return [member for path in self.paths for member in parse_members(path)]
 
     def _open(self, path):
         return load_teacher(path, allow_lambda=self.allow_lambda, trust_model=self.trust_model)
@@ -226,14 +237,16 @@ class BorrowedTeacher:
             FileNotFoundError, ValueError: as of `load_teacher`.
         """
 
-        def sized(path):
-            teacher = self._open(path)
-            if not isinstance(teacher, KerasTeacher):
-                return teacher
-            return models.at_size(teacher.model, self.size or size)
+        def opened(member):
+            teacher = self._open(member.teacher)
+            if isinstance(teacher, KerasTeacher):
+                teacher = KerasTeacher(models.at_size(teacher.model, member.size or self.size or size))
+            teacher.name = member.label
+            return dataclasses.replace(member, teacher=teacher)
 
+        members = self.members()
         return load_teacher(
-            [sized(path) for path in self.paths] if len(self.paths) > 1 else sized(self.paths[0]),
+            [opened(member) for member in members],
             self.class_map,
             info.num_classes,
             class_names=info.class_names,

@@ -5,6 +5,7 @@ from tfsegkd.distillation.teachers.base import Teacher
 from tfsegkd.distillation.teachers.class_map import Mapped, read_class_map
 from tfsegkd.distillation.teachers.foreign import FunctionTeacher, Normalized, SavedModelTeacher
 from tfsegkd.distillation.teachers.load import load_teacher
+from tfsegkd.distillation.teachers.member import Member, parse_members, split_members
 from tfsegkd.distillation.teachers.networks import Keras3Teacher, KerasTeacher
 from tfsegkd.distillation.teachers.tflite import TfliteTeacher
 from tfsegkd.distillation.teachers.windows import Windows
@@ -15,6 +16,7 @@ __all__ = [
     "Keras3Teacher",
     "KerasTeacher",
     "Mapped",
+    "Member",
     "Normalized",
     "SavedModelTeacher",
     "Teacher",
@@ -22,5 +24,7 @@ __all__ = [
     "Views",
     "Windows",
     "load_teacher",
+    "parse_members",
     "read_class_map",
+    "split_members",
 ]

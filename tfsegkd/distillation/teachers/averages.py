@@ -3,9 +3,13 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tfsegkd.distillation.teachers.base import Teacher, digest, resized, scaled_size, size_of
+from tfsegkd.distillation.teachers.class_map import Mapped
+from tfsegkd.distillation.teachers.mixture import mixed, weight_table
+from tfsegkd.distillation.teachers.sized import AtSize
 from tfsegkd.distillation.terms import LOGITS
 
 
@@ -13,51 +17,151 @@ class Ensemble(Teacher):
     """Several teachers as one that shows their mean.
 
     What is averaged is their probabilities. The logits are the logarithm of that mean, so that their softmax
-    is the mean itself; their sum of exponentials is 1. It has no other tap.
+    is the mean itself; their sum of exponentials is 1. Each teacher sees the images at its own size. Its
+    feature layers are those of its members: 'name/layer', or the layer alone where one member has it.
 
     Args:
-        teachers: Of the same classes in the same order.
+        teachers: Of the same classes in the same order, where `Mapped` may leave out some.
+        weights: How much each counts: a number for each teacher, or a row with one for each class, (M, C);
+            None counts all alike. What becomes of a class that a teacher does not know is in `mixture.mixed`.
+        names: What each is called; their own names unless given.
+        class_names: The classes, for messages, and to find at once what does not fit them.
+
+    Attributes:
+        members: The teachers by name.
 
     Raises:
-        ValueError: for no teacher, one that is recorded, or teachers that take images of different sizes.
+        ValueError: for no teacher, one that is recorded, other numbers of classes, weights or names that do
+            not fit, or a class that no teacher covers.
     """
 
-    def __init__(self, teachers: Sequence[Teacher]):
-        self._teachers = tuple(teachers)
-        names = [teacher.name for teacher in self._teachers]
-        self.name = " + ".join(names)
-        sizes = {teacher.size for teacher in self._teachers if teacher.size is not None}
-        if not self._teachers or len(sizes) > 1:
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        weights: Sequence | np.ndarray | None = None,
+        names: Sequence[str | None] | None = None,
+        class_names: Sequence[str] | None = None,
+    ):
+        teachers = list(teachers)
+        if not teachers or any(teacher.recorded for teacher in teachers):
             raise ValueError(
-                f"An ensemble needs teachers that see the same images. Received: {names}, which take images "
-                f"of {sorted(sizes)}. Rebuild them with tfsegkd.models.at_size(model, (height, width))."
+                f"An ensemble needs teachers, none of them recorded. Received: "
+                f"{[teacher.name for teacher in teachers]}. Record the ensemble itself."
             )
-        self.size = next(iter(sizes), None)
+        given = list(names or [None] * len(teachers))
+        self._given_names = [name or "" for name in given]
+        labels = unlike([name or teacher.name for name, teacher in zip(given, teachers, strict=True)])
+        self.size, self.input_size = _common_size(teachers)
+        if self.size is None:
+            teachers = [_sized(teacher) for teacher in teachers]
+        self.members: dict[str, Teacher] = dict(zip(labels, teachers, strict=True))
+        self.name = " + ".join(labels)
+        self._weights, self._class_names = weights, class_names
+        if class_names is not None:
+            self._table(len(class_names))
 
     def taps(self, names):
-        other = [tap for tap in names if tap != LOGITS]
-        if other:
-            raise ValueError(
-                f"Tap {other[0]!r} not found in teacher {self.name!r}. The features of several teachers have "
-                f"no mean: an ensemble shows ['logits'] only. Distil features from one of them."
-            )
-        members = [teacher.taps([LOGITS]) for teacher in self._teachers]
-        return lambda images: {LOGITS: self._mean([run(images)[LOGITS] for run in members])}
+        asked = {label: [LOGITS] for label in self.members}
+        found = {}
+        for tap in names:
+            if tap != LOGITS:
+                label, layer = self._owner(tap)
+                asked[label].append(layer)
+                found[tap] = label, layer
+        runs = {label: self.members[label].log_taps(layers) for label, layers in asked.items()}
 
-    def _mean(self, logits):
-        classes = [int(tensor.shape[-1]) for tensor in logits]
+        def run(images):
+            shown = {label: run(images) for label, run in runs.items()}
+            features = {tap: shown[label][layer] for tap, (label, layer) in found.items()}
+            logs = [each[LOGITS] for each in shown.values()]
+            return features | ({LOGITS: mixed(logs, self.table(logs))} if LOGITS in names else {})
+
+        return run
+
+    def table(self, logs: Sequence[tf.Tensor]) -> np.ndarray:
+        """The weights of the members by class, (M, C); of each class they sum to 1.
+
+        Args:
+            logs: What each gives out, (N, H, W, C).
+
+        Raises:
+            ValueError: for members of other numbers of classes, or a class that none covers.
+        """
+        classes = [int(tensor.shape[-1]) for tensor in logs]
         if len(set(classes)) > 1:
             raise ValueError(
                 f"The teachers of {self.name!r} give {classes} classes. Expected the same classes in the "
-                f"same order. Give each a class_map first: load_teacher([load_teacher(a, class_map=…), b])."
+                f"same order. Give each a class_map of its own: Member(teacher, class_map=…), or "
+                f"--teacher=a.keras,b.tflite(class_map=FILE)."
             )
-        return log_mean(logits)
+        return self._table(classes[0])
+
+    def _table(self, classes: int) -> np.ndarray:
+        covered = np.array([teacher.covered(classes) for teacher in self.members.values()])
+        return weight_table(self._weights, covered, list(self.members), self._class_names)
+
+    def _owner(self, tap: str) -> tuple[str, str]:
+        """The member that shows a feature layer, and what that member calls it."""
+        label, slash, layer = tap.partition("/")
+        if slash and label in self.members:
+            return label, layer
+        owners, missing = [], []
+        for label, teacher in self.members.items():
+            try:
+                teacher.taps([tap])
+            except ValueError as error:
+                missing.append(str(error))
+            else:
+                owners.append(label)
+        if len(owners) == 1:
+            return owners[0], tap
+        if owners:
+            raise ValueError(
+                f"Several members of teacher {self.name!r} have a layer {tap!r}. Expected one of "
+                f"{[f'{label}/{tap}' for label in owners]}. Set it in "
+                f"--distill=loss@{owners[0]}/{tap}:student_tap."
+            )
+        raise ValueError(
+            f"Tap {tap!r} not found in any member of teacher {self.name!r}. " + " ".join(missing)
+        )
 
     def fingerprint(self):
-        return digest("ensemble", *sorted(teacher.fingerprint() for teacher in self._teachers))
+        parts = [teacher.fingerprint() for teacher in self.members.values()]
+        if self._weights is None and not any(self._given_names):
+            return digest("ensemble", *sorted(parts))
+        weights = [None] * len(parts) if self._weights is None else np.asarray(self._weights).tolist()
+        return digest("mixture", *sorted(map(str, zip(parts, self._given_names, weights, strict=True))))
 
     def scaled(self, scale):
-        return Ensemble([teacher.scaled(scale) for teacher in self._teachers])
+        scaled = [teacher.scaled(scale) for teacher in self.members.values()]
+        return Ensemble(scaled, self._weights, list(self.members), self._class_names)
+
+
+def unlike(names: Sequence[str]) -> list[str]:
+    """The names, numbered where several are alike."""
+    return [
+        name if name not in names[:place] else f"{name}_{names[: place + 1].count(name)}"
+        for place, name in enumerate(names)
+    ]
+
+
+def _sized(teacher: Teacher) -> Teacher:
+    """A teacher of one size as one that takes images of any."""
+    if isinstance(teacher, Mapped):
+        return Mapped(_sized(teacher.teacher), teacher.channels)
+    return AtSize(teacher, teacher.size) if teacher.size else teacher
+
+
+def _common_size(teachers):
+    """The `size` and `input_size` of an ensemble: what images must have, or had best have."""
+    fixed = {teacher.size for teacher in teachers if teacher.size}
+    wanted = fixed | {teacher.input_size for teacher in teachers if teacher.input_size}
+    if len(wanted) == len(fixed) == 1:
+        return fixed.pop(), None
+    if not wanted or any(not (teacher.size or teacher.input_size) for teacher in teachers):
+        return None, None
+    # So that none of them sees less than it could.
+    return None, tuple(max(sides) for sides in zip(*wanted, strict=True))
 
 
 class Views(Teacher):

@@ -35,6 +35,25 @@ class Teacher:
         """
         raise NotImplementedError
 
+    def log_taps(self, names: Iterable[str]) -> Taps:
+        """As `taps`, with the logarithms of its probabilities in the place of the logits.
+
+        They sum to less than 1 where the teacher sees something that is no class of the student.
+        """
+        run = self.taps(names)
+
+        def run_to_logarithms(images):
+            shown = dict(run(images))
+            if "logits" in shown:
+                shown["logits"] = tf.nn.log_softmax(shown["logits"])
+            return shown
+
+        return run_to_logarithms
+
+    def covered(self, num_classes: int) -> list[bool]:
+        """Whether it knows each of the student's classes."""
+        return [True] * num_classes
+
     def shapes(self, names: Iterable[str], image_shape: tuple[int, int, int]) -> Shapes:
         """The shape (H, W, C) of what each tap shows of an image of `image_shape`."""
         images = tf.TensorSpec((1, *image_shape), tf.float32)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd.distillation.teachers.base import Teacher, digest
+from tfsegkd.distillation.teachers.mixture import NEVER
 from tfsegkd.distillation.terms import LOGITS
 
 ClassMap = Mapping[str, Sequence[int | str] | int | str]
@@ -24,17 +25,22 @@ class Mapped(Teacher):
 
     Args:
         teacher: It gives the logits; its other taps stay as they are.
-        channels: For each class of the student, the teacher's channels, as `read_class_map` gives them.
+        channels: For each class of the student, the teacher's channels, as `read_class_map` gives them; none
+            for a class that it does not know, which is for a member of an `Ensemble` only.
     """
 
     def __init__(self, teacher: Teacher, channels: Sequence[Sequence[int]]):
-        self._teacher = teacher
-        self._channels = tuple(map(tuple, channels))
+        self.teacher = teacher
+        self.channels = tuple(map(tuple, channels))
         self.name, self.size, self.input_size = teacher.name, teacher.size, teacher.input_size
 
     def taps(self, names):
-        run_teacher = self._teacher.taps(names)
+        return self._with_classes(self.teacher.taps(names))
 
+    def log_taps(self, names):
+        return self._with_classes(self.teacher.log_taps(names))
+
+    def _with_classes(self, run_teacher):
         def run(images):
             shown = dict(run_teacher(images))
             if LOGITS in shown:
@@ -43,17 +49,23 @@ class Mapped(Teacher):
 
         return run
 
+    def covered(self, num_classes):
+        return [bool(channels) for channels in self.channels]
+
     def _mapped(self, logits):
         classes = [
-            tf.reduce_logsumexp(tf.gather(logits, channels, axis=-1), axis=-1) for channels in self._channels
+            tf.reduce_logsumexp(tf.gather(logits, channels, axis=-1), axis=-1)
+            if channels
+            else tf.fill(tf.shape(logits)[:-1], NEVER)
+            for channels in self.channels
         ]
         return tf.stack(classes, axis=-1)
 
     def fingerprint(self):
-        return digest("mapped", self._teacher.fingerprint(), str(self._channels))
+        return digest("mapped", self.teacher.fingerprint(), str(self.channels))
 
     def scaled(self, scale):
-        return Mapped(self._teacher.scaled(scale), self._channels)
+        return Mapped(self.teacher.scaled(scale), self.channels)
 
 
 def read_class_map(
@@ -61,6 +73,7 @@ def read_class_map(
     class_names: Sequence[str],
     num_channels: int,
     teacher_classes: Sequence[str] | str | os.PathLike | None = None,
+    partial: bool = False,
 ) -> list[list[int]]:
     """The teacher's channels for each class of the student, in the student's order.
 
@@ -71,6 +84,7 @@ def read_class_map(
         num_channels: How many the teacher has.
         teacher_classes: The names of the teacher's classes in order, or the path of a file with one a line;
             needed where the table names them.
+        partial: Whether the table may leave out some of the student's classes, but not all.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -84,7 +98,7 @@ def read_class_map(
     }
     unknown = sorted(set(table) - set(class_names))
     missing = [name for name in class_names if not table.get(name)]
-    if unknown or missing:
+    if unknown or (missing and not partial) or len(missing) == len(class_names):
         raise ValueError(
             f"{what} must give channels for the student's classes {list(class_names)}. Missing: {missing}; "
             f"unknown: {unknown}. Correct the table."
@@ -96,7 +110,8 @@ def read_class_map(
             f"Name them all, a background included."
         )
     channels = [
-        [_channel(what, name, given, num_channels, names) for given in table[name]] for name in class_names
+        [_channel(what, name, given, num_channels, names) for given in table.get(name, ())]
+        for name in class_names
     ]
     used = sorted(channel for group in channels for channel in group)
     twice = sorted({channel for channel in used if used.count(channel) > 1})

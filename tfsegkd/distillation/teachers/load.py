@@ -15,12 +15,14 @@ from tfsegkd.distillation.teachers.averages import Ensemble, Views
 from tfsegkd.distillation.teachers.base import Teacher
 from tfsegkd.distillation.teachers.class_map import ClassMap, Mapped, read_class_map
 from tfsegkd.distillation.teachers.foreign import FunctionTeacher, Normalized, SavedModelTeacher
+from tfsegkd.distillation.teachers.member import Member, parse_members
 from tfsegkd.distillation.teachers.networks import Keras3Teacher, KerasTeacher
+from tfsegkd.distillation.teachers.sized import AtSize
 from tfsegkd.distillation.teachers.tflite import TfliteTeacher
 from tfsegkd.distillation.teachers.windows import Windows
 from tfsegkd.distillation.terms import LOGITS
 
-Loadable = Teacher | Callable | str | os.PathLike | Sequence
+Loadable = Teacher | Member | Callable | str | os.PathLike | Sequence
 
 
 def load_teacher(
@@ -34,6 +36,7 @@ def load_teacher(
     windows: bool = False,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
+    weights: Sequence | None = None,
     output: str | None = None,
     num_threads: int | None = None,
     name: str | None = None,
@@ -45,9 +48,12 @@ def load_teacher(
     Args:
         teacher: A functional tf_keras network, a Keras 3 network, or the path of a saved one; the path of a
             SavedModel or of a `.tflite`; a function from images (N, H, W, 3), 0…255, to logits or to a
-            dictionary of taps; a list of any of these, which is averaged (see `Ensemble`); or a Teacher.
+            dictionary of taps; a list of any of these, which is averaged (see `Ensemble`), each alone or as
+            a `Member` with a class map, input size, windows and weight of its own, or the text of such a
+            list as `--teacher` takes it; or a Teacher.
         class_map: Which of its channels stand for which of the student's classes, where they differ: a table
-            `{"Car": [13, 14]}` or the path of one (see `read_class_map` and `Mapped`).
+            `{"Car": [13, 14]}` or the path of one (see `read_class_map` and `Mapped`). Of a list, where all
+            members give out the same other classes.
         num_classes: How many classes the student has; checked where given.
         class_names: The student's classes in order; needed with `class_map`.
         teacher_classes: The teacher's classes in order, or a file with one a line; needed where `class_map`
@@ -58,6 +64,8 @@ def load_teacher(
             height or width, instead of at images squeezed into it (see `Windows`). Worth its passes.
         flip: Whether it looks at the mirrored image too, for better logits (see `Views`).
         scales: The sizes at which it looks, in shares of the image's.
+        weights: How much each of several teachers counts, instead of the weights of its members: a number
+            each, or a row with one for each class (see `Ensemble`).
         output: Which output holds the logits, for a SavedModel or `.tflite` with several.
         num_threads: Processor threads for a `.tflite`; None means all.
         name: What a function is known by, for a cache of what it shows.
@@ -73,7 +81,19 @@ def load_teacher(
     Example:
         load_teacher("deeplab.tflite", class_map="map.txt", class_names=info.class_names)
         load_teacher(["one.keras", "two.keras"], flip=True, scales=(0.75, 1.0, 1.25))
+        load_teacher("own.keras,city.tflite(class_map=map.txt,weight=0.5)", class_names=info.class_names)
     """
+    members = _members(teacher)
+    if members is not None:
+        if class_map is not None and any(member.class_map is not None for member in members):
+            raise ValueError(
+                f"class_map={class_map!r} is for all of {[member.label for member in members]}, and some "
+                f"have a class_map of their own. Give each that needs one its own, and leave out the other."
+            )
+        allowed = {"num_threads": num_threads, "allow_lambda": allow_lambda, "trust_model": trust_model}
+        teacher = _mixture(members, weights, None if class_map is not None else class_names, allowed)
+    elif weights is not None:
+        raise ValueError(f"weights={weights!r} are for several teachers. Received: one. Leave them out.")
     teacher = _open(teacher, output, num_threads, name, (allow_lambda, trust_model))
     if name is not None and type(teacher) is not FunctionTeacher:
         raise ValueError(
@@ -85,26 +105,9 @@ def load_teacher(
             f"output={output!r} is for the path of a SavedModel or a .tflite. Received: {teacher.name!r}, a "
             f"{type(teacher).__name__}. Leave it out."
         )
-    averaged = flip or tuple(scales) != (1.0,)
-    if teacher.recorded and (averaged or windows or class_map is not None or normalize is not None):
-        raise ValueError(
-            f"Teacher {teacher.name!r} is recorded, and recordings are not changed. Give class_map, "
-            f"normalize, windows, flip and scales to the teacher that is recorded."
-        )
-    if normalize is not None:
-        teacher = Normalized(teacher, *normalize)
-    if windows:
-        teacher = Windows(teacher)
-    if class_map is not None:
-        if class_names is None:
-            raise ValueError(
-                "class_map needs the student's classes in order. Pass class_names=, such as "
-                "data.load(…).info.class_names."
-            )
-        channels = read_class_map(class_map, class_names, _num_channels(teacher), teacher_classes)
-        teacher = Mapped(teacher, channels)
-    if averaged:
-        teacher = Views(teacher, flip, scales)
+    teacher = _adapted(
+        teacher, class_map, class_names, teacher_classes, normalize, windows, flip, tuple(scales)
+    )
     if num_classes is not None and (channels := _num_channels(teacher)) != num_classes:
         raise ValueError(
             f"Teacher {teacher.name!r} tells {channels} classes apart, the student {num_classes}. Expected "
@@ -114,9 +117,109 @@ def load_teacher(
     return teacher
 
 
+def _members(teacher: Loadable) -> list[Member] | None:
+    """The members of what is a mean of several, or has options of its own; None for anything else."""
+    if isinstance(teacher, str) and not Path(teacher).exists():
+        members = parse_members(teacher)
+        return None if len(members) == 1 and members[0].is_plain else members
+    if isinstance(teacher, Member):
+        return [teacher]
+    if not isinstance(teacher, list | tuple):
+        return None
+    found = []
+    for each in teacher:
+        # A list within the list stays a mean of its own.
+        inner = None if isinstance(each, list | tuple) else _members(each)
+        found += [Member(each)] if inner is None else inner
+    return found
+
+
+def _mixture(members: Sequence[Member], weights, class_names: Sequence[str] | None, allowed: dict) -> Teacher:
+    """The members, loaded and joined; a single one is itself."""
+    loaded = [_loaded(member, class_names, len(members) > 1, allowed) for member in members]
+    if len(loaded) == 1:
+        return loaded[0]
+    if weights is None and any(member.weight != 1 for member in members):
+        weights = [member.weight for member in members]
+    return Ensemble(loaded, weights, [member.name for member in members], class_names)
+
+
+def _loaded(member: Member, class_names: Sequence[str] | None, partial: bool, allowed: dict) -> Teacher:
+    teacher = load_teacher(member.teacher, output=member.output, **allowed)
+    if isinstance(member.teacher, str | os.PathLike):
+        # Its file tells it from others better than a name that many networks have.
+        teacher.name = member.label
+    elif member.name and type(teacher) is FunctionTeacher:
+        teacher = FunctionTeacher(member.teacher, member.name)
+    if member.size and isinstance(teacher, KerasTeacher):
+        name, teacher = teacher.name, KerasTeacher(models.at_size(teacher.model, member.size))
+        teacher.name = name
+    teacher = _adapted(
+        teacher,
+        member.class_map,
+        class_names,
+        member.teacher_classes,
+        member.normalize,
+        member.windows,
+        member.flip,
+        tuple(member.scales),
+        member.size,
+        partial,
+    )
+    if class_names is not None and (channels := _num_channels(teacher)) != len(class_names):
+        raise ValueError(
+            f"Teacher {member.label!r} tells {channels} classes apart, the student {len(class_names)}: "
+            f"{list(class_names)}. Give it a class map of its own, as in {member.label}(class_map=FILE)."
+        )
+    return teacher
+
+
+def _adapted(
+    teacher: Teacher,
+    class_map,
+    class_names: Sequence[str] | None,
+    teacher_classes,
+    normalize: tuple | None,
+    windows: bool,
+    flip: bool,
+    scales: tuple[float, ...],
+    size: tuple[int, int] | None = None,
+    partial: bool = False,
+) -> Teacher:
+    """`teacher` as the options of `load_teacher` or of a `Member` want it."""
+    changes = (
+        class_map,
+        normalize,
+        windows or None,
+        flip or None,
+        size,
+        None if scales == (1.0,) else scales,
+    )
+    if teacher.recorded and any(change is not None for change in changes):
+        raise ValueError(
+            f"Teacher {teacher.name!r} is recorded, and recordings are not changed. Give class_map, "
+            f"normalize, windows, flip and scales to the teacher that is recorded."
+        )
+    if normalize is not None:
+        teacher = Normalized(teacher, *normalize)
+    if windows:
+        teacher = Windows(teacher)
+    if size is not None:
+        teacher = AtSize(teacher, size)
+    if flip or scales != (1.0,):
+        teacher = Views(teacher, flip, scales)
+    if class_map is not None:
+        if class_names is None:
+            raise ValueError(
+                "class_map needs the student's classes in order. Pass class_names=, such as "
+                "data.load(…).info.class_names."
+            )
+        channels = read_class_map(class_map, class_names, _num_channels(teacher), teacher_classes, partial)
+        teacher = Mapped(teacher, channels)
+    return teacher
+
+
 def _open(teacher: Loadable, output, num_threads, name, allowed) -> Teacher:
-    if isinstance(teacher, list | tuple):
-        return Ensemble([_open(each, None, num_threads, None, allowed) for each in teacher])
     if isinstance(teacher, str | os.PathLike):
         return _from_path(Path(teacher), output, num_threads, *allowed)
     return _in_memory(teacher, name)

@@ -1,0 +1,51 @@
+"""A teacher that sees images at a size of its own."""
+
+import tensorflow as tf
+
+from tfsegkd.distillation.teachers.base import Teacher, digest, scaled_size, size_of
+from tfsegkd.distillation.terms import LOGITS
+
+
+class AtSize(Teacher):
+    """Brings all images to one size for a teacher, and its logits back to the size of the images.
+
+    So teachers of unlike sizes can look at the same images. Its other taps stay at the teacher's size.
+
+    Args:
+        teacher: It takes images of `size`, or brings them to a size itself.
+        size: (height, width).
+
+    Raises:
+        ValueError: for a teacher that takes images of another size only.
+    """
+
+    def __init__(self, teacher: Teacher, size: tuple[int, int]):
+        if teacher.size not in (None, tuple(size)):
+            raise ValueError(
+                f"Teacher {teacher.name!r} takes images of {teacher.size}. Received: size={tuple(size)}. "
+                f"Rebuild it with tfsegkd.models.at_size(model, {tuple(size)})."
+            )
+        self._teacher = teacher
+        self.name, self.input_size = teacher.name, tuple(size)
+
+    def taps(self, names):
+        run_teacher = self._teacher.taps(names)
+
+        def run(images):
+            size = size_of(images)
+            if size == self.input_size:
+                return run_teacher(images)
+            # Averaging where it shrinks, as the frames of a data set are resized.
+            seen = tf.image.resize(tf.cast(images, tf.float32), self.input_size, antialias=True)
+            shown = dict(run_teacher(seen))
+            if LOGITS in shown:
+                shown[LOGITS] = tf.image.resize(shown[LOGITS], size, antialias=True)
+            return shown
+
+        return run
+
+    def fingerprint(self):
+        return digest("at size", self._teacher.fingerprint(), str(self.input_size))
+
+    def scaled(self, scale):
+        return AtSize(self._teacher.scaled(scale), scaled_size(self.input_size, scale))
