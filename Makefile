@@ -10,7 +10,7 @@ quickstart: $(STAMP)
 	$(BIN)/python tools/train.py --flagfile=configs/quickstart.cfg
 
 test: $(STAMP)
-	$(BIN)/pytest -n auto --dist loadfile -m "not slow and not mediapipe"
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow and not mediapipe and not arm"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

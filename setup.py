@@ -17,7 +17,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["tfsegkd", "tfsegkd.*"]),
-    package_data={"tfsegkd.export": ["bundle_texts/*"], "tfsegkd.reporting": ["page/*"]},
+    package_data={
+        "tfsegkd.export": ["bundle_texts/*"],
+        "tfsegkd.reporting": ["page/*"],
+        "tfsegkd.runtime": ["arm_plugin/*"],
+    },
     install_requires=[
         "absl-py",
         "ai-edge-litert>=2,<3",

@@ -1,5 +1,6 @@
 """Measures what we claim of speed and memory, and prints a table.
 
+python tools/benchmark.py arm model_int8.tflite  # instructions on an emulated Arm core, op by op
 python tools/benchmark.py distiller
 python tools/benchmark.py losses --json=losses.json
 python tools/benchmark.py grouping
@@ -34,6 +35,7 @@ from benchmarks import (
 from tfsegkd import checks, data
 from tfsegkd.atomic import write_json
 from tfsegkd.recipe.report import versions
+from tfsegkd.runtime import arm
 
 flags.DEFINE_string("json", None, "Where to write what was measured.")
 flags.DEFINE_string(
@@ -50,12 +52,26 @@ flags.DEFINE_multi_string(
     [],
     "Spec of a network to measure, all by default; of models and quantization. Its file; of latency.",
 )
+flags.DEFINE_enum("core", arm.DEFAULT_CORE, list(arm.CORES), "The emulated Arm core; of arm.")
 flags.DEFINE_string("environment", None, "Where ai-edge-quantizer's environment is kept; of quantization.")
 command.define_data()
 
 FLAGS = flags.FLAGS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+
+
+def count_arm(files):
+    if not files:
+        raise ValueError("Nothing to count. Name the files: tools/benchmark.py arm FILE.tflite ...")
+    rows = []
+    for file, counted in zip(files, arm.count_together(files, core=FLAGS.core), strict=True):
+        print(f"{counted.instructions / 1e6:12,.3f} M instructions an image on {counted.core}  {file}")
+        for one in counted.ops:
+            millions = "–" if one.instructions is None else f"{one.instructions / 1e6:,.3f}"
+            print(f"{millions:>12} {one.op.partition(';')[0]}")
+        rows.append({"file": Path(file).name, **asdict(counted)})
+    return rows
 
 
 def measure_distiller():
@@ -137,6 +153,7 @@ def work_directory():
 
 
 BENCHMARKS = {
+    "arm": count_arm,
     "distiller": measure_distiller,
     "faults": count_faults,
     "grouping": measure_grouping,
@@ -150,14 +167,16 @@ BENCHMARKS = {
 }
 
 
-def main():
+def main(words):
     name = checks.one_of(NAME, BENCHMARKS, "The benchmark")
-    rows = BENCHMARKS[name]()
+    if words and BENCHMARKS[name] is not count_arm:
+        raise ValueError(f"Unexpected arguments {words}. All options of {name} begin with --.")
+    rows = BENCHMARKS[name](*([words] if BENCHMARKS[name] is count_arm else []))
     if FLAGS.json:
         write_json(Path(FLAGS.json), {"benchmark": name, "rows": rows, "versions": versions()})
 
 
 if __name__ == "__main__":
-    # The one word that is not a flag.
+    # The word that is not a flag; arm takes the names of files as well.
     NAME = sys.argv.pop(1) if sys.argv[1:] and not sys.argv[1].startswith("-") else None
-    command.run(main)
+    command.run(main, takes_words=True)

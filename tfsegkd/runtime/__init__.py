@@ -1,5 +1,7 @@
 """A network as a file: convert, run, profile, time."""
 
+from tfsegkd.runtime import arm
+from tfsegkd.runtime.arm import ArmCount
 from tfsegkd.runtime.conversion import RAW_PIXELS, convert, is_quantization_aware
 from tfsegkd.runtime.device_table import DeviceTable, kind_of_table, read_times
 from tfsegkd.runtime.network import Network
@@ -9,11 +11,13 @@ from tfsegkd.runtime.timing import LatencyReport, latency
 
 __all__ = [
     "RAW_PIXELS",
+    "ArmCount",
     "DeviceTable",
     "LatencyReport",
     "Network",
     "OpReport",
     "OpTime",
+    "arm",
     "convert",
     "is_quantization_aware",
     "kind_of_table",

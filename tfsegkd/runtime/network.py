@@ -123,6 +123,16 @@ class Network:
         """(scale, zero point) of the output; None if it is float. The scale is one step of the logits."""
         return _quantization(self._output)
 
+    @property
+    def input_details(self) -> dict[str, Any]:
+        """What LiteRT tells of the input, as `encoded` takes it."""
+        return self._input
+
+    @property
+    def output_details(self) -> dict[str, Any]:
+        """What LiteRT tells of the output, as `decoded` takes it."""
+        return self._output
+
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The logits of images.
 
@@ -134,18 +144,26 @@ class Network:
             ValueError: if the images do not have the network's size.
         """
         images = np.asarray(images)
-        if images.shape[1:] != self.input_shape:
-            expected = ", ".join(map(str, self.input_shape))
-            raise ValueError(
-                f"{self._name} takes images of shape (N, {expected}). Received: {images.shape}. Resize the "
-                "images, or export the network at their size."
-            )
+        self.check_images(images)
         logits = np.empty((len(images), *self.output_shape), np.float32)
         for index, image in enumerate(images):
             self._interpreter.set_tensor(self._input["index"], encoded(image[None], self._input))
             self._interpreter.invoke()
             logits[index] = decoded(self._interpreter.get_tensor(self._output["index"]), self._output)[0]
         return logits
+
+    def check_images(self, images: np.ndarray) -> None:
+        """Refuses images that do not have the network's size.
+
+        Raises:
+            ValueError: if there are any.
+        """
+        if images.shape[1:] != self.input_shape:
+            expected = ", ".join(map(str, self.input_shape))
+            raise ValueError(
+                f"{self._name} takes images of shape (N, {expected}). Received: {images.shape}. Resize the "
+                "images, or export the network at their size."
+            )
 
 
 def encoded(pixels: np.ndarray, end: dict[str, Any]) -> np.ndarray:
