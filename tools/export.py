@@ -18,6 +18,7 @@ from absl import flags
 from tfsegkd import data, export, models, runtime
 from tfsegkd.data import DatasetInfo
 from tfsegkd.data.images import IMAGE_SUFFIXES
+from tfsegkd.data.paths import files_in
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.evaluation import evaluate
 from tfsegkd.quantization import post_training
@@ -126,7 +127,7 @@ def representative(size):
         if not path.is_file():
             raise FileNotFoundError(f"No file at --representative={str(path)!r}.")
         return np.load(path, allow_pickle=False)
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    found = files_in(path, IMAGE_SUFFIXES, below=True) if path.is_dir() else []
     if not found:
         raise FileNotFoundError(
             f"--representative={str(path)!r} holds no image. Expected a directory of images of the kind that "

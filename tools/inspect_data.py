@@ -56,6 +56,7 @@ def describe(survey):
         "sizes": {f"{height}x{width}": count for (height, width), count in survey.sizes.items()},
         "classes": rows if survey.source.labelled else [],
         "void_share": void / max(valid + void, 1),
+        "notes": list(survey.source.notes),
         "never_present": survey.absent(),
         "bad": survey.bad,
     }
@@ -66,6 +67,8 @@ def show(split, survey, found):
     print(f"{survey.source.info.name} {split}: {found['examples']} examples")
     sizes = [f"{size} ({count})" for size, count in found["sizes"].items()]
     more = f" and {len(sizes) - 5} others" if len(sizes) > 5 else ""
+    for note in survey.source.notes:
+        print(f"  note: {note}")
     print(f"  height x width: {', '.join(sizes[:5])}{more}")
     if found["labelled"]:
         width = max(len(row["name"]) for row in found["classes"])

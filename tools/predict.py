@@ -21,6 +21,7 @@ from PIL import Image
 from tfsegkd import data
 from tfsegkd.atomic import write_atomically
 from tfsegkd.data.images import IMAGE_SUFFIXES
+from tfsegkd.data.paths import files_in, is_hidden
 from tfsegkd.evaluation import Predictor, class_shares, overlay, segment, write_mask, write_shares
 
 flags.DEFINE_string("model", None, "A saved Keras model or a .tflite.", required=True)
@@ -80,9 +81,12 @@ def classes(count):
 def find_images(pattern):
     """The files that --images names."""
     path = Path(pattern)
-    found = path.iterdir() if path.is_dir() else map(Path, glob.glob(pattern, recursive=True))
     known = IMAGE_SUFFIXES | data.VIDEO_SUFFIXES
-    paths = sorted(file for file in found if file.suffix.lower() in known)
+    if path.is_dir():
+        paths = files_in(path, known)
+    else:
+        found = map(Path, glob.glob(pattern, recursive=True))
+        paths = sorted(file for file in found if file.suffix.lower() in known and not is_hidden(file))
     if not paths and path.is_file():
         paths = [path]  # whoever names a file means it
     if not paths:

@@ -504,6 +504,8 @@ def survey(source, name, size=None):
     found = data.survey(source, FLAGS.skip_bad_examples, size)
     for problem in found.bad.values():
         print(f"skipped: {problem}")
+    for note in source.notes:
+        print(f"note: {note}")
     note = f", {len(found.bad)} left out" if found.bad else ""
     print(f"{name}: {len(found.source)} examples{note}")
     return found

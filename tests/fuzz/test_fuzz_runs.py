@@ -15,7 +15,7 @@ from tfsegkd import reporting
 from tfsegkd._keras import keras
 from tfsegkd.data import DatasetInfo, Source
 from tfsegkd.data.images import read_image
-from tfsegkd.data.masks import LabelReader, read_mask
+from tfsegkd.data.masks import LabelReader, MaskReading, read_mask
 from tfsegkd.distillation import TeacherCache
 from tfsegkd.distillation.teachers import Teacher
 from tfsegkd.recipe import comparison, study
@@ -60,7 +60,7 @@ def test_images_and_masks(content, box):
     with ours():
         read_mask(box / "a.png")
     with ours():
-        labels = LabelReader(_INFO, {}, {(0, 0, 0): 0, (1, 1, 1): 1})(box / "a.png")
+        labels = LabelReader(_INFO, MaskReading(colors={(0, 0, 0): 0, (1, 1, 1): 1}))(box / "a.png")
         assert set(np.unique(labels)) <= {0, 1, 255}
 
 

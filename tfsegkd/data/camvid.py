@@ -6,7 +6,8 @@ from pathlib import Path
 from tfsegkd import checks
 from tfsegkd.data import camvid_colors
 from tfsegkd.data.files import FileSource
-from tfsegkd.data.paths import directory, listed_pairs
+from tfsegkd.data.masks import MaskReading
+from tfsegkd.data.paths import directory, files_in, listed_pairs
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import DatasetInfo, Source
 
@@ -111,8 +112,8 @@ def camvid(
             f"without={without!r} and part={part!r}."
         )
     if layout == "segnet":
-        return FileSource(INFO, pairs, relabel={_VOID: INFO.ignore_label})
-    return FileSource(INFO, pairs, colors=camvid_colors.labels(INFO))
+        return FileSource(INFO, pairs, MaskReading({_VOID: INFO.ignore_label}))
+    return FileSource(INFO, pairs, MaskReading(colors=camvid_colors.labels(INFO)))
 
 
 def _sequences(name: str, value) -> tuple[str, ...]:
@@ -147,7 +148,7 @@ def _layout(root: Path, split: str) -> str:
 def _listed(root: Path, split: str):
     listing = root / f"{split}.txt"
     if not listing.is_file():
-        choices = sorted(path.stem for path in root.glob("*.txt"))
+        choices = sorted(path.stem for path in files_in(root, {".txt"}))
         raise FileNotFoundError(
             f"No list {str(listing)!r} for split {split!r}. Lists there: {choices}. Expected the SegNet "
             f"layout of CamVid, or the original one: {camvid_colors.FOLDERS}."

@@ -1,7 +1,8 @@
 """Cityscapes in the layout of its archives."""
 
 from tfsegkd.data.files import FileSource
-from tfsegkd.data.paths import counterparts, directory
+from tfsegkd.data.masks import MaskReading
+from tfsegkd.data.paths import counterparts, directories_in, directory, files_in
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import DatasetInfo, Source
 
@@ -61,12 +62,15 @@ def cityscapes(split: str, data_dir=None) -> Source:
     found = []
     for folder, ending in (("leftImg8bit", _FRAME), ("gtFine", _MASK)):
         if not (root / folder / split).is_dir():
-            choices = sorted(path.name for path in root.glob(f"{folder}/*") if path.is_dir())
+            choices = (
+                [path.name for path in directories_in(root / folder)] if (root / folder).is_dir() else []
+            )
             raise FileNotFoundError(
                 f"No directory {str(root / folder / split)!r}. Expected one of the splits {choices} in "
                 f"{folder}/; correct --data_dir or the split."
             )
-        files = sorted((root / folder / split).glob("*/*"))
+        cities = directories_in(root / folder / split)
+        files = [path for city in cities for path in files_in(city, {".png"})]
         found.append(
             {
                 f"{path.parent.name}/{path.name[: -len(ending)]}": path
@@ -79,4 +83,4 @@ def cityscapes(split: str, data_dir=None) -> Source:
         raise ValueError(
             f"Split {split!r} of {str(root)!r} is empty. Expected leftImg8bit/{split}/CITY/…_leftImg8bit.png."
         )
-    return FileSource(INFO, pairs, RELABEL)
+    return FileSource(INFO, pairs, MaskReading(RELABEL))

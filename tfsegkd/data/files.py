@@ -1,12 +1,11 @@
 """Frames and masks that lie in files."""
 
-import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from tfsegkd.data.images import read_image
-from tfsegkd.data.masks import Color, LabelReader
+from tfsegkd.data.images import read_image, size_and_orientation
+from tfsegkd.data.masks import LabelReader, MaskReading
 from tfsegkd.data.paths import Pair
 from tfsegkd.data.source import DatasetInfo, Source
 
@@ -17,9 +16,9 @@ class FileSource(Source):
     Args:
         info: What the labels mean.
         pairs: (image, mask) paths.
-        relabel: What to read a label of the files as, such as {11: 255} where 11 is void; None refuses it.
-        colors: The label of each colour, where masks are in colour.
+        reading: What the pixels of the masks mean.
         names: Names of the examples; the images' file names unless given.
+        notes: As of `Source`.
 
     Raises:
         FileNotFoundError: if a file is missing; the message names the first few.
@@ -29,9 +28,9 @@ class FileSource(Source):
         self,
         info: DatasetInfo,
         pairs: Sequence[Pair],
-        relabel: Mapping[int, int | None] = types.MappingProxyType({}),
-        colors: Mapping[Color, int] | None = None,
+        reading: MaskReading = MaskReading(),  # noqa: B008 (it is frozen)
         names: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
     ):
         super().__init__(info, list(names or (image.name for image, _ in pairs)))
         missing = [str(path) for pair in pairs for path in pair if not path.is_file()]
@@ -41,11 +40,14 @@ class FileSource(Source):
                 f"image and a mask for every example. Complete the directory or correct --data_dir."
             )
         self.pairs = list(pairs)
-        self._labels = LabelReader(info, relabel, colors)
+        self.notes = tuple(notes)
+        self._labels, self._like_image = LabelReader(info, reading), reading.like_image
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         image_path, mask_path = self.pairs[index]
-        image, labels = read_image(image_path), self._labels(mask_path)
+        image = read_image(image_path)
+        orientation = size_and_orientation(image_path)[1] if self._like_image else 1
+        labels = self._labels(mask_path, orientation)
         if image.shape[:2] != labels.shape:
             turned = " One of them is turned; images are read upright." * (
                 image.shape[:2] == labels.shape[::-1]

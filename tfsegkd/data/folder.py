@@ -1,39 +1,60 @@
 """The user's own images and masks."""
 
-import contextlib
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from tfsegkd import checks
+from tfsegkd.data import mask_conventions, splits
 from tfsegkd.data.files import FileSource
 from tfsegkd.data.labels import distinct_colors, read_colors, read_labels
-from tfsegkd.data.masks import read_mask
-from tfsegkd.data.paths import Pair, counterparts, directory, pictures
+from tfsegkd.data.mask_conventions import Convention
+from tfsegkd.data.masks import MaskReading, numbered_from
+from tfsegkd.data.paths import Pair, counterparts, directories_in, directory, pictures
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo, Source
 
 
 @datasets.register("folder")
-def folder(split: str, data_dir=None, ignore_label: int | None = None) -> Source:
+def folder(
+    split: str,
+    data_dir=None,
+    ignore_label: int | None = None,
+    offset: int | None = None,
+    threshold: int | None = None,
+    grey_masks: str | None = None,
+    mask_orientation: str | None = None,
+) -> Source:
     """A directory with `labels.txt`, `images/` and `masks/`, paired by file name without suffix.
 
     `data_dir/<split>/images` and `data_dir/<split>/masks` if there is such a split, else `data_dir/images`
-    and `data_dir/masks`, of which every fifth example (by name) is 'val' and the others are 'train'.
-    Masks hold one label a pixel, grey of 8 or 16 bits or with a palette. With a `colors.txt`, which has
-    `red green blue name` on each line, masks in colour and the colours of palettes are read by it.
+    and `data_dir/masks`, of which every fifth group of neighbours (by name) is 'val' and the others are
+    'train'. Masks hold one label a pixel, grey of 8 or 16 bits or with a palette. With a `colors.txt`, which
+    has `red green blue name` on each line, masks in colour, shades of grey and the colours of palettes are
+    read by it.
+
+    What the options do not say is decided from the masks of all splits together, and stands in `notes`; what
+    cannot be decided is refused.
 
     Args:
         split: A sub-directory, or 'train', 'val' or 'all' where there are no sub-directories.
         data_dir: The directory. `labels.txt` in it names a class on each line, in label order.
         ignore_label: The label of void pixels in grey mask files, up to 65535; 255 unless given. With two
-            classes and none given, masks in which 255 occurs and 1 does not are read as black and white
-            pictures: 255 is the second class. The first 16 masks decide.
+            classes and none given, masks with 255 and without 1 are black and white pictures: 255 is the
+            second class.
+        offset: The label of the first class in mask files, up to 255; lower labels are void. Unless given,
+            it is 1 where 0 never occurs and the number of classes does, and else 0.
+        threshold: For two classes in grey pictures that were smoothed or saved as JPEG: values from it on,
+            up to 255, are the second class, and lower ones the first.
+        grey_masks: What grey masks hold where there is a `colors.txt`: its 'colors', or 'labels'.
+        mask_orientation: Where photographs are stored turned and their masks are not: 'own' for masks that
+            were drawn on upright photographs, 'image' for masks of the stored pixels.
 
     Raises:
         FileNotFoundError: for a missing directory or `labels.txt`, an image without a mask, or a mask
             without an image.
-        ValueError: for an unknown split or an empty one, or a `colors.txt` that does not fit.
+        ValueError: for an unknown split or an empty one, a `colors.txt` that does not fit, options that
+            contradict, or masks that may mean two things.
     """
     root = directory(data_dir, "folder")
     class_names = read_labels(root / "labels.txt")
@@ -44,48 +65,79 @@ def folder(split: str, data_dir=None, ignore_label: int | None = None) -> Source
         first = {label: color for color, label in reversed(colors.items())}
         palette = tuple(first[label] for label in range(len(class_names)))
     info = DatasetInfo("folder", class_names, palette)
-    pairs = _of_split(root, split)
+    _check(len(class_names), colors, ignore_label, offset, threshold, grey_masks, mask_orientation)
+    pairs, notes = _of_split(root, split)
+    every = _of_all_splits(root)
+    if threshold is not None:
+        convention = Convention(mask_conventions.above_threshold(threshold))
+    elif ignore_label is not None or offset is not None:
+        void = IGNORE_LABEL if ignore_label is None else ignore_label
+        convention = Convention(MaskReading(numbered_from(offset or 0, len(class_names), void), colors))
+    else:
+        observed = mask_conventions.observe([mask for _, mask in every], colors is not None)
+        if colors is None:
+            convention = mask_conventions.of_labels(observed, class_names)
+        else:
+            convention = mask_conventions.of_colors(observed, class_names, colors, grey_masks)
+    like_image, turned = mask_conventions.mask_orientation(every, mask_orientation)
+    reading = dataclasses.replace(convention.reading, like_image=like_image)
+    return FileSource(info, pairs, reading, notes=(*notes, *convention.notes, *turned))
+
+
+def _check(count, colors, ignore_label, offset, threshold, grey_masks, mask_orientation):
+    """Refuses options that are out of range, or that contradict each other."""
     if ignore_label is not None:
         checks.in_range(ignore_label, 0, 65535, "ignore_label of folder")
-        relabel = {IGNORE_LABEL: None, ignore_label: IGNORE_LABEL}
-    else:
-        relabel = {255: 1} if info.num_classes == 2 and _black_and_white(pairs[:16]) else {}
-    return FileSource(info, pairs, relabel, colors)
+    if offset is not None:
+        checks.in_range(offset, 0, 255, "offset of folder")
+    if threshold is not None:
+        checks.in_range(threshold, 1, 255, "threshold of folder")
+        if count != 2 or colors or ignore_label is not None or offset is not None:
+            raise ValueError(
+                f"folder(threshold={threshold}) is for two classes, without a colors.txt, ignore_label and "
+                f"offset. Received {count} classes{', a colors.txt' * bool(colors)}. Leave the others out."
+            )
+    if grey_masks is not None:
+        checks.one_of(grey_masks, ("colors", "labels"), "grey_masks of folder")
+        if not colors or ignore_label is not None or offset is not None:
+            raise ValueError(
+                f"folder(grey_masks={grey_masks}) is for directories with a colors.txt, without ignore_label "
+                f"and offset, which speak of labels. Leave it out, or write a colors.txt beside labels.txt."
+            )
+    if mask_orientation is not None:
+        checks.one_of(mask_orientation, ("own", "image"), "mask_orientation of folder")
 
 
-def _of_split(root: Path, split: str) -> list[Pair]:
-    """The pairs of a sub-directory, or the share of all that belongs to a split."""
+def _of_split(root: Path, split: str) -> tuple[list[Pair], Sequence[str]]:
+    """The pairs of a sub-directory, or the share of all that belongs to a split, and what to say of it."""
+    notes = ()
     if (root / split).is_dir():
         pairs = _pairs(root / split)
     else:
-        every = _pairs(root)
-        choices = {
-            "train": [pair for number, pair in enumerate(every) if number % 5 != 4],
-            "val": every[4::5],
-            "all": every,
-        }
-        if split not in choices:
+        if split not in splits.SPLITS:
             raise ValueError(
                 f"No split {split!r} in {str(root)!r}. Expected a sub-directory of that name, or one of "
-                f"{list(choices)}."
+                f"{list(splits.SPLITS)}."
             )
-        pairs = choices[split]
+        pairs, note = splits.made(_pairs(root), split)
+        notes = (note,)
     if not pairs:
         raise ValueError(
             f"Split {split!r} of {str(root)!r} is empty. Expected images; with fewer than five, make the "
             f"sub-directories train/ and val/ yourself."
         )
-    return pairs
+    return pairs, notes
 
 
 def _pairs(root: Path) -> list[Pair]:
     return counterparts(pictures(root / "images"), pictures(root / "masks"), root)
 
 
-def _black_and_white(pairs) -> bool:
-    values = set()
-    for _, mask in pairs:
-        # A mask that cannot be read is reported, or left out, when it is read as an example.
-        with contextlib.suppress(ValueError):
-            values.update(np.unique(read_mask(mask)).tolist())
-    return 255 in values and 1 not in values
+def _of_all_splits(root: Path) -> list[Pair]:
+    """The pairs of every split; what is wrong with one is said when somebody asks for it."""
+    pairs = []
+    for place in (root, *directories_in(root)):
+        if (place / "images").is_dir() and (place / "masks").is_dir():
+            images, masks = pictures(place / "images"), pictures(place / "masks")
+            pairs += [(images[key], masks[key]) for key in images.keys() & masks.keys()]
+    return sorted(pairs)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,6 +12,18 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".ti
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000")
 _MOST_PIXELS = 100_000_000  # a file of a few bytes may claim any size
 _EXIF_ORIENTATION = 0x0112
+
+
+class Stored(NamedTuple):
+    """How a file stores its pixels, which an opened image no longer tells.
+
+    Args:
+        format: The file's format, such as 'PNG'.
+        raw_mode: Pillow's name of the samples in the file, such as 'RGB;16B' or 'L;2'.
+    """
+
+    format: str
+    raw_mode: str
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -25,8 +38,15 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     return np.asarray(decode(path, _rgb))
 
 
-def decode(path: str | os.PathLike, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def decode(
+    path: str | os.PathLike, convert: Callable[[Image.Image, Stored], Any], orientation: int = 1
+) -> Any:
     """Opens an image file, turns it upright and converts it.
+
+    Args:
+        path: The file.
+        convert: Gets the upright image, and how the file stores it.
+        orientation: The EXIF orientation of files that have none of their own.
 
     Raises:
         ValueError: if any of that fails; the message names the file.
@@ -37,11 +57,13 @@ def decode(path: str | os.PathLike, convert: Callable[[Image.Image], Image.Image
                 raise ValueError(
                     f"it is {image.height}×{image.width} (height × width), more than {_MOST_PIXELS:,} pixels"
                 )
+            stored = Stored(image.format, _raw_mode(image))
             image.load()
+            exif = image.getexif()
             # Asked for first, because transposing copies even where there is nothing to turn.
-            if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+            if exif.setdefault(_EXIF_ORIENTATION, orientation) != 1:
                 image = ImageOps.exif_transpose(image)
-            return convert(image)
+            return convert(image, stored)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"Cannot read {os.fspath(path)!r}: {error}. Expected an image file; replace it, or leave such "
@@ -49,7 +71,33 @@ def decode(path: str | os.PathLike, convert: Callable[[Image.Image], Image.Image
         ) from None
 
 
-def _rgb(image):
+def size_and_orientation(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
+    """The (height, width) of an image as it is stored, and its EXIF orientation; reads the header alone.
+
+    Raises:
+        ValueError: if the file is no image.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            # The EXIF data of a PNG may stand behind its pixels: what comes before them is enough here.
+            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+            return (image.height, image.width), exif.get(_EXIF_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"Cannot read {os.fspath(path)!r}: {error}.") from None
+
+
+def _raw_mode(image):
+    if not image.tile:
+        return image.mode
+    arguments = image.tile[0].args
+    if isinstance(arguments, str):
+        return arguments
+    raw_mode, *more = arguments or (image.mode,)
+    # Portable maps say their greatest value instead.
+    return f"{raw_mode};16" if image.format == "PPM" and more and more[0] > 255 else str(raw_mode)
+
+
+def _rgb(image, _):
     # Pillow's own conversion would clip deeper values at 255, which leaves a white image.
     if image.mode in ("I", "F"):
         raise ValueError(f"its pixels are 32-bit values of mode {image.mode!r}, not 8 or 16 bits")

@@ -26,6 +26,11 @@ def read_labels(path: str | os.PathLike) -> tuple[str, ...]:
             f"No {str(path)!r}. Expected the name of a class on each line, in label order."
         )
     names = tuple(line for _, line in lines(path))
+    if len(names) == 1:
+        raise ValueError(
+            f"{str(path)!r} holds 1 names: {list(names)}. Expected 2 to {IGNORE_LABEL} different ones: what "
+            f"is not {names[0]!r} is a class, too. Write 'background' on a line of its own before it."
+        )
     if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORE_LABEL:
         raise ValueError(
             f"{str(path)!r} holds {len(names)} names: {list(names)[:5]}. Expected 2 to {IGNORE_LABEL} "

@@ -2,28 +2,61 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from tfsegkd.data.images import decode
-from tfsegkd.data.source import DatasetInfo
+from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo
 
 Color = tuple[int, int, int]
 _VALUES = 1 << 16  # that a mask file can tell apart, one channel of 16 bits
 _UNKNOWN = -1
+_JPEG = "JPEG changes the values of a mask: export it as PNG."
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
     """Reads a mask file as (H, W) labels: grey values of 8 or 16 bits, or indices into the palette.
 
-    A picture in colour whose every pixel is grey is read as grey.
+    A picture in colour whose every pixel is grey is read as grey. A GIF's colours count, not its indices,
+    which whoever writes a GIF deals anew. Grey samples of 1, 2 or 4 bits are numbers from 0 to 1, 3 or 15.
 
     Raises:
-        ValueError: if the file cannot be decoded, is in colour, or holds values beyond 65535.
+        ValueError: if the file cannot be decoded, is in colour, is transparent in places, holds values beyond
+            65535, or several channels of more than 8 bits.
     """
-    return _values(_open(path), path)
+    return grey_values(read_samples(path, by_color=False), path)
+
+
+@dataclass(frozen=True)
+class MaskReading:
+    """How the mask files of a data set are read; the same for all its splits.
+
+    Args:
+        relabel: What a value is read as where it is not its own number: a label, or None for a value that
+            must not occur, such as {11: 255} where 11 is void. Indices of palettes are always labels.
+        colors: The label of each (R, G, B). With them, masks in colour and masks with a palette are read by
+            colour; without, masks in colour are refused.
+        shades: Whether grey values are shades from black, 0, to white, 255, and not labels: then the samples
+            of files of fewer than 8 bits are stretched to that range.
+        like_image: Whether a mask without an EXIF orientation has that of its image.
+        hint: What the refusal of a value adds, such as another way to read the masks.
+    """
+
+    relabel: Mapping[int, int | None] = field(default_factory=dict)
+    colors: Mapping[Color, int] | None = None
+    shades: bool = False
+    like_image: bool = False
+    hint: str = ""
+
+
+def numbered_from(offset: int, count: int, ignore_label: int) -> dict[int, int | None]:
+    """The `relabel` of masks whose first class has the label `offset`; lower labels are void."""
+    relabel = dict.fromkeys(range(offset), IGNORE_LABEL) | {IGNORE_LABEL: None}
+    relabel |= {value: value - offset for value in range(offset, offset + count)}
+    return relabel | {ignore_label: IGNORE_LABEL}
 
 
 class LabelTable:
@@ -31,17 +64,17 @@ class LabelTable:
 
     Args:
         info: The classes.
-        relabel: What a value is read as where it is not its own number: a label, or None for a value that
-            must not occur, such as {11: 255} where 11 is void.
+        relabel: As of `MaskReading`.
+        hint: As of `MaskReading`.
     """
 
-    def __init__(self, info: DatasetInfo, relabel: Mapping[int, int | None]):
+    def __init__(self, info: DatasetInfo, relabel: Mapping[int, int | None], hint: str = ""):
         self._meanings = np.full(_VALUES + 1, _UNKNOWN, np.int16)  # the last is for all values beyond
         self._meanings[: info.num_classes] = np.arange(info.num_classes)
         self._meanings[info.ignore_label] = info.ignore_label
         for value, label in relabel.items():
             self._meanings[value] = _UNKNOWN if label is None else label
-        self._info = info
+        self._info, self._hint = info, hint or "Correct the mask or the list of classes."
 
     def __call__(self, values: np.ndarray, name: str) -> np.ndarray:
         """The labels of a mask, (H, W) uint8.
@@ -56,10 +89,11 @@ class LabelTable:
             row, column = np.argwhere(labels < 0)[0]
             void = self._meanings == self._info.ignore_label
             known = (self._meanings >= 0) & ~void
+            or_void = f", or {ranges(np.flatnonzero(void))} for void" if void.any() else ""
             raise ValueError(
                 f"Mask {name!r} has label {values[row, column]} at row {row}, column {column}. Expected "
-                f"{_ranges(known)} for the {self._info.num_classes} classes, or {_ranges(void)} for void. "
-                f"{_cure(name)}"
+                f"{ranges(np.flatnonzero(known))} for the {self._info.num_classes} classes{or_void}. "
+                f"{self._hint}"
             )
         return labels.astype(np.uint8)
 
@@ -91,7 +125,7 @@ class ColorTable:
             raise ValueError(
                 f"Mask {name!r} has colour {tuple(pixels[row, column].tolist())} at row {row}, column "
                 f"{column}, which no class has ({unknown.sum()} such pixels). Expected the "
-                f"{len(self._keys)} colours of {self._info.name!r}. {_cure(name)}"
+                f"{len(self._keys)} colours of {self._info.name!r}. Correct the mask or the list of colours."
             )
         return self._meanings[places].astype(np.uint8)
 
@@ -101,27 +135,130 @@ class LabelReader:
 
     Args:
         info: The classes.
-        relabel: As for `LabelTable`.
-        colors: As for `ColorTable`. With them, masks in colour and masks with a palette are read by colour;
-            without, masks in colour are refused.
+        reading: What their pixels mean.
     """
 
-    def __init__(
-        self, info: DatasetInfo, relabel: Mapping[int, int | None], colors: Mapping[Color, int] | None = None
-    ):
-        self._by_value = LabelTable(info, relabel)
-        self._by_color = ColorTable(info, colors) if colors else None
+    def __init__(self, info: DatasetInfo, reading: MaskReading):
+        self._by_value = LabelTable(info, reading.relabel, reading.hint)
+        # Shades say nothing of indices, for which labels and the plain void remain.
+        self._by_index = LabelTable(info, {} if reading.shades else reading.relabel, reading.hint)
+        self._by_color = ColorTable(info, reading.colors) if reading.colors else None
+        self._reading = reading
 
-    def __call__(self, path: str | os.PathLike) -> np.ndarray:
+    def __call__(self, path: str | os.PathLike, orientation: int = 1) -> np.ndarray:
         """The labels of a mask file, (H, W) uint8.
+
+        Args:
+            path: The file.
+            orientation: The EXIF orientation of a mask that has none of its own.
 
         Raises:
             ValueError: if the file is no mask, or a pixel has a value or colour without a class.
         """
-        mask = _open(path)
-        if self._by_color is not None and mask.mode in ("P", "RGB", "RGBA"):
-            return self._by_color(np.asarray(mask.convert("RGB")), os.fspath(path))
-        return self._by_value(_values(mask, path), os.fspath(path))
+        name, shades = os.fspath(path), self._reading.shades
+        samples = read_samples(path, self._by_color is not None, orientation)
+        if samples.kind == "color" and self._by_color is not None:
+            return self._refused_if_jpeg(samples, self._by_color, samples.values, name)
+        if samples.kind == "palette":
+            return self._by_index(samples.values, name)
+        values = grey_values(samples, path, shades)
+        if samples.is_jpeg and not shades:
+            raise ValueError(f"Mask {name!r} is a JPEG. Expected labels. {_JPEG}")
+        return self._refused_if_jpeg(samples, self._by_value, values, name)
+
+    @staticmethod
+    def _refused_if_jpeg(samples, table, values, name):
+        try:
+            return table(values, name)
+        except ValueError as error:
+            raise ValueError(f"{error} {_JPEG}" if samples.is_jpeg else str(error)) from None
+
+
+class Samples(NamedTuple):
+    """What a mask file holds, before anybody says what it means.
+
+    Args:
+        values: (H, W) of grey values or indices, or (H, W, 3) of colours.
+        kind: 'grey', 'palette' or 'color'.
+        white: The greatest value of grey samples of few bits: 1, 3, 15, or 255.
+        is_jpeg: Whether the file's format has changed the values.
+    """
+
+    values: np.ndarray
+    kind: str
+    white: int = 255
+    is_jpeg: bool = False
+
+
+def read_samples(path: str | os.PathLike, by_color: bool, orientation: int = 1) -> Samples:
+    """Reads what a mask file holds.
+
+    Args:
+        path: The file.
+        by_color: Whether colours have a meaning: palettes are looked up, and transparency is dropped.
+        orientation: The EXIF orientation of a mask that has none of its own.
+
+    Raises:
+        ValueError: if the file cannot be decoded or is no mask.
+    """
+    name = os.fspath(path)
+    return decode(path, lambda mask, stored: _samples(mask, stored, name, by_color), orientation)
+
+
+def grey_values(samples: Samples, path: str | os.PathLike, shades: bool = False) -> np.ndarray:
+    """The values of a mask of one channel, or of three that are alike, (H, W).
+
+    Args:
+        samples: What the file holds.
+        path: The file, for the message.
+        shades: Whether values of fewer than 8 bits are stretched to 0…255.
+
+    Raises:
+        ValueError: if it is in colour.
+    """
+    if samples.kind == "color":
+        return one_channel(samples.values, os.fspath(path))
+    if shades and samples.white != 255:
+        return samples.values * np.uint8(255 // samples.white)
+    return samples.values
+
+
+def _samples(mask: Image.Image, stored, name: str, by_color: bool) -> Samples:
+    is_jpeg = stored.format in ("JPEG", "MPO")
+    mode = mask.mode
+    if ";16" in stored.raw_mode and not mode.startswith("I"):
+        # Pillow has kept the upper 8 bits, and labels stand in the lower ones.
+        raise _not_a_mask(name, f"has several channels of 16 bits ({stored.raw_mode!r})")
+    if mode in ("LA", "RGBA"):
+        if not by_color and mask.getextrema()[-1][0] < 255:
+            raise _not_a_mask(name, "is transparent in places", "Lay it over the colour that you mean.")
+        mask = mask.convert(mode[:-1] if mode == "RGBA" else "L")
+    elif mode == "P" and (by_color or stored.format == "GIF"):
+        mask = mask.convert("RGB")
+    values = np.asarray(mask)
+    if mask.mode == "RGB":
+        return Samples(values, "color", is_jpeg=is_jpeg)
+    if mask.mode == "P":
+        used = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+        palette = np.zeros((256, 3), np.uint8)
+        found = np.array(mask.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        palette[: len(found)] = found
+        alike = (palette[used] == used[:, None]).all()
+        return Samples(values, "grey" if alike and used.max(initial=0) == 255 else "palette")
+    if mask.mode == "1":
+        return Samples(values.astype(np.uint8), "grey", white=1)
+    if mask.mode == "L":
+        white = {"L;2": 3, "L;4": 15}.get(stored.raw_mode, 255)  # which Pillow stretches to 255
+        return Samples(values // np.uint8(255 // white), "grey", white, is_jpeg)
+    if mask.mode.startswith("I") and 0 <= values.min() <= values.max() < _VALUES:
+        return Samples(values.astype(np.uint16), "grey")
+    raise _not_a_mask(name, f"is of mode {mode!r}")
+
+
+def _not_a_mask(name, what, cure="Export the mask again."):
+    return ValueError(
+        f"Mask {name!r} {what}. Expected labels of 8 or 16 bits, grey or with a palette, one channel. {cure}"
+    )
 
 
 def one_channel(values: np.ndarray, name: str) -> np.ndarray:
@@ -141,39 +278,13 @@ def one_channel(values: np.ndarray, name: str) -> np.ndarray:
     return values[..., 0]
 
 
-def _open(path):
-    return decode(path, lambda image: image)
-
-
-def _values(mask: Image.Image, path) -> np.ndarray:
-    values = np.asarray(mask)
-    if mask.mode in ("L", "P"):
-        return values
-    if mask.mode == "1":
-        return values.astype(np.uint8)
-    if mask.mode == "RGB":
-        return one_channel(values, os.fspath(path))
-    if mask.mode.startswith("I") and 0 <= values.min() <= values.max() < _VALUES:
-        return values.astype(np.uint16)
-    raise ValueError(
-        f"Mask {os.fspath(path)!r} is of mode {mask.mode!r}. Expected labels of 8 or 16 bits, grey or with a "
-        f"palette, one channel. Export the mask again."
-    )
-
-
 def _packed(colors: np.ndarray) -> np.ndarray:
     red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
     return red << 16 | green << 8 | blue
 
 
-def _ranges(which: np.ndarray) -> str:
-    """The numbers that a boolean array marks, shortly: 0…10, 255."""
-    numbers = np.flatnonzero(which)
+def ranges(numbers) -> str:
+    """Ascending numbers, shortly: 0…10, 255."""
+    numbers = np.asarray(numbers)
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     return ", ".join(f"{run[0]}…{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
-
-
-def _cure(name: str) -> str:
-    if Path(name).suffix.lower() in (".jpg", ".jpeg"):
-        return "JPEG changes the values of a mask: export it as PNG."
-    return "Correct the mask or the list of classes."

@@ -3,13 +3,15 @@
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from tfsegkd import checks
 from tfsegkd.data.images import IMAGE_SUFFIXES
 
 Pair = tuple[Path, Path]
+# Thumbnails, waste paper and what a Mac packs beside the files of an archive.
+_OF_SYSTEMS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 _LONGEST_LINE = 2 * 4096  # two paths as long as the system takes them
 
 
@@ -30,6 +32,37 @@ def directory(data_dir: str | os.PathLike | None, dataset: str) -> Path:
     return path
 
 
+def is_hidden(path: Path) -> bool:
+    """Whether a name is one that systems and programs leave beside the files of users, such as ._a.png."""
+    return path.name.startswith(".") or path.name in _OF_SYSTEMS
+
+
+def files_in(folder: Path, suffixes: Collection[str], below: bool = False) -> list[Path]:
+    """The files of a directory that end in one of `suffixes`, in small letters, in the order of their paths.
+
+    Hidden files and directories of other systems are passed over; so are directories that end so.
+
+    Args:
+        folder: The directory.
+        suffixes: Such as `IMAGE_SUFFIXES`.
+        below: Whether its sub-directories count, too.
+    """
+    found = []
+    for path in folder.iterdir():
+        if is_hidden(path):
+            continue
+        if path.suffix.lower() in suffixes and path.is_file():
+            found.append(path)
+        elif below and path.is_dir() and not path.is_symlink():
+            found += files_in(path, suffixes, below=True)
+    return sorted(found)
+
+
+def directories_in(folder: Path) -> list[Path]:
+    """The directories in a directory that are not hidden, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
+
+
 def pictures(folder: Path) -> dict[str, Path]:
     """The image files of a directory, by name without suffix, in the order of their names.
 
@@ -39,7 +72,7 @@ def pictures(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"No directory {str(folder)!r}. Expected images there; correct --data_dir.")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = files_in(folder, IMAGE_SUFFIXES)
     # One system writes é as one character, another as two.
     by_stem = {unicodedata.normalize("NFC", path.stem): path for path in found}
     if len(by_stem) < len(found):

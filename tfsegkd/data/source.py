@@ -55,10 +55,13 @@ class Source:
 
     Attributes:
         labelled: Whether the masks mean anything; False where there are only frames.
+        notes: A sentence for each thing about the files that nobody had said and that was decided, such as
+            what white means in masks.
         frame_budget: How many bytes of frames are kept at each size; what exceeds it is decoded each time.
     """
 
     labelled = True
+    notes: tuple[str, ...] = ()
     frame_budget = 4 << 30
 
     def __init__(self, info: DatasetInfo, names: list[str]):

@@ -100,7 +100,8 @@ class Subset(Source):
 
     def __init__(self, source: Source, indices: list[int]):
         super().__init__(source.info, [source.names[index] for index in indices])
-        self._source, self._indices, self.labelled = source, indices, source.labelled
+        self._source, self._indices = source, indices
+        self.labelled, self.notes = source.labelled, source.notes
 
     def read(self, index):
         return self._source.read(self._indices[index])

@@ -12,7 +12,7 @@ import numpy as np
 from tfsegkd import checks
 from tfsegkd.data import cityscapes
 from tfsegkd.data.labels import distinct_colors
-from tfsegkd.data.masks import LabelTable, one_channel
+from tfsegkd.data.masks import LabelTable, numbered_from, one_channel
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo, Source
 
@@ -230,6 +230,4 @@ def _features(features, name, image, mask):
 def _relabel(count, offset, ignore_label):
     checks.in_range(offset, 0, 255, "offset of tfds")
     checks.in_range(ignore_label, 0, 65535, "ignore_label of tfds")
-    relabel = dict.fromkeys(range(offset), IGNORE_LABEL) | {IGNORE_LABEL: None}
-    relabel |= {value: value - offset for value in range(offset, offset + count)}
-    return relabel | {ignore_label: IGNORE_LABEL}
+    return numbered_from(offset, count, ignore_label)

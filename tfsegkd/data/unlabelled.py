@@ -7,7 +7,7 @@ import numpy as np
 
 from tfsegkd.data.images import IMAGE_SUFFIXES, read_image
 from tfsegkd.data.labels import distinct_colors, read_labels
-from tfsegkd.data.paths import directory
+from tfsegkd.data.paths import directory, files_in
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import DatasetInfo, Source
 
@@ -28,7 +28,7 @@ class UnlabelledFrames(Source):
 
     def __init__(self, root: str | os.PathLike, info: DatasetInfo):
         root = directory(root, "unlabelled frames")
-        self.paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        self.paths = files_in(root, IMAGE_SUFFIXES, below=True)
         if not self.paths:
             raise ValueError(
                 f"No image in {str(root)!r}. Expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}."

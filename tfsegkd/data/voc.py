@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tfsegkd.data.files import FileSource
-from tfsegkd.data.paths import Pair, directory, lines, pair_of, pictures
+from tfsegkd.data.paths import Pair, directory, files_in, lines, pair_of, pictures
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import DatasetInfo, Source
 
@@ -57,7 +57,7 @@ def voc(split: str, data_dir=None, year: int = 2012) -> Source:
     spellings = (split, split.replace("_aug", "aug"), split.replace("aug", "_aug"))
     listing = next((path for name in spellings if (path := root / _LISTS / f"{name}.txt").is_file()), None)
     if listing is None:
-        choices = sorted(path.stem for path in (root / _LISTS).glob("*.txt"))
+        choices = sorted(path.stem for path in files_in(root / _LISTS, {".txt"}))
         hint = " SBD's list does not come with VOC: put it there." if "aug" in split else ""
         raise FileNotFoundError(
             f"No list for split {split!r} in {str(root / _LISTS)!r}. Expected one of {choices}.{hint}"
