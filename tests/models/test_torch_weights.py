@@ -6,7 +6,7 @@ from torch_oracle import Network, state_dict
 from torch_pickles import save
 
 from tfsegkd import models
-from tfsegkd.models import efficientnet_lite0
+from tfsegkd.models import efficientnet_lite
 
 SIZE = (40, 56, 3)
 NUM_CLASSES = 4
@@ -114,7 +114,7 @@ def test_the_lite0_file_fills_its_backbone():
     model = models.build("deeplab_v3_plus(weights=None, filters=8)", 3, (32, 32, 3))
     report = models.load_torch_weights(model, path)
     filled = [layer.get_weights() for layer in model.layers if layer.name.startswith("stride16")]
-    efficientnet_lite0.load_imagenet(model, output_stride=16)
+    efficientnet_lite.load_imagenet(model, version=0, output_stride=16)
     again = [layer.get_weights() for layer in model.layers if layer.name.startswith("stride16")]
     for one, other in zip(filled, again, strict=True):
         for old, new in zip(one, other, strict=True):

@@ -16,6 +16,7 @@ CLASSES = 4
 SPECS = {
     "unet": "unet(width=4)",
     "mobile_unet": "mobile_unet(width_multiplier=0.5)",
+    "lite_unet": "lite_unet(stages=4)",
     "segnet, mask": "segnet(width=8)",
     "segnet": "segnet(width=8, unpooling=upsample)",
     "erfnet": "erfnet(width_multiplier=0.5)",

@@ -9,6 +9,7 @@ from tfsegkd.models import (  # noqa: F401
     erfnet,
     fast_scnn,
     fcn,
+    lite_unet,
     lraspp,
     mobile_unet,
     pspnet,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.models import blocks, efficientnet_lite0, mobilenet_v2, mobilenet_v3, resnet
+from tfsegkd.models import blocks, efficientnet_lite, mobilenet_v2, mobilenet_v3, resnet
 
 _FROM_FILE = (
     "ImageNet weights of {name!r} come from a file: build the model with weights=None, then call "
@@ -22,16 +22,21 @@ class _Backbone(NamedTuple):
     build: Callable
     load: Callable | None = None
     scalable: bool = True
+    stages: int | None = None  # how many there are, if it can end after any of them
 
 
 _BACKBONES = {
-    "efficientnet_lite0": _Backbone(
-        efficientnet_lite0.MEAN,
-        efficientnet_lite0.STD,
-        efficientnet_lite0.efficientnet_lite0,
-        efficientnet_lite0.load_imagenet,
-        scalable=False,
-    ),
+    **{
+        f"efficientnet_lite{version}": _Backbone(
+            efficientnet_lite.MEAN,
+            efficientnet_lite.STD,
+            partial(efficientnet_lite.efficientnet_lite, version=version),
+            partial(efficientnet_lite.load_imagenet, version=version),
+            scalable=False,
+            stages=efficientnet_lite.STAGES,
+        )
+        for version in (0, 1, 2)
+    },
     "mobilenet_v2": _Backbone(
         mobilenet_v2.MEAN, mobilenet_v2.STD, mobilenet_v2.mobilenet_v2, mobilenet_v2.load_imagenet
     ),
@@ -58,22 +63,25 @@ def backbone(
     output_stride: int,
     weights: str | None,
     width_multiplier: float = 1.0,
+    stages: int | None = None,
 ):
     """Builds the first part of a network, from raw pixels to features.
 
     Args:
         name: One of `NAMES`.
         input_shape: (H, W, 3).
-        output_stride: 8, 16 or 32: the stride of the last feature.
+        output_stride: 8, 16 or 32: the stride of the last feature, if all stages are built.
         weights: 'imagenet' where we know them, else None for random ones. `load_weights` fills them in; here
             they are only checked, so that nothing is built in vain.
         width_multiplier: Scales the channels of every layer, rounded to multiples of 8.
+        stages: After how many stages it ends; None builds all.
 
     Returns:
         The input tensor, and the last feature at each stride: {4: …, 8: …[, 16: …][, 32: …]}.
 
     Raises:
-        ValueError: for an unknown choice, or one that this backbone does not offer.
+        ValueError: for an unknown choice, one that this backbone does not offer, or images smaller than
+            `output_stride`.
     """
     checks.one_of(name, NAMES, "backbone")
     checks.one_of(output_stride, (8, 16, 32), "output_stride")
@@ -82,11 +90,27 @@ def backbone(
     chosen = _BACKBONES[name]
     if weights and chosen.load is None:
         raise ValueError(_FROM_FILE.format(name=name))
+    options = _options(name, width_multiplier, stages)
+    if min(input_shape[:2]) < output_stride:
+        raise ValueError(
+            f"Images must be at least {output_stride}×{output_stride} pixels, the stride of {name!r}. "
+            f"Received input_shape {tuple(input_shape)}. Use larger images, or a network without a backbone."
+        )
+    inputs, x = blocks.pixels(input_shape, chosen.mean, chosen.std, output_stride)
+    return inputs, chosen.build(x, output_stride=output_stride, **options)
+
+
+def _options(name: str, width_multiplier: float, stages: int | None) -> dict:
+    """What the functions of this backbone take besides its output stride."""
+    chosen = _BACKBONES[name]
     if width_multiplier != 1.0 and not chosen.scalable:
         raise ValueError(f"width_multiplier must be 1.0 for backbone {name!r}. Received: {width_multiplier}.")
-    inputs, x = blocks.pixels(input_shape, chosen.mean, chosen.std, output_stride)
     options = {"width_multiplier": width_multiplier} if chosen.scalable else {}
-    return inputs, chosen.build(x, output_stride=output_stride, **options)
+    if stages is not None:
+        if chosen.stages is None:
+            raise ValueError(f"Backbone {name!r} has no stages to end after. Received: stages={stages!r}.")
+        options["stages"] = checks.one_of(stages, range(1, chosen.stages + 1), "stages")
+    return options
 
 
 def network(
@@ -120,7 +144,12 @@ def network(
 
 
 def load_weights(
-    model: keras.Model, name: str, output_stride: int, weights: str | None, width_multiplier: float = 1.0
+    model: keras.Model,
+    name: str,
+    output_stride: int,
+    weights: str | None,
+    width_multiplier: float = 1.0,
+    stages: int | None = None,
 ) -> None:
     """Fills the backbone of `model`, built with the same arguments, if `weights` is 'imagenet'.
 
@@ -130,6 +159,5 @@ def load_weights(
     """
     if weights is None:
         return
-    chosen = _BACKBONES[name]
-    options = {"width_multiplier": width_multiplier} if chosen.scalable else {}
-    chosen.load(model, output_stride=output_stride, **options)
+    options = _options(name, width_multiplier, stages)
+    _BACKBONES[name].load(model, output_stride=output_stride, **options)

@@ -1,11 +1,10 @@
 """A small student made for phones."""
 
 from tfsegkd._keras import keras
-from tfsegkd.layers import ResizeLike
 from tfsegkd.models import blocks
+from tfsegkd.models.light_decoder import light_decoder
 from tfsegkd.models.registry import register
 
-layers = keras.layers
 TAPS = ("stride4", "stride8", "stride16", "context", "decoder", "logits")
 
 
@@ -25,7 +24,7 @@ def mobile_unet(
     inputs, x = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=16)
     x = blocks.conv(x, wide(16), 3, "stem", stride=2)
     x = blocks.inverted_residual(x, wide(16), "stride2", expansion=1)
-    skips = []
+    features = {}
     for stride, channels, dilations in ((4, 24, (1, 1)), (8, 40, (1, 1, 1)), (16, 80, (1, 1, 2, 4))):
         for number, dilation in enumerate(dilations, start=1):
             x = blocks.inverted_residual(
@@ -36,21 +35,6 @@ def mobile_unet(
                 expansion=4,
                 dilation=dilation,
             )
-        skips.append(x)
-    x = _context(x, wide(96))
-    for stride, skip, filters in ((8, skips[1], 64), (4, skips[0], 48)):
-        x = layers.UpSampling2D(2, interpolation="bilinear", name=f"up{stride}")(x)
-        skip = blocks.conv(skip, wide(filters // 2), 1, f"skip{stride}")
-        x = layers.Concatenate(name=f"join{stride}")([x, skip])
-        x = blocks.separable(x, wide(filters), "decoder" if stride == 4 else f"decoder{stride}")
+        features[stride] = x
+    x = light_decoder(features, 16, wide)
     return keras.Model(inputs, blocks.logits(x, inputs, num_classes, factor=4), name="mobile_unet")
-
-
-def _context(x, filters):
-    """Adds what the whole image shows to every position."""
-    local = blocks.conv(x, filters, 1, "context_local", relu=None)
-    everywhere = layers.GlobalAveragePooling2D(keepdims=True, name="context_pool")(x)
-    everywhere = layers.Conv2D(filters, 1, name="context_global")(everywhere)
-    everywhere = ResizeLike(name="context_resize")([everywhere, local])
-    x = layers.Add(name="context_add")([local, everywhere])
-    return layers.ReLU(6.0, name="context")(x)

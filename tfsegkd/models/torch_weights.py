@@ -3,15 +3,24 @@
 import os
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from tfsegkd._keras import keras
-from tfsegkd.models import efficientnet_lite0, resnet
+from tfsegkd.models import efficientnet_lite, resnet
 from tfsegkd.models.torch_file import read_tensors
 from tfsegkd.models.torch_tensors import copy_tensors, tensor_names
 
 # What files hold besides the network itself: an auxiliary head for training, a counter of batches, and the
 # heads of classifiers.
 _LEFT_OUT = re.compile(r"aux_classifier\.|.*\.num_batches_tracked$|fc\.|_conv_head\.|_bn1\.|_fc\.")
+_LITE_BLOCK = re.compile(r"_blocks\.(\d+)\.")
+# The tables of names of every backbone, by output stride.
+_RESNETS = [partial(resnet.torch_names, depth) for depth in (18, 50, 101)]
+_LITES = [
+    partial(efficientnet_lite.torch_names, version, stages=stages)
+    for version in (0, 1, 2)
+    for stages in range(1, efficientnet_lite.STAGES + 1)
+]
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,11 @@ def load_torch_weights(model: keras.Model, path: str | os.PathLike) -> WeightsRe
 
     torchvision's `deeplabv3_resnet50`, `deeplabv3_resnet101` and `fcn_resnet50` fill a `deeplab_v3` or `fcn`
     of the same backbone; at output stride 8, and for images whose sides are multiples of 8, the outputs are
-    torchvision's. A classifier of torchvision (ResNet-18, 50, 101), or the EfficientNet-Lite0 file, fills
-    the backbone of any of our networks.
+    torchvision's. A classifier of torchvision (ResNet-18, 50, 101), or a file of EfficientNet-Lite0, 1 or 2,
+    fills the backbone of any of our networks, one that ends early included.
 
     Args:
-        model: A network of ours with a ResNet or EfficientNet-Lite0 backbone. It is changed in place,
+        model: A network of ours with a ResNet or EfficientNet-Lite backbone. It is changed in place,
             and only if the whole file fits.
         path: A `.pth` of `torch.save(model.state_dict())`.
 
@@ -53,7 +62,7 @@ def load_torch_weights(model: keras.Model, path: str | os.PathLike) -> WeightsRe
     tensors = read_tensors(path)
     names = _names(model, tensors, path)
     wanted = {key for _, conv, norm in names for keys in tensor_names(conv, norm) for key in keys}
-    over = [name for name in tensors if name not in wanted and not _LEFT_OUT.match(name)]
+    over = [name for name in tensors if name not in wanted and not _is_left_out(name, wanted)]
     if over:
         raise ValueError(
             f"{os.fspath(path)!r} holds tensors that {model.name!r} has no place for: {', '.join(over)}. "
@@ -70,28 +79,34 @@ def load_torch_weights(model: keras.Model, path: str | os.PathLike) -> WeightsRe
 def _names(model, tensors, path):
     """The table of names for the kind of file that holds `tensors`."""
     if "_conv_stem.weight" in tensors:
-        return _backbone(model, efficientnet_lite0.torch_names, [()], path)
-    depths = [(depth,) for depth in (18, 50, 101)]
+        return _backbone(model, _LITES, path)
     if "conv1.weight" in tensors:
-        return _backbone(model, resnet.torch_names, depths, path)
+        return _backbone(model, _RESNETS, path)
     if "backbone.conv1.weight" in tensors and model.name in _HEADS:
-        names = _backbone(model, resnet.torch_names, depths, path)
+        names = _backbone(model, _RESNETS, path)
         names = [(name, f"backbone.{conv}", f"backbone.{norm}") for name, conv, norm in names]
         return names + _HEADS[model.name](model)
     raise ValueError(
         f"{os.fspath(path)!r} cannot fill {model.name!r}. Expected a torchvision deeplabv3 or fcn for a "
-        f"{' or '.join(_HEADS)}, or a ResNet or EfficientNet-Lite0 classifier for a network with that "
+        f"{' or '.join(_HEADS)}, or a ResNet or EfficientNet-Lite classifier for a network with that "
         f"backbone. Received tensors such as {', '.join(list(tensors)[:3])}."
     )
 
 
-def _backbone(model, torch_names, choices, path):
+def _is_left_out(name, wanted):
+    """Whether it is in the file for something else, or of a stage after that with which the backbone ends."""
+    blocks = [int(found[1]) for found in map(_LITE_BLOCK.match, wanted) if found]
+    block = _LITE_BLOCK.match(name)
+    return bool(_LEFT_OUT.match(name)) or bool(block and blocks and int(block[1]) > max(blocks))
+
+
+def _backbone(model, tables, path):
     """The one of the tables whose convolutions are those of the backbone of `model`."""
     present = {layer.name.removesuffix("_conv") for layer in model.layers if layer.name.endswith("_conv")}
     present = {name.removesuffix("_project") for name in present if name.startswith(("backbone_", "stride"))}
-    for choice in choices:
+    for table in tables:
         for output_stride in (8, 16, 32):
-            names = torch_names(*choice, output_stride)
+            names = table(output_stride=output_stride)
             if {name for name, *_ in names} == present:
                 return names
     raise ValueError(
