@@ -34,7 +34,7 @@ from benchmarks import (
 
 from tfsegkd import checks, data
 from tfsegkd.atomic import write_json
-from tfsegkd.recipe.report import versions
+from tfsegkd.recipe.provenance import provenance
 from tfsegkd.runtime import arm
 
 flags.DEFINE_string("json", None, "Where to write what was measured.")
@@ -173,7 +173,7 @@ def main(words):
         raise ValueError(f"Unexpected arguments {words}. All options of {name} begin with --.")
     rows = BENCHMARKS[name](*([words] if BENCHMARKS[name] is count_arm else []))
     if FLAGS.json:
-        write_json(Path(FLAGS.json), {"benchmark": name, "rows": rows, "versions": versions()})
+        write_json(Path(FLAGS.json), {"benchmark": name, "rows": rows, **provenance()})
 
 
 if __name__ == "__main__":

@@ -21,13 +21,21 @@ flags.DEFINE_integer(
     "batch_size", 8, "Images run at once; it changes the speed, not the result.", lower_bound=1
 )
 
+flags.DEFINE_integer(
+    "frames_per_block",
+    None,
+    "Counts in --json the pixels of every block of so many frames that follow each other, for intervals.",
+    lower_bound=1,
+)
+
 FLAGS = flags.FLAGS
 
 
 def main():
     # Whatever is wrong with the table shows before images are read.
     device_ms = on_device(Path(FLAGS.model)) if FLAGS.latency_table else None
-    result = evaluate(FLAGS.model, data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir), FLAGS.batch_size)
+    source = data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir)
+    result = evaluate(FLAGS.model, source, FLAGS.batch_size, FLAGS.frames_per_block)
     for name, iou in result.iou.items():
         print(f"{name:20} {'–' if iou is None else format(100 * iou, '.2f')}")
     print(f"{'mean IoU':20} {100 * result.mean_iou:.2f}")

@@ -110,7 +110,7 @@ def test_other_classes_are_refused(source):
 
 def test_the_result_is_plain_json(model, source):
     content = json.loads(json.dumps(evaluate(model, source).to_json()))
-    assert set(content) == {"mean_iou", "pixel_accuracy", "iou", "num_images", "confusion"}
+    assert set(content) == {"mean_iou", "pixel_accuracy", "iou", "num_images", "confusion", "blocks"}
     assert content["iou"]["boat"] is None
 
 
@@ -144,3 +144,18 @@ def test_labels_are_those_of_the_enlarged_logits():
     # At half-pixel centres the two classes meet two thirds of the way.
     assert labels_at(logits, (1, 12)).tolist() == [[1] * 7 + [2] * 5]
     assert labels_at(logits, (3, 2)).dtype == np.uint8
+
+
+def test_blocks_count_neighbouring_frames(model, source):
+    result = evaluate(model, source, batch_size=2, frames_per_block=3)
+    alone = [evaluate(model, FakeSource([size])) for size in SIZES]
+    assert len(result.blocks) == 2 and np.sum(result.blocks, axis=0).tolist() == [
+        np.sum(result.confusion, axis=1).tolist(),
+        np.sum(result.confusion, axis=0).tolist(),
+        np.diagonal(result.confusion).tolist(),
+    ]
+    # The first block holds the first three frames and no other.
+    pixels_of = [np.sum(one.confusion) for one in alone]
+    first = np.sum(evaluate(model, FakeSource(SIZES[:3])).confusion)
+    assert np.sum(result.blocks[0][0]) == first < sum(pixels_of)
+    assert evaluate(model, source).blocks == []

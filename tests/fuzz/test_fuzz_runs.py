@@ -18,7 +18,7 @@ from tfsegkd.data.images import read_image
 from tfsegkd.data.masks import LabelReader, MaskReading, read_mask
 from tfsegkd.distillation import TeacherCache
 from tfsegkd.distillation.teachers import Teacher
-from tfsegkd.recipe import comparison, study
+from tfsegkd.recipe import comparison, study, study_runs
 from tfsegkd.recipe.progress import Progress
 from tfsegkd.recipe.state import State
 from tfsegkd.reporting import summary
@@ -138,7 +138,7 @@ def test_reports_of_studies(data, box):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_text(_REPORT | {"asked": ["--a=b"], "minutes": 3.0}, data))
     with ours():
-        report = study._done_before(asked, method, 0)
+        report = study_runs._done_before(asked, method, 0)
         comparison.table(comparison.compare(asked, {"alone": {0: report}}))
 
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tfsegkd.recipe.study import Method, Study, outlook
+from tfsegkd.recipe.study import Method, Study
+from tfsegkd.recipe.study_runs import outlook
 
 METHODS = (Method("alone", (), ("student",)), Method("better", ("--distill=hint",), ("student",)))
 

@@ -10,9 +10,11 @@ from PIL import Image
 from scipy import stats
 
 from tfsegkd.recipe import costs
-from tfsegkd.recipe.comparison import compare, interval, page, table, write_study
+from tfsegkd.recipe.comparison import compare, page, table, write_study
 from tfsegkd.recipe.comparison_plot import check_installed, draw
-from tfsegkd.recipe.study import Method, Row, Study, parse_method, parse_row, run_study
+from tfsegkd.recipe.statistics import interval
+from tfsegkd.recipe.study import Method, Row, Study, parse_method, parse_row
+from tfsegkd.recipe.study_runs import run_study
 from tfsegkd.runtime import LatencyReport
 
 # Stands for tools/train.py: notes its command line and reports a score that depends on method and seed.
@@ -106,18 +108,18 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(command, tmp_path):
 
 def test_the_study_is_told_after_every_run(command, tmp_path):
     study, seen = Study(command, (ALONE, BETTER), (0, 1), tmp_path / "study"), []
-    run_study(study, 1, lambda reports: seen.append([sorted(by_seed) for by_seed in reports.values()]))
+    run_study(study, 1, lambda reports, _: seen.append([sorted(by_seed) for by_seed in reports.values()]))
     assert seen == [[[], []], [[0], []], [[0], [0]], [[0, 1], [0]], [[0, 1], [0, 1]]]
     # All that was done before is told at once.
     del seen[:]
-    run_study(study, 1, lambda reports: seen.append([sorted(by_seed) for by_seed in reports.values()]))
+    run_study(study, 1, lambda reports, _: seen.append([sorted(by_seed) for by_seed in reports.values()]))
     assert seen == [[[0, 1], [0, 1]]]
 
 
 def test_an_interruption_starts_no_further_run(command, tmp_path):
     study = Study(command, (ALONE,), tuple(range(9)), tmp_path / "study")
 
-    def interrupt(reports):
+    def interrupt(reports, failures):
         if reports["alone"]:
             raise KeyboardInterrupt
 
@@ -272,7 +274,9 @@ def test_the_page_says_how_it_was_made(command, tmp_path):
     assert "2 of 4 runs are done" in text and "Made with python 3.99." in text
     assert "\n    --epochs=3\n" in text and "- better: `--gain=0.125`" in text and "/home/me" not in text
     assert table(compare(study, reports)).strip() in text
-    assert json.loads((study.directory / "study.json").read_text())["better"]["0"]["versions"]
+    content = json.loads((study.directory / "study.json").read_text())
+    assert content["runs"]["better"]["0"]["versions"] and content["seeds"] == [0, 1]
+    assert {"protocol", "commit", "command", "versions", "cpu", "cores", "amx"} <= set(content)
     assert "0 of 4 runs" in page(study, "", {"alone": {}, "better": {}})
 
 
@@ -319,7 +323,7 @@ def test_rows_are_priced_side_by_side(tmp_path, monkeypatch):
         "by the networks of seed 3" in text and "| alone (student) | 9,000 | 9.0 | 2 | 4.00 | 1.00 |" in text
     )
     assert "| better (int8) | 3,000 | 3.0 | 2 | 1.00 | 0.25 |" in text
-    assert json.loads((tmp_path / "costs.json").read_text())[1]["milliseconds"] == 1
+    assert json.loads((tmp_path / "costs.json").read_text())["rows"][1]["milliseconds"] == 1
     assert costs.price(study, {"alone": {}, "better": {}}) == []
 
 

@@ -22,6 +22,8 @@ class Evaluation:
         iou: Intersection over union by class name; None for a class that never occurs.
         num_images: How many images it was measured on.
         confusion: Pixel counts, [label][prediction].
+        blocks: Of each block of frames that follow each other, by class: pixels of that label, pixels
+            predicted so, and pixels of both, [block][3][class]. Empty unless asked for.
     """
 
     mean_iou: float
@@ -29,12 +31,18 @@ class Evaluation:
     iou: dict[str, float | None]
     num_images: int
     confusion: list[list[int]]
+    blocks: list[list[list[int]]] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict:
         return dataclasses.asdict(self)
 
 
-def evaluate(network: keras.Model | str | os.PathLike, source: Source, batch_size: int = 8) -> Evaluation:
+def evaluate(
+    network: keras.Model | str | os.PathLike,
+    source: Source,
+    batch_size: int = 8,
+    frames_per_block: int | None = None,
+) -> Evaluation:
     """Compares a network's predictions with every label of `source`, at the labels' own resolution.
 
     Images are resized to the network's input, its logits bilinearly to the label's size. One confusion
@@ -44,6 +52,8 @@ def evaluate(network: keras.Model | str | os.PathLike, source: Source, batch_siz
         network: A Keras model, or the path of a saved one or of a `.tflite`.
         source: The split.
         batch_size: Images run at once; it changes the speed, not the result.
+        frames_per_block: How many frames in the order of `source` make a block; unless given, blocks are not
+            counted.
 
     Raises:
         ValueError: if the network's classes are not as many as the data set's.
@@ -55,13 +65,20 @@ def evaluate(network: keras.Model | str | os.PathLike, source: Source, batch_siz
             f"The network tells {predictor.num_classes} classes apart and data set {info.name!r} has "
             f"{info.num_classes}: {list(info.class_names)}. Evaluate it on the data set it was trained for."
         )
-    confusion = np.zeros((info.num_classes, info.num_classes), np.int64)
+    per_block = frames_per_block or max(len(source), 1)
+    num_blocks = -(-len(source) // per_block)
+    counts = np.zeros((num_blocks, info.num_classes, info.num_classes), np.int64)
     for start in counted(range(0, len(source), batch_size), "evaluation"):
         examples = [source[index] for index in range(start, min(start + batch_size, len(source)))]
         images = np.stack([resize_image(image, predictor.size) for image, _ in examples])
-        for logits, (_, mask) in zip(predictor.logits(images), examples, strict=True):
+        for index, (logits, (_, mask)) in enumerate(
+            zip(predictor.logits(images), examples, strict=True), start
+        ):
             prediction = metrics.labels_at(logits, mask.shape)
-            confusion += metrics.confusion_matrix(mask, prediction, info.num_classes, info.ignore_label)
+            counts[index // per_block] += metrics.confusion_matrix(
+                mask, prediction, info.num_classes, info.ignore_label
+            )
+    confusion = counts.sum(0)
     iou = metrics.iou(confusion)
     return Evaluation(
         mean_iou=float(metrics.mean_iou(confusion)),
@@ -72,4 +89,7 @@ def evaluate(network: keras.Model | str | os.PathLike, source: Source, batch_siz
         },
         num_images=len(source),
         confusion=confusion.tolist(),
+        blocks=[[c.sum(1).tolist(), c.sum(0).tolist(), c.diagonal().tolist()] for c in counts]
+        if frames_per_block
+        else [],
     )

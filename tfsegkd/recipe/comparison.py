@@ -5,12 +5,14 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from scipy import stats
-
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.recipe import costs
-from tfsegkd.recipe.study import Reports, Row, Study
+from tfsegkd.recipe.provenance import provenance
+from tfsegkd.recipe.statistics import interval
+from tfsegkd.recipe.study import Failures, Reports, Row, Study
 
+# The edition of docs/results/protocol.md by which studies are made now.
+PROTOCOL = 2
 _BEST = (
     "*Best while training*: the highest mean IoU of the validations while training, at the size of training, "
     "and its epoch. It was chosen on the frames that it reports, hence is optimistic; no checkpoint is kept "
@@ -29,6 +31,8 @@ class Line:
         best: The best mean IoU while training, by seed; empty where it was not measured.
         best_epochs: The epochs of `best`.
         minutes: Wall-clock of each run.
+        failed: Seeds whose run failed.
+        num_seeds: How many seeds there should be.
     """
 
     title: str
@@ -37,15 +41,28 @@ class Line:
     best: Mapping[int, float]
     best_epochs: Sequence[int]
     minutes: Sequence[float]
+    failed: Sequence[int] = ()
+    num_seeds: int = 0
 
 
-def compare(study: Study, reports: Reports) -> list[Line]:
-    """The rows of a study, of what is done so far; methods without a run are left out."""
+def compare(
+    study: Study, reports: Reports, failures: Failures | None = None, measure: str | None = None
+) -> list[Line]:
+    """The rows of a study, of what is done so far; methods of which no run ended are left out.
+
+    Args:
+        study: What was run.
+        reports: What is done so far.
+        failures: Which runs failed.
+        measure: The further frames to compare on; those of validation unless given.
+    """
+    reports = {method: _on(by_seed, measure) for method, by_seed in reports.items()}
     baselines = {row: _last(reports, row) for row in study.baselines}
     lines = []
     for row in study.rows:
         stages = dict(_stages(reports, row))
-        if not stages:
+        failed = sorted((failures or {}).get(row.method, ()))
+        if not stages and not failed:
             continue
         last = _last(reports, row)
         validated = {
@@ -64,9 +81,22 @@ def compare(study: Study, reports: Reports) -> list[Line]:
                 best={seed: 100 * stage["best_val_mean_iou"] for seed, stage in validated.items()},
                 best_epochs=[stage["best_epoch"] for stage in validated.values()],
                 minutes=[reports[row.method][seed].get("minutes", math.nan) for seed in stages],
+                failed=failed,
+                num_seeds=len(study.seeds),
             )
         )
     return lines
+
+
+def _on(by_seed: Mapping[int, Mapping], measure: str | None) -> dict[int, Mapping]:
+    """The reports, with the scores on further frames in place of those on the validation frames."""
+    if measure is None:
+        return dict(by_seed)
+    return {
+        seed: report | {"stages": [{**row["measured"][measure], "name": row["name"]} for row in rows]}
+        for seed, report in by_seed.items()
+        if (rows := [row for row in report["stages"] if measure in row.get("measured", {})])
+    }
 
 
 def _last(reports: Reports, row: Row) -> dict[int, float]:
@@ -78,40 +108,37 @@ def _stages(reports: Reports, row: Row) -> Iterator[tuple[int, Mapping]]:
         yield from ((seed, stage) for stage in report["stages"] if stage["name"] == row.stage)
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and the half width of its 95 % interval, by Student's t; NaN for fewer than two values.
-
-    Reference:
-        Student, Biometrika 1908.
-    """
-    mean = statistics.fmean(values) if values else float("nan")
-    if len(values) < 2:
-        return mean, float("nan")
-    spread = statistics.stdev(values) / len(values) ** 0.5
-    return mean, float(stats.t.ppf(0.975, len(values) - 1)) * spread
-
-
 def table(lines: Sequence[Line]) -> str:
     """A Markdown table: every seed, mean ± standard deviation, paired differences to the baselines."""
     baselines = list(lines[0].differences) if lines else []
-    seeds = sorted({seed for line in lines for seed in line.last})
+    seeds = sorted({seed for line in lines for seed in (*line.last, *line.failed)})
     with_best = any(line.best for line in lines)
     head = ["method", *(f"seed {seed}" for seed in seeds), "mean ± sd"]
     head += [*(f"difference to {title}, 95 % interval" for title in baselines), "minutes a run"]
     head += ["best while training, mean ± sd"] if with_best else []
     rows = [head, ["---"] * len(head)]
     for line in lines:
-        cells = [line.title, *(f"{line.last[seed]:.2f}" if seed in line.last else "–" for seed in seeds)]
-        cells += [_mean(line.last.values()), *(_difference(line.differences[title]) for title in baselines)]
-        cells += [f"{statistics.fmean(line.minutes):.1f}"]
+        cells = [line.title, *(_score(line, seed) for seed in seeds)]
+        few = f" ({len(line.last)} of {line.num_seeds} seeds)" if len(line.last) < line.num_seeds else ""
+        cells += [_mean(line.last.values()) + few]
+        cells += [_difference(line.differences[title]) for title in baselines]
+        cells += [f"{statistics.fmean(line.minutes):.1f}" if line.minutes else "–"]
         cells += [_best(line)] if with_best else []
         rows.append(cells)
     text = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
     return f"{text}\n{_BEST}\n" if with_best else text
 
 
+def _score(line: Line, seed: int) -> str:
+    if seed in line.last:
+        return f"{line.last[seed]:.2f}"
+    return "**failed**" if seed in line.failed else "–"
+
+
 def _mean(values) -> str:
     values = list(values)
+    if not values:
+        return "–"
     deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.2f}{deviation}"
 
@@ -131,7 +158,13 @@ def _best(line: Line) -> str:
     return f"{_mean(line.best.values())} ({epochs})"
 
 
-def page(study: Study, line: str, reports: Reports, prices: Sequence[costs.Price] = ()) -> str:
+def page(
+    study: Study,
+    line: str,
+    reports: Reports,
+    prices: Sequence[costs.Price] = (),
+    failures: Failures | None = None,
+) -> str:
     """The tables, and what one needs to know to make them again.
 
     Args:
@@ -139,16 +172,28 @@ def page(study: Study, line: str, reports: Reports, prices: Sequence[costs.Price
         line: The command that the user gave.
         reports: What is done so far.
         prices: What the rows cost, once all is done.
+        failures: Which runs failed, and why.
     """
     done, runs = sum(map(len, reports.values())), len(study.methods) * len(study.seeds)
     methods = [f"- {method.name}: `{' '.join(method.flags) or 'nothing else'}`" for method in study.methods]
+    failed = [
+        f"- {name}, seed {seed}: {why}" for name, of in (failures or {}).items() for seed, why in of.items()
+    ]
     parts = [
         f"# {study.directory.name}",
         f"    {line}",
         f"Mean IoU in percent; {done} of {runs} runs are done.",
-        table(compare(study, reports)).strip(),
+        "Failed, and in no mean:" if failed else "",
+        "\n".join(failed),
+        table(compare(study, reports, failures)).strip(),
+    ]
+    for measure in study.measures:
+        parts += [f"{measure.name}, `{measure.dataset}` {measure.split}:"]
+        parts += [table(compare(study, reports, failures, measure.name)).strip()]
+    parts += [
         f"What they cost, by the networks of seed {study.seeds[0]}, timed in turn:" if prices else "",
         costs.table(prices).strip() if prices else "",
+        f"Not held equal, because it is compared: {', '.join(study.varies)}." if study.varies else "",
         "All runs:",
         "\n".join(f"    {flag}" for flag in study.shared_flags),
         "and each method:",
@@ -167,10 +212,29 @@ def _versions(reports: Reports) -> str:
     return ", ".join(f"{package} {' and '.join(sorted(versions))}" for package, versions in found.items())
 
 
-def write_study(study: Study, line: str, reports: Reports, prices: Sequence[costs.Price] = ()) -> None:
+def record(study: Study, reports: Reports, failures: Failures | None = None) -> dict:
+    """A study as JSON: what was asked, what came of it and with what it was made."""
+    return {
+        "protocol": PROTOCOL,
+        **provenance(),
+        "baselines": [f"{row.method}>{row.stage}" for row in study.baselines],
+        "varies": list(study.varies),
+        "seeds": list(study.seeds),
+        "failed": failures or {},
+        "runs": reports,
+    }
+
+
+def write_study(
+    study: Study,
+    line: str,
+    reports: Reports,
+    prices: Sequence[costs.Price] = (),
+    failures: Failures | None = None,
+) -> None:
     """Writes `study.md` and `study.json`, and what rows cost into `costs.json`, in the study's directory."""
-    text = page(study, line, reports, prices)
+    text = page(study, line, reports, prices, failures)
     write_atomically(study.directory / "study.md", lambda path: path.write_text(text, encoding="utf-8"))
-    write_json(study.directory / "study.json", reports)
+    write_json(study.directory / "study.json", record(study, reports, failures))
     if prices:
-        write_json(study.directory / "costs.json", [asdict(one) for one in prices])
+        write_json(study.directory / "costs.json", {**provenance(), "rows": [asdict(one) for one in prices]})

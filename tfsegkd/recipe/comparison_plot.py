@@ -1,12 +1,17 @@
 """Methods × seeds, as a picture."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from tfsegkd.atomic import write_atomically
-from tfsegkd.recipe.comparison import Line, interval
+from tfsegkd.recipe.comparison import Line
+from tfsegkd.recipe.statistics import interval
 
 _TITLES, _PANEL, _ROW = 2, 4, 0.42  # inches
+_DESCRIPTION = "Description"  # the field of a PNG that holds its numbers
 
 
 def check_installed() -> None:
@@ -52,7 +57,29 @@ def draw(path: Path, lines: Sequence[Line]) -> None:
     handles, labels = scores.get_legend_handles_labels()
     shown = dict(zip(labels, handles, strict=True))
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown), frameon=False)
-    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    said = {_DESCRIPTION: description(lines)}
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=said))
+
+
+def description(lines: Sequence[Line]) -> str:
+    """Every number of a picture, as the picture itself holds it, so that it can be compared with its data."""
+
+    def rounded(values):
+        return {seed: round(value, 4) for seed, value in values.items()}
+
+    shown = [
+        [line.title, rounded(line.last), {name: rounded(of) for name, of in line.differences.items()}]
+        for line in lines
+    ]
+    return json.dumps(shown)
+
+
+def drawn(path: Path) -> str | None:
+    """The description that a picture holds; None if there is no picture, or it holds none."""
+    if not path.is_file():
+        return None
+    with Image.open(path) as picture:
+        return getattr(picture, "text", {}).get(_DESCRIPTION)
 
 
 def _draw(axes, rows, seeds, label, shown=()):

@@ -25,10 +25,11 @@ from tfsegkd.recipe.grouping import Group
 from tfsegkd.recipe.lock import locked
 from tfsegkd.recipe.monitor import write_flags
 from tfsegkd.recipe.progress import resumable_randomness
+from tfsegkd.recipe.provenance import provenance
 from tfsegkd.recipe.pruning import Prune
 from tfsegkd.recipe.qkd import QKD
 from tfsegkd.recipe.quantizing import Quantize
-from tfsegkd.recipe.report import print_table, versions
+from tfsegkd.recipe.report import print_table
 from tfsegkd.recipe.stages import BorrowedTeacher, Distill, Run, StudentAlone, Teacher, TrainedStudent
 from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.strategy import Workers, open_workers
@@ -132,7 +133,7 @@ class Recipe:
         self._time(run, rows)
         if any(isinstance(stage, AutoQuantize) for stage in self.stages):
             report["quantization"] = read_tried(directory)
-        report |= {"seed": frames.seed, "versions": versions(), "flags": flags}
+        report |= {"seed": frames.seed, "flags": flags, **provenance()}
         report["peak_memory_mb"] = round(max(peak, _peak()) / 1024)
         write_json(directory / "report.json", report)
         self._draw(run, rows)

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import foreign
 from tfsegkd.atomic import write_atomically, write_json
-from tfsegkd.recipe.report import versions
+from tfsegkd.recipe.provenance import provenance
 
 NETWORKS = (
     "mobile_unet",
@@ -154,7 +154,7 @@ def _ordered(rows: dict[str, Row]) -> list[Row]:
 
 
 def _write(results: Path, document: Path, rows: list[Row]) -> None:
-    write_json(results, {"benchmark": "models", "rows": as_dicts(rows), "versions": versions()})
+    write_json(results, {"benchmark": "models", "rows": as_dicts(rows), **provenance()})
     write_atomically(document, lambda file: file.write_text(page(rows), encoding="utf-8"))
 
 

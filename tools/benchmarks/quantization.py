@@ -14,7 +14,7 @@ from tfsegkd import models, runtime
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.data import Source, resize_image, spread
 from tfsegkd.evaluation import evaluate
-from tfsegkd.recipe.report import versions
+from tfsegkd.recipe.provenance import provenance
 from tfsegkd.runtime import workers
 
 NETWORKS = ("unet(width=16)", "erfnet", "mobile_unet")
@@ -104,9 +104,7 @@ def run(
             rows += _measured(network, name, paths, causes, images, val, rounds)
             for row in rows[-len(WAYS) - 1 :]:
                 print(_line(row), flush=True)
-    write_json(
-        results, {"benchmark": "quantization", "rows": [asdict(row) for row in rows], "versions": versions()}
-    )
+    write_json(results, {"benchmark": "quantization", "rows": [asdict(row) for row in rows], **provenance()})
     text = page(rows, min(_IMAGES, len(train)))
     write_atomically(document, lambda file: file.write_text(text, encoding="utf-8"))
     return rows

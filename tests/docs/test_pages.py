@@ -1,0 +1,70 @@
+"""The pages of results say what their JSON says: tables, figures and pictures are made anew and compared."""
+
+import random
+import re
+import shutil
+
+import pytest
+from pages import PAGES, ROOT, name
+
+from tfsegkd.recipe import pages
+from tfsegkd.recipe.comparison_plot import description, drawn
+
+RESULTS = ROOT / "docs" / "results"
+MADE = [page for page in PAGES if "<!-- made from: " in page.read_text(encoding="utf-8")]
+
+
+def is_as_its_json_says(page):
+    made = pages.render(page)
+    return made.text == page.read_text(encoding="utf-8") and all(
+        drawn(page.parent / picture) == description(lines) for picture, lines in made.pictures.items()
+    )
+
+
+@pytest.mark.parametrize("page", MADE, ids=name)
+def test_a_page_is_as_its_json_says(page):
+    assert is_as_its_json_says(page), f"python tools/study.py --page={name(page)} makes it anew"
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The page of the losses with all that it needs, to be spoilt."""
+    for path in (*RESULTS.glob("camvid_losses*"), *RESULTS.glob("camvid_screen*.json")):
+        shutil.copy(path, tmp_path)
+    return tmp_path / "camvid_losses.md"
+
+
+def with_another_digit(text, start, end, seed):
+    """`text` with one digit between two places changed."""
+    chosen = random.Random(seed)
+    where = chosen.choice([found.start() for found in re.compile(r"\d").finditer(text, start, end)])
+    other = chosen.choice([digit for digit in "0123456789" if digit != text[where]])
+    return text[:where] + other + text[where + 1 :]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_another_digit_in_a_table_is_seen(copy, seed):
+    text = copy.read_text(encoding="utf-8")
+    tables = [found.span() for found in re.finditer(r"(?<=-->\n)\|.*?(?=<!-- end -->)", text, re.DOTALL)]
+    copy.write_text(with_another_digit(text, *tables[seed % len(tables)], seed), encoding="utf-8")
+    assert not is_as_its_json_says(copy)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_another_digit_in_the_json_is_seen(copy, seed):
+    file = sorted(copy.parent.glob("*.json"))[seed % 4]
+    text = file.read_text(encoding="utf-8")
+    values = list(re.finditer(r'"mean_iou": [\d.]+', text))
+    span = values[seed % len(values)].span()
+    file.write_text(with_another_digit(text, *span, seed), encoding="utf-8")
+    assert not is_as_its_json_says(copy)
+
+
+def test_another_number_in_a_picture_is_seen(copy):
+    pytest.importorskip("matplotlib")
+    made = pages.render(copy)
+    ((picture, lines),) = made.pictures.items()
+    lines[0].last[0] += 0.01
+    pages.comparison_plot.draw(copy.parent / picture, lines)
+    assert not is_as_its_json_says(copy)
+    assert pages.remake(copy) and is_as_its_json_says(copy) and not pages.remake(copy)

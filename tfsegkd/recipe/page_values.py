@@ -1,0 +1,381 @@
+"""What the figures of a page may be: expressions over the JSON of studies and benchmarks."""
+
+import ast
+import functools
+import math
+import operator
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfsegkd import checks
+from tfsegkd.atomic import read_json
+from tfsegkd.recipe.comparison import PROTOCOL
+from tfsegkd.recipe.settings import NAMES, check_equal
+from tfsegkd.recipe.statistics import interval, over_blocks, p_value
+
+_OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.USub: operator.neg,
+}
+# Of two pairs an interval has one degree of freedom: the pairs themselves say more.
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a study, as its JSON holds it.
+
+    Args:
+        title: The method and the stage.
+        stages: What the stage reported, by seed.
+        reports: What the runs reported, by seed.
+        num_seeds: How many seeds the study has.
+        failed: Seeds whose run failed.
+        protocol: The edition of the protocol.
+    """
+
+    title: str
+    stages: Mapping[int, Mapping]
+    reports: Mapping[int, Mapping]
+    num_seeds: int
+    failed: Sequence[int]
+    protocol: int
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """Mean IoU in percent, by seed."""
+        return {seed: 100 * stage["mean_iou"] for seed, stage in self.stages.items()}
+
+
+@dataclass(frozen=True)
+class Study:
+    """The content of a study's JSON, of this edition or of the first, which is nothing but its runs."""
+
+    name: str
+    runs: Mapping[str, Mapping[str, Mapping]]
+    failed: Mapping[str, Mapping[str, str]]
+    num_seeds: int
+    protocol: int
+
+    def row(self, method: str, stage: str | None = None) -> Row:
+        """A method's stage; the only one but the teacher's unless named."""
+        checks.one_of(method, self.runs, f"A method of {self.name}")
+        reports = {int(seed): report for seed, report in sorted(self.runs[method].items())}
+        found = [row["name"] for report in reports.values() for row in report["stages"]]
+        found = list(dict.fromkeys(found))
+        if stage is None:
+            students = [name for name in found if name != "teacher"]
+            if len(students) != 1:
+                raise ValueError(
+                    f"{method!r} of {self.name} has the stages {students}. Name one: {method}.STAGE."
+                )
+            stage = students[0]
+        checks.one_of(stage, found, f"A stage of {method!r} of {self.name}")
+        stages = {
+            seed: row for seed, report in reports.items() for row in report["stages"] if row["name"] == stage
+        }
+        failed = sorted(map(int, self.failed.get(method, ())))
+        return Row(f"{method} ({stage})", stages, reports, self.num_seeds, failed, self.protocol)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired differences of two rows, in points.
+
+    Args:
+        pairs: Of the seeds that both have.
+        frames: The 95 % interval over blocks of neighbouring frames; None where they were not counted.
+    """
+
+    pairs: Sequence[float]
+    frames: tuple[float, float] | None = None
+
+    def __str__(self):
+        if len(self.pairs) < _FEWEST:
+            return ", ".join(f"{value:+.2f}" for value in self.pairs) or "–"
+        mean, half = interval(self.pairs)
+        return f"{mean:+.2f} ± {half:.2f}"
+
+
+class Values:
+    """The JSON files of a page, and what its expressions may name.
+
+    Args:
+        directory: The page's.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory, self.read = directory, {}
+
+    def content(self, name: str) -> Any:
+        """The content of a JSON file beside the page.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if it is damaged, or of an edition of the protocol that is not known.
+        """
+        if name not in self.read:
+            path = self.directory / name
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"No {name!r} beside the page. Expected the JSON that it is made from."
+                )
+            self.read[name] = _opened(name, read_json(path))
+        return self.read[name]
+
+    def evaluate(self, name: str, expression: str, row: Any = None) -> str:
+        """The text of an expression over a JSON file; ' | .2f' at its end says how a number is written."""
+        code, bar, form = expression.rpartition(" | ")
+        value = self.value(name, code if bar else expression, row)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return "–"
+        if bar:
+            return format(value, form.strip())
+        if isinstance(value, float):
+            raise ValueError(
+                f"{expression!r} is {value!r}. Say how it is written, such as {expression} | .2f."
+            )
+        return ", ".join(f"{one:+.2f}" for one in value) if isinstance(value, list) else str(value)
+
+    def value(self, name: str, expression: str, row: Any = None) -> Any:
+        """What an expression stands for.
+
+        Raises:
+            ValueError: if it cannot be read, or names what is not there.
+        """
+        content = self.content(name)
+        try:
+            tree = ast.parse(" ".join(expression.split()), mode="eval").body
+            return self._value(tree, content, row)
+        except (SyntaxError, TypeError, LookupError, ArithmeticError) as error:
+            raise ValueError(f"Cannot compute {expression!r} from {name}: {error}") from None
+
+    def _value(self, node: ast.AST, content: Any, row: Any) -> Any:
+        def inner(part):
+            return self._value(part, content, row)
+
+        match node:
+            case ast.Constant():
+                return node.value
+            case ast.List():
+                return [inner(part) for part in node.elts]
+            case ast.Name(id="row") if row is not None:
+                return row
+            case ast.Name(id="rows") if isinstance(content, list):
+                return content
+            case ast.Name():
+                return _part(content, node.id)
+            case ast.Attribute():
+                return _part(inner(node.value), node.attr)
+            case ast.Subscript():
+                return _part(inner(node.value), inner(node.slice))
+            case ast.BinOp(op=op) if type(op) in _OPERATORS:
+                return _OPERATORS[type(op)](inner(node.left), inner(node.right))
+            case ast.UnaryOp(op=op) if type(op) in _OPERATORS:
+                return _OPERATORS[type(op)](inner(node.operand))
+            case ast.Call(func=ast.Name(id="file"), args=[ast.Constant(value=str(other))]):
+                return self.content(other)
+            case ast.Call(func=ast.Name(id=called)):
+                checks.one_of(called, _FUNCTIONS, "What a page computes")
+                options = {word.arg: inner(word.value) for word in node.keywords}
+                return _FUNCTIONS[called](*map(inner, node.args), **options)
+        raise ValueError(
+            f"A page cannot compute {ast.unparse(node)!r}: {', '.join(_FUNCTIONS)} and + - * / can."
+        )
+
+
+def _opened(name: str, content: Any) -> Any:
+    if isinstance(content, Mapping) and "runs" in content:
+        protocol = content.get("protocol")
+        if protocol != PROTOCOL:
+            raise ValueError(
+                f"{name} is of edition {protocol!r} of the protocol. Expected {PROTOCOL}, or runs alone, as "
+                f"the first edition had them. Its rows cannot stand beside these."
+            )
+        return Study(name, content["runs"], content["failed"], len(content["seeds"]), protocol)
+    if _is_runs(content):
+        seeds = {seed for runs in content.values() for seed in runs}
+        return Study(name, content, {}, len(seeds), 1)
+    return content
+
+
+def _is_runs(content: Any) -> bool:
+    """Whether this is a study of the first edition: reports by method and seed."""
+    if not isinstance(content, Mapping) or not any(content.values()):
+        return False
+    return all(
+        isinstance(runs, Mapping)
+        and all(
+            seed.isdigit() and isinstance(report, Mapping) and "stages" in report
+            for seed, report in runs.items()
+        )
+        for runs in content.values()
+    )
+
+
+@dataclass(frozen=True)
+class _Method:
+    study: Study
+    name: str
+
+
+def _part(whole: Any, name: Any) -> Any:
+    if isinstance(whole, Study):
+        checks.one_of(name, whole.runs, f"A method of {whole.name}")
+        return _Method(whole, name)
+    if isinstance(whole, _Method):
+        return whole.study.row(whole.name, name)
+    if isinstance(whole, Mapping | list):
+        found = whole[name]
+        return _opened("", found) if isinstance(found, Mapping) else found
+    raise LookupError(f"{_short(whole)} has no {name!r}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}…"
+
+
+def _row(one: Any) -> Row:
+    if isinstance(one, _Method):
+        return one.study.row(one.name)
+    if not isinstance(one, Row):
+        raise TypeError(f"expected a row of a study, not {_short(one)}")
+    return one
+
+
+def _scores(row: Any, measure: str | None) -> dict[int, float]:
+    row = _row(row)
+    if measure is None:
+        return row.scores
+    return {seed: 100 * stage["measured"][measure]["mean_iou"] for seed, stage in row.stages.items()}
+
+
+def compare(one: Any, other: Any, varies: str = "", measure: str | None = None) -> Comparison:
+    """The paired differences of two rows of equal settings.
+
+    Args:
+        one, other: The rows.
+        varies: Settings that are compared, with commas between.
+        measure: The study's further frames; those of validation unless given.
+
+    Raises:
+        ValueError: if another setting differs, or the rows are of different protocols.
+    """
+    one, other = _row(one), _row(other)
+    if one.protocol != other.protocol:
+        raise ValueError(
+            f"{one.title!r} is of edition {one.protocol} of the protocol, {other.title!r} of edition "
+            f"{other.protocol}. Only rows of one edition can be compared."
+        )
+    seeds = [seed for seed in one.stages if seed in other.stages and one.title != other.title]
+    allowed = [name.strip() for name in varies.split(",") if name.strip()]
+    for name in allowed:
+        checks.one_of(name, NAMES, "A setting that varies")
+    for seed in seeds:
+        flags = [row.reports[seed]["flags"] for row in (one, other)]
+        check_equal(one.title, flags[0], other.title, flags[1], allowed)
+    ours, theirs = _scores(one, measure), _scores(other, measure)
+    return Comparison([ours[seed] - theirs[seed] for seed in seeds], _frames(one, other, seeds, measure))
+
+
+def _frames(one: Row, other: Row, seeds: list[int], measure: str | None) -> tuple[float, float] | None:
+    blocks = [
+        {seed: row.stages[seed].get("measured", {}).get(measure, {}).get("blocks") for seed in seeds}
+        for row in (one, other)
+    ]
+    if not seeds or not all(found for by_seed in blocks for found in by_seed.values()):
+        return None
+    return over_blocks(*blocks)
+
+
+def _mean(row: Any, measure: str | None = None) -> str:
+    """'53.01 ± 0.95', with how many seeds there are where some are missing."""
+    row, scores = _row(row), list(_scores(row, measure).values())
+    if not scores:
+        return "–"
+    deviation = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+    few = f" ({len(scores)} of {row.num_seeds})" if len(scores) < row.num_seeds else ""
+    return f"{statistics.fmean(scores):.2f}{deviation}{few}"
+
+
+def _score(row: Any, seed: int, measure: str | None = None) -> str:
+    row = _row(row)
+    if seed in row.failed:
+        return "**failed**"
+    scores = _scores(row, measure)
+    return f"{scores[seed]:.2f}" if seed in scores else "–"
+
+
+def _iou(row: Any, name: str) -> float:
+    """IoU of a class in percent, mean of the seeds."""
+    values = [stage["iou"][name] for stage in _row(row).stages.values()]
+    return math.nan if None in values else 100 * statistics.fmean(values)
+
+
+def _of(row: Any, key: str) -> Any:
+    """What the stage of the first seed reported under `key`."""
+    return next(iter(_row(row).stages.values()))[key]
+
+
+def _setting(row: Any, name: str) -> Any:
+    """A flag of a row's runs."""
+    values = [report["flags"][name] for report in _row(row).reports.values()]
+    if any(value != values[0] for value in values):
+        raise ValueError(f"{_row(row).title!r} has several values of {name}: {values}.")
+    return values[0]
+
+
+def _pick(rows: Sequence[Mapping], key: str, value: Any) -> Mapping:
+    """The one of several rows that has `value` under `key`."""
+    found = [row for row in rows if row.get(key) == value]
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} rows have {key}={value!r}. Expected one.")
+    return found[0]
+
+
+def _called(function: Callable) -> Callable:
+    @functools.wraps(function)
+    def on_list(values):
+        return function(list(values))
+
+    return on_list
+
+
+_FUNCTIONS: dict[str, Callable] = {
+    "score": _score,
+    "mean": _mean,
+    "iou": _iou,
+    "classes": lambda row: list(next(iter(_row(row).stages.values()))["iou"]),
+    "diff": lambda *rows, **options: str(compare(*rows, **options)),
+    "pairs": lambda *rows, **options: list(compare(*rows, **options).pairs),
+    "compare": compare,
+    "interval": lambda pairs: str(Comparison(pairs)),
+    "p": p_value,
+    "average": lambda row, measure=None: statistics.fmean(_scores(row, measure).values()),
+    "minutes": lambda row: statistics.fmean(report["minutes"] for report in _row(row).reports.values()),
+    "seeds": lambda row: len(_row(row).stages),
+    "of": _of,
+    "setting": _setting,
+    "pick": _pick,
+    "count": len,
+    "smallest": _called(min),
+    "largest": _called(max),
+    "column": lambda rows, key: [row[key] for row in rows],
+}
+
+
+def seeds_of(rows: Sequence[Any]) -> Iterator[int]:
+    """All seeds of rows, those that failed too."""
+    yield from sorted({seed for row in map(_row, rows) for seed in (*row.stages, *row.failed)})
+
+
+def as_row(value: Any) -> Row:
+    """The row that an expression stands for."""
+    return _row(value)

@@ -1,0 +1,67 @@
+"""Where a result comes from: the commit of the code, the command, the versions, the processor."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfsegkd.recipe.report import versions
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def git(*words: str, root: Path = ROOT) -> str | None:
+    """What git prints; None where there is no git or it refuses."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def is_checkout(root: Path = ROOT) -> bool:
+    """Whether `root` is the top of a git checkout, not a directory inside somebody else's."""
+    top = git("rev-parse", "--show-toplevel", root=root)
+    return bool(top) and Path(top).resolve() == root.resolve()
+
+
+def commit(root: Path = ROOT) -> str | None:
+    """The commit that `root` is at, with '+changes' if files differ from it; None outside git."""
+    if not is_checkout(root):
+        return None
+    changed = git("status", "--porcelain", "--untracked-files=no", root=root)
+    return f"{git('rev-parse', 'HEAD', root=root)}{'+changes' if changed else ''}"
+
+
+def processor() -> dict:
+    """The processor's name, how many cores this process may use, and what became of its matrix unit (AMX)."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
+    fields = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    has_unit = "amx_tile" in fields.get("flags", "").split()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "cpu": fields.get("model name") or platform.processor() or platform.machine(),
+        "cores": cores,
+        # `runtime.timing` has Linux refuse it to the process that times.
+        "amx": "on in training, off in timings" if has_unit else "absent",
+    }
+
+
+def command_line(words: Sequence[str]) -> str:
+    """The command `words`, as anyone may repeat it: without the directories of this machine."""
+    hidden = ["--data_dir=DIRECTORY" if word.startswith("--data_dir=") else word for word in words]
+    if hidden and Path(hidden[0]).is_absolute():
+        hidden[0] = "/".join(Path(hidden[0]).parts[-2:])
+    return shlex.join(["python", *hidden])
+
+
+def provenance() -> dict:
+    """Commit, command, versions and processor of this process, for the JSON of a result."""
+    # As it was typed: tools take words out of sys.argv.
+    command = command_line(sys.orig_argv[1:])
+    return {"commit": commit(), "command": command, "versions": versions(), **processor()}

@@ -1,0 +1,102 @@
+"""Settings that rows of a study must have in common, so that a difference is of the method alone."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+# With what is trained and measured, for how long and on which frames.
+_ALWAYS = (
+    "dataset",
+    "train_split",
+    "val_dataset",
+    "val_split",
+    "input_size",
+    "crop_size",
+    "batch_size",
+    "student",
+    "class_balanced",
+    "weight_decay",
+    "min_scale",
+    "max_scale",
+    "flip",
+    "color_jitter",
+    "unlabelled",
+    "epochs",
+    "learning_rate",
+)
+# Where both rows have the stage.
+_OF_STAGE = {
+    "teacher": (
+        "teacher",
+        "teacher_size",
+        "teacher_classes",
+        "teacher_windows",
+        "teacher_flip",
+        "teacher_scales",
+        "teacher_epochs",
+        "teacher_learning_rate",
+    ),
+    "prune": ("prune_epochs", "prune_learning_rate", "dense"),
+    "quantize": ("qat_epochs", "qat_learning_rate", "dense"),
+    "group": (),
+}
+NAMES = tuple(dict.fromkeys((*_ALWAYS, *(name for names in _OF_STAGE.values() for name in names))))
+
+
+def by_name(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The values of the flags of a command line, by name, in the order they are given.
+
+    Two command lines of equal content are equal, however their flags are ordered.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        name, equals, value = word.lstrip("-").partition("=")
+        if not equals:
+            name, value = (name[2:], "False") if name[:2] == "no" and name[2:] in NAMES else (name, "True")
+        found[name] = (*found.get(name, ()), value)
+    return found
+
+
+def asked(words: Iterable[str]) -> dict[str, object]:
+    """The settings that a command line gives; of one that is given twice the last counts."""
+    given = {name: values[-1] for name, values in by_name(words).items()}
+    stages = given.get("stages", "").split(",")
+    return dict.fromkeys(NAMES, "not given") | given | {"stages": stages}
+
+
+def unequal(one: Mapping, other: Mapping, varies: Sequence[str] = ()) -> dict[str, tuple]:
+    """The settings in which two rows differ that should not.
+
+    Args:
+        one, other: Settings by name, with the list `stages`; as of `asked`, or the `flags` of a report.
+        varies: Settings that the comparison is about.
+
+    Returns:
+        Both values, by setting. What one of two reports does not know, because it is older, is left out.
+    """
+    stages = set(one.get("stages") or ()) & set(other.get("stages") or ())
+    names = [*_ALWAYS, *(name for stage, of in _OF_STAGE.items() if stage in stages for name in of)]
+    found = {}
+    for name in dict.fromkeys(names):
+        known = name in one and name in other
+        if known and name not in varies and one[name] != other[name]:
+            found[name] = (one[name], other[name])
+    return found
+
+
+def check_equal(one: str, settings: Mapping, other: str, others: Mapping, varies: Sequence[str]) -> None:
+    """Refuses to compare two rows of unequal settings.
+
+    Args:
+        one, other: What the rows are called.
+        settings, others: Their settings, as of `unequal`.
+        varies: Settings that the comparison is about.
+
+    Raises:
+        ValueError: if another setting differs; the message names it.
+    """
+    differ = unequal(settings, others, varies)
+    if differ:
+        named = "; ".join(f"{name}: {a} and {b}" for name, (a, b) in differ.items())
+        raise ValueError(
+            f"{one!r} and {other!r} are not of equal settings: {named}. Expected rows that differ by the "
+            f"method alone. Make them equal, or name in `varies` what is compared: {','.join(differ)}."
+        )
