@@ -83,6 +83,49 @@ def faults(path: str, source: str) -> list[str]:
     return found
 
 
+LAYERS = ROOT / "tfsegkd" / "graph" / "layer_table.py"
+# The operations of TensorFlow, some of which are called like layers.
+NO_LAYERS = {"tfsegkd/graph/operations.py"}
+
+
+def layer_types() -> set[str]:
+    """The classes that the table of layers speaks of."""
+    tree = ast.parse(LAYERS.read_text(encoding="utf-8"))
+    found = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "layers"
+    }
+    return found.union(
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "tfsegkd.layers"
+        for alias in node.names
+    )
+
+
+def collections_of_layers(source: str) -> list[list[str]]:
+    """The collections in which three or more layer classes, or their names, stand."""
+    tree, known, found = ast.parse(source), layer_types(), []
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    public = [node.value for node in assigned if ast.unparse(node.targets[0]) == "__all__"]
+    for node in ast.walk(tree):
+        items = []
+        if isinstance(node, ast.Tuple | ast.List | ast.Set) and node not in public:
+            items = node.elts
+        elif isinstance(node, ast.Dict):
+            items = node.keys
+        elif isinstance(node, ast.Call):
+            items = node.args
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+            items = [part for part in ast.walk(node) if isinstance(part, ast.Attribute | ast.Name)]
+        names = {getattr(item, part, None) for item in items for part in ("attr", "id", "value")}
+        named = sorted({name for name in names if isinstance(name, str) and name in known})
+        if len(named) >= 3:
+            found.append(named)
+    return found
+
+
 def files() -> list[str]:
     return sorted(
         path.relative_to(ROOT).as_posix()
@@ -94,6 +137,27 @@ def files() -> list[str]:
 @pytest.mark.parametrize("path", files())
 def test_file_is_in_order(path):
     assert faults(path, (ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", [path for path in files() if path.startswith("tfsegkd/")])
+def test_only_the_table_lists_layers(path):
+    if ROOT / path != LAYERS and path not in NO_LAYERS:
+        assert collections_of_layers((ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "A = (layers.ReLU, keras.layers.ELU, layers.Add)",
+        "A = {layers.ReLU: 1, CropLike: 2, layers.Add: 3}",
+        "if isinstance(layer, layers.ReLU | layers.ELU | layers.Add): pass",
+        "A = ['ReLU', 'ELU', 'Add']",
+        "register(kind, layers.ReLU, layers.ELU, layers.Add)",
+    ],
+)
+def test_a_list_of_layers_is_noticed(source):
+    assert len(collections_of_layers(source)) == 1
+    assert collections_of_layers(source.replace("ReLU", "Mine")) == []
 
 
 def test_all_files_are_found():

@@ -3,22 +3,30 @@
 from tfsegkd.graph.canonical import canonical
 from tfsegkd.graph.channels import ChannelGraph, Counts, Edits, Group
 from tfsegkd.graph.cost import Cost, cost
+from tfsegkd.graph.layer_spec import Cut, Kernel, LayerChannels, LayerSpec, Scale
 from tfsegkd.graph.nodes import Graph, Node, Tensor, read
 from tfsegkd.graph.reading import Canonical
 from tfsegkd.graph.rebuild import rebuild
+from tfsegkd.graph.registration import register
 
 __all__ = [
     "Canonical",
     "ChannelGraph",
     "Cost",
     "Counts",
+    "Cut",
     "Edits",
     "Graph",
     "Group",
+    "Kernel",
+    "LayerChannels",
+    "LayerSpec",
     "Node",
+    "Scale",
     "Tensor",
     "canonical",
     "cost",
     "read",
     "rebuild",
+    "register",
 ]

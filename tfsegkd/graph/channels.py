@@ -10,7 +10,8 @@ import numpy as np
 
 from tfsegkd._keras import keras
 from tfsegkd.graph.cost import cost
-from tfsegkd.graph.coupling import Coupling, LayerChannels
+from tfsegkd.graph.coupling import Coupling
+from tfsegkd.graph.layer_spec import LayerChannels
 from tfsegkd.graph.nodes import Graph, has_inner_models, read
 from tfsegkd.graph.rebuild import rebuild
 

@@ -8,18 +8,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfsegkd._keras import keras
+from tfsegkd.graph.layer_spec import inherited
 
 Shape = tuple[int | None, ...]
 
-# Layers with weights of rank two and more that work element by element.
-_ELEMENTWISE = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.PReLU,
-)
-# Products without weights, which a look at the weights would miss.
-_WEIGHTLESS_PRODUCTS = (keras.layers.Attention, keras.layers.Dot, keras.layers.Lambda)
 _PRODUCT_OPS = ("matmul", "einsum", "tensordot", "nn.conv", "nn.depthwise", "nn.separable")
 
 
@@ -119,46 +111,17 @@ def _of_tfmot(layer: keras.layers.Layer) -> bool:
 
 def _macs(call: _Call) -> int | None:
     """The multiply-accumulates of one call; None where the layer multiplies in a way we do not know."""
-    layer = call.layer
-    if isinstance(layer, keras.layers.Dense):
-        return math.prod(call.inputs[0][1:]) * layer.units
-    # The order matters: Keras derives the special convolutions from the plain ones.
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
-        _, channels = _grid(layer, call.outputs[0])
-        return _taps(layer, call.outputs[0]) * channels
-    if isinstance(layer, keras.layers.SeparableConv2D):
-        positions, _ = _grid(layer, call.outputs[0])
-        channels = _grid(layer, call.inputs[0])[1] * layer.depth_multiplier
-        return _taps(layer, call.outputs[0]) * channels + positions * channels * layer.filters
-    if isinstance(layer, keras.layers.Conv2DTranspose):
-        _, channels = _grid(layer, call.inputs[0])
-        return _taps(layer, call.inputs[0]) * channels * layer.filters
-    if isinstance(layer, keras.layers.Conv2D):
-        _, channels = _grid(layer, call.inputs[0])
-        return _taps(layer, call.outputs[0]) * channels // layer.groups * layer.filters
-    return None if _multiplies(call) else 0
-
-
-def _taps(layer: keras.layers.Layer, shape: Shape) -> int:
-    """How often the window's positions are visited when the window goes over `shape`."""
-    return math.prod(layer.kernel_size) * _grid(layer, shape)[0]
-
-
-def _grid(layer: keras.layers.Layer, shape: Shape) -> tuple[int, int]:
-    """The number of positions and of channels of `shape`."""
-    if layer.data_format == "channels_first":
-        return math.prod(shape[2:]), shape[1]
-    return math.prod(shape[1:-1]), shape[-1]
+    known = inherited(call.layer).macs
+    if known is None:
+        return None if _multiplies(call) else 0
+    return known(call.layer, call.inputs, call.outputs) if callable(known) else known
 
 
 def _multiplies(call: _Call) -> bool:
-    """Whether a layer that we have no formula for may multiply by matrices."""
-    if isinstance(call.layer, _WEIGHTLESS_PRODUCTS):
-        return True
+    """Whether a layer that the table has no formula for may multiply by matrices."""
     if any(name in getattr(call.layer, "symbol", "") for name in _PRODUCT_OPS):
         return True
-    matrices = [weight for weight in call.weights if sum(size > 1 for size in weight.shape) > 1]
-    return bool(matrices) and not isinstance(call.layer, _ELEMENTWISE)
+    return any(sum(size > 1 for size in weight.shape) > 1 for weight in call.weights)
 
 
 def _check_fixed(model: keras.Model, layer: keras.layers.Layer, outputs: list[Shape]) -> None:

@@ -3,23 +3,17 @@
 from typing import Any
 
 from tfsegkd._keras import keras
+from tfsegkd.graph.layer_spec import inherited, is_known, spec_of
 from tfsegkd.graph.maps import Untranslatable
 from tfsegkd.graph.tracing import Call, Function
 
 layers = keras.layers
 
-# Layers that are looked into, because the layers that their operations become are better known elsewhere.
-_OPENED = ("TFOpLambda", "SlicingOpLambda", "Rescaling", "Normalization", "Resizing")
+# Operations that Keras wrapped into layers.
+_OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
 # Activations that stay layers. The others are looked into: a swish is a sigmoid and a product.
 _KEPT = ("elu", "exponential", "gelu", "linear", "mish", "relu", "relu6", "selu", "sigmoid", "softmax")
 _KEPT += ("softplus", "softsign", "tanh")
-_INLINE = (
-    layers.Conv2D,
-    layers.DepthwiseConv2D,
-    layers.SeparableConv2D,
-    layers.Conv2DTranspose,
-    layers.Dense,
-)
 
 
 class Dialect:
@@ -29,10 +23,12 @@ class Dialect:
 
     def is_leaf(self, layer) -> bool:
         """Whether `layer` is taken as a whole."""
-        if isinstance(layer, keras.Model) or type(layer).__name__ in _OPENED:
+        if isinstance(layer, keras.Model) or type(layer).__name__ in _OPERATIONS or spec_of(layer).opened:
             return False
         if isinstance(layer, layers.Activation):
             return self.known(layer.activation) is not None
+        if is_known(type(layer)):
+            return True
         ours = type(layer).__module__.split(".")[0] in (self.package, "tfsegkd")
         return ours or bool(own_weights(layer))
 
@@ -54,7 +50,7 @@ class Dialect:
 
     def splits(self, layer, activation) -> Function | bool:
         """What to do with the activation inside a layer: see `tracing.trace`."""
-        return isinstance(layer, _INLINE) and self.decide(activation)
+        return inherited(layer).has_activation and self.decide(activation)
 
     def decide(self, activation) -> Function | bool:
         """The same of an activation alone."""

@@ -1,6 +1,7 @@
 """A functional model read as a flat list of nodes: which layer is called on which tensors."""
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,16 @@ class Tensor:
 
     id: int
     shape: tuple[int | None, ...]
+
+    @property
+    def width(self) -> int:
+        """How many channels it has; 0 if it has no axis of channels, or an open one."""
+        return self.shape[-1] or 0 if len(self.shape) > 1 else 0
+
+    @property
+    def positions(self) -> int:
+        """How many positions it has for one image, 0 if its size is not fixed."""
+        return 0 if None in self.shape[1:-1] else math.prod(self.shape[1:-1])
 
 
 @dataclass(frozen=True, eq=False)

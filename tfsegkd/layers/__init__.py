@@ -2,6 +2,7 @@
 
 from tfsegkd.layers.channels import ChannelShuffle, HardGate
 from tfsegkd.layers.fixed_range import FixedRange
+from tfsegkd.layers.int8 import GridGain, StripMean
 from tfsegkd.layers.pooling import AdaptiveMean, MaxUnpooling
 from tfsegkd.layers.spatial import CropLike, PadToStride, ResizeLike
 
@@ -10,8 +11,10 @@ __all__ = [
     "ChannelShuffle",
     "CropLike",
     "FixedRange",
+    "GridGain",
     "HardGate",
     "MaxUnpooling",
     "PadToStride",
     "ResizeLike",
+    "StripMean",
 ]

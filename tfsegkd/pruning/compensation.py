@@ -8,18 +8,13 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import ChannelGraph, Edits, Node, rebuild
+from tfsegkd.graph.layer_spec import spec_of
 
 layers = keras.layers
 
 # Points and weights of the normal distribution: exact for polynomials up to degree 17.
 _POINTS, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
-_ACTIVATIONS = (layers.ReLU, layers.LeakyReLU, layers.ELU, layers.ThresholdedReLU, layers.PReLU)
-# These hand a channel's mean on, the maximum and zeros at the border aside.
-_KEEPERS = (
-    *(layers.MaxPooling2D, layers.AveragePooling2D, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D),
-    *(layers.UpSampling2D, layers.ZeroPadding2D, layers.Cropping2D, layers.Dropout, layers.SpatialDropout2D),
-)
 
 
 def compensated(
@@ -139,12 +134,12 @@ def _sampled(node: Node, inputs: list[np.ndarray | None]) -> np.ndarray | None:
         return beta + _POINTS[:, None] * gamma * np.sqrt(variance / (variance + layer.epsilon))
     if not inputs or inputs[0] is None:
         return None
-    if type(layer) in _ACTIVATIONS or type(layer) is layers.Activation:
+    if spec_of(layer).elementwise:
         if type(layer) is layers.PReLU:
             alpha = layer.alpha.numpy().reshape(-1, layer.alpha.shape[-1]).mean(0)
             return np.maximum(inputs[0], 0) + alpha * np.minimum(inputs[0], 0)
         return layer.call(tf.constant(inputs[0], tf.float32)).numpy()
-    if type(layer) in _KEEPERS:
+    if spec_of(layer).keeps_mean:
         return inputs[0]
     if type(layer) is layers.Concatenate and not any(one is None for one in inputs):
         joined = np.concatenate(inputs, axis=1)

@@ -11,19 +11,13 @@ import numpy as np
 
 from tfsegkd._keras import keras, tfmot
 from tfsegkd.graph import read, rebuild
+from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.pruning.channels import check_float
 from tfsegkd.registry import Registry
 
 layers = keras.layers
 UpdatePruningStep = tfmot.sparsity.keras.UpdatePruningStep
 
-# Which attribute holds the kernel that TF-MOT can thin out.
-_KERNELS = {
-    layers.Conv2D: "kernel",
-    layers.Conv2DTranspose: "kernel",
-    layers.SeparableConv2D: "pointwise_kernel",
-    layers.Dense: "kernel",
-}
 _BLOCK = (2, 4)
 _schedules = Registry("sparsity schedule")
 _schedules.register("polynomial_decay")(tfmot.sparsity.keras.PolynomialDecay)
@@ -96,7 +90,7 @@ def strip(model: keras.Model) -> keras.Model:
     for name, found in masks.items():
         layer = stripped.get_layer(name)
         for weight, mask, _ in found:
-            kernel = getattr(layer, _KERNELS[type(layer)])
+            kernel = getattr(layer, spec_of(layer).thinned)
             # The last training step may have moved them.
             kernel.assign(weight.numpy() * mask.numpy())
     return stripped
@@ -237,7 +231,7 @@ def _dense(model, by_block: bool) -> dict[str, str]:
         kind = type(layer).__name__
         if isinstance(layer, layers.DepthwiseConv2D):
             found[layer.name] = f"({kind}): TF-MOT leaves depthwise kernels alone"
-        elif type(layer) not in _KERNELS:
+        elif not spec_of(layer).thinned:
             found[layer.name] = f"({kind}): TF-MOT does not know it"
         elif by_block and type(layer) is layers.Conv2DTranspose:
             found[layer.name] = f"({kind}): TF-MOT would count its four along the output channels"
@@ -247,4 +241,4 @@ def _dense(model, by_block: bool) -> dict[str, str]:
 
 
 def _inputs(layer) -> int:
-    return int(getattr(layer, _KERNELS[type(layer)]).shape[-2])
+    return int(getattr(layer, spec_of(layer).thinned).shape[-2])

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfsegkd._keras import keras, tfmot
-from tfsegkd.quantization.kinds import KERNELS
+from tfsegkd.graph.layer_spec import kernel_of, spec_of
 from tfsegkd.quantization.learned import STEP
 from tfsegkd.quantization.quantizers import FixedQuantizer, Seen
 
@@ -26,11 +26,11 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
         self.kernel, self.output = _revived(kernel), _revived(output)
 
     def get_weights_and_quantizers(self, layer):
-        return [(getattr(layer, KERNELS[type(layer)][0]), self.kernel)] if self.kernel else []
+        return [(kernel_of(layer), self.kernel)] if self.kernel else []
 
     def set_quantize_weights(self, layer, quantize_weights):
         for weight in quantize_weights:
-            setattr(layer, KERNELS[type(layer)][0], weight)
+            setattr(layer, spec_of(layer).kernel.name, weight)
 
     # A layer's own activation is part of its output, so it is left as it is.
     def get_activations_and_quantizers(self, layer):

@@ -2,15 +2,9 @@
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node
-from tfsegkd.quantization import kinds
-from tfsegkd.quantization.kinds import Kind
+from tfsegkd.graph.layer_spec import Scale, activation, is_linear, scale_of, spec_of
 
 layers = keras.layers
-
-# BatchNorm becomes part of these. A transposed convolution takes it into its kernel before.
-_TAKE_NORM = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
-# The operations of TFLite that end in a ReLU or ReLU6 without further cost.
-_TAKE_RELU = (*_TAKE_NORM, layers.BatchNormalization, layers.Add, layers.Subtract, layers.Multiply)
 
 
 class Edges:
@@ -30,7 +24,7 @@ class Edges:
 
     def values(self, node: Node) -> list[int]:
         """The ids of the tensors whose values `node` reads, not their shapes alone."""
-        inputs = node.inputs[:1] if kinds.is_sized_by_second(node.layer) else node.inputs
+        inputs = node.inputs[:1] if spec_of(node.layer).sized_by_second else node.inputs
         return [tensor.id for tensor in inputs]
 
     def producer(self, node: Node) -> Node:
@@ -53,7 +47,7 @@ class Edges:
 
     def takes_relu(self, node: Node) -> bool:
         """Whether a ReLU that alone reads `node` costs nothing: as part of it, or as the end of its range."""
-        if self.sole_reader(node) is None or not kinds.is_linear(node.layer):
+        if self.sole_reader(node) is None or not is_linear(node.layer):
             return False
         if type(node.layer) is layers.Concatenate:
             return all(self._reaches_alone(tensor) for tensor in self.values(node))
@@ -61,19 +55,19 @@ class Edges:
 
     def is_cut(self, relu: Node) -> bool:
         """Whether a ReLU is no operation but the end of a range: what lies beyond is cut off by rounding."""
-        return type(self.producer(relu).layer) not in _TAKE_RELU or relu.layer.max_value not in (None, 6.0)
+        return not spec_of(self.producer(relu).layer).ends_in_relu or relu.layer.max_value not in (None, 6.0)
 
     def joins_later(self, node: Node) -> bool:
         """Whether the values of `node` are only moved about until a Concatenate rounds them with others."""
         reader = self.sole_reader(node)
-        while reader is not None and kinds.kind(reader.layer) is Kind.CARRIES:
+        while reader is not None and scale_of(reader.layer) is Scale.SAME:
             reader = self.sole_reader(reader)
-        return reader is not None and kinds.kind(reader.layer) is Kind.JOINS
+        return reader is not None and scale_of(reader.layer) is Scale.SHARED
 
     def _reaches_alone(self, tensor: int) -> bool:
         """Whether nobody else reads a tensor, nor what it was before it was moved about."""
         node = self.producers[tensor]
-        while not isinstance(node.layer, layers.InputLayer) and kinds.kind(node.layer) is Kind.CARRIES:
+        while scale_of(node.layer) is Scale.SAME:
             if self.sole_reader(node) is None:
                 return False
             node = self.producer(node)
@@ -82,7 +76,7 @@ class Edges:
 
 def computes(node: Node) -> bool:
     """Whether `node` gives new values on a scale of its own."""
-    return not isinstance(node.layer, layers.InputLayer) and kinds.kind(node.layer) is Kind.COMPUTES
+    return scale_of(node.layer) is Scale.OWN
 
 
 def is_norm(layer: keras.layers.Layer) -> bool:
@@ -91,7 +85,7 @@ def is_norm(layer: keras.layers.Layer) -> bool:
 
 def takes_norm(node: Node) -> bool:
     """Whether BatchNorm after `node` becomes part of it."""
-    return type(node.layer) in _TAKE_NORM and kinds.is_linear(node.layer)
+    return spec_of(node.layer).folds_norm and is_linear(node.layer)
 
 
 # TFLite prescribes these output ranges.
@@ -102,7 +96,7 @@ def fixed_range(node: Node, edges: Edges) -> tuple[float, float] | None:
     """The (low, high) of the output of `node` where it is known beforehand, else None."""
     if is_normalization(node, edges):
         return _affine_range(node.layer)
-    return _PRESCRIBED.get(kinds.activation(node.layer))
+    return _PRESCRIBED.get(activation(node.layer))
 
 
 def is_normalization(node: Node, edges: Edges) -> bool:
@@ -111,7 +105,7 @@ def is_normalization(node: Node, edges: Edges) -> bool:
         type(node.layer) is layers.DepthwiseConv2D
         and not node.layer.trainable
         and node.layer.kernel_size == (1, 1)
-        and kinds.is_linear(node.layer)
+        and is_linear(node.layer)
         and isinstance(edges.producer(node).layer, layers.InputLayer)
     )
 

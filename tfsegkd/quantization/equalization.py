@@ -7,29 +7,15 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node, read
-from tfsegkd.layers import PadToStride
+from tfsegkd.graph.layer_spec import activation, is_homogeneous, kernel_of, spec_of
 from tfsegkd.quantization.configs import QuantizedLayer
 from tfsegkd.quantization.edges import Edges
 from tfsegkd.quantization.folding import fold
-from tfsegkd.quantization.kinds import KERNELS, activation
 from tfsegkd.quantization.opening import open_layers
 from tfsegkd.quantization.rewiring import copy
 
 layers = keras.layers
 
-# What leaves channels apart and gives twice as much when it is given twice as much.
-_PASS = (
-    layers.MaxPooling2D,
-    layers.ZeroPadding2D,
-    layers.Cropping2D,
-    layers.UpSampling2D,
-    layers.Resizing,
-    layers.Dropout,
-    layers.SpatialDropout2D,
-    PadToStride,
-)
-_OUT_AXIS = {layers.Conv2D: 3, layers.Conv2DTranspose: 2, layers.Dense: 1}
-_IN_AXIS = {layers.Conv2D: 2, layers.Conv2DTranspose: 3, layers.Dense: 0, layers.DepthwiseConv2D: 2}
 _ROUNDS = 40
 _SMALLEST = 1e-6
 
@@ -153,13 +139,13 @@ def _pairs(graph: Graph) -> list[tuple]:
     edges = Edges(graph)
     found = []
     for node in graph.nodes:
-        if type(node.layer) not in KERNELS or not _is_homogeneous(node.layer) or not node.layer.trainable:
+        if spec_of(node.layer).kernel is None or not is_homogeneous(node.layer) or not node.layer.trainable:
             continue
         norm, after = None, edges.sole_reader(node)
         linear = activation(node.layer) == "linear"
         if linear and after is not None and isinstance(after.layer, layers.BatchNormalization):
             norm, after = after.layer, edges.sole_reader(after)
-        while after is not None and (type(after.layer) in _PASS or _is_plain_relu(after.layer)):
+        while after is not None and is_homogeneous(after.layer) and spec_of(after.layer).kernel is None:
             after = edges.sole_reader(after)
         can_scale = norm is None or (norm.scale and norm.center)
         if after is not None and can_scale and _can_take(after.layer):
@@ -167,20 +153,8 @@ def _pairs(graph: Graph) -> list[tuple]:
     return found
 
 
-def _is_homogeneous(layer):
-    return activation(layer) in ("linear", "relu")
-
-
-def _is_plain_relu(layer):
-    if type(layer) is layers.LeakyReLU:
-        return True
-    if type(layer) is layers.Activation:
-        return _is_homogeneous(layer)
-    return type(layer) is layers.ReLU and layer.max_value is None and not layer.threshold
-
-
 def _can_take(layer):
-    return type(layer) in _IN_AXIS and layer.trainable and getattr(layer, "groups", 1) == 1
+    return spec_of(layer).kernel is not None and layer.trainable and getattr(layer, "groups", 1) == 1
 
 
 def _balance(first, norm, second) -> float:
@@ -204,24 +178,20 @@ def _balance(first, norm, second) -> float:
     return float(np.max(np.maximum(factors, 1.0 / factors)))
 
 
-def _kernel(layer):
-    return getattr(layer, KERNELS[type(layer)][0])
-
-
 def _by_channel(layer, axis_of: Callable) -> tuple[np.ndarray, int]:
     """The kernel and the axis of its channels; both last axes of a depthwise one are one then."""
-    kernel = _kernel(layer).numpy()
+    kernel = kernel_of(layer).numpy()
     if type(layer) is layers.DepthwiseConv2D and axis_of is _out_axis:
         return kernel.reshape(*kernel.shape[:2], -1), 2
     return kernel, axis_of(layer)
 
 
 def _out_axis(layer) -> int:
-    return _OUT_AXIS[type(layer)]
+    return spec_of(layer).kernel.outputs
 
 
 def _in_axis(layer) -> int:
-    return _IN_AXIS[type(layer)]
+    return spec_of(layer).kernel.inputs
 
 
 def _largest(layer, axis_of) -> np.ndarray:
@@ -233,5 +203,5 @@ def _scale(layer, axis_of, factors) -> None:
     kernel, axis = _by_channel(layer, axis_of)
     shape = [1] * kernel.ndim
     shape[axis] = -1
-    variable = _kernel(layer)
+    variable = kernel_of(layer)
     variable.assign((kernel * factors.reshape(shape)).reshape(variable.shape))

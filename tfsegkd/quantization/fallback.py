@@ -8,11 +8,12 @@ import numpy as np
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node, read
+from tfsegkd.graph.layer_spec import spec_of
+from tfsegkd.graph.layer_table import twin
 from tfsegkd.layers import FixedRange
 from tfsegkd.quantization.configs import JointRounding, LayerConfig, QuantizedLayer
 from tfsegkd.quantization.kernels import check_quantized, head, kernel_layers, producers_of
-from tfsegkd.quantization.kinds import KERNELS
-from tfsegkd.quantization.rewiring import rewire, twin
+from tfsegkd.quantization.rewiring import rewire
 from tfsegkd.quantization.scheme import PREFIX
 
 layers = keras.layers
@@ -86,7 +87,7 @@ def float_layers(model: keras.Model) -> tuple[str, ...]:
         layer.layer.name
         for layer in model.layers
         if isinstance(layer, QuantizedLayer)
-        and type(layer.layer) in KERNELS
+        and spec_of(layer.layer).kernel is not None
         and layer.quantize_config.kernel is None
     )
 

@@ -4,10 +4,11 @@ import numpy as np
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import Node, read
+from tfsegkd.graph.layer_spec import is_linear
+from tfsegkd.graph.layer_table import NotDecomposable, affine, twin
 from tfsegkd.quantization.edges import Edges, is_norm, takes_norm
-from tfsegkd.quantization.kinds import is_linear
-from tfsegkd.quantization.opening import CannotBeOpened, affine, refuse
-from tfsegkd.quantization.rewiring import call_twin, rewire, twin
+from tfsegkd.quantization.opening import Build, refuse
+from tfsegkd.quantization.rewiring import call_twin, rewire
 
 layers = keras.layers
 
@@ -42,8 +43,8 @@ def fold(model: keras.Model) -> keras.Model:
             return outputs
         if _is_lonely(node, edges):
             try:
-                inputs = affine(inputs, 1.0, None, f"{node.name}_unit")
-            except CannotBeOpened as error:
+                inputs = affine(Build(), inputs, 1.0, None, f"{node.name}_unit")
+            except NotDecomposable as error:
                 refuse(node, model, str(error))
         return call_twin(node, inputs, **options)
 

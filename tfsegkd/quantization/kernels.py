@@ -2,8 +2,9 @@
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node
+from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.quantization.configs import QuantizedLayer
-from tfsegkd.quantization.kinds import KERNELS
+from tfsegkd.quantization.edges import is_norm
 
 layers = keras.layers
 
@@ -33,9 +34,10 @@ def producers_of(graph: Graph) -> dict[int, Node]:
 def head(node: Node, producers: dict[int, Node]) -> str | None:
     """The layer with a kernel whose operation ends with `node`; None if there is none."""
     while isinstance(node.layer, QuantizedLayer):
-        if type(node.layer.layer) in KERNELS:
-            return node.layer.layer.name
-        if type(node.layer.layer) not in (layers.BatchNormalization, layers.ReLU, layers.Activation):
+        inner = node.layer.layer
+        if spec_of(inner).kernel is not None:
+            return inner.name
+        if not is_norm(inner) and type(inner) not in (layers.ReLU, layers.Activation):
             return None
         node = producers[node.inputs[0].id]
         if isinstance(node.layer, QuantizedLayer) and node.layer.quantize_config.output is not None:

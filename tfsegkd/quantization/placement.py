@@ -9,10 +9,9 @@ import dataclasses
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node
+from tfsegkd.graph.layer_spec import Scale, activation, scale_of
 from tfsegkd.layers import HardGate
-from tfsegkd.quantization import kinds
 from tfsegkd.quantization.edges import Edges, computes, fixed_range
-from tfsegkd.quantization.kinds import Kind
 
 layers = keras.layers
 Limits = tuple[float | None, float | None]
@@ -101,18 +100,18 @@ class _Ranges:
         }
 
     def _bind(self, node):
-        kind, output = kinds.kind(node.layer), node.output.id
+        scale, output = scale_of(node.layer), node.output.id
         known = fixed_range(node, self._edges)
         if self._edges.is_merged(node):
             return
         if known is not None:
             self._pin(output, known)
-        elif kind in (Kind.CARRIES, Kind.AVERAGES):
+        elif scale in (Scale.SAME, Scale.POOLED):
             source = node.inputs[0].id
             self._unite(output, source)
             if source in self._pinned:
                 self._pinned.add(output)
-        elif kind is Kind.JOINS:
+        elif scale is Scale.SHARED:
             for tensor in node.inputs:
                 if tensor.id not in self._pinned:
                     self._unite(output, tensor.id)
@@ -124,19 +123,19 @@ class _Ranges:
     def _is_rounded(self, node):
         if self._edges.is_merged(node):
             return False
-        kind, output = kinds.kind(node.layer), node.output.id
-        if kind is Kind.CARRIES:
+        scale, output = scale_of(node.layer), node.output.id
+        if scale is Scale.SAME:
             return False
         if output not in self._pinned and self._edges.joins_later(node):
             return False
-        if kind is not Kind.JOINS:
+        if scale is not Scale.SHARED:
             return True
         return not all(self._stands_on_grid(tensor.id, output) for tensor in node.inputs)
 
     def _stands_on_grid(self, tensor, joined):
         """Whether a tensor that is joined has been rounded with the range of the result."""
         node = self._edges.producers[tensor]
-        while not isinstance(node.layer, layers.InputLayer) and kinds.kind(node.layer) is Kind.CARRIES:
+        while scale_of(node.layer) is Scale.SAME:
             node = self._edges.producer(node)
         if isinstance(node.layer, layers.InputLayer):
             return False
@@ -160,7 +159,7 @@ def limits(node: Node) -> Limits:
         return (0.0, 6.0)
     if type(node.layer) is layers.ReLU:
         return (0.0, None if node.layer.max_value is None else float(node.layer.max_value))
-    return {"relu": (0.0, None), "relu6": (0.0, 6.0)}.get(kinds.activation(node.layer), (None, None))
+    return {"relu": (0.0, None), "relu6": (0.0, 6.0)}.get(activation(node.layer), (None, None))
 
 
 def _hull(one: Limits, other: Limits) -> Limits:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node
+from tfsegkd.graph.layer_table import twin
 from tfsegkd.graph.nodes import map_tensors
 
 
@@ -46,11 +47,6 @@ def call_twin(node: Node, inputs: Any, **options) -> Any:
     output = layer(inputs, **options)
     layer.set_weights(node.layer.get_weights())
     return output
-
-
-def twin(layer: keras.layers.Layer, **changes) -> keras.layers.Layer:
-    """A layer of the same configuration but for `changes`; its weights are its own."""
-    return type(layer).from_config({**layer.get_config(), **changes})
 
 
 def copy(model: keras.Model) -> keras.Model:

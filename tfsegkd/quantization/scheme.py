@@ -5,10 +5,10 @@ import dataclasses
 from tfsegkd import checks
 from tfsegkd._keras import keras, tfmot
 from tfsegkd.graph import read
+from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.layers import FixedRange
 from tfsegkd.quantization.configs import JointRounding, LayerConfig, QuantizedLayer
 from tfsegkd.quantization.edges import Edges
-from tfsegkd.quantization.kinds import KERNELS
 from tfsegkd.quantization.learned import LearnedActivationQuantizer, LearnedWeightQuantizer
 from tfsegkd.quantization.placement import PIXELS, Rounding, place
 from tfsegkd.quantization.quantizers import ActivationQuantizer, FixedQuantizer, WeightQuantizer
@@ -43,9 +43,9 @@ class Precision:
 
     def kernel(self, layer: keras.layers.Layer, is_end: bool):
         """The quantizer of a layer's kernel; None if it has none."""
-        if type(layer) not in KERNELS:
+        if spec_of(layer).kernel is None:
             return None
-        axes = KERNELS[type(layer)][1]
+        axes = spec_of(layer).kernel.scales
         if not layer.trainable:  # a constant, whose largest weight is met exactly
             return WeightQuantizer(axes)
         keeps_8 = is_end or type(layer) is layers.Conv2DTranspose
@@ -84,7 +84,7 @@ class Layout(tfmot.quantization.keras.QuantizeLayoutTransform):
         graph = read(model)
         edges = Edges(graph)
         roundings = place(graph, edges)
-        trained = [n.name for n in graph.nodes if type(n.layer) in KERNELS and n.layer.trainable]
+        trained = [n.name for n in graph.nodes if spec_of(n.layer).kernel and n.layer.trainable]
         ends = {*trained[:1], *trained[-1:]}
         joint: dict[tuple[str, ...], JointRounding] = {}
 

@@ -6,13 +6,11 @@ from dataclasses import replace
 import tensorflow as tf
 
 from tfsegkd._keras import keras
+from tfsegkd.graph.layer_spec import inherited
 from tfsegkd.graph.nodes import Graph, Node, Tensor
 from tfsegkd.graph.operations import enlarge
-from tfsegkd.layers import CropLike, ResizeLike
 
 layers = keras.layers
-# What may stand between a softmax and the output: it moves values and leaves the classes alone.
-_SPATIAL = (layers.UpSampling2D, layers.Resizing, layers.Cropping2D, CropLike, ResizeLike)
 
 
 def ending_in_logits(graph: Graph) -> tuple[Graph, tuple[str, ...], tuple[str, ...]]:
@@ -31,7 +29,8 @@ def _without_softmax(graph):
     makers = {tensor.id: node for node in graph.nodes for tensor in node.outputs}
     readers = graph.readers()
     node, later = makers[output.id], []
-    while isinstance(node.layer, _SPATIAL) and len(readers[node.inputs[0].id]) == 1:
+    # What only moves values leaves the classes alone.
+    while inherited(node.layer).moves and len(readers[node.inputs[0].id]) == 1:
         later.append(node.name)
         node = makers[node.inputs[0].id]
     if not _is_softmax(node) or len(readers[node.outputs[0].id]) > 1:

@@ -6,23 +6,11 @@ from typing import Any
 from tfsegkd import _keras
 from tfsegkd._keras import keras
 from tfsegkd.graph.dialect import Dialect, own_weights
+from tfsegkd.graph.layer_spec import spec_of, types
 from tfsegkd.graph.maps import Untranslatable
 
 layers = keras.layers
 
-# Layers with an activation inside.
-_INLINE = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "SeparableConv2D", "Dense")
-# Layers that do the same in both, from a configuration with the same words.
-_ALIKE = (
-    *_INLINE,
-    *("BatchNormalization", "GroupNormalization", "LayerNormalization", "UnitNormalization"),
-    *("ReLU", "PReLU", "ELU", "LeakyReLU", "Softmax", "Activation"),
-    *("MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D", "GlobalAveragePooling2D"),
-    *("UpSampling2D", "ZeroPadding2D", "Cropping2D", "Flatten", "Reshape", "Permute"),
-    *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"),
-    *("Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise", "AlphaDropout"),
-)
-_RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 # Says of a layer what does not change what it computes, or is set elsewhere.
 _NOT_TAKEN = ("dtype", "name", "trainable", "batch_input_shape", "input_shape")
 
@@ -33,32 +21,33 @@ class Keras3(Dialect):
     package = "keras"
 
     def is_leaf(self, layer) -> bool:
-        kind = _kind(layer)
-        if kind == "Activation":
+        twin = _twin(layer)
+        if twin is layers.Activation:
             return self.known(layer.activation) is not None
-        return kind is not None or _is_lambda(layer) or (_is_layer(layer) and bool(own_weights(layer)))
+        return twin is not None or _is_lambda(layer) or (_is_layer(layer) and bool(own_weights(layer)))
 
     def can_stay(self, layer) -> bool:
         return False
 
     def splits(self, layer, activation):
-        return _kind(layer) in _INLINE and self.decide(activation)
+        twin = _twin(layer)
+        return twin is not None and spec_of(twin).has_activation and self.decide(activation)
 
     def convert(self, call, shapes) -> keras.layers.Layer:
-        layer, kind = call.layer, _kind(call.layer)
+        layer, twin = call.layer, _twin(call.layer)
         if _is_lambda(layer):
             raise Untranslatable("a Lambda is arbitrary code, which no file can hold safely; use layers")
-        if kind is None:
+        if twin is None:
             raise Untranslatable("a layer of Keras 3 with weights of its own, which tf_keras does not have")
         if layer.compute_dtype != "float32":
             raise Untranslatable(
                 f"it computes in {layer.compute_dtype}; build the model with the policy 'float32' and copy "
                 f"its weights"
             )
-        config = _config(layer, kind)
-        if kind == "Activation" or "activation" in config:
+        config = _config(layer, twin)
+        if twin is layers.Activation or "activation" in config:
             config["activation"] = "linear" if call.is_linear else self.known(layer.activation) or "linear"
-        made = getattr(layers, kind)(name=layer.name, trainable=layer.trainable, **config)
+        made = twin(name=layer.name, trainable=layer.trainable, **config)
         if layer.weights:
             made.build(shapes)
             _copy(layer, made)
@@ -93,17 +82,26 @@ def _is_lambda(part) -> bool:
     return any(base.__name__ == "Lambda" and _is_of_keras3(base) for base in type(part).__mro__)
 
 
-def _kind(layer) -> str | None:
-    """The class of a layer that both have, else None. What a user derived from it may do something else."""
-    name = type(layer).__name__
-    return name if name in _ALIKE and _is_of_keras3(type(layer)) and _is_layer(layer) else None
+def _twin(layer) -> type | None:
+    """The class of tf_keras that does the same as a layer, else None.
+
+    What a user derived from a layer may do something else, unless it was registered.
+    """
+    kind = type(layer)
+    if not _is_layer(layer):
+        return None
+    for twin in types(lambda spec: spec.keras3):
+        theirs = spec_of(twin).keras3
+        if kind is theirs or (theirs is True and kind.__name__ == twin.__name__ and _is_of_keras3(kind)):
+            return twin
+    return None
 
 
-def _config(layer, kind: str) -> dict[str, Any]:
-    renamed = _RENAMED.get(kind, {})
+def _config(layer, twin: type) -> dict[str, Any]:
+    renamed = spec_of(twin).keras3_names
     given = {renamed.get(key, key): value for key, value in layer.get_config().items()}
     known = set()
-    for base in getattr(layers, kind).__mro__:
+    for base in twin.__mro__:
         if "__init__" in vars(base):
             known |= set(inspect.signature(base.__init__).parameters)
     # The weights are there already, so how they began does not matter.

@@ -5,7 +5,6 @@ import numpy as np
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.layers.pooling import strip_means
-from tfsegkd.quantization.kinds import Kind, register
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
@@ -52,6 +51,3 @@ class GridGain(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "rows": self.rows, "columns": self.columns}
-
-
-register(Kind.COMPUTES, StripMean, GridGain)
