@@ -9,6 +9,7 @@ from tfsegkd.data import voc as _voc  # noqa: F401
 from tfsegkd.data.images import read_image
 from tfsegkd.data.labels import distinct_colors, read_colors, read_labels
 from tfsegkd.data.load import describe, load, names
+from tfsegkd.data.mask_batches import labels_of
 from tfsegkd.data.masks import read_mask
 from tfsegkd.data.pipeline import evaluation_batches, mixed_batches, training_batches
 from tfsegkd.data.resize import resize_image, resize_mask
@@ -32,6 +33,7 @@ __all__ = [
     "describe",
     "distinct_colors",
     "evaluation_batches",
+    "labels_of",
     "load",
     "mixed_batches",
     "names",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.data import UNLABELLED
+from tfsegkd.data import UNLABELLED, labels_of
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,17 @@ class Batch:
         return tf.reduce_sum(values)
 
 
-def read_batch(data, ignore_label: int) -> Batch:
+def read_batch(data, ignore_label: int, num_classes: int) -> Batch:
     """Reads what Keras hands to a step: (images, masks[, sample_weight]).
 
-    In place of the images, a batch that a recorded teacher goes with has {"images": …, "teacher": {tap: …}}.
+    Masks may have an axis for one channel, or be one-hot; see `labels_of`. In place of the images, a batch
+    that a recorded teacher goes with has {"images": …, "teacher": {tap: …}}.
 
     Raises:
-        ValueError: for a dictionary without images.
+        ValueError: for a dictionary without images, or masks that are none.
     """
     inputs, masks, weights = keras.utils.unpack_x_y_sample_weight(data)
-    # Not in the masks' own type, where −1 may be 255.
-    masks = tf.cast(masks, tf.int32)
+    masks = labels_of(masks, num_classes, ignore_label)
     return Batch(
         images_of(inputs),
         masks,

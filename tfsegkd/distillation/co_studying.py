@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.distillation.batches import read_batch, share_of_an_image
+from tfsegkd.distillation.batches import share_of_an_image
 from tfsegkd.distillation.distiller import Distiller
 from tfsegkd.distillation.optimization import Accumulator, descend
 from tfsegkd.distillation.taps import tapped
@@ -127,7 +127,7 @@ class CoStudying(Distiller):
     def train_step(self, data):
         if self.phase == "tutoring":
             return super().train_step(data)
-        batch = read_batch(data, self.ignore_label)
+        batch = self._read(data)
         if self.phase == "co_studying":
             parts, logits = self._learn_together(batch)
         else:

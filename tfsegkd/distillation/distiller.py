@@ -23,8 +23,8 @@ class Distiller(keras.Model):
     """Trains a small network to do what the labels say and what a large one shows.
 
     A Keras model: `compile`, `fit` and its callbacks work as ever. Whatever the number of terms, a step runs
-    the teacher once, in inference mode, and the student once. `evaluate`, `predict`, `summary` and `save`
-    are the student's.
+    the teacher once, in inference mode, and the student once. `evaluate`, `predict`, `summary`, `save`,
+    `save_weights` and `load_weights` are the student's.
 
     The student may compute in mixed precision, be quantization-aware, or be pruned while it learns: add
     `tfmot.sparsity.keras.UpdatePruningStep()` to the callbacks of `fit`. Under a `tf.distribute` strategy,
@@ -44,8 +44,9 @@ class Distiller(keras.Model):
         ignore_label: The label of void pixels, which no loss sees.
 
     Shapes:
-        fit takes (images, masks[, sample_weight]): images (N, H, W, 3) float32 0…255; masks (N, H, W)
-        integer labels, of which −1 marks pixels that only the teacher speaks of; sample_weight (N,). With a
+        fit takes (images, masks[, sample_weight]): images (N, H, W, 3) float32 0…255; masks (N, H, W) or
+        (N, H, W, 1) integer labels, of which −1 marks pixels that only the teacher speaks of, or one-hot
+        (N, H, W, C), zeros for void; sample_weight (N,). Losses and metrics get labels (N, H, W). With a
         recorded teacher it takes ({"images": images, "teacher": {tap: tensor}}, masks[, sample_weight]).
 
     Raises:
@@ -115,7 +116,7 @@ class Distiller(keras.Model):
             return tf.TensorSpec((1, *shape[1:]), dtype)
 
         def compare(shown, made, images, masks):
-            batch = read_batch((images, masks), self.ignore_label)
+            batch = self._read((images, masks))
             return [self._compare(place, batch, shown, made) for place in range(len(self.terms))]
 
         images = tensor(self.student.input_shape)
@@ -179,9 +180,12 @@ class Distiller(keras.Model):
         return self.student(images_of(images), training=training)
 
     def train_step(self, data):
-        batch = read_batch(data, self.ignore_label)
+        batch = self._read(data)
         parts, made = self._learn(batch, self._shown.of(batch))
         return self._log(parts, batch, made[LOGITS])
+
+    def _read(self, data):
+        return read_batch(data, self.ignore_label, self.student.output_shape[-1])
 
     def _learn(self, batch, shown, is_aloof=False):
         """One step of the student: what each loss was, and what the student made of the images.
@@ -252,7 +256,7 @@ class Distiller(keras.Model):
         return self.task_weight * loss + (tf.add_n(penalties) if penalties else 0.0)
 
     def test_step(self, data):
-        batch = read_batch(data, self.ignore_label)
+        batch = self._read(data)
         logits = self.student(batch.images, training=False)
         task_loss = self._task_loss(batch, logits, share_of_an_image(batch), [self.student])
         return self._log({"loss": task_loss, "task_loss": task_loss}, batch, logits)
@@ -286,13 +290,31 @@ class Distiller(keras.Model):
         if self._adoption is not None:
             self._adoption.write_back()
             owner = self._adoption.original
-            # Callbacks of tf_keras pass options for SavedModels, which Keras 3 does not know.
-            kwargs = {key: value for key, value in kwargs.items() if (key, value) != ("options", None)}
+            kwargs = _of_keras3(kwargs)
         owner.save(filepath, *args, **kwargs)
+
+    def save_weights(self, filepath, *args, **kwargs):
+        """Saves the student's weights, in the Keras that it came from; so do checkpoints of weights."""
+        if self._adoption is None:
+            return self.student.save_weights(filepath, *args, **kwargs)
+        self._adoption.write_back()
+        return self._adoption.original.save_weights(filepath, **_of_keras3(kwargs))
+
+    def load_weights(self, filepath, *args, **kwargs):
+        """Loads weights of the student that `save_weights`, or the student itself, has saved."""
+        if self._adoption is None:
+            return self.student.load_weights(filepath, *args, **kwargs)
+        self._adoption.original.load_weights(filepath, **_of_keras3(kwargs))
+        self._adoption.take_over()
 
     def summary(self, *args, **kwargs):
         """Prints the student's layers."""
         self.student.summary(*args, **kwargs)
+
+
+def _of_keras3(options):
+    """Without the options for SavedModels that callbacks of tf_keras pass, which Keras 3 does not know."""
+    return {key: value for key, value in options.items() if (key, value) != ("options", None)}
 
 
 def _precision(student):

@@ -154,7 +154,7 @@ def preflight(
 
 
 def _unpacked(data, info: DatasetInfo) -> Sample:
-    batch = read_batch(data, info.ignore_label)
+    batch = read_batch(data, info.ignore_label, info.num_classes)
     images, masks, given = np.asarray(batch.images, np.float32), np.asarray(batch.masks), np.asarray(data[1])
     if images.ndim != 4 or masks.shape != images.shape[:3] or not np.issubdtype(given.dtype, np.integer):
         raise ValueError(

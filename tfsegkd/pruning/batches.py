@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tfsegkd.data import labels_of
+
 Batches = Sequence[tuple[np.ndarray, np.ndarray]]
 
 # No class has this label; pixels of it do not count.
@@ -101,6 +103,7 @@ def labels(batches: Batches) -> list[int]:
 
 
 def _known(masks, shape):
+    masks = labels_of(masks, shape[-1], VOID).numpy() if masks.ndim == 4 else masks
     if masks.ndim != 3 or masks.shape[1:] != tuple(shape[1:3]) or not np.issubdtype(masks.dtype, np.integer):
         raise ValueError(
             f"Masks must be whole numbers (N, {shape[1]}, {shape[2]}), one for each logit. Received: "

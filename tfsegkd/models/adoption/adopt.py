@@ -98,6 +98,11 @@ class Adoption:
         for name, source in self._sources.items():
             source.set_weights(self.model.get_layer(name).get_weights())
 
+    def take_over(self) -> None:
+        """Copies the weights of `original` into the layers of `model` that came from them."""
+        for name, source in self._sources.items():
+            self.model.get_layer(name).set_weights(source.get_weights())
+
 
 def adopt(
     model,
