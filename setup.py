@@ -20,7 +20,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["tfsegkd", "tfsegkd.*"]),
     package_data={
-        "tfsegkd.export": ["bundle_texts/*"],
+        "tfsegkd.export": ["bundle_texts/*", "page/*"],
         "tfsegkd.reporting": ["page/*"],
         "tfsegkd.runtime": ["arm_plugin/*"],
     },

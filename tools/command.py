@@ -15,6 +15,12 @@ from tfsegkd import checks, data
 
 FLAGS = flags.FLAGS
 
+# What --web_runtime is for, in every tool that writes try.html.
+WEB_RUNTIME = (
+    "The directory of the unpacked npm package @litertjs/core, for try.html to run offline; from npm, if "
+    "that is on the path, unless given."
+)
+
 # The title of each group of flags, with the flags that there were before it.
 _GROUPS: list[tuple[str, frozenset[str]]] = []
 # What absl and TensorFlow bring along.

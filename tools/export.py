@@ -38,13 +38,14 @@ flags.DEFINE_string("data_dir", None, "Where the files of --dataset lie.")
 flags.DEFINE_string("split", "val", "The split of --dataset to measure on.")
 flags.DEFINE_string("golden", None, "Of the bundle: the picture to check devices with.")
 flags.DEFINE_string("latency_table", None, "Of the bundle: CSV file,ms of your device, for the card.")
+flags.DEFINE_string("web_runtime", None, f"Of the bundle: {command.WEB_RUNTIME}")
 
 FLAGS = flags.FLAGS
 _MOST_REPRESENTATIVE = 64
 
 
 def main():
-    alone = [name for name in ("dataset", "golden", "latency_table") if getattr(FLAGS, name)]
+    alone = [name for name in ("dataset", "golden", "latency_table", "web_runtime") if getattr(FLAGS, name)]
     if alone and not FLAGS.bundle:
         raise ValueError(f"--{alone[0]} is for a bundle. Add --bundle, or leave it out.")
     model = models.load(FLAGS.model)
@@ -88,6 +89,7 @@ def write_bundle(model, info, images, source):
         runtime.DeviceTable(FLAGS.latency_table) if FLAGS.latency_table else None,
         source=Path(FLAGS.model).name,
         overwrite=FLAGS.overwrite,
+        web_runtime=FLAGS.web_runtime,
     )
     for one in card.files:
         device = "" if one.device_ms is None else f"   {one.device_ms:.2f} ms on your device"
@@ -97,6 +99,7 @@ def write_bundle(model, info, images, source):
     if card.accuracy:
         print(f"mean IoU {100 * card.accuracy['mean_iou']:.2f} on {card.accuracy['images']} images")
     print(f"golden mask: {100 * card.golden['agreement']:.2f} % of its pixels are the network's")
+    print(f"{card.try_page['file']}: {card.try_page['note']}")
     print(f"Read {Path(FLAGS.output_dir) / 'README.md'}")
 
 

@@ -222,6 +222,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "validate_every", 0, "Epochs between validations while training; 0 for none.", lower_bound=0
 )
+flags.DEFINE_string("web_runtime", None, command.WEB_RUNTIME)
 flags.DEFINE_bool("histograms", False, "Show histograms of the activations in TensorBoard.")
 
 FLAGS = flags.FLAGS
@@ -243,7 +244,8 @@ def main():
     size = command.size(FLAGS.input_size, "input_size")
     crop_size = command.size(FLAGS.crop_size, "crop_size") if FLAGS.crop_size else None
     workers = open_workers(FLAGS.strategy)
-    recipe = Recipe(stages(), "export" in FLAGS.stages, workers, FLAGS.grouped_form, device_table())
+    exports = "export" in FLAGS.stages
+    recipe = Recipe(stages(), exports, workers, FLAGS.grouped_form, device_table(), FLAGS.web_runtime)
     varied = augmentation()
     splits = (FLAGS.train_split, FLAGS.val_split)
     datasets = (FLAGS.dataset, FLAGS.val_dataset or FLAGS.dataset)

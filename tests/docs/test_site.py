@@ -1,7 +1,6 @@
 """The site of the documents: built without a warning, and complete without a network."""
 
 import importlib
-import json
 import os
 import re
 import shutil
@@ -10,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from browser import needs_browser, requested, wait
 from pages import ROOT
-from test_report_page import chrome, needs_browser, wait  # noqa: F401  (chrome is a fixture)
+from test_report_page import chrome  # noqa: F401  (a fixture)
 
 MKDOCS = shutil.which("mkdocs") or shutil.which("mkdocs", path=Path(sys.executable).parent)
 pytestmark = [
@@ -66,7 +66,6 @@ def test_it_opens_and_is_searched_without_a_network(site, chrome):  # noqa: F811
     for page in ("api/losses.html", "report.html"):
         chrome.get((site / page).as_uri())
     assert [entry for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"] == []
-    messages = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
-    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    urls = requested(chrome)
     assert len(urls) > 10
     assert [url for url in urls if not url.startswith(("file://", "data:", "blob:", "about:"))] == []

@@ -1,5 +1,8 @@
 """One tiny network, and its files, that the tests of this room share."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +12,9 @@ from tfsegkd._keras import keras
 from tfsegkd.data.source import DatasetInfo
 from tfsegkd.export import export_tflite, write_bundle
 from tfsegkd.quantization import quantize
+
+# The browser that other pages are tested in.
+sys.path.append(str(Path(__file__).parents[1] / "reporting"))
 
 HEIGHT, WIDTH = 64, 96
 INFO = DatasetInfo(

@@ -36,6 +36,7 @@ OTHERS = {
     "golden_input.png",
     "golden_mask.png",
     "model_card.json",
+    "try.html",
 }
 
 

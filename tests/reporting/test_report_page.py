@@ -1,23 +1,16 @@
 """The page as a browser shows it: complete, quiet, and driven by its controls."""
 
-import contextlib
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
+from browser import needs_browser, opened_chromium, requested, wait
 
 from tfsegkd.reporting import write_report
 
 pytest.importorskip("plotly", reason="reports need the extra tfsegkd[report]")
 pytest.importorskip("jinja2", reason="reports need the extra tfsegkd[report]")
-webdriver = pytest.importorskip("selenium.webdriver", reason="the page is driven with selenium")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-needs_browser = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"
-)
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +28,8 @@ def page(finished, source, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chrome():
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1180,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with opened_chromium() as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -50,16 +37,6 @@ def opened(chrome, page):
     chrome.get(page.as_uri())
     wait(lambda: chrome.find_elements("css selector", "#viewer[data-painted]"))
     return chrome
-
-
-def wait(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(Exception):
-            if condition():
-                return
-        time.sleep(0.05)
-    raise AssertionError("What was waited for did not come.")
 
 
 def choose(chrome, css, text):
@@ -81,8 +58,7 @@ def painted(chrome):
 @needs_browser
 def test_no_error_and_no_request(opened):
     assert [entry for entry in opened.get_log("browser") if entry["level"] != "INFO"] == []
-    messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
-    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    urls = requested(opened)
     assert urls and all(url.startswith(("file://", "data:", "blob:")) for url in urls)
     assert len([url for url in urls if url.startswith("file://")]) == 1
 

@@ -3,17 +3,23 @@
 from tfsegkd.export.bundle import BundledFile, ModelCard, write_bundle
 from tfsegkd.export.metadata import embed_metadata, read_labels
 from tfsegkd.export.tflite import VARIANTS, ExportReport, export_tflite
+from tfsegkd.export.try_page import TRY_PAGE, TryPage, write_try_page
 from tfsegkd.export.verify import VerifyReport, verify
+from tfsegkd.export.web_runtime import check_web_runtime
 
 __all__ = [
+    "TRY_PAGE",
     "VARIANTS",
     "BundledFile",
     "ExportReport",
     "ModelCard",
+    "TryPage",
     "VerifyReport",
+    "check_web_runtime",
     "embed_metadata",
     "export_tflite",
     "read_labels",
     "verify",
     "write_bundle",
+    "write_try_page",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tfsegkd import runtime
+from tfsegkd import metrics, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import put_in_place, sha256, write_json
 from tfsegkd.data.labels import distinct_colors
@@ -22,7 +22,9 @@ from tfsegkd.data.source import DatasetInfo
 from tfsegkd.export.endings import with_labels, without_last_resize
 from tfsegkd.export.metadata import embed_metadata
 from tfsegkd.export.tflite import VARIANTS, export_tflite
+from tfsegkd.export.try_page import TRY_PAGE, write_try_page
 from tfsegkd.export.verify import verify
+from tfsegkd.export.web_runtime import check_web_runtime
 from tfsegkd.graph import cost
 from tfsegkd.quantization import check_observed, float_layers, post_training, strip
 from tfsegkd.runtime.network import load_interpreter
@@ -85,6 +87,7 @@ class ModelCard:
         golden: How well `golden_mask.png` agrees with the network that the bundle was made from.
         made: How the network became int8, its source, and the versions of what made it.
         timing: How `latency_ms` was measured.
+        try_page: How `try.html` gets the runtime that it needs in a browser.
     """
 
     name: str
@@ -98,6 +101,7 @@ class ModelCard:
     golden: dict[str, Any]
     made: dict[str, Any]
     timing: dict[str, Any]
+    try_page: dict[str, Any]
 
 
 def write_bundle(
@@ -111,6 +115,7 @@ def write_bundle(
     source: str | None = None,
     overwrite: bool = False,
     num_threads: int = 1,
+    web_runtime: str | os.PathLike | None = None,
 ) -> ModelCard:
     """Writes a network in every form that Android asks for, with labels, a test picture and a README.
 
@@ -128,6 +133,7 @@ def write_bundle(
         source: Where the network comes from, for the card.
         overwrite: Replace a directory that holds a bundle.
         num_threads: Processor threads for the timing.
+        web_runtime: Where the runtime of `try.html` is unpacked; as of `write_try_page`.
 
     Shapes:
         golden_image: (H, W, 3), uint8, of the network's input size.
@@ -136,11 +142,13 @@ def write_bundle(
     Raises:
         ValueError: if the directory is taken, the class names do not fit the network, the network is float
             and there is no representative data, its ranges were never observed, the data have another size
-            or range, an operation stays in float, or the int8 file does not do what the network does.
+            or range, an operation stays in float, the int8 file does not do what the network does, or
+            `web_runtime` is not the runtime that `try.html` is tested with.
     """
     directory = Path(directory)
     _check_directory(directory, overwrite)
     _check_fit(model, info, golden_image)
+    check_web_runtime(web_runtime)
     if not info.palette:
         info = dataclasses.replace(info, palette=distinct_colors(info.num_classes))
     trained = runtime.is_quantization_aware(model)
@@ -150,7 +158,10 @@ def write_bundle(
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         purposes, left_out = _write_networks(model, temporary, info, num_threads)
-        golden = _write_golden(model, temporary, info, golden_image)
+        golden, mask = _write_golden(model, temporary, info, golden_image)
+        page = write_try_page(
+            temporary / TRY_PAGE, temporary / FLOAT_IO, info, golden_image, mask, web_runtime, model.name
+        )
         files, timing = _measure_files(temporary, purposes, device_table, num_threads)
         price = cost(model)
         card = ModelCard(
@@ -171,6 +182,7 @@ def write_bundle(
                 "versions": _versions(),
             },
             timing=timing,
+            try_page={"file": TRY_PAGE, "offline": page.offline, "note": page.note},
         )
         _write_texts(temporary, card, info)
         write_json(temporary / CARD, dataclasses.asdict(card))
@@ -260,7 +272,10 @@ def _write_networks(
     return purposes, left_out
 
 
-def _write_golden(model: keras.Model, directory: Path, info: DatasetInfo, image: np.ndarray) -> dict:
+def _write_golden(
+    model: keras.Model, directory: Path, info: DatasetInfo, image: np.ndarray
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Writes the picture and its mask; returns how good the mask is, and the mask."""
     found = verify(directory / INT8, model, image[None], layers=False)
     if found.int8_agreement < _LEAST_AGREEMENT and found.max_difference_steps > _MOST_STEPS:
         raise ValueError(
@@ -268,9 +283,9 @@ def _write_golden(model: keras.Model, directory: Path, info: DatasetInfo, image:
             f"golden image's pixels, and logits differ by up to {found.max_difference_steps:.0f} steps. "
             f"Expected 98 % and a few. Is the image of the kind that the network was trained on?"
         )
-    mask = runtime.Network(directory / INT8).predict(image[None])[0].argmax(-1)
-    size = image.shape[1::-1]
-    drawn = Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST).convert("P")
+    logits = runtime.Network(directory / INT8).predict(image[None])[0]
+    mask = metrics.labels_at(logits, image.shape[:2])
+    drawn = Image.fromarray(mask).convert("P")
     drawn.putpalette(np.array(info.palette, np.uint8).tobytes())
     drawn.save(directory / "golden_mask.png")
     Image.fromarray(image).save(directory / "golden_input.png")
@@ -280,7 +295,7 @@ def _write_golden(model: keras.Model, directory: Path, info: DatasetInfo, image:
         "made_by": INT8,
         "agreement": found.int8_agreement,
         "max_difference_steps": found.max_difference_steps,
-    }
+    }, mask
 
 
 def _measure_files(
@@ -355,6 +370,7 @@ def _write_texts(directory: Path, card: ModelCard, info: DatasetInfo) -> None:
         "classes": len(card.class_names),
         "agreement": f"{100 * card.golden['agreement']:.2f}",
         "files": "\n".join(map(_row, card.files)),
+        "try_page": card.try_page["note"],
         "left_out": "".join(f"`{name}` is not here: {why}.\n\n" for name, why in card.left_out.items()),
     }
     for name in _TEXTS:

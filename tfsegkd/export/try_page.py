@@ -6,6 +6,7 @@ import gzip
 import html
 import io
 import json
+import math
 import os
 import re
 from importlib import resources
@@ -25,6 +26,7 @@ from tfsegkd.runtime.network import load_interpreter
 TRY_PAGE = "try.html"
 # What LiteRT.js can hand over, of what a segmentation network may have at its ends.
 _DTYPES = ("float32", "uint8")
+_RUNTIME_PARTS = {"core": litert.CORE, "loader": litert.LOADER, "wasm": litert.WASM}
 _INLINE = f"LiteRT.js {litert.VERSION} is inside: the page makes no request"
 
 
@@ -90,12 +92,11 @@ def write_try_page(
     }
     try:
         files, missing = litert.web_runtime_files(web_runtime), ""
-        names = {"core": litert.CORE, "loader": litert.LOADER, "wasm": litert.WASM}
-        parts |= {part: files[name] for part, name in names.items()}
+        parts |= {part: files[name] for part, name in _RUNTIME_PARTS.items()}
         note = _INLINE
     except litert.RuntimeUnavailableError as error:
         missing = str(error)
-        note = f"LiteRT.js {litert.VERSION} is not inside, for {missing}: the page loads it from {litert.CDN}"
+        note = f"{missing}: the page loads LiteRT.js {litert.VERSION} from {litert.HOST} when it opens"
     facts |= {
         "title": title or network.stem,
         "palette": [list(map(int, color)) for color in info.palette or distinct_colors(info.num_classes)],
@@ -108,14 +109,15 @@ def write_try_page(
 
 def _network_facts(network: Path, info: DatasetInfo) -> dict[str, Any]:
     # Says what is wrong with a file that is missing, damaged or of another form.
-    shape, logits = runtime.Network(network).input_shape, runtime.Network(network).output_shape
+    checked = runtime.Network(network)
+    shape, logits = checked.input_shape, checked.output_shape
     interpreter = load_interpreter(network)
     ends = (interpreter.get_input_details()[0], interpreter.get_output_details()[0])
     dtypes = [np.dtype(end["dtype"]).name for end in ends]
     if not set(dtypes) <= set(_DTYPES):
         raise ValueError(
-            f"LiteRT.js does not run {network.name!r}: expected {' or '.join(_DTYPES)} at both ends. Received: "
-            f"{dtypes[0]} in, {dtypes[1]} out. Use model_float_io.tflite, which is the same int8 inside."
+            f"LiteRT.js does not run {network.name!r}: expected {' or '.join(_DTYPES)} at both ends. "
+            f"Received: {dtypes[0]} in, {dtypes[1]} out. Use model_float_io.tflite, the same int8 inside."
         )
     # One logit tells two classes apart.
     expected = max(logits[2], 2)
@@ -155,7 +157,6 @@ def _runtime_facts(offline: bool) -> dict[str, Any]:
     def integrity(checksum):
         return "sha256-" + base64.b64encode(bytes.fromhex(checksum)).decode()
 
-    names = {"core": litert.CORE, "loader": litert.LOADER, "wasm": litert.WASM}
     return {
         "name": "LiteRT.js",
         "package": litert.PACKAGE,
@@ -163,7 +164,7 @@ def _runtime_facts(offline: bool) -> dict[str, Any]:
         "offline": offline,
         "files": {
             part: {"url": f"{litert.CDN}/{name}", "integrity": integrity(litert.CHECKSUMS[name])}
-            for part, name in names.items()
+            for part, name in _RUNTIME_PARTS.items()
         },
     }
 
@@ -182,11 +183,12 @@ def _page(facts: dict[str, Any], parts: dict[str, bytes], golden_image: np.ndarr
         "title": html.escape(facts["title"]),
         "license": html.escape((folder / "apache-2.0.txt").read_text(encoding="utf-8")),
         "facts": _in_script(json.dumps(facts, ensure_ascii=False)),
-        "connect": "'none'" if facts["runtime"]["offline"] else "https://cdn.jsdelivr.net",
+        "connect": "'none'" if facts["runtime"]["offline"] else f"https://{litert.HOST}",
         "runtime": f"LiteRT.js {litert.VERSION}",
         "package": litert.PACKAGE,
         "height": str(height),
         "width": str(width),
+        "ratio": f"{width // math.gcd(height, width)} : {height // math.gcd(height, width)}",
         "golden": base64.b64encode(picture.getvalue()).decode(),
         "parts": "\n".join(
             f'<script type="text/plain" id="part-{name}">{_packed(content)}</script>'

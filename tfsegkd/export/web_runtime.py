@@ -13,7 +13,8 @@ from pathlib import Path
 from tfsegkd.atomic import put_in_place
 
 PACKAGE, VERSION = "@litertjs/core", "2.5.3"
-# The `compat` build needs wasm SIMD, which all browsers have, and not relaxed SIMD, which some lack.
+# The `compat` build needs wasm SIMD, which all browsers have, and not relaxed SIMD, which some lack and which
+# makes int8 networks no faster in Chromium.
 CORE, LOADER, WASM = (
     "dist/index.js",
     "wasm/litert_wasm_compat_internal.js",
@@ -25,7 +26,8 @@ CHECKSUMS = {
     WASM: "5255c8ad06eabdbd2522cdebf6b22fc10faf74625c23a49b9e072570cd1fa41c",
 }
 # Serves the files of the npm package as they are, to pages of any origin.
-CDN = f"https://cdn.jsdelivr.net/npm/{PACKAGE}@{VERSION}"
+HOST = "cdn.jsdelivr.net"
+CDN = f"https://{HOST}/npm/{PACKAGE}@{VERSION}"
 _HOW = f"Unpack what `npm pack {PACKAGE}@{VERSION}` downloads, or leave --web_runtime out"
 # Where the package may lie below a directory: `npm pack` and tar, `npm install`, or itself.
 _PLACES = ("package", f"node_modules/{PACKAGE}", PACKAGE, "")
@@ -34,6 +36,16 @@ _SECONDS = 120
 
 class RuntimeUnavailableError(OSError):
     """Neither a directory nor npm has the runtime."""
+
+
+def check_web_runtime(directory: str | os.PathLike | None) -> None:
+    """Checks that a directory, if one is given, holds the runtime of `try.html`.
+
+    Raises:
+        ValueError: if it holds no such package, another version, or other files.
+    """
+    if directory is not None:
+        web_runtime_files(directory)
 
 
 def web_runtime_files(directory: str | os.PathLike | None = None) -> dict[str, bytes]:
@@ -107,7 +119,7 @@ def _download(kept: Path) -> dict[str, bytes]:
             with tarfile.open(archive) as packed:
                 packed.extractall(temporary, filter="data")
         except (subprocess.SubprocessError, OSError, StopIteration, tarfile.TarError) as error:
-            raise RuntimeUnavailableError(f"npm could not download {PACKAGE}@{VERSION}") from error
+            raise RuntimeUnavailableError(f"npm could not download {PACKAGE} {VERSION}") from error
         files = _read(Path(temporary) / "package")
     # A cache that cannot be written costs a download each time, and nothing else.
     with contextlib.suppress(OSError):

@@ -14,10 +14,12 @@ from pathlib import Path
 from tfsegkd import checks, export, models, reporting, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically, write_json
-from tfsegkd.data import evaluation_batches
+from tfsegkd.data import evaluation_batches, resize_image
 from tfsegkd.evaluation import Predictor, evaluate, overlays
+from tfsegkd.export import check_web_runtime
 from tfsegkd.graph import cost
 from tfsegkd.grouping import FORMS, MEASURED
+from tfsegkd.metrics import labels_at
 from tfsegkd.quantization import float_layers
 from tfsegkd.recipe.auto import AutoQuantize, read_tried
 from tfsegkd.recipe.costs import TIMED_RUNS, latencies
@@ -63,6 +65,7 @@ class Recipe:
         workers: Who trains together; this process on one device unless given.
         grouped_form: How grouped convolutions run in these files, as of `tfsegkd.export.export_tflite`.
         device_table: The user's own latencies of the run's files, which the report then shows as well.
+        web_runtime: Where the runtime of `try.html` is unpacked, as of `tfsegkd.export.write_try_page`.
 
     Example:
         stages = [Teacher('deeplab_v3_plus', schedule), Distill('mobile_unet', schedule, ['pixelwise'])]
@@ -77,6 +80,7 @@ class Recipe:
         workers: Workers | None = None,
         grouped_form: str = MEASURED,
         device_table: runtime.DeviceTable | None = None,
+        web_runtime: str | Path | None = None,
     ):
         self.stages = list(stages)
         names = [stage.name for stage in self.stages]
@@ -91,6 +95,8 @@ class Recipe:
         self.workers = workers or open_workers()
         self.grouped_form = checks.one_of(grouped_form, (MEASURED, *FORMS), "grouped_form")
         self.device_table = device_table
+        check_web_runtime(web_runtime)
+        self.web_runtime = web_runtime
 
     def run(self, output_dir: str | Path, frames: Frames, flags: dict | None = None) -> dict:
         """Runs what is not done yet, and writes `report.json`.
@@ -140,6 +146,8 @@ class Recipe:
         print_table(rows)
         print(f"peak memory: {report['peak_memory_mb']} MB")
         print(f"Report: {directory / 'report.json'}   pictures: {directory / 'overlays.png'}")
+        if self.export:
+            self._let_try(run)
         self._show(run)
         return report
 
@@ -255,6 +263,18 @@ class Recipe:
         write_atomically(
             run.directory / "overlays.png", lambda path: overlays(path, run.frames.val, networks, _OVERLAYS)
         )
+
+    def _let_try(self, run: Run) -> None:
+        """Writes the page that runs the exported network in a browser."""
+        network, info = run.directory / "model_float_io.tflite", run.frames.val.info
+        size = tuple(run.frames.size)
+        image = resize_image(run.frames.val[0][0], size)
+        mask = labels_at(Predictor(run.directory / "model_int8.tflite").logits(image[None])[0], size)
+        title = f"{info.name}, {run.directory.name}"
+        page = export.write_try_page(
+            run.directory / export.TRY_PAGE, network, info, image, mask, self.web_runtime, title
+        )
+        print(f"Try it in a browser: {page.path} ({page.note})")
 
     def _show(self, run: Run) -> None:
         """Writes the page that people look at, where it can be written."""

@@ -2,19 +2,25 @@
 "use strict";
 
 let lite, network, facts;
+const heard = [];
 
 onmessage = async ({ data }) => {
   try {
     if (data.wasm) await load(data);
     else await segment(data);
   } catch (error) {
-    postMessage({ error: String((error && error.message) || error) });
+    postMessage({ error: [String((error && error.message) || error), ...heard.slice(-3)].join(" · ") });
   }
 };
 
+// What the runtime says of its own workings is told only with an error.
+function hear(line) {
+  if (!line.startsWith("INFO")) heard.push(line);
+}
+
 async function load({ wasm, tflite, facts: given }) {
   facts = given;
-  lite = new LiteRT.LiteRt(await ModuleFactory({ wasmBinary: wasm }));
+  lite = new LiteRT.LiteRt(await ModuleFactory({ wasmBinary: wasm, printErr: hear, print: hear }));
   LiteRT.setGlobalLiteRt(lite);
   // No GPU: the int8 kernels are on the processor.
   lite.setDefaultEnvironment(await LiteRT.Environment.create({ webGpuDevice: null }));
