@@ -28,6 +28,7 @@ NOT_RUN = {
 }
 # Commands of others, of which nothing but the name is looked at.
 OTHERS = ("python -m venv ", ". .venv/", "tensorboard --logdir=", ".venv/bin/pytest ", ".ci/run")
+OTHERS += ("python -m http.server ", "adb reverse ")
 
 
 def excuse(block: Block) -> str | None:
