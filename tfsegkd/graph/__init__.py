@@ -4,12 +4,14 @@ from tfsegkd.graph.canonical import canonical
 from tfsegkd.graph.channels import ChannelGraph, Counts, Edits, Group
 from tfsegkd.graph.cost import Cost, cost
 from tfsegkd.graph.layer_spec import Cut, Kernel, LayerChannels, LayerSpec, Scale
-from tfsegkd.graph.nodes import Graph, Node, Tensor, read
+from tfsegkd.graph.nodes import Graph, Node, Tensor, probe, read
 from tfsegkd.graph.reading import Canonical
 from tfsegkd.graph.rebuild import rebuild
 from tfsegkd.graph.registration import register
+from tfsegkd.graph.rewriting import Builder, rewrite
 
 __all__ = [
+    "Builder",
     "Canonical",
     "ChannelGraph",
     "Cost",
@@ -26,7 +28,9 @@ __all__ = [
     "Tensor",
     "canonical",
     "cost",
+    "probe",
     "read",
     "rebuild",
     "register",
+    "rewrite",
 ]

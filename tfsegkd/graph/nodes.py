@@ -2,10 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
@@ -70,6 +72,7 @@ class Graph:
         nodes: In an order in which they can run.
         inputs, outputs: The model's tensors, structured as the model has them.
         trainable: Whether the model as a whole is.
+        weights: Layer name → weights in place of the layer's own, or a function that fills a new layer.
     """
 
     name: str
@@ -77,6 +80,16 @@ class Graph:
     inputs: Any
     outputs: Any
     trainable: bool = True
+    weights: Mapping[str, Sequence[np.ndarray] | Callable] = field(default_factory=dict)
+
+    @cached_property
+    def producers(self) -> dict[int, Node]:
+        """The id of each tensor → the node that gives it."""
+        return {tensor.id: node for node in self.nodes for tensor in node.outputs}
+
+    def weights_of(self, name: str) -> list[np.ndarray]:
+        """The weights of a layer."""
+        return list(self.weights[name] if name in self.weights else self.layers()[name].get_weights())
 
     def layers(self) -> dict[str, keras.layers.Layer]:
         """The layers by their name in the graph, each once."""
@@ -105,14 +118,29 @@ def read(model: keras.Model) -> Graph:
             f"Only a functional tf_keras model, or a sequential one with an input shape, can be read. "
             f"Received: {type(model).__name__}. Build the network with keras.Model(inputs, outputs)."
         )
-    reader = _Reader(model)
-    tensors = {}
+    return _graph(model, _Reader(model), {})
+
+
+def _graph(model, reader, tensors) -> Graph:
     reader.open(model, tensors, training=None)
     inputs, outputs = (
         tf.nest.map_structure(lambda tensor: tensors[id(tensor)], structure)
         for structure in (model._nested_inputs, model._nested_outputs)
     )
     return Graph(model.name, tuple(reader.nodes), inputs, outputs, model.trainable)
+
+
+def probe(model: keras.Model, choose: Callable[[Graph], Any]) -> keras.Model:
+    """The same layers with other outputs: nothing is copied.
+
+    Args:
+        model: A functional model without models inside.
+        choose: The model's graph → the tensors to give, in a structure.
+    """
+    reader, tensors = _Reader(model), {}
+    graph = _graph(model, reader, tensors)
+    given = {tensor.id: reader.keras_tensors[key] for key, tensor in tensors.items()}
+    return keras.Model(model.inputs, map_tensors(lambda tensor: given[tensor.id], choose(graph)))
 
 
 def map_tensors(function: Callable[[Tensor], Any], structure: Any) -> Any:
@@ -130,6 +158,7 @@ class _Reader:
 
     def __init__(self, model: keras.Model):
         self.nodes: list[Node] = []
+        self.keras_tensors: dict[int, Any] = {}
         self._ids = itertools.count()
         outer = [layer for layer in model.layers if not isinstance(layer, keras.Model)]
         self._names = {id(layer): layer.name for layer in outer}
@@ -156,6 +185,7 @@ class _Reader:
                     kwargs = {**kwargs, "training": _first_given(kwargs.get("training"), training)}
                 for tensor in outputs:
                     tensors[id(tensor)] = Tensor(next(self._ids), tuple(tensor.shape))
+                    self.keras_tensors[id(tensor)] = tensor
                 output = tf.nest.map_structure(lambda tensor: tensors[id(tensor)], node.outputs)
                 self.nodes.append(Node(node.layer, self._name(node.layer, model), args, kwargs, output))
 

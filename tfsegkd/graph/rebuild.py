@@ -43,8 +43,13 @@ def rebuild(
     for name, old in graph.layers().items():
         for old_part, part in zip(old._flatten_layers(), made[name]._flatten_layers(), strict=True):
             part.trainable = old_part.trainable
-        _fill(made[name], weights[name] if name in weights else old.get_weights())
+        _fill(made[name], weights[name] if name in weights else graph.weights.get(name, _own(old)))
     return model
+
+
+def _own(layer):
+    """The weights of a layer; None for one that is new, which begins as it likes."""
+    return layer.get_weights() if layer.built else None
 
 
 def _make(layer, name, changes):
@@ -83,6 +88,11 @@ def _call(layer, node, tensors):
 
 
 def _fill(layer, weights):
+    if weights is None:
+        return
+    if callable(weights):
+        weights(layer)
+        return
     wanted, given = [tuple(w.shape) for w in layer.weights], [np.shape(w) for w in weights]
     if wanted != given:
         raise ValueError(

@@ -1,15 +1,16 @@
 """The ranges of a network's activations, measured on images."""
 
+import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 
-from tfsegkd._keras import keras
+from tfsegkd.graph import Graph, rebuild
 from tfsegkd.quantization.quantizers import Seen
 
 
-def measure(model: keras.Model, names: list[str], batches: Iterable) -> list[Seen]:
+def measure(graph: Graph, names: list[str], batches: Iterable) -> list[Seen]:
     """Runs a float network over images and measures how far the outputs of its layers reach.
 
     The network runs in inference mode: neither BatchNorm nor Dropout notices.
@@ -25,7 +26,8 @@ def measure(model: keras.Model, names: list[str], batches: Iterable) -> list[See
         TypeError: if a batch is not one array.
         ValueError: if there is no batch, or one of another shape or range.
     """
-    probe = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+    outputs = {node.name: node.output for node in graph.nodes}
+    probe = rebuild(dataclasses.replace(graph, outputs=[outputs[name] for name in names]))
 
     @tf.function
     def look(images):
@@ -34,7 +36,7 @@ def measure(model: keras.Model, names: list[str], batches: Iterable) -> list[See
 
     total, count = np.zeros((len(names), 3)), 0
     for images in batches:
-        total += look(_checked(images, model.input_shape)).numpy()
+        total += look(_checked(images, probe.input_shape)).numpy()
         count += 1
     if not count:
         raise ValueError(

@@ -1,7 +1,9 @@
 """What is rounded within one layer, and the layers that do the rounding."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras, tfmot
@@ -113,6 +115,13 @@ class QuantizedLayer(_HasRanges, tfmot.quantization.keras.QuantizeWrapperV2):
     def _quantizers(self):
         config = self.quantize_config
         return [one for one in (config.kernel, config.output) if one is not None]
+
+    def set_float_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Sets the weights of the layer inside, in the order in which it has them by itself."""
+        weights = list(weights)
+        if self._weight_vars:  # the wrapper has taken its kernel
+            self._weight_vars[0][0].assign(weights.pop(0))
+        self.layer.set_weights(weights)
 
     def start(self) -> None:
         """Chooses first steps for the kernel, if they are learned."""

@@ -1,5 +1,7 @@
 """Who reads which value in a graph, and what becomes part of the same int8 operation."""
 
+import numpy as np
+
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node
 from tfsegkd.graph.layer_spec import Scale, activation, is_linear, scale_of, spec_of
@@ -15,7 +17,7 @@ class Edges:
     """
 
     def __init__(self, graph: Graph):
-        self.producers = {node.output.id: node for node in graph.nodes}
+        self.graph, self.producers = graph, graph.producers
         self.readers: dict[int, list[Node]] = {key: [] for key in self.producers}
         for node in graph.nodes:
             for tensor in self.values(node):
@@ -95,7 +97,7 @@ _PRESCRIBED = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh":
 def fixed_range(node: Node, edges: Edges) -> tuple[float, float] | None:
     """The (low, high) of the output of `node` where it is known beforehand, else None."""
     if is_normalization(node, edges):
-        return _affine_range(node.layer)
+        return _affine_range(*edges.graph.weights_of(node.name))
     return _PRESCRIBED.get(activation(node.layer))
 
 
@@ -110,10 +112,9 @@ def is_normalization(node: Node, edges: Edges) -> bool:
     )
 
 
-def _affine_range(normalization):
+def _affine_range(kernel, offset=0.0):
     """The range of its output for pixels 0…255."""
-    kernel = normalization.depthwise_kernel.numpy().ravel().astype(float)
-    offset = normalization.bias.numpy().astype(float) if normalization.use_bias else 0.0
+    kernel, offset = np.asarray(kernel, float).ravel(), np.asarray(offset, float)
     ends = [*(0.0 * kernel + offset), *(255.0 * kernel + offset)]
     return float(min(*ends, 0.0)), float(max(*ends, 0.0))
 

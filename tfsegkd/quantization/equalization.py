@@ -6,13 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph import Graph, Node, read
+from tfsegkd.graph import Graph, Node, probe, read, rebuild
 from tfsegkd.graph.layer_spec import activation, is_homogeneous, kernel_of, spec_of
 from tfsegkd.quantization.configs import QuantizedLayer
 from tfsegkd.quantization.edges import Edges
 from tfsegkd.quantization.folding import fold
 from tfsegkd.quantization.opening import open_layers
-from tfsegkd.quantization.rewiring import copy
 
 layers = keras.layers
 
@@ -45,7 +44,7 @@ def equalize(model: keras.Model) -> keras.Model:
         Differs: only linear layers and ReLU stand between the two. A ReLU6, which the paper replaces by a
         ReLU, would make another network, and is left alone with its neighbours.
     """
-    model = copy(fold(open_layers(model)))
+    model = rebuild(fold(open_layers(model)))
     pairs = _pairs(read(model))
     if not pairs:
         raise NothingToEqualize(
@@ -75,7 +74,7 @@ def correct_biases(quantized: keras.Model, batches: Iterable) -> keras.Model:
         Nagel et al., ICCV 2019, https://arxiv.org/abs/1906.04721, section 4.2.
         Differs: means are taken over images, not from BatchNorm. Padding is not counted.
     """
-    model = copy(quantized)
+    model = rebuild(read(quantized))
     graph = read(model)
     readers = graph.readers()
     nodes = [n for n in graph.nodes if isinstance(n.layer, QuantizedLayer) and n.layer._weight_vars]
@@ -94,11 +93,12 @@ def correct_biases(quantized: keras.Model, batches: Iterable) -> keras.Model:
 
 def _mean_inputs(model: keras.Model, nodes: list[Node], batches: Iterable) -> list[np.ndarray]:
     """The mean of each channel of what the layers of `nodes` are given."""
-    probe = keras.Model(model.inputs, [model.get_layer(node.name).input for node in nodes])
+    names = {node.name for node in nodes}
+    given = probe(model, lambda graph: [node.inputs[0] for node in graph.nodes if node.name in names])
 
     @tf.function
     def look(images):
-        outputs = tf.nest.flatten(probe(images, training=False))
+        outputs = tf.nest.flatten(given(images, training=False))
         return [tf.reduce_mean(x, axis=list(range(x.shape.rank - 1))) for x in outputs]
 
     totals, count = [0.0] * len(nodes), 0

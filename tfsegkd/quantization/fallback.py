@@ -1,19 +1,18 @@
 """Layers of a quantized network given back to float, all or some."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.graph import Graph, Node, read
+from tfsegkd.graph import Graph, Node, read, rebuild, rewrite
 from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.graph.layer_table import twin
 from tfsegkd.layers import FixedRange
 from tfsegkd.quantization.configs import JointRounding, LayerConfig, QuantizedLayer
-from tfsegkd.quantization.kernels import check_quantized, head, kernel_layers, producers_of
-from tfsegkd.quantization.rewiring import rewire
+from tfsegkd.quantization.kernels import check_quantized, head, kernel_layers
 from tfsegkd.quantization.scheme import PREFIX
 
 layers = keras.layers
@@ -32,19 +31,20 @@ def strip(quantized: keras.Model) -> keras.Model:
     graph = read(quantized)
     readers = graph.readers()
 
-    def call(node, inputs, **options):
+    def step(node, here, build):
         layer = node.layer
         if isinstance(layer, JointRounding | FixedRange):
-            return inputs
+            return here.inputs[0]
         if not isinstance(layer, QuantizedLayer):
-            return _call(twin(layer), inputs, layer.get_weights(), options)
-        kernel = _rounded_kernel(layer)
+            return build.keep(here)
         if _is_relu(node, readers):
-            high = _rounding(node, readers).limits[1]
-            return layers.ReLU(high, name=layer.layer.name)(inputs)
-        return _call(twin(layer.layer), inputs, _weights(layer, kernel), options)
+            float_layer = layers.ReLU(_rounding(node, readers).limits[1], name=layer.layer.name)
+        else:
+            float_layer = twin(layer.layer)
+        weights = _weights(layer, _rounded_kernel(layer))
+        return build.add(float_layer, here.args[0], weights, like=node.output, **here.kwargs)
 
-    return rewire(graph, call)
+    return rebuild(rewrite(graph, step))
 
 
 def with_float_layers(quantized: keras.Model, names: Collection[str]) -> keras.Model:
@@ -66,19 +66,16 @@ def with_float_layers(quantized: keras.Model, names: Collection[str]) -> keras.M
     for name in names:
         checks.one_of(name, known, "A layer to give back to float")
     unrounded = _unrounded_ends(graph, {*names})
-    made: dict[str, keras.layers.Layer] = {}
 
-    def call(node, inputs, **options):
+    def step(node, here, build):
         layer = node.layer
-        if node.name in made:
-            return made[node.name](inputs, **options)
         inner = layer.layer.name if isinstance(layer, QuantizedLayer) else None
-        if inner in names or node.name in unrounded:
-            return _half_rounded(layer, inner in names, node.name in unrounded, inputs, options)
-        made[node.name] = twin(layer)
-        return _call(made[node.name], inputs, layer.get_weights(), options)
+        if inner not in names and node.name not in unrounded:
+            return build.keep(here)
+        without = {"kernel": inner in names, "output": node.name in unrounded}
+        return build.keep(here, layer=_half_rounded(layer, without), weights=_filled(layer))
 
-    return rewire(graph, call)
+    return rebuild(rewrite(graph, step))
 
 
 def float_layers(model: keras.Model) -> tuple[str, ...]:
@@ -90,12 +87,6 @@ def float_layers(model: keras.Model) -> tuple[str, ...]:
         and spec_of(layer.layer).kernel is not None
         and layer.quantize_config.kernel is None
     )
-
-
-def _call(layer, inputs, weights, options):
-    output = layer(inputs, **options)
-    layer.set_weights(weights)
-    return output
 
 
 def _rounded_kernel(layer: QuantizedLayer) -> np.ndarray | None:
@@ -115,17 +106,23 @@ def _weights(layer: QuantizedLayer, kernel: np.ndarray | None) -> list[np.ndarra
     return [kernel, layer.layer.bias.numpy()] if layer.layer.use_bias else [kernel]
 
 
-def _half_rounded(layer, without_kernel, without_output, inputs, options):
+def _half_rounded(layer: QuantizedLayer, without: dict[str, bool]) -> QuantizedLayer:
     """A new wrapper like `layer` that rounds less."""
     config = layer.quantize_config
-    plain = LayerConfig(None if without_kernel else config.kernel, None if without_output else config.output)
-    new = QuantizedLayer(twin(layer.layer), plain, name_prefix=PREFIX)
-    output = new(inputs, **options)
+    kept = {part: None if without[part] else getattr(config, part) for part in without}
+    return QuantizedLayer(twin(layer.layer), LayerConfig(**kept), name_prefix=PREFIX)
+
+
+def _filled(layer: QuantizedLayer) -> Callable:
+    """What gives a wrapper that rounds less the weights and ranges of `layer`."""
     kernel = layer._weight_vars[0][0].numpy() if layer._weight_vars else None
-    new.layer.set_weights(_weights(layer, kernel))
-    for name, variable in new._output_quantizer_vars.items() if plain.output else ():
-        variable.assign(layer._output_quantizer_vars[name])
-    return output
+
+    def fill(new: QuantizedLayer):
+        new.set_float_weights(_weights(layer, kernel))
+        for name, variable in new._output_quantizer_vars.items() if new.quantize_config.output else ():
+            variable.assign(layer._output_quantizer_vars[name])
+
+    return fill
 
 
 def _rounding(node: Node, readers: dict[int, list[Node]]) -> Any:
@@ -150,7 +147,7 @@ def _is_relu(node: Node, readers: dict[int, list[Node]]) -> bool:
 
 def _unrounded_ends(graph: Graph, names: set[str]) -> set[str]:
     """The wrappers at the end of a layer of `names` that only such layers read."""
-    producers, readers = producers_of(graph), graph.readers()
+    producers, readers = graph.producers, graph.readers()
 
     def is_free(node):
         if not isinstance(node.layer, QuantizedLayer) or head(node, producers) not in names:

@@ -3,26 +3,28 @@
 import numpy as np
 
 from tfsegkd._keras import keras
-from tfsegkd.graph import Node, read
+from tfsegkd.graph import Graph, rewrite
 from tfsegkd.graph.layer_spec import is_linear
 from tfsegkd.graph.layer_table import NotDecomposable, affine, twin
+from tfsegkd.graph.rewriting import reading
 from tfsegkd.quantization.edges import Edges, is_norm, takes_norm
-from tfsegkd.quantization.opening import Build, refuse
-from tfsegkd.quantization.rewiring import call_twin, rewire
+from tfsegkd.quantization.opening import Decomposition, refuse
 
 layers = keras.layers
 
 
-def fold(model: keras.Model) -> keras.Model:
-    """Rebuilds `model` so that each BatchNorm and each ReLU becomes part of an int8 operation.
+def fold(graph: Graph) -> Graph:
+    """Rebuilds a graph so that each BatchNorm and each ReLU becomes part of an int8 operation.
 
     One that no operation takes in, after an Add or a pooling for instance, gets a depthwise convolution by 1
     before it; so it goes on training. BatchNorm after a transposed convolution, which TFLite's converter
     would leave in float, is merged into its kernel and bias, which go on training.
 
+    Args:
+        graph: As `opening.open_layers` leaves it.
+
     Differs: a later training no longer updates the statistics of such a merged BatchNorm.
     """
-    graph = read(model)
     edges = Edges(graph)
     merged = {}
     for node in graph.nodes:
@@ -30,25 +32,24 @@ def fold(model: keras.Model) -> keras.Model:
         transposed = type(node.layer) is layers.Conv2DTranspose and is_linear(node.layer)
         if transposed and norm is not None and is_norm(norm.layer):
             merged[norm.name] = node
-    kernels = {node.name: norm for norm, node in merged.items()}
-    found = graph.layers()
+    norms = {node.name: graph.layers()[name] for name, node in merged.items()}
 
-    def call(node: Node, inputs, **options):
+    def step(node, here, build):
         if node.name in merged:
-            return inputs
-        if node.name in kernels:
-            biased = twin(node.layer, use_bias=True)
-            outputs = biased(inputs, **options)
-            biased.set_weights(_merge(node.layer, found[kernels[node.name]]))
-            return outputs
+            return here.inputs[0]
+        if node.name in norms:
+            norm = norms[node.name]
+            weights = _merge(node.layer, graph.weights_of(node.name), norm, graph.weights_of(norm.name))
+            return build.keep(here, layer=twin(node.layer, use_bias=True), weights=weights)
         if _is_lonely(node, edges):
             try:
-                inputs = affine(Build(), inputs, 1.0, None, f"{node.name}_unit")
+                unit = affine(Decomposition(build), here.inputs[0], 1.0, None, f"{node.name}_unit")
             except NotDecomposable as error:
-                refuse(node, model, str(error))
-        return call_twin(node, inputs, **options)
+                refuse(node, graph.name, str(error))
+            here = reading(here, unit)
+        return build.keep(here)
 
-    return rewire(graph, call)
+    return rewrite(graph, step)
 
 
 def _is_lonely(node, edges):
@@ -61,11 +62,11 @@ def _is_lonely(node, edges):
     return not edges.takes_relu(before)
 
 
-def _merge(conv, norm):
-    kernel = conv.kernel.numpy()  # (kh, kw, out, in)
-    bias = conv.bias.numpy() if conv.use_bias else np.zeros(kernel.shape[2], np.float32)
-    scale = 1.0 / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
+def _merge(conv, weights, norm, norm_weights):
+    kernel, *bias = weights  # (kh, kw, out, in)
+    *trained, mean, variance = norm_weights
+    scale = 1.0 / np.sqrt(variance + norm.epsilon)
     if norm.scale:
-        scale = scale * norm.gamma.numpy()
-    shift = norm.beta.numpy() if norm.center else 0.0
-    return [kernel * scale[:, None], (bias - norm.moving_mean.numpy()) * scale + shift]
+        scale = scale * trained.pop(0)
+    shift = trained.pop(0) if norm.center else 0.0
+    return [kernel * scale[:, None], ((bias[0] if bias else 0.0) - mean) * scale + shift]

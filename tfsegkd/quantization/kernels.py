@@ -1,7 +1,7 @@
 """Which layers of a quantized network have kernels, and where their operations end."""
 
 from tfsegkd._keras import keras
-from tfsegkd.graph import Graph, Node
+from tfsegkd.graph import Node
 from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.quantization.configs import QuantizedLayer
 from tfsegkd.quantization.edges import is_norm
@@ -24,11 +24,6 @@ def kernel_layers(quantized: keras.Model) -> tuple[str, ...]:
         for layer in quantized.layers
         if isinstance(layer, QuantizedLayer) and layer.quantize_config.kernel is not None
     )
-
-
-def producers_of(graph: Graph) -> dict[int, Node]:
-    """The id of each tensor → the node that gives it."""
-    return {tensor.id: node for node in graph.nodes for tensor in node.outputs}
 
 
 def head(node: Node, producers: dict[int, Node]) -> str | None:

@@ -3,28 +3,36 @@
 What a layer becomes computes what the layer did, bears its name at the end, and goes on training its weights.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from tfsegkd._keras import keras
-from tfsegkd.graph import Node, canonical, read
+from tfsegkd.graph import Builder, Graph, Node, Tensor, canonical, read, rewrite
 from tfsegkd.graph.layer_spec import spec_of, types
 from tfsegkd.graph.layer_table import NotDecomposable, twin
-from tfsegkd.quantization.rewiring import rewire
 
 layers = keras.layers
 
 
-def open_layers(model: keras.Model) -> keras.Model:
-    """Rebuilds `model` flat, of layers that are one int8 operation each; it stays as it is.
+def open_layers(model: keras.Model) -> Graph:
+    """The flat graph of `model`, of layers that are one int8 operation each; the model stays as it is.
 
     Raises:
         ValueError: for a layer that int8 cannot compute, with its name and the cure.
     """
     graph = read(model) if all(map(_is_plain, model.layers)) else canonical(model).graph
-    called, build = dict.fromkeys(graph.layers(), 0), Build()
+    graph = dataclasses.replace(graph, trainable=True)
+    called = dict.fromkeys(graph.layers(), 0)
 
-    def call(node, inputs, **options):
+    def step(node, here, build):
+        if isinstance(node.layer, layers.InputLayer):
+            return build.keep(here)
+        if len(node.args) != 1:
+            raise ValueError(
+                f"Layer {node.name!r} ({type(node.layer).__name__}) is called with {len(node.args)} "
+                f"arguments. Expected its inputs alone. Give further ones by name, or replace the layer."
+            )
         called[node.name] += 1
         name = node.name
         if called[name] > 1:
@@ -32,49 +40,69 @@ def open_layers(model: keras.Model) -> keras.Model:
             if node.layer.weights:
                 refuse(
                     node,
-                    model,
+                    model.name,
                     "It is called more than once: use one layer for each place, with its own name.",
                 )
             name = f"{name}_{called[name]}"
         try:
-            return build.open(twin(node.layer, name=name), inputs, node.layer.get_weights(), **options)
+            return _opened(here, name, Decomposition(build))
         except NotDecomposable as error:
-            refuse(node, model, str(error))
+            refuse(node, model.name, str(error))
 
-    return rewire(graph, call)
+    return rewrite(graph, step)
+
+
+def _opened(node, name, build):
+    rule = spec_of(node.layer).decompose
+    if rule:
+        output = rule(twin(node.layer, name=name), node.args[0], node.layer.get_weights(), build)
+        if output is not None:
+            return output
+    check_known(node.layer)
+    return build.builder.keep(node, name=name)
 
 
 def _is_plain(layer):
     return isinstance(layer, layers.InputLayer) or bool(spec_of(layer).scale or spec_of(layer).decompose)
 
 
-def refuse(node: Node, model: keras.Model, cure: str):
+def refuse(node: Node, model: str, cure: str):
     """Raises a ValueError that names the layer of `node` and says what to do."""
     raise ValueError(
-        f"Layer {node.name!r} ({type(node.layer).__name__}) of model {model.name!r} cannot be quantized to "
+        f"Layer {node.name!r} ({type(node.layer).__name__}) of model {model!r} cannot be quantized to "
         f"int8. {cure}"
     ) from None
 
 
-class Build:
-    """Calls the layers that rules of decomposition make, each with its weights."""
+def check_known(layer: keras.layers.Layer) -> None:
+    """Raises NotDecomposable if int8 cannot run a layer."""
+    if spec_of(layer).scale is None:
+        known = sorted(kind.__name__ for kind in types(lambda spec: spec.scale))
+        others = f"Replace it by layers out of {known}, or register it with tfsegkd.graph.register."
+        raise NotDecomposable(spec_of(layer).cure or others)
 
-    def add(self, layer: keras.layers.Layer, inputs: Any, weights: Sequence = (), **options) -> Any:
+
+class Decomposition:
+    """Adds the layers that rules of decomposition make to a graph.
+
+    Args:
+        builder: Of the graph.
+    """
+
+    def __init__(self, builder: Builder):
+        self.builder = builder
+
+    def add(self, layer: keras.layers.Layer, inputs: Any, weights: Sequence = ()) -> Tensor:
         """Calls `layer`, which is new and not built.
 
         Raises:
             NotDecomposable: if int8 cannot run it.
         """
-        if spec_of(layer).scale is None:
-            known = sorted(kind.__name__ for kind in types(lambda spec: spec.scale))
-            others = f"Replace it by layers out of {known}, or register it with tfsegkd.graph.register."
-            raise NotDecomposable(spec_of(layer).cure or others)
-        output = layer(inputs, **options)
-        layer.set_weights(list(weights))
-        return output
+        check_known(layer)
+        return self.builder.add(layer, inputs, list(weights))
 
-    def open(self, layer: keras.layers.Layer, inputs: Any, weights: Sequence = (), **options) -> Any:
+    def open(self, layer: keras.layers.Layer, inputs: Any, weights: Sequence = ()) -> Tensor:
         """Calls `layer`, which is new and not built, or what it decomposes into."""
         rule = spec_of(layer).decompose
         output = rule(layer, inputs, list(weights), self) if rule else None
-        return self.add(layer, inputs, weights, **options) if output is None else output
+        return self.add(layer, inputs, weights) if output is None else output

@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterable
 
 from tfsegkd import models
-from tfsegkd._keras import keras, tfmot
+from tfsegkd._keras import keras
+from tfsegkd.graph import Graph, rebuild
 from tfsegkd.quantization.calibration import measure
 from tfsegkd.quantization.configs import JointRounding, QuantizedLayer
 from tfsegkd.quantization.folding import fold
 from tfsegkd.quantization.opening import open_layers
-from tfsegkd.quantization.rewiring import copy
-from tfsegkd.quantization.scheme import PREFIX, Precision, Scheme
+from tfsegkd.quantization.scheme import Precision, rounded
 
 
 def quantize(
@@ -54,26 +54,18 @@ def quantize(
         )
     if any(isinstance(layer, QuantizedLayer) for layer in model.layers):
         raise ValueError(f"Model {model.name!r} is quantized already. Pass the float network.")
-    model = fold(open_layers(model))
-    # TF-MOT joins the layers that it is given to its own graph, so it gets a copy of its own.
-    annotated = tfmot.quantization.keras.quantize_annotate_model(copy(model))
-    quantized = tfmot.quantization.keras.quantize_apply(
-        annotated, Scheme(precision), quantized_layer_name_prefix=PREFIX
-    )
-    quantized = copy(quantized)
-    for layer in quantized.layers:
-        if isinstance(layer, QuantizedLayer):
-            layer.start()
+    graph = fold(open_layers(model))
+    quantized = rebuild(rounded(graph, precision))
     if calibration is not None:
-        calibrate(quantized, model, calibration)
+        calibrate(quantized, graph, calibration)
     return quantized
 
 
-def calibrate(quantized: keras.Model, model: keras.Model, batches: Iterable) -> None:
+def calibrate(quantized: keras.Model, graph: Graph, batches: Iterable) -> None:
     """Sets the ranges of `quantized` from the activations of the float network it was made of.
 
     Args:
-        model: Of the layers that `quantized` wraps.
+        graph: Of the layers that `quantized` wraps.
     """
     observers = [
         layer
@@ -83,7 +75,7 @@ def calibrate(quantized: keras.Model, model: keras.Model, batches: Iterable) -> 
     names = [name for layer in observers for name in layer.members]
     if not names:
         return
-    seen = dict(zip(names, measure(model, names, batches), strict=True))
+    seen = dict(zip(names, measure(graph, names, batches), strict=True))
     for layer in observers:
         layer.set_seen([seen[name] for name in layer.members])
 

@@ -6,11 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras, tfmot
-from tfsegkd.graph import read
+from tfsegkd.graph import probe, read, rebuild
 from tfsegkd.quantization.configs import JointRounding, QuantizedLayer
-from tfsegkd.quantization.kernels import check_quantized, head, kernel_layers, producers_of
+from tfsegkd.quantization.kernels import check_quantized, head, kernel_layers
 from tfsegkd.quantization.quantizers import FixedQuantizer
-from tfsegkd.quantization.rewiring import copy, rewire
 
 # So much is made of a layer that rounding leaves as it is.
 _MOST_DECIBELS = 200.0
@@ -67,7 +66,7 @@ def layer_sqnr(quantized: keras.Model, images: np.ndarray) -> dict[str, float]:
     check_quantized(quantized)
     exact, _ = _with_switches(quantized, kernel_layers(quantized))
     images = tf.convert_to_tensor(images, tf.float32)
-    signals, rounded = (_ends(model)(images, training=False) for model in (exact, copy(quantized)))
+    signals, rounded = (_ends(model)(images, training=False) for model in (exact, quantized))
     found = {}
     for name in signals:
         signal = signals[name].numpy().astype(np.float64)
@@ -80,19 +79,17 @@ def layer_sqnr(quantized: keras.Model, images: np.ndarray) -> dict[str, float]:
 
 def _ends(model: keras.Model) -> keras.Model:
     """The network with the outputs of its layers with kernels, by the layers' names before `quantize`."""
-    graph = read(model)
-    producers, found = producers_of(graph), {}
 
-    def call(node, inputs, **options):
-        output = node.layer(inputs, **options)
-        last = producers[node.inputs[0].id] if isinstance(node.layer, JointRounding) else node
-        # What comes later in an operation takes the place of what it began with.
-        found[head(last, producers)] = output
-        return output
+    def ends(graph):
+        found = {}
+        for node in graph.nodes:
+            last = graph.producers[node.inputs[0].id] if isinstance(node.layer, JointRounding) else node
+            # What comes later in an operation takes the place of what it began with.
+            found[head(last, graph.producers)] = node.output
+        found.pop(None, None)
+        return found
 
-    inputs = rewire(graph, call).inputs
-    found.pop(None, None)
-    return keras.Model(inputs, found)
+    return probe(model, ends)
 
 
 class _Switched(tfmot.quantization.keras.quantizers.Quantizer):
@@ -125,9 +122,9 @@ class _Switched(tfmot.quantization.keras.quantizers.Quantizer):
 
 def _with_switches(quantized: keras.Model, names: Sequence[str]) -> tuple[keras.Model, tf.Variable]:
     """A copy of a network in which each of `names` is rounded or not, and the switches, all off."""
-    model = copy(quantized)
+    model = rebuild(read(quantized))
     graph = read(model)
-    producers = producers_of(graph)
+    producers = graph.producers
     switches = tf.Variable(tf.zeros(len(names)), trainable=False)
     numbers = {name: number for number, name in enumerate(names)}
     shared: dict[str, dict[int, int | None]] = {}

@@ -1,18 +1,25 @@
-"""Our quantization scheme for TF-MOT: every layer of a float network in the wrapper that rounds it."""
+"""Our quantization scheme: every layer of a float network in the wrapper of TF-MOT that rounds it.
+
+Differs: TF-MOT's default scheme leaves transposed convolutions with ReLU in float, measures the range of the
+    pixels, rounds depthwise kernels with one scale, and does not know our layers.
+"""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from tfsegkd import checks
-from tfsegkd._keras import keras, tfmot
-from tfsegkd.graph import read
+from tfsegkd._keras import keras
+from tfsegkd.graph import Graph, rewrite
 from tfsegkd.graph.layer_spec import spec_of
+from tfsegkd.graph.layer_table import twin
 from tfsegkd.layers import FixedRange
 from tfsegkd.quantization.configs import JointRounding, LayerConfig, QuantizedLayer
 from tfsegkd.quantization.edges import Edges
 from tfsegkd.quantization.learned import LearnedActivationQuantizer, LearnedWeightQuantizer
 from tfsegkd.quantization.placement import PIXELS, Rounding, place
 from tfsegkd.quantization.quantizers import ActivationQuantizer, FixedQuantizer, WeightQuantizer
-from tfsegkd.quantization.rewiring import rewire
 
 layers = keras.layers
 PREFIX = "quant_"
@@ -59,56 +66,47 @@ class Precision:
         return make(rounding.limits, self.activation_bits, len(rounding.members))
 
 
-class Scheme(tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme):
-    """Rounded weights and activations for segmentation networks on raw pixels 0…255.
+def rounded(graph: Graph, precision: Precision) -> Graph:
+    """Wraps each layer as `placement.place` decides, and fixes the range of the pixels.
 
-    Differs: TF-MOT's default scheme leaves transposed convolutions with ReLU in float, measures the range of
-        the pixels, rounds depthwise kernels with one scale, and does not know our layers.
+    Args:
+        graph: As `folding.fold` leaves it.
     """
+    edges = Edges(graph)
+    roundings = place(graph, edges)
+    trained = [n.name for n in graph.nodes if spec_of(n.layer).kernel and n.layer.trainable]
+    ends = {*trained[:1], *trained[-1:]}
+    joint: dict[tuple[str, ...], JointRounding] = {}
 
-    def __init__(self, precision: Precision):
-        super().__init__()
-        self._precision = precision
+    def step(node, here, build):
+        if isinstance(node.layer, layers.InputLayer):
+            pixels = build.keep(here)
+            return build.add(FixedRange(*PIXELS, name=f"{node.name}_range"), pixels, like=pixels)
+        rounding = roundings.get(node.name)
+        shared = rounding is not None and len(rounding.members) > 1
+        output = precision.output(rounding) if rounding and not shared else None
+        config = LayerConfig(precision.kernel(node.layer, node.name in ends), output)
+        layer, weights = node.layer, graph.weights_of(node.name)
+        if type(layer) is layers.ReLU and edges.is_cut(node):
+            # The range starts at 0, so the rounding itself is the ReLU.
+            layer = layers.Activation("linear")
+        wrapper = QuantizedLayer(twin(layer, name=node.name), config, name_prefix=PREFIX)
+        values = build.add(wrapper, here.args[0], filled(weights), like=node.output, **here.kwargs)
+        if not shared:
+            return values
+        members = rounding.members
+        if members not in joint:
+            joint[members] = JointRounding(precision.output(rounding), members, name=f"{members[0]}_range")
+        return build.add(joint[members], values, like=values, member=members.index(node.name))
 
-    def get_layout_transformer(self):
-        return Layout(self._precision)
+    return rewrite(graph, step)
 
 
-class Layout(tfmot.quantization.keras.QuantizeLayoutTransform):
-    """Wraps each layer as `placement.place` decides, and fixes the range of the pixels."""
+def filled(weights: Sequence[np.ndarray]) -> Callable:
+    """What gives a new wrapper the weights of a float layer, and the first steps of its kernel."""
 
-    def __init__(self, precision: Precision):
-        self._precision = precision
+    def fill(layer: QuantizedLayer):
+        layer.set_float_weights(weights)
+        layer.start()
 
-    def apply(self, model, layer_quantize_map):
-        graph = read(model)
-        edges = Edges(graph)
-        roundings = place(graph, edges)
-        trained = [n.name for n in graph.nodes if spec_of(n.layer).kernel and n.layer.trainable]
-        ends = {*trained[:1], *trained[-1:]}
-        joint: dict[tuple[str, ...], JointRounding] = {}
-
-        def call(node, inputs, **options):
-            rounding = roundings.get(node.name)
-            shared = rounding is not None and len(rounding.members) > 1
-            output = self._precision.output(rounding) if rounding and not shared else None
-            config = LayerConfig(self._precision.kernel(node.layer, node.name in ends), output)
-            layer = node.layer
-            if type(layer) is layers.ReLU and edges.is_cut(node):
-                # The range starts at 0, so the rounding itself is the ReLU.
-                layer = layers.Activation("linear", name=node.name)
-            values = QuantizedLayer(layer, config, name_prefix=PREFIX)(inputs, **options)
-            if not shared:
-                return values
-            members = rounding.members
-            if members not in joint:
-                joint[members] = JointRounding(
-                    self._precision.output(rounding), members, name=f"{members[0]}_range"
-                )
-            return joint[members](values, member=members.index(node.name))
-
-        return rewire(graph, call, self._pixels), layer_quantize_map
-
-    @staticmethod
-    def _pixels(pixels, name):
-        return FixedRange(*PIXELS, name=f"{name}_range")(pixels)
+    return fill
