@@ -361,13 +361,17 @@ _FUNCTIONS: dict[str, Callable] = {
     "average": lambda row, measure=None: statistics.fmean(_scores(row, measure).values()),
     "minutes": lambda row: statistics.fmean(report["minutes"] for report in _row(row).reports.values()),
     "seeds": lambda row: len(_row(row).stages),
+    "points": lambda row, seed: _row(row).scores[seed],
+    "of_runs": lambda row, key: [report[key] for report in _row(row).reports.values()],
     "of": _of,
     "setting": _setting,
     "pick": _pick,
     "count": len,
     "smallest": _called(min),
     "largest": _called(max),
-    "column": lambda rows, key: [row[key] for row in rows],
+    "column": lambda rows, *keys: [functools.reduce(operator.getitem, keys, row) for row in rows],
+    "where": lambda rows, key, value: [row for row in rows if row.get(key) == value],
+    "total": sum,
 }
 
 

@@ -228,12 +228,16 @@ def _claims(table: _Table, values: Values) -> list[list[str]]:
                 str(len(one.pairs)),
                 f"{mean:+.2f} ± {half:.2f}",
                 *([frames] * with_frames),
-                f"{p:.3f}",
-                f"{adjusted:.3f}",
+                _probability(p),
+                _probability(adjusted),
                 "yes" if shown else "no",
             ]
         )
     return cells
+
+
+def _probability(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _pictures(table: _Table, values: Values) -> Iterator[tuple[str, list[Line]]]:
