@@ -1,17 +1,23 @@
 """The pages of results say what their JSON says: tables, figures and pictures are made anew and compared."""
 
+import json
 import random
 import re
 import shutil
 
 import pytest
-from pages import PAGES, ROOT, name
+from pages import PAGES, ROOT, name, prose
 
 from tfsegkd.recipe import pages
 from tfsegkd.recipe.comparison_plot import description, drawn
 
 RESULTS = ROOT / "docs" / "results"
 MADE = [page for page in PAGES if "<!-- made from: " in page.read_text(encoding="utf-8")]
+
+
+# A result in prose: a decimal, a sign, a share; a confidence level is none.
+FIGURE = re.compile(r"\d\.\d|±|(?<![\w-])[+−-]\d|\b(?!95\b)\d+ ?%")
+NUMERIC_CELL = re.compile(r"\|\s*\**[+−-]?\d[\d.,]*\**\s*(±[^|]*)?(?=\|)")
 
 
 def is_as_its_json_says(page):
@@ -24,6 +30,51 @@ def is_as_its_json_says(page):
 @pytest.mark.parametrize("page", MADE, ids=name)
 def test_a_page_is_as_its_json_says(page):
     assert is_as_its_json_says(page), f"python tools/study.py --page={name(page)} makes it anew"
+
+
+@pytest.mark.parametrize("page", sorted(RESULTS.glob("camvid_*.md")), ids=name)
+def test_every_result_on_a_page_has_its_json(page, tmp_path):
+    assert page in MADE
+    # The lines of the page that nothing computes.
+    bare = tmp_path / page.name
+    bare.write_text(pages.outside(page.read_text(encoding="utf-8")), encoding="utf-8")
+    lines = [re.sub(r"\]\([^)]*\)", "]", line) for _, line in prose(bare)]
+    assert [line for line in lines if NUMERIC_CELL.search(line)] == []
+    assert [line for line in lines if not line.startswith("|") and FIGURE.search(line)] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["It gains 1.5 points.", "It gains +2 points.", "It gains 2 ± 1.", "It is 30 % less.", "| a | 3 | b |"],
+)
+def test_results_without_json_are_found(line):
+    assert FIGURE.search(line) or NUMERIC_CELL.search(line)
+    assert not FIGURE.search(
+        "The 95 % interval of 5 seeds at 120×160, W4A8 and 1×1 convolutions in 4 groups."
+    )
+
+
+def test_every_json_is_on_a_page():
+    """So that another digit in any of them is seen: pages hold their fingerprints."""
+    told = {page.parent / file for page in MADE for file in pages.files(page)}
+    told |= {RESULTS / "models.json", RESULTS / "quantization_compared.json"}
+    assert {path.name for path in RESULTS.glob("*.json")} == {path.name for path in told}
+
+
+def test_generated_pages_are_as_their_json_says(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    from benchmarks import models, quantization
+
+    def content(file):
+        return json.loads((RESULTS / file).read_text(encoding="utf-8"))["rows"]
+
+    rows = [
+        quantization.Row(**row | {"size": tuple(row["size"])})
+        for row in content("quantization_compared.json")
+    ]
+    assert quantization.page(rows, 32) == (RESULTS / "quantization_compared.md").read_text(encoding="utf-8")
+    rows = models._ordered(models._read(RESULTS / "models.json", (360, 480)))
+    assert models.page(rows) == (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.recipe import costs
-from tfsegkd.recipe.provenance import provenance
+from tfsegkd.recipe.provenance import commit, provenance
 from tfsegkd.recipe.statistics import interval
 from tfsegkd.recipe.study import Failures, Reports, Row, Study
 
@@ -214,9 +214,12 @@ def _versions(reports: Reports) -> str:
 
 def record(study: Study, reports: Reports, failures: Failures | None = None) -> dict:
     """A study as JSON: what was asked, what came of it and with what it was made."""
+    # The runs are of the clone, whatever has been committed since.
+    code = study.directory / "code"
     return {
         "protocol": PROTOCOL,
         **provenance(),
+        **({"commit": commit(code)} if code.exists() else {}),
         "baselines": [f"{row.method}>{row.stage}" for row in study.baselines],
         "varies": list(study.varies),
         "seeds": list(study.seeds),

@@ -169,6 +169,8 @@ class Values:
                 return row
             case ast.Name(id="rows") if isinstance(content, list):
                 return content
+            case ast.Name(id="everything"):
+                return content
             case ast.Name():
                 return _part(content, node.id)
             case ast.Attribute():
@@ -361,8 +363,12 @@ _FUNCTIONS: dict[str, Callable] = {
     "average": lambda row, measure=None: statistics.fmean(_scores(row, measure).values()),
     "minutes": lambda row: statistics.fmean(report["minutes"] for report in _row(row).reports.values()),
     "seeds": lambda row: len(_row(row).stages),
+    "average_of": lambda row, key: statistics.fmean(stage[key] for stage in _row(row).stages.values()),
     "points": lambda row, seed: _row(row).scores[seed],
     "of_runs": lambda row, key: [report[key] for report in _row(row).reports.values()],
+    "of_study": lambda study, key: [
+        report[key] for runs in study.runs.values() for report in runs.values() if key in report
+    ],
     "of": _of,
     "setting": _setting,
     "pick": _pick,

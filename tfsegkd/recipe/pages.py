@@ -126,6 +126,12 @@ def remake(path: Path) -> bool:
     return changed
 
 
+def files(path: Path) -> list[str]:
+    """The JSON files that a page was made from."""
+    foot = _FOOT.search(path.read_text(encoding="utf-8"))
+    return re.findall(r"(\S+\.json) [0-9a-f]{12}", foot[0]) if foot else []
+
+
 def outside(text: str) -> str:
     """The prose of a page: without its tables, its figures and its last comment."""
     return _FOOT.sub("", _FIGURE.sub("", _BLOCK.sub("", text)))
