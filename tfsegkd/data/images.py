@@ -12,6 +12,15 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".ti
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000")
 _MOST_PIXELS = 100_000_000  # a file of a few bytes may claim any size
 _EXIF_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Stored(NamedTuple):
@@ -84,6 +93,13 @@ def size_and_orientation(path: str | os.PathLike) -> tuple[tuple[int, int], int]
             return (image.height, image.width), exif.get(_EXIF_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"Cannot read {os.fspath(path)!r}: {error}.") from None
+
+
+def upright(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """A mask of stored pixels turned as an EXIF orientation says."""
+    if orientation not in _TURNS:
+        return mask
+    return np.asarray(Image.fromarray(mask).transpose(_TURNS[orientation]))
 
 
 def _raw_mode(image):

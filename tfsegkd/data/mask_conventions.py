@@ -11,7 +11,6 @@ import numpy as np
 
 from tfsegkd.data.images import size_and_orientation
 from tfsegkd.data.masks import Color, MaskReading, grey_values, numbered_from, ranges, read_samples
-from tfsegkd.data.paths import Pair
 from tfsegkd.data.source import IGNORE_LABEL, spread
 
 _SAMPLE = 256  # masks that are read before anything is decided; more where these hold nothing
@@ -240,13 +239,14 @@ def above_threshold(threshold: int) -> MaskReading:
 
 
 def mask_orientation(
-    pairs: Sequence[Pair], choice: str | None, mask_size: Callable | None = None
+    pairs: Sequence[tuple], choice: str | None, dataset: str = "folder", mask_size: Callable | None = None
 ) -> tuple[bool, tuple[str, ...]]:
     """Whether masks without an EXIF orientation were drawn on the stored pixels of turned photographs.
 
     Args:
         pairs: The files of all splits.
         choice: 'own' or 'image' if somebody has said it.
+        dataset: The data set's name, for the message.
         mask_size: Gives the (height, width) and EXIF orientation of what stands second in a pair; of a
             mask file unless given.
 
@@ -282,8 +282,8 @@ def mask_orientation(
     if choice is None and not any(votes.values()):
         raise ValueError(
             f"{begin}; both have the same size, so nothing tells which pixels the masks were drawn on. Say "
-            f"folder(mask_orientation=own) if on upright photographs, folder(mask_orientation=image) if on "
-            f"the stored pixels, and look at the overlays of tools/inspect_data.py."
+            f"{dataset}(mask_orientation=own) if on upright photographs, {dataset}(mask_orientation=image) "
+            f"if on the stored pixels, and look at the overlays of tools/inspect_data.py."
         )
     choice = choice or "own"
     return choice == "image", (told[choice],)

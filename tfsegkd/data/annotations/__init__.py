@@ -1,0 +1,1 @@
+"""Annotations as labelling tools export them."""

@@ -1,0 +1,147 @@
+"""Images whose masks are drawn from outlines."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfsegkd.data.annotations.polygons import area, paint
+from tfsegkd.data.images import read_image, size_and_orientation, upright
+from tfsegkd.data.source import DatasetInfo, Source
+
+ORDERS = ("area", "file")
+
+
+@dataclass(frozen=True)
+class Region:
+    """One thing that somebody has outlined.
+
+    Args:
+        label: Its class.
+        where: What it is called in messages, such as "annotation 7 of 'a.json'".
+        polygons: Its outlines, (n, 2) of x and y in pixels each; a pixel in any of them belongs to it.
+        mask: Instead of outlines, gives the pixels, (H, W) bool.
+    """
+
+    label: int
+    where: str
+    polygons: Sequence[np.ndarray] = ()
+    mask: Callable[[], np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One image and how its mask is drawn.
+
+    Args:
+        name: The example's.
+        image: The file.
+        regions: Gives what was outlined, for the (height, width) of the image.
+        size: The (height, width) that was annotated, if the annotations say so.
+    """
+
+    name: str
+    image: Path
+    regions: Callable[[tuple[int, int]], Sequence[Region]]
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How regions become a mask.
+
+    Args:
+        rest: The label of pixels that no region has.
+        order: Which of two regions has the pixels of both: with 'area' the smaller one, with 'file' the one
+            that stands later in the file.
+        like_image: Whether the stored pixels of photographs were annotated, and not the upright ones.
+    """
+
+    rest: int
+    order: str = "area"
+    like_image: bool = False
+
+
+class AnnotatedSource(Source):
+    """Images and outlines, drawn when asked for.
+
+    Args:
+        info: What the labels mean.
+        examples: The images.
+        drawing: How masks are drawn.
+        notes: As of `Source`.
+    """
+
+    def __init__(
+        self, info: DatasetInfo, examples: Sequence[Annotated], drawing: Drawing, notes: Sequence[str] = ()
+    ):
+        super().__init__(info, [example.name for example in examples])
+        self.examples, self.drawing, self.notes = list(examples), drawing, tuple(notes)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        example = self.examples[index]
+        image, orientation = read_image(example.image), 1
+        size = image.shape[:2]
+        if self.drawing.like_image:
+            size, orientation = size_and_orientation(example.image)
+        if example.size and tuple(example.size) != size:
+            raise ValueError(
+                f"Image {str(example.image)!r} is {size[0]}×{size[1]} but was annotated at "
+                f"{example.size[0]}×{example.size[1]} (height × width). Expected equal sizes. Give the "
+                f"images that were annotated, or export the annotations again."
+            )
+        return image, upright(draw(example.regions(size), size, self.drawing), orientation)
+
+
+def draw(regions: Sequence[Region], size: tuple[int, int], drawing: Drawing) -> np.ndarray:
+    """The mask of an image, (H, W) uint8.
+
+    Raises:
+        ValueError: for a region without an outline, one that is none, or one outside the image.
+    """
+    mask = np.full(size, drawing.rest, np.uint8)
+    for region in regions:
+        _check(region, size)
+    if drawing.order == "area":
+        regions = sorted(regions, key=lambda region: -_area(region))  # as they come where areas are equal
+    for region in regions:
+        if region.mask is not None:
+            mask[region.mask()] = region.label
+        for points in region.polygons:
+            paint(mask, points, region.label)
+    return mask
+
+
+def _area(region) -> float:
+    return float(region.mask().sum()) if region.mask else sum(map(area, region.polygons))
+
+
+def _check(region, size):
+    if region.mask is not None:
+        found = region.mask().shape
+        if found != tuple(size):
+            raise _fault(region, f"is a mask of {found[0]}×{found[1]} for an image of {size[0]}×{size[1]}")
+        return
+    if not len(region.polygons):
+        raise _fault(region, "has no outline, perhaps only a box")
+    for points in region.polygons:
+        if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
+            raise _fault(region, f"is an outline of {len(points)} points")
+        if not np.isfinite(points).all():
+            raise _fault(region, "has a point that is no number")
+        low, high = points.min(0), points.max(0)
+        if (low >= size[::-1]).any() or (high <= 0).any():
+            raise _fault(
+                region,
+                f"lies outside the image of {size[0]}×{size[1]} (height × width): x {low[0]:g}…{high[0]:g}, "
+                f"y "
+                f"{low[1]:g}…{high[1]:g}",
+            )
+
+
+def _fault(region, what):
+    return ValueError(
+        f"{region.where} {what}. Expected an outline of three points or more, in the image. Correct or "
+        f"delete it, or leave such examples out with --skip_bad_examples."
+    )
