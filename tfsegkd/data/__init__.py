@@ -7,7 +7,11 @@ from tfsegkd.data import road_scenes as _road_scenes  # noqa: F401
 from tfsegkd.data import tfds as _tfds  # noqa: F401
 from tfsegkd.data import voc as _voc  # noqa: F401
 from tfsegkd.data.annotations import coco as _coco  # noqa: F401
+from tfsegkd.data.annotations import cvat as _cvat  # noqa: F401
+from tfsegkd.data.annotations import label_studio as _label_studio  # noqa: F401
 from tfsegkd.data.annotations import labelme as _labelme  # noqa: F401
+from tfsegkd.data.annotations import roboflow as _roboflow  # noqa: F401
+from tfsegkd.data.annotations import yolo as _yolo  # noqa: F401
 from tfsegkd.data.images import read_image
 from tfsegkd.data.labels import distinct_colors, read_colors, read_labels
 from tfsegkd.data.load import describe, load, names

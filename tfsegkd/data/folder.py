@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tfsegkd import checks
 from tfsegkd.data import mask_conventions, splits
+from tfsegkd.data.annotations.recognition import export_of
 from tfsegkd.data.files import FileSource
 from tfsegkd.data.labels import distinct_colors, read_colors, read_labels
 from tfsegkd.data.mask_conventions import Convention
@@ -57,6 +58,11 @@ def folder(
             contradict, or masks that may mean two things.
     """
     root = directory(data_dir, "folder")
+    if not (root / "labels.txt").is_file() and (tool := export_of(root)):
+        raise FileNotFoundError(
+            f"No labels.txt in {str(root)!r}, which looks like what a labelling tool has exported. Say "
+            f"--dataset={tool}."
+        )
     class_names = read_labels(root / "labels.txt")
     palette, colors = distinct_colors(len(class_names)), None
     if (root / "colors.txt").is_file():

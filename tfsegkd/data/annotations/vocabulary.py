@@ -1,6 +1,6 @@
 """The classes of annotations, by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,11 @@ class Vocabulary:
     labels: Mapping[str, int]
     rest: int
     notes: tuple[str, ...]
+
+
+def without_background(names: Iterable[str], unlabelled: str) -> dict[str, int]:
+    """Names of a list in which 'background' stands for what nobody annotated: no class where that is void."""
+    return {name: 1 for name in names if unlabelled == "background" or name.lower() not in _BACKGROUND}
 
 
 def vocabulary(

@@ -1,0 +1,34 @@
+"""Which labelling tool a directory comes from."""
+
+import re
+from pathlib import Path
+
+from tfsegkd.data.paths import files_in
+
+_HEAD = 1 << 16  # of a JSON file, in which its first keys stand
+_MOST = 20  # files that are looked into
+_KEYS = (
+    ("coco", re.compile(r'"(annotations|categories)"\s*:\s*\[\s*(\{|\])')),
+    ("labelme", re.compile(r'"shapes"\s*:\s*\[')),
+)
+
+
+def export_of(root: Path) -> str | None:
+    """The data set whose files lie in a directory, by what only they have; None if nothing tells."""
+    for name, pattern in (
+        ("cvat", "labelmap.txt"),
+        ("roboflow", "_classes.csv"),
+        ("roboflow", "*/_classes.csv"),
+        ("label_studio", "**/task-*-annotation-*-by-*.png"),
+    ):
+        if next(root.glob(pattern), None):
+            return name
+    for path in files_in(root, {".json"}, below=True)[:_MOST]:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            head = file.read(_HEAD)
+        for name, keys in _KEYS:
+            if keys.search(head):
+                return name
+    if any(files_in(root, {".yaml", ".yml"})) or next(root.glob("**/labels/**/*.txt"), None):
+        return "yolo"
+    return None

@@ -1,0 +1,88 @@
+"""Masks that Roboflow exports with a _classes.csv ("Semantic Segmentation Masks")."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfsegkd.data import splits
+from tfsegkd.data.annotations.split_names import same_split
+from tfsegkd.data.annotations.vocabulary import vocabulary, without_background
+from tfsegkd.data.files import FileSource
+from tfsegkd.data.masks import MaskReading
+from tfsegkd.data.paths import Pair, counterparts, directories_in, directory, lines, pictures
+from tfsegkd.data.registry import datasets
+from tfsegkd.data.source import Source
+
+_CLASSES, _ENDING = "_classes.csv", "_mask"
+
+
+@datasets.register("roboflow")
+def roboflow(
+    split: str, data_dir=None, classes: Sequence[str] | None = None, unlabelled: str = "background"
+) -> Source:
+    """Masks of Roboflow: `train/NAME.jpg`, `train/NAME_mask.png` and `train/_classes.csv`, and so on.
+
+    Args:
+        split: A directory's name, also 'val' for `valid`; or 'train', 'val' or 'all' of files that lie in one
+            directory, which are divided by groups of neighbours.
+        data_dir: The directory. A `labels.txt` in it may choose classes and their order.
+        classes: The names that count, in label order; all, by their values, unless given.
+        unlabelled: What pixels of the class 'background' are: a class, or 'void'.
+
+    Raises:
+        FileNotFoundError: if there is no _classes.csv, or an image or a mask has no counterpart.
+        ValueError: if a _classes.csv is damaged, or the split does not exist.
+    """
+    root = directory(data_dir, "roboflow")
+    places = [place for place in (root, *directories_in(root)) if (place / _CLASSES).is_file()]
+    if not places:
+        raise FileNotFoundError(
+            f"No {_CLASSES} in {str(root)!r} or a directory in it. Expected an export of Roboflow as "
+            f"Semantic Segmentation Masks. Correct --data_dir."
+        )
+    tables = {place: _values(place / _CLASSES) for place in places}
+    names = (name for table in tables.values() for name in table.values())
+    found = without_background(names, unlabelled)
+    words = vocabulary("roboflow", found, root, classes, unlabelled)
+    notes = words.notes
+    if places == [root]:
+        if split not in splits.SPLITS:
+            raise ValueError(f"No split {split!r} in {str(root)!r}. Expected one of {list(splits.SPLITS)}.")
+        place = root
+        pairs, note = splits.made(_pairs(root), split)
+        notes = (*notes, note)
+    else:
+        place = next((place for place in places if same_split(place.name, split)), None)
+        if place is None:
+            choices = [place.name for place in places]
+            raise ValueError(f"No split {split!r} in {str(root)!r}. Expected one of {choices}.")
+        pairs = _pairs(place)
+    if not pairs:
+        raise ValueError(
+            f"Split {split!r} of {str(root)!r} is empty. Expected NAME.jpg and NAME{_ENDING}.png."
+        )
+    relabel = dict.fromkeys(range(256)) | {
+        value: words.labels.get(name, words.rest) for value, name in tables[place].items()
+    }
+    hint = f"Expected the values of {str(place / _CLASSES)!r}; export the masks again."
+    return FileSource(words.info, pairs, MaskReading(relabel, hint=hint), notes=notes)
+
+
+def _pairs(place: Path) -> list[Pair]:
+    found = pictures(place)
+    masks = {stem.removesuffix(_ENDING): path for stem, path in found.items() if stem.endswith(_ENDING)}
+    images = {stem: path for stem, path in found.items() if not stem.endswith(_ENDING)}
+    return counterparts(images, masks, place)
+
+
+def _values(path: Path) -> dict[int, str]:
+    """The name of each value."""
+    table: dict[int, str] = {}
+    for number, line in list(lines(path))[1:]:  # below the headline
+        value, _, name = (part.strip() for part in line.partition(","))
+        if not value.isdigit() or int(value) > 255 or not name or int(value) in table:
+            raise ValueError(
+                f"Line {number} of {str(path)!r} is {line!r}. Expected 'VALUE, CLASS', each value 0…255 and "
+                f"once."
+            )
+        table[int(value)] = name
+    return table
