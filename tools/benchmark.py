@@ -9,6 +9,7 @@ python tools/benchmark.py pipeline --rounds=10
 python tools/benchmark.py pruned_segnet
 python tools/benchmark.py faults --kills=50 --work_dir=/tmp/faults
 python tools/benchmark.py soak --minutes=30 --work_dir=/tmp/soak
+python tools/benchmark.py arm_models  # counts every network on Arm, for docs/models.md
 python tools/benchmark.py models  # writes docs/models.md, at 360x480 unless --input_size says otherwise
 python tools/benchmark.py quantization  # writes docs/results/quantization_compared.md
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 import command
 from absl import flags
 from benchmarks import (
+    arm_models,
     distiller,
     faults,
     grouping,
@@ -106,6 +108,13 @@ def measure_models():
     return models.as_dicts(rows)
 
 
+def count_models():
+    size = command.size(FLAGS.input_size, "input_size")
+    sizes = [size] if FLAGS["input_size"].present else [size, (360, 480)]
+    results = Path(FLAGS.json or DOCS / "results" / "models_arm.json")
+    return arm_models.run(results, sizes, FLAGS.network or models.NETWORKS)
+
+
 def compare_quantization():
     results = Path(FLAGS.json or DOCS / "results" / "quantization_compared.json")
     rows = quantization.run(
@@ -154,6 +163,7 @@ def work_directory():
 
 BENCHMARKS = {
     "arm": count_arm,
+    "arm_models": count_models,
     "distiller": measure_distiller,
     "faults": count_faults,
     "grouping": measure_grouping,

@@ -40,6 +40,13 @@ flags.DEFINE_string("golden", None, "Of the bundle: the picture to check devices
 flags.DEFINE_string("latency_table", None, "Of the bundle: CSV file,ms of your device, for the card.")
 flags.DEFINE_string("web_runtime", None, f"Of the bundle: {command.WEB_RUNTIME}")
 
+flags.DEFINE_integer(
+    "output_stride",
+    1,
+    "Write model_strideN.tflite as well, whose logits are N times smaller: the app enlarges them.",
+    lower_bound=1,
+)
+
 FLAGS = flags.FLAGS
 _MOST_REPRESENTATIVE = 64
 
@@ -48,6 +55,10 @@ def main():
     alone = [name for name in ("dataset", "golden", "latency_table", "web_runtime") if getattr(FLAGS, name)]
     if alone and not FLAGS.bundle:
         raise ValueError(f"--{alone[0]} is for a bundle. Add --bundle, or leave it out.")
+    if FLAGS.bundle and FLAGS.output_stride != 1:
+        raise ValueError(
+            "--output_stride is not for a bundle, which holds smaller logits as it is. Leave it out."
+        )
     model = models.load(FLAGS.model)
     source = data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir) if FLAGS.dataset else None
     info = classes(model, source)
@@ -59,7 +70,7 @@ def main():
         model = post_training(model, images)
     directory = Path(FLAGS.output_dir)
     directory.mkdir(parents=True, exist_ok=True)
-    for name, options in export.VARIANTS.items():
+    for name, options in export.variants(FLAGS.output_stride).items():
         report = export.export_tflite(
             model, directory / name, metadata=info, overwrite=FLAGS.overwrite, **options
         )

@@ -183,6 +183,12 @@ flags.DEFINE_float(
 flags.DEFINE_enum("quantizer", "minmax", [*QUANTIZERS], "Whether ranges are read from the values or learned.")
 flags.DEFINE_enum("weight_bits", "8", BITS, "Bits of kernels; 4 is for a smaller file, not a faster one.")
 flags.DEFINE_enum("activation_bits", "8", BITS, "Bits of activations; 4 is for study and cannot be exported.")
+flags.DEFINE_integer(
+    "output_stride",
+    1,
+    "Export model_strideN.tflite as well, whose logits are N times smaller: the app enlarges them.",
+    lower_bound=1,
+)
 
 command.group("Schedules")
 flags.DEFINE_integer("teacher_epochs", 30, "Epochs of the teacher.", lower_bound=1)
@@ -245,7 +251,15 @@ def main():
     crop_size = command.size(FLAGS.crop_size, "crop_size") if FLAGS.crop_size else None
     workers = open_workers(FLAGS.strategy)
     exports = "export" in FLAGS.stages
-    recipe = Recipe(stages(), exports, workers, FLAGS.grouped_form, device_table(), FLAGS.web_runtime)
+    recipe = Recipe(
+        stages(),
+        exports,
+        workers,
+        FLAGS.grouped_form,
+        device_table(),
+        FLAGS.web_runtime,
+        output_stride=FLAGS.output_stride,
+    )
     varied = augmentation()
     splits = (FLAGS.train_split, FLAGS.val_split)
     datasets = (FLAGS.dataset, FLAGS.val_dataset or FLAGS.dataset)

@@ -20,11 +20,11 @@ def places(tmp_path):
 def test_what_is_missing_or_failed_is_measured_again(places, monkeypatch):
     asked, causes = [], {"unet": "out of patience"}
 
-    def measure(request, minutes, gigabytes):
+    def measure(child, request, minutes, gigabytes):
         asked.append(request["network"])
         return {**WHOLE, **TIMES, "cause": causes.get(request["network"])}
 
-    monkeypatch.setattr(models, "_measure", measure)
+    monkeypatch.setattr(models, "measure", measure)
     rows = models.run(*places, SIZE, ["segnet", "unet"])
     assert [(row.network, row.cause) for row in rows] == [("unet", "out of patience"), ("segnet", None)]
     causes.clear()
@@ -62,7 +62,7 @@ if network == "victim":
 def test_a_network_that_fails_tells_what_it_knew_and_why(network, minutes, cause, monkeypatch):
     monkeypatch.setattr(models, "_CHILD", (sys.executable, "-c", CHILD))
     request = {"network": network, "size": SIZE, "num_classes": 3, "rounds": 1}
-    assert models._measure(request, minutes, gigabytes=1) == {"parameters": 7, "cause": cause}
+    assert models.measure(models._CHILD, request, minutes, gigabytes=1) == {"parameters": 7, "cause": cause}
 
 
 def test_the_page_shows_every_figure_and_every_cause():

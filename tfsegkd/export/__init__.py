@@ -1,8 +1,9 @@
 """From a trained network to a file that an app can take."""
 
 from tfsegkd.export.bundle import BundledFile, ModelCard, write_bundle
+from tfsegkd.export.lowering import lower_for_arm
 from tfsegkd.export.metadata import embed_metadata, read_labels
-from tfsegkd.export.tflite import VARIANTS, ExportReport, export_tflite
+from tfsegkd.export.tflite import VARIANTS, ExportReport, export_tflite, variants
 from tfsegkd.export.try_page import TRY_PAGE, TryPage, write_try_page
 from tfsegkd.export.verify import VerifyReport, verify
 from tfsegkd.export.web_runtime import check_web_runtime
@@ -18,7 +19,9 @@ __all__ = [
     "check_web_runtime",
     "embed_metadata",
     "export_tflite",
+    "lower_for_arm",
     "read_labels",
+    "variants",
     "verify",
     "write_bundle",
     "write_try_page",

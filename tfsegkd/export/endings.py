@@ -46,16 +46,31 @@ def without_last_resize(content: bytes) -> tuple[bytes, int] | None:
     """
     editor = Editor(content)
     image, logits = editor.inputs[0], editor.outputs[0]
-    last = editor.producer(logits)
-    if last is None or editor.kind(last) != "RESIZE_BILINEAR":
+    enlargement = _enlargement(editor, logits)
+    if not enlargement:
         return None
-    small = int(last.inputs[0])
+    small = int(enlargement[-1].inputs[0])
     (height, width), (rows, columns) = (editor.shape(tensor)[1:3] for tensor in (image, small))
     stride = height // rows
     if stride < 2 or (rows * stride, columns * stride) != (height, width):
         return None
-    editor.replace(last)
+    for operator in enlargement:
+        editor.replace(operator)
     return _ending_in(editor, small), stride
+
+
+def _enlargement(editor: Editor, tensor: int) -> list[schema.OperatorT]:
+    """The operators that enlarge what becomes `tensor`, the last first: one, or two steps between views."""
+    found = []
+    for kind in ("RESHAPE", "RESIZE_BILINEAR") * 2:
+        operator = editor.producer(tensor)
+        if operator is None or editor.kind(operator) != kind:
+            operator = editor.producer(editor.outputs[0])
+            single = operator is not None and editor.kind(operator) == "RESIZE_BILINEAR"
+            return [operator] if single else []
+        found.append(operator)
+        tensor = int(operator.inputs[0])
+    return found
 
 
 def _ending_in(editor: Editor, tensor: int) -> bytes:

@@ -12,6 +12,8 @@ from tfsegkd import checks, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically
 from tfsegkd.data.source import DatasetInfo
+from tfsegkd.export.endings import without_last_resize
+from tfsegkd.export.lowering import lower_for_arm
 from tfsegkd.export.metadata import embed_metadata
 from tfsegkd.grouping import FORMS, MEASURED, LoweringReport, lower
 from tfsegkd.quantization import check_observed
@@ -22,6 +24,16 @@ VARIANTS = {
     "model_int8.tflite": {"inputs": "uint8", "outputs": "int8"},
     "model_float_io.tflite": {"inputs": "float32", "outputs": "float32"},
 }
+
+
+def variants(output_stride: int = 1) -> dict[str, dict]:
+    """The files that apps ask for: name → options of `export_tflite`.
+
+    Args:
+        output_stride: Above 1, a file with logits so many times smaller than the image is one of them.
+    """
+    smaller = {**VARIANTS["model_int8.tflite"], "output_stride": output_stride}
+    return VARIANTS if output_stride == 1 else {**VARIANTS, f"model_stride{output_stride}.tflite": smaller}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +49,7 @@ class ExportReport:
         latency_ms: The median time for one image on this machine, over `latency_runs` runs with
             `num_threads` threads.
         grouped: How the grouped convolutions run, and how long each would take in which form.
+        lowered: What was written in another form for Arm, as of `lower_for_arm`.
         note: What the figures do not tell: that kernels of 4 bits are for size, not for speed.
     """
 
@@ -50,6 +63,7 @@ class ExportReport:
     latency_runs: int
     num_threads: int
     grouped: LoweringReport
+    lowered: tuple[str, ...] = ()
     note: str = ""
 
     def to_json(self) -> str:
@@ -67,10 +81,12 @@ def export_tflite(
     overwrite: bool = False,
     num_threads: int = 1,
     grouped: str = MEASURED,
+    output_stride: int = 1,
 ) -> ExportReport:
     """Writes a network as a .tflite and reports how it runs.
 
-    The network runs on one image of the model's own size. With `metadata`, its class names are inside the
+    The network runs on one image of the model's own size, in the operations that take an Arm core the fewest
+    instructions (`lower_for_arm`). With `metadata`, its class names are inside the
     file, and MediaPipe's ImageSegmenter takes it.
 
     Args:
@@ -86,17 +102,24 @@ def export_tflite(
         num_threads: Processor threads for the timing.
         grouped: The form in which grouped convolutions run: 'measured', the fastest on this machine, or
             'grouped', 'split' or 'dense', for another one, as of `tfsegkd.grouping.lower`.
+        output_stride: How many times smaller than the image the logits are. 1 enlarges them in the file; with
+            the stride at which the network computes them, such as 4, the app does.
 
     Raises:
         ValueError: if the path is taken, the class names do not fit the network, the network cannot be
-            converted as asked, a quantized network has never seen an image, or an int8 one keeps float ops.
+            converted as asked, does not compute its logits at `output_stride`, has never seen an image though
+            it is quantized, or is int8 and keeps float ops.
     """
     checks.one_of(grouped, (MEASURED, *FORMS), "grouped")
+    checks.whole(output_stride, 1, "output_stride")
     path = Path(path)
     _check_path(path, overwrite)
     check_observed(model)
     content = runtime.convert(model, inputs, outputs, representative_data=representative_data)
-    content, lowered = lower(content, grouped, num_threads=num_threads)
+    if output_stride != 1:
+        content = _at_stride(content, output_stride, model.name)
+    content, convolutions = lower(content, grouped, num_threads=num_threads)
+    content, lowered = lower_for_arm(content)
     operations = runtime.profile(content)
     int8_body = runtime.is_quantization_aware(model) or representative_data is not None
     if int8_body and operations.float_ops and not allow_float:
@@ -124,9 +147,21 @@ def export_tflite(
         latency_ms=timing.median_ms,
         latency_runs=timing.runs,
         num_threads=timing.num_threads,
-        grouped=lowered,
+        grouped=convolutions,
+        lowered=lowered,
         note=_note(content),
     )
+
+
+def _at_stride(content: bytes, output_stride: int, name: str) -> bytes:
+    found = without_last_resize(content)
+    if found is None or found[1] != output_stride:
+        own = "no bilinear enlargement by a whole number" if found is None else f"one by {found[1]}"
+        raise ValueError(
+            f"The logits of {name!r} cannot be given at output_stride={output_stride}: at its end there is "
+            f"{own}. Set output_stride to {1 if found is None else f'1 or {found[1]}'}."
+        )
+    return found[0]
 
 
 def _note(content: bytes) -> str:

@@ -66,6 +66,7 @@ class Recipe:
         grouped_form: How grouped convolutions run in these files, as of `tfsegkd.export.export_tflite`.
         device_table: The user's own latencies of the run's files, which the report then shows as well.
         web_runtime: Where the runtime of `try.html` is unpacked, as of `tfsegkd.export.write_try_page`.
+        output_stride: Above 1, a file whose logits are so many times smaller is written as well.
 
     Example:
         stages = [Teacher('deeplab_v3_plus', schedule), Distill('mobile_unet', schedule, ['pixelwise'])]
@@ -81,6 +82,7 @@ class Recipe:
         grouped_form: str = MEASURED,
         device_table: runtime.DeviceTable | None = None,
         web_runtime: str | Path | None = None,
+        output_stride: int = 1,
     ):
         self.stages = list(stages)
         names = [stage.name for stage in self.stages]
@@ -97,6 +99,7 @@ class Recipe:
         self.device_table = device_table
         check_web_runtime(web_runtime)
         self.web_runtime = web_runtime
+        self.output_stride = checks.whole(output_stride, 1, "output_stride")
 
     def run(self, output_dir: str | Path, frames: Frames, flags: dict | None = None) -> dict:
         """Runs what is not done yet, and writes `report.json`.
@@ -212,7 +215,7 @@ class Recipe:
                 grouped=self.grouped_form,
                 **options,
             )
-            for name, options in export.VARIANTS.items()
+            for name, options in export.variants(self.output_stride).items()
         }
         int8 = run.directory / "model_int8.tflite"
         made = files[int8.name]

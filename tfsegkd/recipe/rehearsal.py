@@ -58,7 +58,7 @@ def plan(recipe: Recipe, output_dir: str | Path, frames: Frames, timed_steps: in
         rehearsal = _Rehearsal(recipe, directory, Path(scratch), frames, timed_steps)
         stages = [rehearsal.stage(stage, state) for stage in recipe.stages]
         if recipe.export:
-            files = (*export.VARIANTS, "labels.txt")
+            files = (*export.variants(recipe.output_stride), "labels.txt")
             reads = rehearsal.run.find(Quantize.artefact).name
             stages.append(PlannedStage("export", (reads,), files))
     counts = len(frames.train), len(frames.val)

@@ -141,7 +141,7 @@ def run(
     for network in networks:
         if network not in rows or rows[network].cause:
             request = {"network": network, "size": size, "num_classes": NUM_CLASSES, "rounds": rounds}
-            rows[network] = Row(network, size, **_measure(request, minutes, gigabytes))
+            rows[network] = Row(network, size, **measure(_CHILD, request, minutes, gigabytes))
             _write(results, document, _ordered(rows))
         print(_networks([rows[network]]).splitlines()[-1], flush=True)
     _write(results, document, _ordered(rows))
@@ -169,8 +169,14 @@ def _read(results: Path, size: tuple[int, int]) -> dict[str, Row]:
     return {row.network: row for row in rows if tuple(row.size) == tuple(size)}
 
 
-def _measure(request: dict, minutes: float, gigabytes: float) -> dict[str, Any]:
-    """The figures of one network, and the cause where they are not whole."""
+def measure(child: Sequence[str], request: dict, minutes: float, gigabytes: float) -> dict[str, Any]:
+    """The figures of one network, and the cause where they are not whole.
+
+    Args:
+        child: The command, which is given the paths of a request and an answer.
+        request: What it is to measure.
+        minutes, gigabytes: What it may take.
+    """
     limit = int(gigabytes * 2**30)
     environment = {
         **os.environ,
@@ -184,7 +190,7 @@ def _measure(request: dict, minutes: float, gigabytes: float) -> dict[str, Any]:
         asked.write_text(json.dumps(request))
         with said.open("w") as log:
             child = subprocess.Popen(
-                [*_CHILD, str(asked), str(answered)],
+                [*child, str(asked), str(answered)],
                 env=environment,
                 stdout=log,
                 stderr=log,

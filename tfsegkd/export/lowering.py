@@ -1,0 +1,233 @@
+"""What an int8 file computes, in operations that take an Arm core fewer instructions.
+
+Each change finds one form in a .tflite and writes another that computes the same, up to one step of int8.
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from tfsegkd.runtime.model_file import Editor, schema
+
+_INT32, _UINT8 = schema.TensorType.INT32, schema.TensorType.UINT8
+# How far, in pixel values, the mean of a channel may lie from the whole number that pads the image.
+_BORDER = 0.5
+
+
+def fold_normalization(editor: Editor) -> bool:
+    """Takes the normalization of the pixels into the first convolution, which then reads raw pixels.
+
+    The input's zero point becomes the mean, so that padding with zeros still pads with the mean; the kernel
+    keeps its integers, because a common factor is a matter of its scale. Where channels have means or
+    deviations of their own there is no such zero point, and where the input is not uint8 it would have to be
+    subtracted: there the layer stays.
+    """
+    found = _normalization(editor)
+    if found is None or editor.tensors[editor.inputs[0]].type != _UINT8:
+        return False
+    layer, pixels, factors, offsets = found
+    chain = [layer]
+    reader = _sole_reader(editor, int(layer.outputs[0]))
+    if reader is not None and editor.kind(reader) == "PAD":
+        chain.append(reader)
+        reader = _sole_reader(editor, int(reader.outputs[0]))
+    if reader is None or editor.kind(reader) != "CONV_2D" or _scale(editor, int(reader.inputs[1])) is None:
+        return False
+    means = -offsets / factors
+    mean, factor = int(np.rint(means.mean())), float(factors.mean())
+    if np.abs(means - mean).max() > _BORDER + 1e-3 or np.ptp(factors) > 1e-5 * factor or not 0 < mean < 255:
+        return False
+    kernel, scales = int(reader.inputs[1]), _scale(editor, int(reader.inputs[1]))
+    values = editor.values(kernel)
+    # What the zero point leaves of the mean is the same at every position.
+    shift = (values * scales.reshape(-1, 1, 1, 1)).astype(np.float64) @ (factors * mean + offsets)
+    biases = np.zeros(len(values)) if len(reader.inputs) < 3 else _real(editor, int(reader.inputs[2]))
+    biases = np.rint((biases + shift.sum((1, 2))) / (scales * factor)).astype(np.int32)
+    constants = [
+        _constant(editor, kernel, values, scales * factor),
+        _constant(editor, kernel, biases, scales * factor, _INT32),
+    ]
+    _set_quantization(editor, editor.inputs[0], 1.0, mean)
+    _set_quantization(editor, pixels, 1.0, mean - 128)
+    reader.inputs = [*map(int, reader.inputs[:1]), *constants]
+    first = chain[1] if len(chain) > 1 else reader
+    first.inputs = [pixels, *map(int, first.inputs[1:])]
+    if len(chain) > 1:
+        _set_quantization(editor, int(chain[1].outputs[0]), 1.0, mean - 128)
+    editor.replace(layer)
+    return True
+
+
+def widen_normalization(editor: Editor) -> bool:
+    """Normalizes a row of pixels as one position with many channels: kernels work on 16 of them at once."""
+    found = _normalization(editor)
+    if found is None:
+        return False
+    layer, pixels, *_ = found
+    _, height, width, channels = editor.shape(pixels)
+    if len(editor.operators) < 2 or editor.shape(int(layer.inputs[1])) != (1, 1, 1, channels):
+        return False
+    flat = (1, height, 1, width * channels)
+    before, after = editor.add_like(pixels, flat), editor.add_like(int(layer.outputs[0]), flat)
+    wide = copy.copy(layer)
+    wide.inputs = [before, *(_repeated(editor, int(one), width) for one in layer.inputs[1:])]
+    wide.outputs = [after]
+    editor.replace(
+        layer, _reshape(editor, pixels, before), wide, _reshape(editor, after, int(layer.outputs[0]))
+    )
+    return True
+
+
+def add_without_enlarging(editor: Editor) -> bool:
+    """Adds one position to all of an image: an addition does so without the enlarged copy."""
+    found = False
+    for resize in editor.find("RESIZE_BILINEAR"):
+        small, large = int(resize.inputs[0]), int(resize.outputs[0])
+        reader = _sole_reader(editor, large)
+        if editor.shape(small)[1:3] != (1, 1) or reader is None or editor.kind(reader) not in ("ADD", "MUL"):
+            continue
+        others = [int(tensor) for tensor in reader.inputs if int(tensor) != large]
+        if len(others) == 1 and editor.shape(others[0]) == editor.shape(large):
+            reader.inputs = [small if int(tensor) == large else int(tensor) for tensor in reader.inputs]
+            editor.replace(resize)
+            found = True
+    return found
+
+
+def enlarge_in_two_steps(editor: Editor) -> bool:
+    """Enlarges the logits along the rows first, and then all columns of a row together.
+
+    A bilinear kernel pays for each position, and logits have many of them with few channels. In the second
+    step a position is a whole row. The values are rounded once more than in one step.
+    """
+    resize = editor.producer(editor.outputs[0])
+    if resize is not None and editor.kind(resize) == "DEQUANTIZE":
+        resize = editor.producer(int(resize.inputs[0]))
+    if resize is None or editor.kind(resize) != "RESIZE_BILINEAR":
+        return False
+    small, large = int(resize.inputs[0]), int(resize.outputs[0])
+    (_, rows, columns, channels), (_, height, width, _) = editor.shape(small), editor.shape(large)
+    if rows == height or columns == width or (rows, columns) == (1, 1):
+        return False
+    wide = editor.add_like(small, (1, rows, width, channels))
+    flat = editor.add_like(small, (1, rows, 1, width * channels))
+    tall = editor.add_like(small, (1, height, 1, width * channels))
+    editor.replace(
+        resize,
+        _resize(editor, resize, small, wide),
+        _reshape(editor, wide, flat),
+        _resize(editor, resize, flat, tall),
+        _reshape(editor, tall, large),
+    )
+    return True
+
+
+CHANGES: dict[str, Callable[[Editor], bool]] = {
+    "fold_normalization": fold_normalization,
+    "widen_normalization": widen_normalization,
+    "add_without_enlarging": add_without_enlarging,
+    "enlarge_in_two_steps": enlarge_in_two_steps,
+}
+
+
+def lower_for_arm(content: bytes, changes: Iterable[str] = tuple(CHANGES)) -> tuple[bytes, tuple[str, ...]]:
+    """Writes a .tflite in operations that take an Arm core fewer instructions.
+
+    Args:
+        content: A .tflite with an int8 or a float body. Labels are embedded afterwards, or they are lost.
+        changes: Names of `CHANGES`, which are tried in this order.
+
+    Returns:
+        The new .tflite, and the names of what was changed in it.
+    """
+    editor = Editor(content)
+    made = tuple(name for name in changes if CHANGES[name](editor))
+    if not made:
+        return content, ()
+    editor.drop_unused()
+    return editor.pack(), made
+
+
+def _normalization(editor: Editor) -> tuple[schema.OperatorT, int, np.ndarray, np.ndarray] | None:
+    """The 1×1 depthwise convolution of the pixels: its operator, what it reads, its factors and offsets."""
+    layer, pixels = _sole_reader(editor, editor.inputs[0]), editor.inputs[0]
+    if layer is not None and editor.kind(layer) == "QUANTIZE":
+        pixels = int(layer.outputs[0])
+        layer = _sole_reader(editor, pixels)
+    if layer is None or editor.kind(layer) != "DEPTHWISE_CONV_2D" or len(layer.inputs) < 3:
+        return None
+    options = layer.builtinOptions
+    plain = options.fusedActivationFunction == schema.ActivationFunctionType.NONE
+    if not plain or (options.strideH, options.strideW) != (1, 1):
+        return None
+    factors, offsets = (_real(editor, int(tensor)) for tensor in layer.inputs[1:3])
+    if factors is None or offsets is None or factors.size != editor.shape(pixels)[-1] or not factors.all():
+        return None
+    return layer, pixels, factors.ravel(), offsets
+
+
+def _sole_reader(editor: Editor, tensor: int) -> schema.OperatorT | None:
+    readers = [one for one in editor.operators if tensor in one.inputs]
+    return readers[0] if len(readers) == 1 and tensor not in editor.outputs else None
+
+
+def _scale(editor: Editor, tensor: int) -> np.ndarray | None:
+    """The scale of each channel of a constant; None for floats."""
+    found = editor.tensors[tensor].quantization
+    if editor.values(tensor) is None or found is None or found.scale is None:
+        return None
+    return np.asarray(found.scale, np.float64)
+
+
+def _real(editor: Editor, tensor: int) -> np.ndarray | None:
+    """The values that a constant stands for."""
+    values, scale = editor.values(tensor), _scale(editor, tensor)
+    if values is None or values.dtype == np.float32:
+        return None if values is None else values.astype(np.float64)
+    return None if scale is None else values * scale
+
+
+def _set_quantization(editor: Editor, tensor: int, scale, zero_point: int) -> None:
+    new = schema.QuantizationParametersT()
+    new.scale = np.atleast_1d(np.asarray(scale, np.float32))
+    new.zeroPoint = np.full(len(new.scale), zero_point, np.int64)
+    new.quantizedDimension = 0
+    editor.tensors[tensor].quantization = new
+
+
+def _constant(editor: Editor, like: int, values: np.ndarray, scale, number_format: int | None = None) -> int:
+    number = editor.add_like(like, values.shape, values)
+    editor.tensors[number].type = editor.tensors[like].type if number_format is None else number_format
+    _set_quantization(editor, number, scale, 0)
+    return number
+
+
+def _repeated(editor: Editor, tensor: int, times: int) -> int:
+    """A constant whose channels come again and again."""
+    values = editor.values(tensor)
+    shape = (*values.shape[:-1], values.shape[-1] * times)
+    number = editor.add_like(tensor, shape, np.tile(values, times))
+    found = editor.tensors[tensor].quantization
+    if found is not None and found.scale is not None and len(found.scale) > 1:
+        new = copy.copy(found)
+        new.scale, new.zeroPoint = np.tile(found.scale, times), np.tile(found.zeroPoint, times)
+        new.min = new.max = None
+        editor.tensors[number].quantization = new
+    return number
+
+
+def _reshape(editor: Editor, tensor: int, into: int) -> schema.OperatorT:
+    shape = editor.shape(into)
+    options = schema.ReshapeOptionsT()
+    options.newShape = list(shape)
+    target = editor.add_tensor(f"shape;{len(editor.tensors) + 1}", (len(shape),), _INT32, np.int32(shape))
+    return editor.make("RESHAPE", [tensor, target], [into], options)
+
+
+def _resize(editor: Editor, like: schema.OperatorT, tensor: int, into: int) -> schema.OperatorT:
+    size = np.int32(editor.shape(into)[1:3])
+    made = copy.copy(like)
+    target = editor.add_tensor(f"size;{len(editor.tensors) + 1}", (2,), _INT32, size)
+    made.inputs, made.outputs = [tensor, target], [into]
+    return made

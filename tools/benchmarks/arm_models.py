@@ -1,0 +1,67 @@
+"""What every network takes on Arm, in int8 and in float, and what each change of the export saves."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.models import NETWORKS, NUM_CLASSES, measure
+from tfsegkd.atomic import write_json
+from tfsegkd.recipe.report import versions
+
+_CHILD = (sys.executable, "-m", "benchmarks.one_arm")
+
+
+def run(
+    results: Path,
+    sizes: Sequence[tuple[int, int]],
+    networks: Sequence[str] = NETWORKS,
+    minutes: float = 240.0,
+    gigabytes: float = 10.0,
+) -> list[dict]:
+    """Counts each network at each size in a process of its own; rows are kept as they come.
+
+    Run again, it counts what is missing and what had a cause to fail. Instructions do not depend on what else
+    the machine does, so rows may come from different days, of one version of LiteRT.
+
+    Args:
+        results: JSON with the rows, which is read first.
+        sizes: (height, width) of the images.
+        networks: Specs, or names of `foreign.NETWORKS`.
+        minutes, gigabytes: What one network may take.
+    """
+    rows = read(results)
+    for size in sizes:
+        for network in networks:
+            key = (network, tuple(size))
+            if key not in rows or rows[key]["cause"]:
+                request = {"network": network, "size": size, "num_classes": NUM_CLASSES}
+                found = measure(_CHILD, request, minutes, gigabytes)
+                rows[key] = {"network": network, "size": list(size), **found}
+                write_json(
+                    results, {"benchmark": "arm_models", "rows": _ordered(rows), "versions": versions()}
+                )
+            print(line(rows[key]), flush=True)
+    return _ordered(rows)
+
+
+def read(results: Path) -> dict[tuple[str, tuple[int, int]], dict]:
+    """The rows of a file of results by network and size; none where there is no such file."""
+    if not results.exists():
+        return {}
+    rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
+    return {(row["network"], tuple(row["size"])): row for row in rows}
+
+
+def _ordered(rows: dict) -> list[dict]:
+    place = {
+        name: number for number, name in enumerate(dict.fromkeys([*NETWORKS, *(key[0] for key in rows)]))
+    }
+    return [rows[key] for key in sorted(rows, key=lambda key: (key[1], place[key[0]]))]
+
+
+def line(row: dict) -> str:
+    """A row for whoever watches."""
+    counts = "  ".join(f"{name} {row[name] / 1e6:,.1f} M" for name in ("int8", "float") if name in row)
+    height, width = row["size"]
+    return f"{row['network']} {height}x{width}  {counts}  {row['cause'] or ''}".rstrip()

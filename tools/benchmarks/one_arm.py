@@ -1,0 +1,78 @@
+"""Counts one network on Arm, in a process of its own: python -m benchmarks.one_arm REQUEST ANSWER.
+
+The answer is written again after each step, so that one who is stopped has told what it knew.
+"""
+
+import json
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.one_model import _build, _images
+from tfsegkd import quantization, runtime
+from tfsegkd.atomic import write_json
+from tfsegkd.export import lower_for_arm
+from tfsegkd.export.endings import without_last_resize
+from tfsegkd.export.lowering import CHANGES
+from tfsegkd.graph import cost
+from tfsegkd.pruning.recalibration import recalibrate
+from tfsegkd.runtime import arm
+
+GOAL = 0.5  # of float's instructions, for int8
+
+
+def measure(request: dict, note: Callable[..., None]) -> None:
+    """Counts the network of `request` and hands each figure to `note` as soon as it is known."""
+    model = _build(request["network"], request["num_classes"], (*request["size"], 3))
+    images = _images(model.input_shape[1:])
+    recalibrate(model, [images])
+    note(macs=cost(model).macs)
+    quantized = runtime.convert(quantization.quantize(model, calibration=[images]))
+    contents = {"as converted": quantized}
+    for name in CHANGES:
+        quantized, changed = lower_for_arm(quantized, [name])
+        if changed:
+            contents[name] = quantized
+    smaller = without_last_resize(quantized)
+    if smaller:
+        contents[f"output_stride={smaller[1]}"] = smaller[0]
+    float_content = lower_for_arm(runtime.convert(model, "float32", "float32"))[0]
+    with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
+        paths = {name: Path(directory, f"{number}.tflite") for number, name in enumerate(contents)}
+        for name, path in paths.items():
+            path.write_bytes(contents[name])
+        whole = arm.count_together([*paths.values()], ops=False)
+        steps = {name: one.instructions for name, one in zip(paths, whole, strict=True)}
+        exported = [name for name in steps if "output_stride" not in name][-1]
+        note(int8=steps[exported], steps=steps, core=whole[0].core)
+        real = Path(directory, "float.tflite")
+        real.write_bytes(float_content)
+        in_float = arm.count(real, ops=False).instructions
+        note(float=in_float)
+        if steps[exported] > GOAL * in_float:
+            note(kinds=_by_kind(paths[exported], real))
+
+
+def _by_kind(quantized: Path, real: Path) -> dict[str, list[int]]:
+    """Kind of op → instructions of all such ops in the float file, and in the int8 file."""
+    found = defaultdict(lambda: [0, 0])
+    for place, counted in enumerate(arm.count_together([real, quantized])):
+        for one in counted.ops:
+            found[one.op.split()[0]][place] += one.instructions or 0
+    return found
+
+
+def main(request_path: str, answer_path: str) -> None:
+    answer = {}
+
+    def note(**figures):
+        answer.update(figures)
+        write_json(Path(answer_path), answer)
+
+    measure(json.loads(Path(request_path).read_text()), note)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
