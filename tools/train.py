@@ -95,6 +95,12 @@ flags.DEFINE_string("teacher_classes", None, "File that names a saved teacher's 
 flags.DEFINE_string("teacher_size", None, "HEIGHTxWIDTH at which a saved teacher sees frames, with a cache.")
 flags.DEFINE_bool("teacher_windows", False, "Let a teacher of one size look through windows of its shape.")
 flags.DEFINE_bool("teacher_flip", False, "Let a saved teacher look at mirrored frames too.")
+flags.DEFINE_string(
+    "teacher_weights_split",
+    None,
+    "A split that no teacher was trained on, to fit on it how much each of several counts for each class.",
+)
+flags.DEFINE_string("teacher_weights_dataset", None, "The data set of that split; --dataset unless given.")
 flags.DEFINE_list("teacher_scales", ["1"], "The sizes, in shares of the frame's, at which it looks.")
 flags.DEFINE_string("student", "mobile_unet", f"A network of {models.names()} with options.")
 flags.DEFINE_string(
@@ -110,6 +116,12 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_float(
     "task_weight", 1.0, "Factor of the labels' loss; 0 learns from the teacher alone.", lower_bound=0
+)
+flags.DEFINE_bool(
+    "balanced_terms",
+    False,
+    "Hold each term of --distill at a share of the labels' gradient, which is measured all along; its weight "
+    "is this share.",
 )
 flags.DEFINE_bool("class_balanced", False, "Let rare classes count more in the labels' loss.")
 flags.DEFINE_bool(
@@ -357,6 +369,7 @@ def stages():
             cache,
             FLAGS.preflight,
             FLAGS.begin_from,
+            FLAGS.balanced_terms,
         ),
         "prune": lambda: Prune(
             FLAGS.prune,
@@ -445,6 +458,7 @@ def teacher(schedule):
         "windows": FLAGS.teacher_windows,
         "flip": FLAGS.teacher_flip,
         "scales": tuple(command.number(scale, "teacher_scales") for scale in FLAGS.teacher_scales),
+        "held_out": held_out(),
         **command.allowed(),
     }
     if options["size"] and not FLAGS.cache_teacher:
@@ -462,6 +476,18 @@ def teacher(schedule):
         texts = (path if given is None else f"{path}({given})" for path, given in parts)
         return BorrowedTeacher(tuple(texts), **options)
     return Teacher(FLAGS.teacher, schedule)
+
+
+def held_out():
+    """The frames on which the teachers' weights are fitted; None if they are not."""
+    if not FLAGS.teacher_weights_split:
+        if FLAGS.teacher_weights_dataset:
+            raise ValueError(
+                f"--teacher_weights_dataset={FLAGS.teacher_weights_dataset} needs --teacher_weights_split."
+            )
+        return None
+    dataset = FLAGS.teacher_weights_dataset or FLAGS.dataset
+    return data.load(dataset, FLAGS.teacher_weights_split, FLAGS.data_dir)
 
 
 def is_keras(path):

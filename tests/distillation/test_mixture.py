@@ -10,9 +10,19 @@ from tiny_networks import CLASSES, HEIGHT, SHAPE, WIDTH, Table, network
 
 from tfsegkd import models
 from tfsegkd._keras import keras
-from tfsegkd.data import DatasetInfo, Source, training_batches
-from tfsegkd.distillation import Distiller, Member, TeacherCache, Term, load_teacher, parse_members
+from tfsegkd.data import DatasetInfo, Source, WithoutLabels, evaluation_batches, training_batches
+from tfsegkd.distillation import (
+    Distiller,
+    Member,
+    TeacherCache,
+    Term,
+    fit_weights,
+    load_teacher,
+    parse_members,
+    preflight,
+)
 from tfsegkd.distillation.teachers.mixture import mixed
+from tfsegkd.evaluation import Predictor, evaluate, evaluate_members
 
 CLASS_NAMES = ("sky", "road", "car", "fence")
 SMALL = (8, 12)
@@ -141,6 +151,117 @@ def test_classes_that_nobody_knows_are_named():
         load_teacher([network("one"), constant([0.5, 0.5], "two")], class_names=CLASS_NAMES)
     with pytest.raises(ValueError, match="class_map of their own"):
         load_teacher(pair, {"sky": 0}, class_names=CLASS_NAMES)
+
+
+# Fitted weights
+
+
+class Drawn(Source):
+    """Masks of random blocks, and frames whose pixels are 10 times the label."""
+
+    def __init__(self, count=8):
+        info = DatasetInfo("drawn", CLASS_NAMES, ((0, 0, 0),) * CLASSES)
+        super().__init__(info, [f"frame_{number}" for number in range(count)])
+
+    def read(self, index):
+        mask = np.random.default_rng(index).integers(0, CLASSES, (HEIGHT // 4, WIDTH // 4), np.uint8)
+        mask = mask.repeat(4, 0).repeat(4, 1)
+        return np.repeat(10 * mask[..., None], 3, -1), mask
+
+
+class Turned(Drawn):
+    """In the first half of the frames the labels of fence and road are those of the other."""
+
+    def read(self, index):
+        image, mask = super().read(index)
+        return image, mask if index >= 4 else np.uint8([0, 3, 2, 1])[mask]
+
+
+def partly_blind(name, blind, sure=0.4):
+    """Knows each label, nearly for certain, except that it says 'sky' to everything of the class `blind`."""
+    image = keras.Input(SHAPE)
+    ramps = keras.layers.Conv2D(3 * CLASSES, 1, activation="relu")
+    head = keras.layers.Conv2D(CLASSES, 1, name="head")
+    model = keras.Model(image, head(ramps(image)), name=name)
+    # A hat of three ramps over each of the pixel values 0, 10, 20 and 30.
+    kernel, bias = np.zeros((1, 1, 3, 3 * CLASSES)), np.zeros(3 * CLASSES)
+    output = np.zeros((1, 1, 3 * CLASSES, CLASSES))
+    for label in range(CLASSES):
+        for place, (offset, slope) in enumerate(((-10, 1), (0, -2), (10, 1))):
+            ramp = 3 * label + place
+            kernel[0, 0, 0, ramp], bias[ramp] = 1, -10 * label - offset
+            output[0, 0, ramp, 0 if label == blind else label] = sure * slope
+    ramps.set_weights([kernel, bias])
+    head.set_weights([output, np.zeros(CLASSES)])
+    return model
+
+
+def test_fitted_weights_leave_a_class_to_who_can_see_it():
+    pair = [partly_blind("own", blind=1), partly_blind("city", blind=3)]
+    source = Drawn()
+    frames, masks = (np.stack(each) for each in zip(*source, strict=True))
+    options = {"class_names": CLASS_NAMES}
+    fitted = load_teacher(pair, weights="fit", held_out=source, **options)
+    weights = fitted.weights(CLASSES)
+    assert weights[0, 1] < 0.1 and weights[1, 3] < 0.1
+    np.testing.assert_allclose(weights.sum(0), 1, atol=1e-3)
+    equal = load_teacher(pair, **options)
+    seen = tf.constant(frames, tf.float32)
+    right = {
+        name: np.take_along_axis(np.exp(look(each, seen)), masks[..., None].astype(int), -1)[..., 0]
+        for name, each in (("equal", equal), ("fitted", fitted))
+    }
+    # Half of what the two say of a class that one is blind to is wrong.
+    assert right["equal"][masks == 3].mean() < 0.6 and right["fitted"][masks == 3].mean() > 0.9
+    found = fit_weights(equal, source)
+    assert found.cross_entropy < found.before
+    np.testing.assert_allclose(found.weights, weights)
+
+
+def test_weights_that_do_no_better_elsewhere_are_not_taken():
+    pair = [partly_blind("own", blind=1), partly_blind("city", blind=3)]
+    found = fit_weights(load_teacher(pair, weights=[2, 1], class_names=CLASS_NAMES), Turned())
+    assert found.cross_entropy >= found.before and "stay as they were" in str(found)
+    np.testing.assert_allclose(found.weights, [[2] * 4, [1] * 4])
+
+
+def test_frames_that_weights_cannot_be_fitted_on_are_refused():
+    pair = load_teacher([network("one"), network("two")], class_names=CLASS_NAMES)
+    with pytest.raises(ValueError, match="at least two frames"):
+        fit_weights(pair, Drawn(1))
+    with pytest.raises(ValueError, match="unlabelled"):
+        fit_weights(pair, WithoutLabels(Drawn()))
+    with pytest.raises(ValueError, match="'fit' with held_out="):
+        load_teacher([network("one"), network("two")], weights="fit")
+
+
+# What is said of each
+
+
+def test_preflight_shows_each_member_and_says_that_the_mean_is_worse():
+    good, bad = partly_blind("good", None), partly_blind("bad", None, sure=1.2)
+    # It takes every class for the next, and is surer.
+    kernel, bias = bad.get_layer("head").get_weights()
+    bad.get_layer("head").set_weights([np.roll(kernel, 1, -1), bias])
+    source = Drawn()
+    batches = list(evaluation_batches(source, (HEIGHT, WIDTH), 4))
+    report = preflight([good, bad], network("student"), batches, source.info)
+    assert list(report.member_scores) == ["good", "bad"]
+    assert report.member_scores["good"].mean_iou > 0.99 > 0.2 > report.member_scores["bad"].mean_iou
+    assert any("worse than its best member, 'good'" in str(finding) for finding in report.findings)
+    assert "'good' alone: mean IoU 100.0%" in str(report)
+    report = preflight([good, good], network("student"), batches, source.info)
+    assert not any("best member" in str(finding) for finding in report.findings)
+
+
+def test_a_mixture_and_its_members_are_measured_in_one_go():
+    pair = [partly_blind("own", blind=1), partly_blind("city", blind=3)]
+    source = Drawn()
+    teacher = load_teacher(pair, class_names=CLASS_NAMES)
+    mean, each = evaluate_members(teacher, ["own", "city"], source, (HEIGHT, WIDTH))
+    for name, model in zip(("own", "city"), pair, strict=True):
+        assert each[name] == evaluate(model, source)
+    assert mean.iou == evaluate(Predictor(teacher), source).iou
 
 
 # Feature layers

@@ -7,20 +7,25 @@ from tfsegkd.distillation.distiller import Distiller
 from tfsegkd.distillation.preflight import PreflightReport, preflight
 from tfsegkd.distillation.schedules import Constant, CosineDecay, Schedule, Stop, WarmUp
 from tfsegkd.distillation.teachers import (
+    FittedWeights,
     KerasTeacher,
     Member,
     Teacher,
+    fit_weights,
     load_teacher,
     parse_members,
     split_members,
 )
+from tfsegkd.distillation.term_balance import Balance
 from tfsegkd.distillation.terms import Term, parse_terms
 
 __all__ = [
+    "Balance",
     "CoStudying",
     "Constant",
     "CosineDecay",
     "Distiller",
+    "FittedWeights",
     "KerasTeacher",
     "Member",
     "PreflightReport",
@@ -32,6 +37,7 @@ __all__ = [
     "TeacherCache",
     "Term",
     "WarmUp",
+    "fit_weights",
     "load_teacher",
     "parse_members",
     "parse_terms",

@@ -14,6 +14,7 @@ from tfsegkd.distillation.optimization import Accumulator, descend
 from tfsegkd.distillation.showing import Shown
 from tfsegkd.distillation.taps import tapped
 from tfsegkd.distillation.teachers import Teacher
+from tfsegkd.distillation.term_balance import Balance, TermBalance
 from tfsegkd.distillation.terms import LOGITS, Term, check_names
 from tfsegkd.losses.base import whole
 from tfsegkd.losses.segmentation import SegmentationLoss
@@ -42,6 +43,9 @@ class Distiller(keras.Model):
         terms: What to distil. None means the pixel-wise loss on the logits; an empty list none at all.
         task_weight: The factor of the task loss; 0 learns from the teacher alone.
         ignore_label: The label of void pixels, which no loss sees.
+        balance: Holds each term at a share of the labels' gradient, at the start and as it drifts: the weight
+            of a term is then this share (see `Balance`; True stands for `Balance()`). The log shows by what
+            each is multiplied.
 
     Shapes:
         fit takes (images, masks[, sample_weight]): images (N, H, W, 3) float32 0…255; masks (N, H, W) or
@@ -72,6 +76,7 @@ class Distiller(keras.Model):
         terms: Sequence[Term] | None = None,
         task_weight: float = 1.0,
         ignore_label: int = 255,
+        balance: Balance | bool = False,
     ):
         adoption = models.Adoption(student) if models.is_keras3(student) else None
         student = student if adoption is None else adoption.model
@@ -86,7 +91,10 @@ class Distiller(keras.Model):
         self.terms = tuple(terms)
         self.task_weight = task_weight
         self.ignore_label = ignore_label
-        self._student_taps = tapped(student, {LOGITS, *(term.taps[1] for term in terms)}, "student")
+        self._balance = _balance(balance, terms, student, task_weight)
+        taps = {LOGITS, *(term.taps[1] for term in terms)}
+        compared = {self._balance.feature} if self._balance else set()
+        self._student_taps = tapped(student, taps | compared, "student")
         made = self._student_taps.output_shape
         self._shown = Shown(teacher, student, terms)
         # Losses and adapters own weights: lists of layers, so that Keras tracks them.
@@ -96,6 +104,7 @@ class Distiller(keras.Model):
         ]
         self._critics = Critics(terms)
         names = ("loss", "task_loss", *(term.name for term in terms), *self._critics.names)
+        names += tuple(f"{term.name}_factor" for term in terms if self._balance)
         self._means = {name: keras.metrics.Mean(name) for name in names}
         # How often the optimizer has stepped, which is what schedules go by.
         self._step = self.add_weight(
@@ -163,7 +172,7 @@ class Distiller(keras.Model):
         """
         whole(accumulate_steps, "accumulate_steps")
         if options.get("jit_compile"):
-            _check_compilable(self.terms)
+            _check_compilable(self.terms, self._balance)
         loss = SegmentationLoss(self.ignore_label) if loss is None else loss
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **options)
         with self.distribute_strategy.scope():
@@ -196,7 +205,8 @@ class Distiller(keras.Model):
         """
         share = share_of_an_image(batch)
         terms = self.terms if shown else ()
-        with tf.GradientTape() as tape:
+        balance = None if is_aloof or not terms else self._balance
+        with tf.GradientTape(persistent=balance is not None) as tape:
             made = self._student_taps(batch.images, training=True)
             compared = tf.nest.map_structure(tf.stop_gradient, made) if is_aloof else made
             # Each part is what it adds to the sum, so that the log shows how much it counts.
@@ -206,7 +216,17 @@ class Distiller(keras.Model):
             }
             # After the terms, whose layers may add to the regularization when they run.
             owners = [self.student, *self._adapters, *self._losses_of_terms]
-            parts = {"task_loss": self._task_loss(batch, made[LOGITS], share, owners), **taught}
+            task_loss = self._task_loss(batch, made[LOGITS], share, owners)
+        factors = {}
+        if balance is not None:
+            feature = made[balance.feature]
+            shares = [term.weight * self._share(term) for term in terms]
+            found = balance.measure(self._step, tape, task_loss, list(taught.values()), shares, feature)
+            factors = dict(zip(taught, found, strict=True))
+        with tape:
+            if factors:
+                taught = {name: factors[name] * value for name, value in taught.items()}
+            parts = {"task_loss": task_loss, **taught}
             total = tf.add_n(list(parts.values()))
         self._step.assign_add(
             descend(total, tape, self.trainable_variables, self.optimizer, self._accumulator)
@@ -215,7 +235,12 @@ class Distiller(keras.Model):
             parts |= self._critics.step(
                 self.critic_optimizer, batch, lambda place: self._sides(place, shown, made, training=False)
             )
+        parts |= {f"{name}_factor": factor for name, factor in factors.items()}
         return {"loss": total, **parts}, made
+
+    def _share(self, term):
+        """How much of its weight a term has at this step."""
+        return tf.ones([]) if term.schedule is None else term.schedule(self._step)
 
     def _weighted(self, place, batch, shown, made):
         """The sum over the images of what a term adds."""
@@ -229,7 +254,7 @@ class Distiller(keras.Model):
             return tf.zeros([])
         if term.schedule is None:
             return add()
-        factor = term.schedule(self._step)
+        factor = self._share(term)
         return tf.cond(factor > 0, lambda: factor * add(), lambda: tf.zeros([]))
 
     def _compare(self, place, batch, shown, made):
@@ -331,7 +356,28 @@ def _check_functional(student):
         )
 
 
-def _check_compilable(terms):
+def _balance(balance, terms, student, task_weight) -> TermBalance | None:
+    if not isinstance(balance, bool | Balance):
+        raise TypeError(
+            f"balance must be True, False or a tfsegkd.distillation.Balance. Received: {balance!r}."
+        )
+    if not balance or not terms:
+        return None
+    if not task_weight or devices() > 1:
+        received = f"{devices()} devices" if task_weight else "task_weight=0"
+        raise ValueError(
+            f"Terms are balanced against the labels' gradient, on one device. Received: {received}. Give the "
+            f"terms fixed weights, and leave balance (--balanced_terms) out."
+        )
+    return TermBalance(Balance() if balance is True else balance, terms, student)
+
+
+def _check_compilable(terms, balance):
+    if balance is not None:
+        raise ValueError(
+            "XLA does not compile the steps that balance terms. Received: jit_compile=True with balance. "
+            "Leave one of them out."
+        )
     # Gradients through a branch fail in XLA where a loss transposes, as several do.
     faulty = [term.name for term in terms if term.schedule is not None or not term.loss.jit_compilable]
     if faulty:

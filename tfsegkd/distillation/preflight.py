@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -15,7 +15,7 @@ from tfsegkd.distillation.balance import Pull, measure_pulls
 from tfsegkd.distillation.batches import read_batch
 from tfsegkd.distillation.evidence import Score, fresh_layers
 from tfsegkd.distillation.inspection import Finding, Inspection, Sample
-from tfsegkd.distillation.teachers import Teacher, load_teacher
+from tfsegkd.distillation.teachers import Ensemble, Teacher, load_teacher
 from tfsegkd.distillation.terms import LOGITS, Term
 
 _LEVELS = ("error", "warning", "note")
@@ -36,6 +36,8 @@ class PreflightReport:
             labelled.
         uniform_cross_entropy: That of giving every class the same probability, ln C.
         teacher_score, student_score: None where they could not be measured.
+        member_scores: Of each of several teachers, by name; empty where there is one, or where what each says
+            is not known.
         pulls: How strong the task loss and each term are; empty without terms, or if something is wrong.
     """
 
@@ -47,6 +49,7 @@ class PreflightReport:
     uniform_cross_entropy: float
     teacher_score: Score | None
     student_score: Score | None
+    member_scores: Mapping[str, Score] = dataclasses.field(default_factory=dict)
     pulls: tuple[Pull, ...] = ()
 
     @property
@@ -71,7 +74,9 @@ class PreflightReport:
 
     def __str__(self):
         lines = [f"Preflight of {self.teacher!r} → {self.student!r} on {self.num_images} images"]
-        scores = {"teacher": self.teacher_score, "student": self.student_score, "chance": self.chance}
+        members = {f"teacher {name!r} alone": score for name, score in self.member_scores.items()}
+        scores = {**members, "teacher": self.teacher_score}
+        scores |= {"student": self.student_score, "chance": self.chance}
         lines += [f"  {name}: {score}" for name, score in scores.items() if score is not None]
         lines += [f"  {pull}" for pull in self.pulls]
         lines += [f"  {finding.level}: {finding}" for finding in self.findings]
@@ -87,6 +92,7 @@ def preflight(
     *,
     num_training_images: int | None = None,
     max_batches: int = 8,
+    balanced: bool = False,
 ) -> PreflightReport:
     """Finds out on a few images whether the teacher has something to teach and the student can learn it.
 
@@ -104,6 +110,8 @@ def preflight(
         terms: What is to be distilled; with them, the strength of each is measured.
         num_training_images: How many images there are to train on, if known.
         max_batches: How many of `batches` are used.
+        balanced: Whether the weights of the terms are shares of the labels' gradient (see `Balance`), so that
+            none can be too high or too low by itself.
 
     Shapes:
         batches: images (N, H, W, 3), 0…255, and masks (N, H, W), integer labels, −1 where nobody has
@@ -134,12 +142,14 @@ def preflight(
     learnt = Inspection(f"Student {student.name!r}", _student_run(student), info)
     findings += _about_teacher(teacher, taught, batches)
     findings += _about_student(student, learnt, batches, num_training_images)
+    members = _member_scores(teacher, batches, info)
+    findings += _about_members(taught, members)
     findings += _about_both(taught, learnt)
     pulls = []
     if terms and not any(finding.level == "error" for finding in findings):
         batch = next((batch for batch in batches if (batch.labels >= 0).any()), batches[0])
         pulls = _pulls(teacher, student, terms, batch, info)
-        findings += _about_pulls(pulls)
+        findings += _about_pulls(pulls, balanced)
     return PreflightReport(
         teacher=teacher.name,
         student=student.name,
@@ -149,6 +159,7 @@ def preflight(
         uniform_cross_entropy=math.log(info.num_classes),
         teacher_score=taught.score,
         student_score=learnt.score,
+        member_scores=members,
         pulls=tuple(pulls),
     )
 
@@ -170,6 +181,36 @@ def _teacher_run(teacher: Teacher):
         return lambda batch: tf.image.resize(batch.recorded[LOGITS], batch.images.shape[1:3])
     taps = teacher.taps([LOGITS])
     return lambda batch: taps(tf.constant(batch.images))[LOGITS]
+
+
+def _member_scores(teacher: Teacher, batches: Sequence[Sample], info: DatasetInfo) -> dict[str, Score]:
+    """How good each of several teachers is alone."""
+    if not isinstance(teacher, Ensemble):
+        return {}
+    scores = {}
+    for name in teacher.members:
+        member = Inspection(f"Teacher {name!r}", _tap_run(teacher, f"{name}/{LOGITS}"), info)
+        if not list(member.inspect(batches)) and member.score is not None:
+            scores[name] = member.score
+    return scores
+
+
+def _tap_run(teacher: Teacher, tap: str):
+    run = teacher.taps([tap])
+    return lambda batch: run(tf.constant(batch.images))[tap]
+
+
+def _about_members(mixture: Inspection, members: Mapping[str, Score]) -> Iterator[Finding]:
+    best = max(members, key=lambda name: members[name].mean_iou, default=None)
+    if best is None or mixture.score is None or mixture.score.mean_iou >= members[best].mean_iou:
+        return
+    yield Finding(
+        "warning",
+        f"The mean of {list(members)} is worse than its best member, {best!r}.",
+        f"at least {members[best].mean_iou:.1%} mean IoU",
+        f"{mixture.score.mean_iou:.1%}",
+        "Use that one alone, give it more weight, or fit the weights by class on held-out frames.",
+    )
 
 
 def _student_run(student: keras.Model):
@@ -315,7 +356,7 @@ def _pulls(teacher, student, terms, batch, info) -> list[Pull]:
     return measure_pulls(shown, student, terms, images, tf.constant(batch.masks), info.ignore_label)
 
 
-def _about_pulls(pulls: Sequence[Pull]) -> Iterator[Finding]:
+def _about_pulls(pulls: Sequence[Pull], balanced: bool) -> Iterator[Finding]:
     task, *terms = pulls
     for term in terms:
         if not math.isfinite(term.value) or not math.isfinite(term.gradient_norm):
@@ -334,7 +375,7 @@ def _about_pulls(pulls: Sequence[Pull]) -> Iterator[Finding]:
                 "0",
                 "Check that layers before its tap are trainable, and that the teacher is not the student.",
             )
-        elif term.weight and 0 < task.gradient_norm < math.inf:
+        elif term.weight and 0 < task.gradient_norm < math.inf and not balanced:
             ratio = term.gradient_norm / task.gradient_norm
             if not _QUIET <= ratio <= _LOUD:
                 yield Finding(

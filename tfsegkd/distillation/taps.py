@@ -37,6 +37,41 @@ def tapped(model: keras.Model, taps: Iterable[str], role: str) -> Callable:
     return keras.Model(model.inputs, {tap: _tensor(model, path) for tap, path in paths.items()})
 
 
+def shared_feature(student: keras.Model, taps: Iterable[str]) -> str:
+    """The name of the last layer that the logits and all of `taps` depend on; 'logits' for the last of all.
+
+    Raises:
+        ValueError: for a tap that is not there, or if nothing but the images is common to all.
+    """
+    nodes = list(_nodes(student))
+    places = {id(node): place for place, node in enumerate(nodes)}
+    before: list[set[int]] = []
+    for place, node in enumerate(nodes):
+        before.append({place}.union(*(before[places[id(parent)]] for parent in node.parent_nodes)))
+    made = {made: place for place, node in enumerate(nodes) for made in node.flat_output_ids}
+    end = made[str(id(student.outputs[0]))]
+    common = set(before[end])
+    for tap in {*taps} - {LOGITS}:
+        path = _path(student, tap, "student")
+        place = places[id(_runs(student, path[0])[0])]
+        # What is inside a network depends on what that network is given.
+        common &= before[place] - ({place} if len(path) > 1 else set())
+    names = [node.layer.name for node in nodes]
+    fit = [
+        place
+        for place in common
+        if not nodes[place].is_input
+        and names.count(names[place]) == 1
+        and len(nodes[place].flat_output_ids) == 1
+    ]
+    if not fit:
+        raise ValueError(
+            f"Student {student.name!r} has no layer that its logits and the layers {sorted(taps)} all depend "
+            f"on, so terms at them cannot be balanced. Distil other layers, or give the terms weights."
+        )
+    return LOGITS if max(fit) == end else names[max(fit)]
+
+
 def _path(model, tap, role) -> tuple[str, ...]:
     """The layers that lead to `tap`: the networks within each other, and the layer itself last."""
     choices = list(_paths(model))

@@ -1,7 +1,7 @@
 """Measuring networks against labels, and looking at what they do."""
 
 from tfsegkd.evaluation.contact_sheet import contact_sheet
-from tfsegkd.evaluation.evaluate import Evaluation, evaluate
+from tfsegkd.evaluation.evaluate import Evaluation, evaluate, evaluate_members
 from tfsegkd.evaluation.plots import colored, overlay, overlays
 from tfsegkd.evaluation.predictor import Predictor
 from tfsegkd.evaluation.segment import class_shares, segment, write_mask, write_shares
@@ -13,6 +13,7 @@ __all__ = [
     "colored",
     "contact_sheet",
     "evaluate",
+    "evaluate_members",
     "overlay",
     "overlays",
     "segment",

@@ -1,13 +1,17 @@
 """How good a network is on a split."""
 
+import collections
 import dataclasses
 import os
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from tfsegkd import metrics
 from tfsegkd._keras import keras
 from tfsegkd.data import Source, resize_image
+from tfsegkd.distillation import Teacher
 from tfsegkd.evaluation.predictor import Predictor
 from tfsegkd.progress_bar import counted
 
@@ -59,6 +63,46 @@ def evaluate(
         ValueError: if the network's classes are not as many as the data set's.
     """
     predictor = network if isinstance(network, Predictor) else Predictor(network)
+    options = {"batch_size": batch_size, "frames_per_block": frames_per_block}
+    (found,) = _evaluations(predictor, lambda images: [predictor.logits(images)], source, **options)
+    return found
+
+
+def evaluate_members(
+    teacher: Teacher, members: Sequence[str], source: Source, size: tuple[int, int], batch_size: int = 8
+) -> tuple[Evaluation, dict[str, Evaluation]]:
+    """Compares the mean of several teachers, and each of them, with every label of `source` in one go.
+
+    Args:
+        teacher: An ensemble, which may look through views.
+        members: The names of the ensemble's members.
+        source: The split.
+        size: (height, width) at which a teacher that takes any size sees the images.
+        batch_size: Images run at once.
+
+    Raises:
+        ValueError: if the teacher's classes are not as many as the data set's.
+    """
+    predictor = Predictor(teacher, size)
+    taps = ["logits", *(f"{member}/logits" for member in members)]
+    run = tf.function(teacher.taps(taps), reduce_retracing=True)
+
+    def logits(images):
+        shown = run(tf.convert_to_tensor(images, tf.float32))
+        return [shown[tap].numpy() for tap in taps]
+
+    mean, *each = _evaluations(predictor, logits, source, batch_size, None)
+    return mean, dict(zip(members, each, strict=True))
+
+
+def _evaluations(
+    predictor: Predictor,
+    run: Callable[[np.ndarray], list[np.ndarray]],
+    source: Source,
+    batch_size: int,
+    frames_per_block: int | None,
+) -> list[Evaluation]:
+    """What each of the logits that `run` makes of a batch scores."""
     info = source.info
     if predictor.num_classes != info.num_classes:
         raise ValueError(
@@ -66,18 +110,22 @@ def evaluate(
             f"{info.num_classes}: {list(info.class_names)}. Evaluate it on the data set it was trained for."
         )
     per_block = frames_per_block or max(len(source), 1)
-    num_blocks = -(-len(source) // per_block)
-    counts = np.zeros((num_blocks, info.num_classes, info.num_classes), np.int64)
+    shape = (-(-len(source) // per_block), info.num_classes, info.num_classes)
+    counts = collections.defaultdict(lambda: np.zeros(shape, np.int64))
     for start in counted(range(0, len(source), batch_size), "evaluation"):
         examples = [source[index] for index in range(start, min(start + batch_size, len(source)))]
         images = np.stack([resize_image(image, predictor.size) for image, _ in examples])
-        for index, (logits, (_, mask)) in enumerate(
-            zip(predictor.logits(images), examples, strict=True), start
-        ):
-            prediction = metrics.labels_at(logits, mask.shape)
-            counts[index // per_block] += metrics.confusion_matrix(
-                mask, prediction, info.num_classes, info.ignore_label
-            )
+        for place, made in enumerate(run(images)):
+            for index, (logits, (_, mask)) in enumerate(zip(made, examples, strict=True), start):
+                prediction = metrics.labels_at(logits, mask.shape)
+                counts[place][index // per_block] += metrics.confusion_matrix(
+                    mask, prediction, info.num_classes, info.ignore_label
+                )
+    return [_evaluation(blocks, source, bool(frames_per_block)) for blocks in counts.values()]
+
+
+def _evaluation(counts: np.ndarray, source: Source, with_blocks: bool) -> Evaluation:
+    """The scores of confusion matrices by block, (blocks, C, C)."""
     confusion = counts.sum(0)
     iou = metrics.iou(confusion)
     return Evaluation(
@@ -85,11 +133,11 @@ def evaluate(
         pixel_accuracy=float(metrics.pixel_accuracy(confusion)),
         iou={
             name: None if np.isnan(value) else float(value)
-            for name, value in zip(info.class_names, iou, strict=True)
+            for name, value in zip(source.info.class_names, iou, strict=True)
         },
         num_images=len(source),
         confusion=confusion.tolist(),
         blocks=[[c.sum(1).tolist(), c.sum(0).tolist(), c.diagonal().tolist()] for c in counts]
-        if frames_per_block
+        if with_blocks
         else [],
     )

@@ -15,7 +15,7 @@ from tfsegkd import checks, export, models, reporting, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.data import evaluation_batches, resize_image
-from tfsegkd.evaluation import Predictor, evaluate, overlays
+from tfsegkd.evaluation import Evaluation, Predictor, evaluate, evaluate_members, overlays
 from tfsegkd.export import check_web_runtime
 from tfsegkd.graph import cost
 from tfsegkd.grouping import FORMS, MEASURED
@@ -31,8 +31,16 @@ from tfsegkd.recipe.provenance import provenance
 from tfsegkd.recipe.pruning import Prune
 from tfsegkd.recipe.qkd import QKD
 from tfsegkd.recipe.quantizing import Quantize
-from tfsegkd.recipe.report import print_table
-from tfsegkd.recipe.stages import BorrowedTeacher, Distill, Run, StudentAlone, Teacher, TrainedStudent
+from tfsegkd.recipe.report import print_table, told_members
+from tfsegkd.recipe.stages import (
+    TEACHER_WEIGHTS,
+    BorrowedTeacher,
+    Distill,
+    Run,
+    StudentAlone,
+    Teacher,
+    TrainedStudent,
+)
 from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.strategy import Workers, open_workers
 from tfsegkd.recipe.training import Frames, best_validation
@@ -196,9 +204,15 @@ class Recipe:
             return row
         print(f"{stage.name}: measuring {', '.join(stage.paths)}", flush=True)
         state.begin(stage.name, settings)
+        # Fitted anew: what lies there may be of other frames.
+        (run.directory / TEACHER_WEIGHTS).unlink(missing_ok=True)
         size = tuple(run.frames.size)
-        teacher = stage.load(run.frames.val.info, size)
-        row = _measured(run, stage.name, Predictor(teacher, stage.size or size))
+        teacher = stage.load(run.frames.val.info, size, run.teacher_weights())
+        names = stage.member_names()
+        if names:
+            row = _measured_members(run, stage, teacher, names, stage.size or size)
+        else:
+            row = _measured(run, stage.name, Predictor(teacher, stage.size or size))
         state.complete(stage.name, settings, row)
         return row
 
@@ -246,13 +260,12 @@ class Recipe:
         """Adds each row's latency, all measured in one go; float networks are timed as float `.tflite`."""
         print("latency:", flush=True)
         # The fine-tuned network is deployed as the int8 file; a borrowed teacher has no file here.
-        timings = latencies(
-            {
-                row["name"]: run.directory / row["file"]
-                for row in rows
-                if row["name"] != Quantize.name and "file" in row
-            }
-        )
+        files = {
+            row["name"]: run.directory / row["file"]
+            for row in rows
+            if row["name"] != Quantize.name and "file" in row
+        }
+        timings = latencies(files) if files else {}
         for row in rows:
             timing = timings.get(row["name"])
             row["latency_ms"] = timing and round(timing.median_ms, 3)
@@ -309,8 +322,24 @@ def _peak() -> int:
 def _measured(run: Run, name: str, network: keras.Model | Predictor | Path) -> dict:
     """What a network gets right, for its row of the report; its confusion goes into a file beside it."""
     scores = evaluate(network, run.frames.val)
-    write_json(run.directory / "confusion" / f"{name}.json", scores.confusion)
     print(f"  mean IoU {scores.mean_iou:.4f} on {scores.num_images} validation images", flush=True)
+    return _row(run, name, scores)
+
+
+def _measured_members(run: Run, stage: BorrowedTeacher, teacher, names: list[str], size) -> dict:
+    """As `_measured`, of the mean of several teachers, with the scores of each."""
+    mean, each = evaluate_members(teacher, names, run.frames.val, size)
+    row = _row(run, stage.name, mean)
+    row["members"] = [
+        {"name": name, "mean_iou": scores.mean_iou, "iou": scores.iou} for name, scores in each.items()
+    ]
+    for line in told_members(row):
+        print(f"  {line}", flush=True)
+    return row
+
+
+def _row(run: Run, name: str, scores: Evaluation) -> dict:
+    write_json(run.directory / "confusion" / f"{name}.json", scores.confusion)
     return {
         "name": name,
         "mean_iou": scores.mean_iou,

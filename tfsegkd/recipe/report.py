@@ -34,9 +34,36 @@ def versions() -> dict[str, str]:
     return found
 
 
+def told_members(teacher: dict, alone: dict | None = None) -> list[str]:
+    """What the row of several teachers' mean says of each of them: a line each.
+
+    Args:
+        teacher: The row, with `members`.
+        alone: The row of the student that learnt from labels alone, where there is one.
+    """
+    scored = [*teacher["members"], {"name": "their mean", "mean_iou": teacher["mean_iou"]}]
+    scored += [{"name": "the student alone", "mean_iou": alone["mean_iou"]}] if alone else []
+    lines = [f"{row['name']}: mean IoU {row['mean_iou']:.4f} on the validation images" for row in scored]
+    best = max(teacher["members"], key=lambda row: row["mean_iou"])
+    if best["mean_iou"] > teacher["mean_iou"]:
+        lines.append(
+            f"warning: the mean is {100 * (best['mean_iou'] - teacher['mean_iou']):.1f} points below "
+            f"{best['name']!r}, its best member. Use that one alone, give it more weight, or fit the weights "
+            f"by class on held-out frames."
+        )
+    if alone and alone["mean_iou"] >= teacher["mean_iou"]:
+        lines.append("warning: the student alone is as good as this teacher already. Use a better teacher.")
+    return lines
+
+
 def print_table(rows: list[dict]) -> None:
-    """Prints a line a stage."""
+    """Prints a line a stage, and one for each of several teachers."""
     columns = [*_COLUMNS, _DEVICE] if any("device_ms" in row for row in rows) else _COLUMNS
+    rows = [
+        shown
+        for row in rows
+        for shown in (row, *({**each, "name": f"  {each['name']}"} for each in row.get("members", ())))
+    ]
     cells = [[column[0] for column in columns]]
     cells += [[_cell(row.get(key), form, *scale) for _, key, form, *scale in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

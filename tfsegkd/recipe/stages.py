@@ -11,21 +11,25 @@ import tensorflow as tf
 
 from tfsegkd import checks, models
 from tfsegkd._keras import keras
-from tfsegkd.atomic import sha256
-from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, WithoutLabels, training_batches
+from tfsegkd.atomic import read_json, sha256, write_json
+from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, Source, WithoutLabels, training_batches
 from tfsegkd.distillation import (
     Distiller,
+    FittedWeights,
     KerasTeacher,
     Member,
     TeacherCache,
     Term,
+    fit_weights,
     load_teacher,
     parse_members,
     parse_terms,
     preflight,
 )
 from tfsegkd.distillation import Teacher as LoadedTeacher
-from tfsegkd.recipe.state import progress_directory
+from tfsegkd.distillation.teachers import unlike
+from tfsegkd.recipe.report import told_members
+from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.strategy import Workers, open_workers
 from tfsegkd.recipe.training import Frames, Recorded, Schedule, train
 
@@ -34,6 +38,8 @@ PREFLIGHT = ("refuse", "warn", "off")
 PRUNED = "pruned.keras"
 # What tfsegkd.recipe.grouping leaves.
 GROUPED = "grouped.keras"
+# What the weights of several teachers are kept in, where they were fitted.
+TEACHER_WEIGHTS = "teacher_weights.json"
 _CHECKED_BATCHES = 4
 
 
@@ -91,7 +97,7 @@ class Run:
         frames = self.frames
         size = tuple(frames.size if cache else frames.training_shape[:2])
         if self.borrowed:
-            teacher = self.borrowed.load(frames.train.info, size)
+            teacher = self.borrowed.load(frames.train.info, size, self.teacher_weights())
         else:
             teacher = load_teacher(models.at_size(models.load(self.find(Teacher.artefact)), size))
         if cache is None:
@@ -116,6 +122,21 @@ class Run:
         for reason in recorded.train.inexact(frames.augmentation):
             print(f"  the cache is inexact for {reason}", flush=True)
         return recorded.train, recorded
+
+    def teacher_weights(self) -> list[list[float]] | None:
+        """The fitted weights of the borrowed teachers, fitted now if need be; None if they have their own."""
+        if self.borrowed is None or self.borrowed.held_out is None:
+            return None
+        path = self.directory / TEACHER_WEIGHTS
+        if not path.exists():
+
+            def fit():
+                found = self.borrowed.fit(self.frames.train.info, tuple(self.frames.size))
+                print(f"  {found}", flush=True)
+                write_json(path, dataclasses.asdict(found))
+
+            self.workers.after_the_chief(fit)
+        return read_json(path)["weights"]
 
     def calm_batches(self, batch_size: int, recorded: Recorded | None = None) -> tf.data.Dataset:
         """Training frames as they are, at the size of training."""
@@ -149,15 +170,21 @@ class Run:
         """
         how, begun = stage.preflight, progress_directory(self.directory, stage.name).exists()
         if terms and how != "off" and not begun:
-            self._check(how, teacher, student, terms, recorded)
+            balanced = getattr(stage, "balanced_terms", False)
+            self._check(how, teacher, student, terms, recorded, balanced)
         keras.utils.set_random_seed(self.frames.seed)
 
-    def _check(self, how, teacher, student, terms, recorded):
+    def _check(self, how, teacher, student, terms, recorded, balanced):
         frames = self.frames
         batches = itertools.islice(self.calm_batches(min(8, len(frames.train)), recorded), _CHECKED_BATCHES)
         count = len(frames.train)
-        report = preflight(teacher, student, batches, frames.train.info, terms, num_training_images=count)
+        options = {"num_training_images": count, "balanced": balanced}
+        report = preflight(teacher, student, batches, frames.train.info, terms, **options)
         print("  " + str(report).replace("\n", "\n  "), flush=True)
+        rows = State(self.directory)
+        teacher_row, alone = rows.row(Teacher.name), rows.row(StudentAlone.name)
+        if teacher_row and "members" in teacher_row:
+            print("  " + "\n  ".join(told_members(teacher_row, alone)), flush=True)
         if how == "refuse":
             try:
                 report.raise_for_errors()
@@ -199,6 +226,11 @@ class BorrowedTeacher:
             `tfsegkd.distillation.Member` in parentheses where it needs them; several are averaged.
         size: (height, width) at which they see frames, where they take any; the students' unless given.
         class_map, teacher_classes, windows, flip, scales, allow_lambda, trust_model: As of `load_teacher`.
+        held_out: Frames with labels that no teacher was trained on, to fit their weights by class on; None
+            leaves the members their own weights.
+
+    Raises:
+        ValueError: for `held_out` and a single teacher, or a class map for all of several.
     """
 
     paths: tuple[str, ...]
@@ -210,18 +242,32 @@ class BorrowedTeacher:
     scales: tuple[float, ...] = (1.0,)
     allow_lambda: bool = False
     trust_model: bool = False
+    held_out: Source | None = None
     name = "teacher"
     artefact = None
 
     def settings(self) -> dict:
-        settings = dataclasses.asdict(self)
+        settings = dataclasses.asdict(dataclasses.replace(self, held_out=None))
+        del settings["held_out"]
         # What is allowed does not change what the teacher says.
         del settings["allow_lambda"], settings["trust_model"]
         members = self.members()
         fingerprints = [self._open(member.teacher).fingerprint() for member in members]
         files = [fingerprint(file) for member in members for file in member.files()]
-        # Without such files the settings are what they were before members had any, and a run goes on.
-        return {**settings, "fingerprints": fingerprints, **({"member_files": files} if files else {})}
+        # Without these the settings are what they were before there was such a thing, and a run goes on.
+        if files:
+            settings["member_files"] = files
+        if self.held_out is not None:
+            settings["held_out"] = self.held_out.fingerprint()
+        return {**settings, "fingerprints": fingerprints}
+
+    def __post_init__(self):
+        if self.held_out is not None and (len(self.members()) < 2 or self.class_map is not None):
+            raise ValueError(
+                f"Weights are fitted for several teachers, each with a class map of its own. Received: "
+                f"{list(self.paths)}, class_map={self.class_map}. Name several, or leave the held-out frames "
+                f"out."
+            )
 
     def members(self) -> list[Member]:
         """The teachers that are joined, each with its options."""
@@ -230,8 +276,26 @@ class BorrowedTeacher:
     def _open(self, path):
         return load_teacher(path, allow_lambda=self.allow_lambda, trust_model=self.trust_model)
 
-    def load(self, info: DatasetInfo, size: tuple[int, int]) -> LoadedTeacher:
+    def member_names(self) -> list[str]:
+        """The members whose logits the teacher shows beside its own; none for a single one."""
+        members = self.members()
+        apart = len(members) > 1 and self.class_map is None and 1.0 in self.scales
+        return unlike([member.label for member in members]) if apart else []
+
+    def fit(self, info: DatasetInfo, size: tuple[int, int]) -> FittedWeights:
+        """The weights by class of the members, without the views of the whole.
+
+        Raises:
+            ValueError: as of `fit_weights`, or for a single teacher.
+        """
+        mixture = dataclasses.replace(self, flip=False, scales=(1.0,)).load(info, size)
+        return fit_weights(mixture, self.held_out)
+
+    def load(self, info: DatasetInfo, size: tuple[int, int], weights=None) -> LoadedTeacher:
         """The teacher for students of `size`.
+
+        Args:
+            weights: Those of the members, where they are not their own.
 
         Raises:
             FileNotFoundError, ValueError: as of `load_teacher`.
@@ -254,6 +318,7 @@ class BorrowedTeacher:
             windows=self.windows,
             flip=self.flip,
             scales=self.scales,
+            weights=weights,
         )
 
 
@@ -295,6 +360,11 @@ class Distill:
         preflight: What to do if the check before the first step finds that it cannot work, one of
             `PREFLIGHT`.
         begin_from: As of `StudentAlone`.
+        balanced_terms: Whether the weights of the terms are shares of the labels' gradient, at which they are
+            held; as of `Distiller`.
+
+    Raises:
+        ValueError: if no term says anything without labels, or balanced terms have no labels to go by.
     """
 
     model: str
@@ -304,12 +374,18 @@ class Distill:
     cache: str | None = None
     preflight: str = "refuse"
     begin_from: str | None = None
+    balanced_terms: bool = False
     name = "student"
     artefact = "student.keras"
 
     def __post_init__(self):
         checks.one_of(self.preflight, PREFLIGHT, "preflight")
         check_task(parse_terms(self.distill), self.task_weight)
+        if self.balanced_terms and not self.task_weight:
+            raise ValueError(
+                "Balanced terms (--balanced_terms) go by the labels' gradient. Received: a task weight of 0. "
+                "Leave one of them out."
+            )
 
     def settings(self) -> dict:
         return that_matter(self)
@@ -319,7 +395,8 @@ class Distill:
         teacher, recorded = run.teacher(terms, self.cache)
         student, frames = untrained(self.model, run, self.begin_from), run.frames
         run.check(self, teacher, student, terms, recorded)
-        distiller = Distiller(teacher, student, terms, self.task_weight, frames.train.info.ignore_label)
+        ignore = frames.train.info.ignore_label
+        distiller = Distiller(teacher, student, terms, self.task_weight, ignore, self.balanced_terms)
         train(distiller, frames, self.schedule, run.directory / self.name, recorded=recorded)
         return models.at_size(student, frames.size)
 
@@ -398,6 +475,8 @@ def that_matter(stage) -> dict:
     """The settings that change the result: not where files lie, but what they hold and that they are used."""
     settings = dataclasses.asdict(stage)
     settings.pop("preflight", None)
+    if not settings.get("balanced_terms"):
+        settings.pop("balanced_terms", None)
     if "cache" in settings:
         settings["cache"] = stage.cache is not None
     # Without it a stage is what it was before there was such a thing, and goes on.

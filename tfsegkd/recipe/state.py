@@ -58,6 +58,10 @@ class State:
             )
         return record["result"]
 
+    def row(self, stage: str) -> dict | None:
+        """What `stage` reported, whatever it was made with; None if it has not been completed."""
+        return self._stages.get(stage, {}).get("result")
+
     def begin(self, stage: str, settings: dict) -> None:
         """Records with which settings `stage` is made, so that nobody goes on with others."""
         if self._flags:

@@ -1,8 +1,9 @@
 """What a student can learn from: one form for every kind of network."""
 
-from tfsegkd.distillation.teachers.averages import Ensemble, Views
+from tfsegkd.distillation.teachers.averages import Ensemble, Views, unlike
 from tfsegkd.distillation.teachers.base import Teacher
 from tfsegkd.distillation.teachers.class_map import Mapped, read_class_map
+from tfsegkd.distillation.teachers.fitting import FittedWeights, fit_weights
 from tfsegkd.distillation.teachers.foreign import FunctionTeacher, Normalized, SavedModelTeacher
 from tfsegkd.distillation.teachers.load import load_teacher
 from tfsegkd.distillation.teachers.member import Member, parse_members, split_members
@@ -12,6 +13,7 @@ from tfsegkd.distillation.teachers.windows import Windows
 
 __all__ = [
     "Ensemble",
+    "FittedWeights",
     "FunctionTeacher",
     "Keras3Teacher",
     "KerasTeacher",
@@ -23,8 +25,10 @@ __all__ = [
     "TfliteTeacher",
     "Views",
     "Windows",
+    "fit_weights",
     "load_teacher",
     "parse_members",
     "read_class_map",
     "split_members",
+    "unlike",
 ]

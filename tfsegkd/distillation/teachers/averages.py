@@ -18,7 +18,8 @@ class Ensemble(Teacher):
 
     What is averaged is their probabilities. The logits are the logarithm of that mean, so that their softmax
     is the mean itself; their sum of exponentials is 1. Each teacher sees the images at its own size. Its
-    feature layers are those of its members: 'name/layer', or the layer alone where one member has it.
+    feature layers are those of its members: 'name/layer', or the layer alone where one member has it;
+    'name/logits' are the logarithms of what that member says alone.
 
     Args:
         teachers: Of the same classes in the same order, where `Mapped` may leave out some.
@@ -49,16 +50,15 @@ class Ensemble(Teacher):
                 f"{[teacher.name for teacher in teachers]}. Record the ensemble itself."
             )
         given = list(names or [None] * len(teachers))
-        self._given_names = [name or "" for name in given]
         labels = unlike([name or teacher.name for name, teacher in zip(given, teachers, strict=True)])
         self.size, self.input_size = _common_size(teachers)
         if self.size is None:
             teachers = [_sized(teacher) for teacher in teachers]
         self.members: dict[str, Teacher] = dict(zip(labels, teachers, strict=True))
         self.name = " + ".join(labels)
-        self._weights, self._class_names = weights, class_names
+        self._weights, self._given_names, self._class_names = weights, given, class_names
         if class_names is not None:
-            self._table(len(class_names))
+            self.weights(len(class_names))
 
     def taps(self, names):
         asked = {label: [LOGITS] for label in self.members}
@@ -66,7 +66,7 @@ class Ensemble(Teacher):
         for tap in names:
             if tap != LOGITS:
                 label, layer = self._owner(tap)
-                asked[label].append(layer)
+                asked[label] += [layer] if layer not in asked[label] else []
                 found[tap] = label, layer
         runs = {label: self.members[label].log_taps(layers) for label, layers in asked.items()}
 
@@ -74,19 +74,15 @@ class Ensemble(Teacher):
             shown = {label: run(images) for label, run in runs.items()}
             features = {tap: shown[label][layer] for tap, (label, layer) in found.items()}
             logs = [each[LOGITS] for each in shown.values()]
-            return features | ({LOGITS: mixed(logs, self.table(logs))} if LOGITS in names else {})
+            return features | ({LOGITS: mixed(logs, self._table(logs))} if LOGITS in names else {})
 
         return run
 
-    def table(self, logs: Sequence[tf.Tensor]) -> np.ndarray:
-        """The weights of the members by class, (M, C); of each class they sum to 1.
+    def member_logs(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """The logarithms of each member's probabilities, (N, H, W, C); see `Teacher.log_taps`."""
+        return [teacher.log_taps([LOGITS])(images)[LOGITS] for teacher in self.members.values()]
 
-        Args:
-            logs: What each gives out, (N, H, W, C).
-
-        Raises:
-            ValueError: for members of other numbers of classes, or a class that none covers.
-        """
+    def _table(self, logs: Sequence[tf.Tensor]) -> np.ndarray:
         classes = [int(tensor.shape[-1]) for tensor in logs]
         if len(set(classes)) > 1:
             raise ValueError(
@@ -94,10 +90,15 @@ class Ensemble(Teacher):
                 f"same order. Give each a class_map of its own: Member(teacher, class_map=…), or "
                 f"--teacher=a.keras,b.tflite(class_map=FILE)."
             )
-        return self._table(classes[0])
+        return self.weights(classes[0])
 
-    def _table(self, classes: int) -> np.ndarray:
-        covered = np.array([teacher.covered(classes) for teacher in self.members.values()])
+    def weights(self, num_classes: int) -> np.ndarray:
+        """How much each member counts for each class, (M, C).
+
+        Raises:
+            ValueError: for weights that do not fit so many classes, or a class that no member knows.
+        """
+        covered = np.array([teacher.covered(num_classes) for teacher in self.members.values()])
         return weight_table(self._weights, covered, list(self.members), self._class_names)
 
     def _owner(self, tap: str) -> tuple[str, str]:
@@ -132,9 +133,13 @@ class Ensemble(Teacher):
         weights = [None] * len(parts) if self._weights is None else np.asarray(self._weights).tolist()
         return digest("mixture", *sorted(map(str, zip(parts, self._given_names, weights, strict=True))))
 
+    def weighted(self, weights: Sequence | np.ndarray) -> "Ensemble":
+        """The same members with other weights."""
+        return Ensemble(list(self.members.values()), weights, self._given_names, self._class_names)
+
     def scaled(self, scale):
         scaled = [teacher.scaled(scale) for teacher in self.members.values()]
-        return Ensemble(scaled, self._weights, list(self.members), self._class_names)
+        return Ensemble(scaled, self._weights, self._given_names, self._class_names)
 
 
 def unlike(names: Sequence[str]) -> list[str]:

@@ -6,14 +6,17 @@ import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import h5py
 
 from tfsegkd import _keras, models
 from tfsegkd._keras import keras
+from tfsegkd.data import Source
 from tfsegkd.distillation.teachers.averages import Ensemble, Views
 from tfsegkd.distillation.teachers.base import Teacher
 from tfsegkd.distillation.teachers.class_map import ClassMap, Mapped, read_class_map
+from tfsegkd.distillation.teachers.fitting import fit_weights
 from tfsegkd.distillation.teachers.foreign import FunctionTeacher, Normalized, SavedModelTeacher
 from tfsegkd.distillation.teachers.member import Member, parse_members
 from tfsegkd.distillation.teachers.networks import Keras3Teacher, KerasTeacher
@@ -36,7 +39,8 @@ def load_teacher(
     windows: bool = False,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
-    weights: Sequence | None = None,
+    weights: Sequence | Literal["fit"] | None = None,
+    held_out: Source | None = None,
     output: str | None = None,
     num_threads: int | None = None,
     name: str | None = None,
@@ -65,7 +69,8 @@ def load_teacher(
         flip: Whether it looks at the mirrored image too, for better logits (see `Views`).
         scales: The sizes at which it looks, in shares of the image's.
         weights: How much each of several teachers counts, instead of the weights of its members: a number
-            each, or a row with one for each class (see `Ensemble`).
+            each, a row with one for each class (see `Ensemble`), or 'fit' to fit such rows on `held_out`.
+        held_out: Frames with labels that no teacher was trained on, for weights='fit' (see `fit_weights`).
         output: Which output holds the logits, for a SavedModel or `.tflite` with several.
         num_threads: Processor threads for a `.tflite`; None means all.
         name: What a function is known by, for a cache of what it shows.
@@ -91,7 +96,17 @@ def load_teacher(
                 f"have a class_map of their own. Give each that needs one its own, and leave out the other."
             )
         allowed = {"num_threads": num_threads, "allow_lambda": allow_lambda, "trust_model": trust_model}
-        teacher = _mixture(members, weights, None if class_map is not None else class_names, allowed)
+        is_fitted = isinstance(weights, str)
+        if is_fitted and (weights != "fit" or held_out is None or class_map is not None):
+            raise ValueError(
+                f"weights must be numbers, or 'fit' with held_out=, frames with labels, and without a "
+                f"class_map for all. Received: weights={weights!r}, held_out={held_out}, "
+                f"class_map={class_map}."
+            )
+        own = None if class_map is not None else class_names
+        teacher = _mixture(members, None if is_fitted else weights, own, allowed)
+        if is_fitted and isinstance(teacher, Ensemble):
+            teacher = teacher.weighted(fit_weights(teacher, held_out).weights)
     elif weights is not None:
         raise ValueError(f"weights={weights!r} are for several teachers. Received: one. Leave them out.")
     teacher = _open(teacher, output, num_threads, name, (allow_lambda, trust_model))

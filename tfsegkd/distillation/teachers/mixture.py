@@ -80,14 +80,22 @@ def mixed(logs: Sequence[tf.Tensor], table: np.ndarray) -> tf.Tensor:
     Shapes:
         logs: M times (..., C). table: (M, C). returns: (..., C).
     """
+    with np.errstate(divide="ignore"):
+        logarithms = np.maximum(np.log(table), NEVER)
+    if np.ptp(table, axis=1).max() > 1e-6:
+        return mixed_by_class(logs, tf.constant(logarithms, tf.float32))
+    weights = tf.unstack(tf.constant(logarithms, tf.float32))
+    weighted = [tf.cast(each, tf.float32) + weight for each, weight in zip(logs, weights, strict=True)]
+    return tf.nn.log_softmax(tf.reduce_logsumexp(tf.stack(weighted), axis=0))
+
+
+def mixed_by_class(logs: Sequence[tf.Tensor], logarithms: tf.Tensor) -> tf.Tensor:
+    """As `mixed`, by the logarithms of the weights, (M, C); a gradient goes through."""
     stacked = tf.stack([tf.cast(each, tf.float32) for each in logs])
-    shape = (len(logs), *[1] * (stacked.shape.rank - 2), -1)
-    weights = tf.math.log(tf.constant(table.reshape(shape), tf.float32))
-    weights = tf.maximum(weights, NEVER)
-    if np.ptp(table, axis=1).max() < 1e-6:
-        return tf.nn.log_softmax(tf.reduce_logsumexp(stacked + weights, axis=0))
+    classes = int(logarithms.shape[-1])
+    weights = tf.reshape(logarithms, (len(logs), *[1] * (stacked.shape.rank - 2), classes))
     # One that sees something else counts for less.
-    weights = weights + tf.reduce_logsumexp(stacked, -1, keepdims=True)
+    weights += tf.reduce_logsumexp(stacked, -1, keepdims=True)
     total = tf.reduce_logsumexp(weights, axis=0)
     shared = tf.nn.log_softmax(weights + stacked)
     shares, parts = tf.unstack(tf.exp(shared)), tf.unstack(tf.exp(weights - total))

@@ -1,0 +1,172 @@
+"""Weights of several teachers by class, from frames that none of them has learnt from."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+from scipy.optimize import minimize
+
+from tfsegkd.data import Source, resize_image, resize_mask, spread
+from tfsegkd.distillation.teachers.averages import Ensemble
+from tfsegkd.distillation.teachers.mixture import NEVER, mixed_by_class
+from tfsegkd.progress_bar import counted
+
+_FRAMES = 96
+_PIXELS = 4000  # of each class
+# Holds the weights for classes of which the frames say little.
+_INERTIA = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedWeights:
+    """What `fit_weights` found.
+
+    Args:
+        members: The names of the teachers.
+        weights: A row for each teacher with a weight for each class; those of the ensemble if fitted ones are
+            no better.
+        cross_entropy: That of fitted weights, each half of the frames with weights of the other half.
+        before: That of the ensemble's own weights.
+        num_frames: How many frames there were.
+    """
+
+    members: tuple[str, ...]
+    weights: tuple[tuple[float, ...], ...]
+    cross_entropy: float
+    before: float
+    num_frames: int
+
+    def __str__(self):
+        found = "" if self.cross_entropy < self.before else "; no better, so they stay as they were"
+        return (
+            f"weights by class from {self.num_frames} held-out frames: cross-entropy {self.before:.3f} → "
+            f"{self.cross_entropy:.3f} on frames they were not fitted on{found}"
+        )
+
+
+def fit_weights(teacher: Ensemble, source: Source) -> FittedWeights:
+    """Fits how much each member of an ensemble counts for each class.
+
+    The weights minimize the cross-entropy with the labels, in which rare classes count more, as they do in
+    the labels' loss with class weights. They are kept only if weights of one half of the frames make the
+    other half better.
+
+    Args:
+        teacher: The members, with the weights to begin with.
+        source: Frames with labels that no member was trained on, in the order in which they were taken, so
+            that frames that look alike are in one half.
+
+    Raises:
+        ValueError: for fewer than two frames, frames without labels, or with fewer than two classes.
+    """
+    info = source.info
+    if not source.labelled or len(source) < 2:
+        raise ValueError(
+            f"Weights of teachers need at least two frames with labels that no teacher was trained on. "
+            f"Received: {len(source)} of {info.name!r}, {'' if source.labelled else 'un'}labelled. Name "
+            f"another split."
+        )
+    frames = spread(len(source), _FRAMES)
+    samples = _Samples(info.num_classes)
+    run = tf.function(teacher.member_logs, reduce_retracing=True)
+    for place in counted(range(len(frames)), "fitting the teachers' weights"):
+        image, mask = source[frames[place]]
+        size = tuple(teacher.size or teacher.input_size or mask.shape)
+        logs = run(tf.constant(resize_image(image, size)[None], tf.float32))
+        labels = resize_mask(mask, size)
+        samples.add(np.stack([each[0] for each in logs]), labels, place, len(frames))
+    if np.count_nonzero(samples.counts) < 2:
+        raise ValueError(
+            f"Weights of teachers need labels of at least two classes. Received: {len(frames)} frames of "
+            f"{info.name!r} with {np.count_nonzero(samples.counts)}. Name another split."
+        )
+    start = teacher.weights(info.num_classes)
+    middle = len(frames) / 2
+    halves = [samples.of(lambda place: place < middle), samples.of(lambda place: place >= middle)]
+    before = np.mean([half.loss(start) for half in halves])
+    crossed = np.mean([half.loss(other.fit(start)) for half, other in zip(halves, halves[::-1], strict=True)])
+    weights = samples.of(lambda place: True).fit(start) if crossed < before else start
+    rows = tuple(tuple(round(float(value), 4) for value in row) for row in weights)
+    return FittedWeights(tuple(teacher.members), rows, float(crossed), float(before), len(frames))
+
+
+class _Samples:
+    """What the members say of some pixels of each class.
+
+    Attributes:
+        counts: How many pixels of each class there were, (C,).
+    """
+
+    def __init__(self, num_classes: int):
+        self.counts = np.zeros(num_classes, np.int64)
+        self._logs, self._labels, self._places = [], [], []
+
+    def add(self, logs: np.ndarray, labels: np.ndarray, place: int, num_frames: int) -> None:
+        """Takes pixels of frame `place`. Shapes: logs (M, H, W, C), labels (H, W)."""
+        random = np.random.default_rng(place)
+        for label in range(len(self.counts)):
+            rows, columns = np.nonzero(labels == label)
+            self.counts[label] += len(rows)
+            taken = random.permutation(len(rows))[: -(-_PIXELS // num_frames)]
+            self._logs.append(logs[:, rows[taken], columns[taken]].swapaxes(0, 1))
+            self._labels.append(np.full(len(taken), label))
+            self._places.append(np.full(len(taken), place))
+
+    def of(self, wanted) -> "_Objective":
+        """The samples of the frames that `wanted` chooses by their places."""
+        places, labels = np.concatenate(self._places), np.concatenate(self._labels)
+        chosen = wanted(places) & np.ones(len(places), bool)
+        labels, logs = labels[chosen], np.concatenate(self._logs)[chosen]
+        shares = self.counts / self.counts.sum()
+        found = np.maximum(np.bincount(labels, minlength=len(shares)), 1)
+        return _Objective(logs, labels, (shares / np.log(1.02 + shares) / found)[labels])
+
+
+class _Objective:
+    """The cross-entropy of a mixture on samples, as a function of its weights.
+
+    Shapes:
+        logs: (P, M, C). labels, importance: (P,).
+    """
+
+    def __init__(self, logs: np.ndarray, labels: np.ndarray, importance: np.ndarray):
+        self._logs = tf.unstack(tf.constant(logs, tf.float32), axis=1)
+        self._labels = tf.constant(labels)
+        self._importance = tf.constant(importance / max(importance.sum(), 1e-12), tf.float32)
+        self._measure = tf.function(self._loss_and_gradient)
+
+    def loss(self, weights: np.ndarray) -> float:
+        return float(self._loss(tf.constant(_logarithms(weights), tf.float32)))
+
+    def fit(self, start: np.ndarray) -> np.ndarray:
+        """The best weights; of each class they sum to 1, and what is 0 at the start stays 0."""
+        origin = _logarithms(start / start.sum(0))
+        free = start > 0
+
+        def measured(values):
+            table = np.where(free, values.reshape(start.shape), NEVER)
+            loss, gradient = self._measure(tf.constant(table, tf.float32))
+            moved = np.where(free, table - origin, 0)
+            loss = float(loss) + _INERTIA * np.square(moved).sum()
+            gradient = np.where(free, gradient.numpy() + 2 * _INERTIA * moved, 0)
+            return loss, gradient.ravel().astype(np.float64)
+
+        found = minimize(measured, np.where(free, origin, 0).ravel(), jac=True, method="L-BFGS-B")
+        table = np.where(free, np.exp(found.x.reshape(start.shape)), 0)
+        return table / table.sum(0)
+
+    def _loss(self, logarithms):
+        logarithms -= tf.reduce_logsumexp(logarithms, 0, keepdims=True)
+        mixture = mixed_by_class(self._logs, logarithms)
+        right = tf.gather(mixture, self._labels, batch_dims=1)
+        return -tf.reduce_sum(self._importance * right)
+
+    def _loss_and_gradient(self, logarithms):
+        with tf.GradientTape() as tape:
+            tape.watch(logarithms)
+            loss = self._loss(logarithms)
+        return loss, tape.gradient(loss, logarithms)
+
+
+def _logarithms(weights: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(weights, 1e-30)) + np.where(weights > 0, 0, NEVER)

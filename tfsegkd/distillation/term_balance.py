@@ -1,0 +1,103 @@
+"""Terms of the loss held at chosen shares of the labels' gradient."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfsegkd import checks
+from tfsegkd._keras import keras
+from tfsegkd.distillation.taps import shared_feature
+from tfsegkd.distillation.terms import Term
+
+# So that gradients of a mean over many pixels do not vanish in float16; the ratios stay.
+_SCALE = 2.0**12
+_LEAST, _MOST = 1e-6, 1e6
+
+
+@dataclasses.dataclass(frozen=True)
+class Balance:
+    """How the terms of a `Distiller` are held at their shares of the labels' gradient.
+
+    The weight of a term is then its share: with 1 it moves the student as strongly as the labels do. Both are
+    measured as norms of gradients at the last feature of the student that everything compared depends on.
+
+    Args:
+        every: Steps between measurements, at least 50, so that they hardly cost anything: each takes a part
+            of a backward pass for the labels and for each term.
+        momentum: How much of a factor stays at a measurement after the first, 0…1, because one batch says it
+            only roughly.
+
+    Raises:
+        ValueError: for another value of these.
+    """
+
+    every: int = 100
+    momentum: float = 0.5
+
+    def __post_init__(self):
+        checks.whole(self.every, 50, "every")
+        checks.in_range(self.momentum, 0, 1, "momentum")
+
+
+class TermBalance(keras.layers.Layer):
+    """The factors of the terms, in a variable, so that a checkpoint holds them.
+
+    Args:
+        balance: When and how to measure.
+        terms: What is distilled; their weights are the shares.
+        student: A functional network.
+
+    Attributes:
+        feature: The layer at whose output the gradients are compared.
+    """
+
+    def __init__(self, balance: Balance, terms: Sequence[Term], student: keras.Model):
+        super().__init__(name="term_balance")
+        self.balance = balance
+        self.feature = shared_feature(student, {term.taps[1] for term in terms})
+        # 0 stands for a term that has not been measured yet.
+        self.factors = self.add_weight(
+            name="factors", shape=(len(terms),), dtype=tf.float32, initializer="zeros", trainable=False
+        )
+
+    def measure(
+        self,
+        step: tf.Tensor,
+        tape: tf.GradientTape,
+        task_loss: tf.Tensor,
+        values: Sequence[tf.Tensor],
+        shares: Sequence[tf.Tensor],
+        feature: tf.Tensor,
+    ) -> list[tf.Tensor]:
+        """The factors of this step; measured anew where it is time.
+
+        Args:
+            step: The optimizer's.
+            tape: It has seen everything, and is persistent.
+            task_loss: What the labels' loss adds.
+            values: What each term adds before its factor, its weight in it.
+            shares: The weight of each at this step; 0 where it is off.
+            feature: What the student made at `self.feature`.
+        """
+        shares = tf.stack([tf.cast(share, tf.float32) for share in shares])
+        is_on = shares > 0
+        is_due = (step % self.balance.every == 0) | tf.reduce_any(is_on & (self.factors == 0))
+
+        def anew():
+            norms = [_norm(tape, value, feature) for value in (task_loss, *values)]
+            target = shares * norms[0] / tf.stack(norms[1:])
+            known = tf.math.is_finite(target) & (target > 0)
+            old = tf.where(self.factors > 0, self.factors, tf.where(known, target, 1.0))
+            moved = old**self.balance.momentum * tf.where(known, target, old) ** (1 - self.balance.momentum)
+            moved = tf.clip_by_value(moved, _LEAST, _MOST)
+            self.factors.assign(tf.where(is_on, moved, self.factors))
+            return tf.identity(self.factors)
+
+        factors = tf.cond(is_due, anew, lambda: tf.identity(self.factors))
+        return tf.unstack(tf.stop_gradient(factors))
+
+
+def _norm(tape, value, feature):
+    gradient = tape.gradient(value, feature, output_gradients=tf.constant(_SCALE, value.dtype))
+    return tf.zeros([]) if gradient is None else tf.norm(tf.cast(gradient, tf.float32))
