@@ -107,7 +107,7 @@ def test_rows_of_unequal_settings_are_refused(page):
 def test_rows_of_two_protocols_are_refused(page, tmp_path):
     later = {"protocol": 2, "runs": {"new": runs(OTHER)}, "failed": {}, "seeds": [0]}
     (tmp_path / "later.json").write_text(json.dumps(later))
-    text = TABLE.replace("diff(row, alone)", "diff(file('later.json').new, alone)")
+    text = TABLE.replace("diff(row, alone)", "diff(file(later).new, alone)")
     with pytest.raises(ValueError, match=r"edition 2 of the protocol.*edition 1"):
         pages.render(page(text, alone=runs(ONE), preset=runs(OTHER)))
     with pytest.raises(ValueError, match=r"study\.json is of edition 7"):
@@ -210,7 +210,8 @@ def test_classes_and_values(page, tmp_path):
     def said(expression):
         return values.evaluate("study.json", expression)
 
-    assert said("iou(alone, 'Sky') | .1f") == "90.0" and said("iou(alone, 'Pole') | .1f") == "–"
+    # A word that is no method needs no quotes, which would end the title of a link.
+    assert said("iou(alone, Sky) | .1f") == "90.0" and said("iou(alone, 'Pole') | .1f") == "–"
     assert said("of(alone, 'parameters') | ,") == "1,234" and said("setting(alone, 'epochs')") == "40"
     assert said("pairs(preset, alone)") == "+2.00, +1.50, +1.50, +0.50, +3.00"
     both = said("interval(pairs(preset, alone) + pairs(preset, alone))")

@@ -149,16 +149,18 @@ class Values:
         Raises:
             ValueError: if it cannot be read, or names what is not there.
         """
-        content = self.content(name)
+        self.content(name)
         try:
             tree = ast.parse(" ".join(expression.split()), mode="eval").body
-            return self._value(tree, content, row)
-        except (SyntaxError, TypeError, LookupError, ArithmeticError) as error:
+            return self._value(tree, name, row)
+        except (SyntaxError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
             raise ValueError(f"Cannot compute {expression!r} from {name}: {error}") from None
 
-    def _value(self, node: ast.AST, content: Any, row: Any) -> Any:
+    def _value(self, node: ast.AST, file: str, row: Any) -> Any:
+        content = self.content(file)
+
         def inner(part):
-            return self._value(part, content, row)
+            return self._value(part, file, row)
 
         match node:
             case ast.Constant():
@@ -172,7 +174,8 @@ class Values:
             case ast.Name(id="everything"):
                 return content
             case ast.Name():
-                return _part(content, node.id)
+                # What is nothing of the JSON is a word: quotes would end the title of a link.
+                return _part(content, node.id) if node.id in _names(content) else node.id
             case ast.Attribute():
                 return _part(inner(node.value), node.attr)
             case ast.Subscript():
@@ -181,15 +184,22 @@ class Values:
                 return _OPERATORS[type(op)](inner(node.left), inner(node.right))
             case ast.UnaryOp(op=op) if type(op) in _OPERATORS:
                 return _OPERATORS[type(op)](inner(node.operand))
-            case ast.Call(func=ast.Name(id="file"), args=[ast.Constant(value=str(other))]):
-                return self.content(other)
+            case ast.Call(func=ast.Name(id="file"), args=[ast.Name(id=other)]):
+                return self.content(Path(file).with_name(f"{other}.json").as_posix())
             case ast.Call(func=ast.Name(id=called)):
                 checks.one_of(called, _FUNCTIONS, "What a page computes")
-                options = {word.arg: inner(word.value) for word in node.keywords}
+                options = {word.arg: _words(word.value) for word in node.keywords}
                 return _FUNCTIONS[called](*map(inner, node.args), **options)
         raise ValueError(
             f"A page cannot compute {ast.unparse(node)!r}: {', '.join(_FUNCTIONS)} and + - * / can."
         )
+
+
+def _words(node: ast.AST) -> str | None:
+    """The words of an option, which name settings and never rows."""
+    parts = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
+    words = [part.id if isinstance(part, ast.Name) else ast.literal_eval(part) for part in parts]
+    return ",".join(words) if words != [None] else None
 
 
 def _opened(name: str, content: Any) -> Any:
@@ -225,6 +235,12 @@ def _is_runs(content: Any) -> bool:
 class _Method:
     study: Study
     name: str
+
+
+def _names(content: Any) -> Mapping | tuple:
+    if isinstance(content, Study):
+        return content.runs
+    return content if isinstance(content, Mapping) else ()
 
 
 def _part(whole: Any, name: Any) -> Any:
