@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from model_battery import NUM_CLASSES, frames, shaken
 
-from tfsegkd import models
+from tfsegkd import models, quantization
 from tfsegkd._keras import keras
 
 
@@ -108,3 +109,61 @@ def test_files_that_are_no_networks_are_refused(tmp_path):
         (tmp_path / name).write_text("not a network")
         with pytest.raises(ValueError, match=rf"Cannot read .*{name}' as a Keras model"):
             models.load(tmp_path / name)
+
+
+def sizes(name, shape=(32, 48)):
+    """Networks that know their size in ways of their own."""
+    image = keras.Input((*shape, 3), name="image")
+    x = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="conv")(image)
+    if name == "sequential":
+        layers = [keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="conv")]
+        layers += [keras.layers.Conv2D(3, 1), keras.layers.UpSampling2D(2, interpolation="bilinear")]
+        return keras.Sequential([keras.Input((*shape, 3)), *layers])
+    if name == "pooled":
+        pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+        pooled = keras.layers.UpSampling2D((shape[0] // 2, shape[1] // 2))(pooled)
+        x = keras.layers.Concatenate()([x, pooled])
+    x = keras.layers.Conv2D(3, 1, name="head")(x)
+    if name == "operation":
+        return keras.Model(image, tf.image.resize(x, shape))
+    return keras.Model(image, keras.layers.Resizing(*shape)(x))
+
+
+@pytest.mark.parametrize("name", ["resizing", "pooled", "sequential"])
+def test_fixed_sizes_go_with_the_input(name):
+    model = sizes(name)
+    larger = models.at_size(model, (64, 72))
+    assert larger.output_shape == (None, 64, 72, 3)
+    # As if it had been built at that size.
+    built = sizes(name, (64, 72))
+    built.set_weights(model.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (1, 64, 72, 3)).astype("float32")
+    np.testing.assert_allclose(larger(images), built(images), rtol=1e-5, atol=1e-4)
+    images = images[:, :32, :48]
+    np.testing.assert_array_equal(models.at_size(larger, (32, 48))(images), model(images))
+
+
+def test_sizes_that_do_not_go_with_the_input_are_refused():
+    with pytest.raises(ValueError, match=r"its output is \(32, 48\) and not \(64, 72\).*adopt\(model\)"):
+        models.at_size(sizes("operation"), (64, 72))
+    image = keras.Input((32, 48, 3))
+    half = keras.layers.Resizing(16, 24, name="half")(image)
+    with pytest.raises(ValueError, match=r"layer 'half' resizes to \(16, 24\)"):
+        models.at_size(keras.Model(image, keras.layers.Conv2D(3, 1)(half)), (33, 48))
+
+
+@pytest.mark.parametrize("name", ["resizing", "sequential"])
+def test_quantize_takes_what_at_size_gives_and_the_other_way_round(name):
+    model = sizes(name)
+    batches = [np.random.default_rng(0).uniform(0, 255, (2, 64, 72, 3)).astype("float32")]
+    quantized = quantization.quantize(models.at_size(model, (64, 72)), calibration=batches)
+    assert quantized.output_shape == (None, 64, 72, 3)
+    smaller = quantization.quantize(model, calibration=[batch[:, :32, :48] for batch in batches])
+    if name == "sequential":  # a Resizing inside is of fixed size by then
+        larger = models.at_size(smaller, (64, 72))
+        quantization.qat.check_observed(larger)
+        difference = np.abs(larger(batches[0]) - quantized(batches[0])).mean()
+        assert difference < 0.1 * np.abs(quantized(batches[0])).mean()
+    else:
+        with pytest.raises(ValueError, match="before it is quantized"):
+            models.at_size(smaller, (64, 72))

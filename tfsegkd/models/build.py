@@ -112,7 +112,8 @@ def taps(model: keras.Model) -> list[str]:
 def at_size(model: keras.Model, shape: tuple[int, int]) -> keras.Model:
     """Rebuilds `model` with the same weights for another input size.
 
-    Train on crops, run on full frames.
+    Train on crops, run on full frames. What resizes to fixed sizes resizes in proportion. A float network
+    may be quantized afterwards, and a quantized one may be rebuilt.
 
     Args:
         shape: (height, width) of the new input, in pixels.
@@ -122,8 +123,20 @@ def at_size(model: keras.Model, shape: tuple[int, int]) -> keras.Model:
     """
     if tuple(model.input_shape[1:3]) == tuple(shape):
         return model
-    inputs = keras.Input((*shape, model.input_shape[-1]), name=model.layers[0].name)
-    resized = keras.models.clone_model(model, input_tensors=inputs)
+    old = model.input_shape[1:3]
+    inputs = keras.Input((*shape, model.input_shape[-1]), name=model.input_names[0])
+    try:
+        resized = keras.models.clone_model(model, inputs, lambda layer: _scaled(layer, old, shape))
+        if isinstance(model.output_shape, tuple) and len(model.output_shape) == 4:
+            expected = _proportional(model.output_shape[1:3], old, shape)
+            if None not in expected and resized.output_shape[1:3] != expected:
+                raise ValueError(f"its output is {resized.output_shape[1:3]} and not {expected}")
+    except ValueError as error:
+        raise ValueError(
+            f"Model {model.name!r} cannot take images of {tuple(shape)}: {error}. Expected layers that go "
+            f"with the size. Rebuild the float network, tfsegkd.models.adopt(model)[0], before it is "
+            f"quantized."
+        ) from None
     for old, new in zip(model.weights, resized.weights, strict=True):
         if old.shape != new.shape:
             raise ValueError(
@@ -135,3 +148,27 @@ def at_size(model: keras.Model, shape: tuple[int, int]) -> keras.Model:
     for old, new in zip(model.layers, resized.layers, strict=True):
         new.trainable = old.trainable
     return resized
+
+
+def _scaled(layer, old, new):
+    """A copy of a layer, whose fixed sizes are in proportion to the new input."""
+    config = layer.get_config()
+    if None in old:
+        return type(layer).from_config(config)
+    if isinstance(layer, keras.layers.Resizing):
+        size = config["height"], config["width"]
+        config["height"], config["width"] = _proportional(size, old, new)
+        if None in (config["height"], config["width"]):
+            raise ValueError(f"layer {layer.name!r} resizes to {size}, of which it would need a broken part")
+    elif isinstance(layer, keras.layers.UpSampling2D) and layer.input_shape[1:3] == (1, 1):
+        config["size"] = _proportional(config["size"], old, new)  # of what was pooled over the whole image
+    return type(layer).from_config(config)
+
+
+def _proportional(size, old, new):
+    """A size of a network for `old` images in one for `new` images; None where it is not a whole number."""
+    pairs = zip(size, old, new, strict=True)
+    return tuple(
+        None if None in (one, before) or one * after % before else one * after // before
+        for one, before, after in pairs
+    )
