@@ -163,6 +163,38 @@ def test_what_is_no_measure_is_refused(text):
         parse_measure(text)
 
 
+def test_a_study_killed_inside_a_row_goes_on(code, tmp_path):
+    """The first attempt at seed 1 dies with its study while it trains; the line again finishes that run."""
+    dying = TRAIN.replace(
+        'row = {"name"',
+        """half = target / "half.txt"
+if given["seed"] == "1" and not half.exists():
+    half.write_text("epoch 3")
+    import os, signal
+    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+row = {"name\"""",
+    )
+    (code / "tools" / "train.py").write_text(dying)
+    script = tmp_path / "study.py"
+    script.write_text(
+        "import sys, pathlib\n"
+        "from tfsegkd.recipe.study import Method, Study\n"
+        "from tfsegkd.recipe.study_runs import run_study\n"
+        f"command = (sys.executable, {str(code / 'tools' / 'train.py')!r}, '--epochs=3')\n"
+        "study = Study(command, (Method('alone', (), ('student',)),), (0, 1), pathlib.Path('studies/one'))\n"
+        "run_study(study, 1)\n"
+    )
+    line = [sys.executable, str(script)]
+    assert subprocess.run(line, cwd=tmp_path, capture_output=True).returncode == -9
+    run = tmp_path / "studies" / "one" / "alone" / "seed_1"
+    assert (run / "half.txt").exists() and not (run / "study.json").exists()
+    assert (run.parent / "seed_0" / "study.json").exists()
+    subprocess.run(line, cwd=tmp_path, check=True, capture_output=True)
+    assert trained(tmp_path) == ["alone 0", "alone 1", "alone 1"]
+    assert json.loads((run / "study.json").read_text())["stages"][0]["mean_iou"] == 0.51
+
+
 def test_a_failed_seed_is_said(code, tmp_path, capsys):
     bad = Method("bad", ("--fail=1",), ("student",))
     asked, told = study(tmp_path, "one", code, (ALONE, bad)), []
