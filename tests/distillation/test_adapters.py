@@ -16,11 +16,18 @@ def feature(height, width, channels):
     return RANDOM.normal(size=(2, height, width, channels)).astype("float32")
 
 
-def test_equal_shapes_pass_untouched():
-    adapter = adapter_for(Term("hint", at=("a", "b")), (None, 4, 6, 5), (None, 4, 6, 5))
+@pytest.mark.parametrize("term", [Term("pixelwise"), Term("pairwise", at=("a", "b"))])
+def test_logits_and_losses_that_compare_no_channels_pass_untouched(term):
+    adapter = adapter_for(term, (None, 4, 6, 5), (None, 4, 6, 5))
     student = feature(4, 6, 5)
     np.testing.assert_array_equal(adapter(feature(4, 6, 5), student), student)
     assert adapter.weights == []
+
+
+def test_features_are_projected_although_they_have_equally_many_channels():
+    adapter = adapter_for(Term("hint", at=("a", "b")), (None, 4, 6, 5), (None, 4, 6, 5))
+    adapter(feature(4, 6, 5), feature(4, 6, 5))
+    assert [tuple(weight.shape) for weight in adapter.weights] == [(1, 1, 5, 5), (5,)]
 
 
 def test_channels_are_projected_before_the_resize():

@@ -12,7 +12,13 @@ from tfsegkd.distillation.teachers import KerasTeacher, Teacher
 from tfsegkd.metrics import MeanIoU
 from tfsegkd.quantization import quantize
 
-SPECS = ["pixelwise(temperature=2)*0.5", "hint(normalize=False)@stage:stage*0.25"]
+
+def both_terms():
+    """One on the logits and one on features of one shape, as they come."""
+    return [
+        Term("pixelwise(temperature=2)", 0.5),
+        Term("hint(normalize=False)", 0.25, ("stage", "stage"), adapter=None),
+    ]
 
 
 def ready(distiller, optimizer=None, eager=True, metrics=None):
@@ -83,7 +89,7 @@ def expected_parts(teacher, student, images, masks):
 def test_the_loss_is_the_weighted_sum(task_weight, sample_weight):
     teacher, student = pair()
     images, masks = batch()
-    distiller = ready(Distiller(teacher, student, parse_terms(SPECS), task_weight))
+    distiller = ready(Distiller(teacher, student, both_terms(), task_weight))
     weights = np.ones(len(images)) if sample_weight is None else np.array(sample_weight)
     parts = expected_parts(teacher, student, images, masks)
     want = {name: np.sum(weights * values) / len(images) for name, values in parts.items()}
@@ -122,20 +128,20 @@ def test_a_step_runs_teacher_and_student_once():
     distiller = ready(Distiller(teacher, student, parse_terms(terms)), "sgd", eager=False)
     images, masks = batch(4)
     distiller.fit(images, masks, batch_size=2, epochs=2, verbose=0)
-    # 2 epochs of 2 steps: the teacher infers and the student trains.
-    assert shown == [False] * 4
-    assert made == [True] * 4
+    # Of 2 batches adapters take their start; then 2 epochs of 2 steps: the teacher infers, the student trains.
+    assert shown == [False] * 6
+    assert made == [True] * 6
     distiller.evaluate(images, masks, batch_size=2, verbose=0)
     distiller.predict(images, batch_size=4, verbose=0)
-    assert shown == [False] * 4, "neither evaluate nor predict needs the teacher"
-    assert made == [True] * 4 + [False] * 3
+    assert shown == [False] * 6, "neither evaluate nor predict needs the teacher"
+    assert made == [True] * 6 + [False] * 3
 
 
 def test_fit_trains_the_student_and_leaves_the_teacher():
     teacher, student = pair()
     before_t, before_s = teacher.get_weights(), student.get_weights()
     running = statistics(student)
-    distiller = ready(Distiller(teacher, student, parse_terms(SPECS)), "adam", eager=False)
+    distiller = ready(Distiller(teacher, student, both_terms()), "adam", eager=False)
     images, masks = batch(4)
     distiller.fit(images, masks, batch_size=2, epochs=2, verbose=0)
     assert same(teacher.get_weights(), before_t), "BatchNorm statistics included"
@@ -155,7 +161,7 @@ def test_fit_trains_the_student_and_leaves_the_teacher():
 
 
 def test_validation_is_logged_beside_training():
-    distiller = ready(Distiller(*pair(), parse_terms(SPECS)), "sgd", metrics=[MeanIoU(CLASSES)])
+    distiller = ready(Distiller(*pair(), both_terms()), "sgd", metrics=[MeanIoU(CLASSES)])
     images, masks = batch(2)
     history = distiller.fit(images, masks, validation_data=(images, masks), verbose=0).history
     assert set(history) == {
@@ -193,14 +199,14 @@ def test_void_may_have_another_number():
     logs = []
     for ignore_label in (255, 4, -1):
         renumbered = np.where(masks == IGNORE, ignore_label, masks)
-        distiller = ready(Distiller(*pair(), parse_terms(SPECS), ignore_label=ignore_label))
+        distiller = ready(Distiller(*pair(), both_terms(), ignore_label=ignore_label))
         logs.append(distiller.train_on_batch(images, renumbered, return_dict=True))
     assert logs[0] == pytest.approx(logs[1]) and logs[0] == pytest.approx(logs[2])
 
 
 def test_a_batch_of_void_trains_nothing_and_is_no_nan():
     images, masks = batch()
-    distiller = ready(Distiller(*pair(), parse_terms(SPECS)), keras.optimizers.SGD(1.0))
+    distiller = ready(Distiller(*pair(), both_terms()), keras.optimizers.SGD(1.0))
     kernels = [weight.numpy() for weight in distiller.student.trainable_weights]
     logs = distiller.train_on_batch(images, np.full_like(masks, IGNORE), return_dict=True)
     assert set(logs.values()) == {0.0}
@@ -218,7 +224,7 @@ def test_the_teacher_speaks_of_unlabelled_pixels_and_the_labels_do_not():
     # As the teacher sees them, unlabelled pixels are pixels like others; for the task they are void.
     taught = expected_parts(teacher, student, images, np.where(masks == -1, 0, masks))
     task = expected_parts(teacher, student, images, np.where(masks == -1, IGNORE, masks))
-    distiller = ready(Distiller(teacher, student, parse_terms(SPECS)), metrics=[MeanIoU(CLASSES)])
+    distiller = ready(Distiller(teacher, student, both_terms()), metrics=[MeanIoU(CLASSES)])
     logs = distiller.train_on_batch(images, masks, return_dict=True)
     for name, values in {**taught, "task_loss": task["task_loss"]}.items():
         np.testing.assert_allclose(logs[name], values.mean(), rtol=1e-4, err_msg=name)
@@ -231,7 +237,7 @@ def test_the_teacher_speaks_of_unlabelled_pixels_and_the_labels_do_not():
 def test_masks_may_be_any_integers(dtype):
     images, masks = batch()
     logs = [
-        ready(Distiller(*pair(), parse_terms(SPECS))).train_on_batch(images, each, return_dict=True)
+        ready(Distiller(*pair(), both_terms())).train_on_batch(images, each, return_dict=True)
         for each in (masks, masks.astype(dtype))
     ]
     assert logs[0] == pytest.approx(logs[1])
@@ -277,7 +283,7 @@ def test_a_recorded_teacher_teaches_as_the_teacher_does():
     results = []
     for source, given in zip((recorded, teacher), batches, strict=True):
         student = network("student", 6, seed=2)
-        distiller = ready(Distiller(source, student, parse_terms(SPECS)), keras.optimizers.SGD(0.1), False)
+        distiller = ready(Distiller(source, student, both_terms()), keras.optimizers.SGD(0.1), False)
         data = tf.data.Dataset.from_tensor_slices(given).batch(2)
         history = distiller.fit(data, epochs=2, verbose=0).history
         results.append([*history.values(), *student.get_weights()])
@@ -292,12 +298,12 @@ def test_batches_must_fit_the_kind_of_teacher():
     teacher, student = pair()
     recorded = Recorded(teacher)
     shown = recorded.show(images)
-    distiller = ready(Distiller(recorded, student, parse_terms(SPECS)))
+    distiller = ready(Distiller(recorded, student, both_terms()))
     with pytest.raises(ValueError, match=r"does not carry its \['logits', 'stage'\].*images alone"):
         distiller.train_on_batch(images, masks)
     with pytest.raises(ValueError, match=r"does not carry its \['stage'\].*Received \['logits'\]"):
         distiller.train_on_batch({"images": images, "teacher": {"logits": shown["logits"]}}, masks)
-    distiller = ready(Distiller(teacher, student, parse_terms(SPECS)))
+    distiller = ready(Distiller(teacher, student, both_terms()))
     with pytest.raises(ValueError, match=r"this teacher is asked itself.*TeacherCache"):
         distiller.train_on_batch({"images": images, "teacher": shown}, masks)
 
@@ -452,7 +458,7 @@ def test_a_quantized_student_learns_from_the_same_taps():
     teacher, student = pair()
     images, masks = batch()
     quantized = quantize(student, calibration=[images])
-    distiller = ready(Distiller(teacher, quantized, parse_terms(SPECS)), keras.optimizers.SGD(0.01))
+    distiller = ready(Distiller(teacher, quantized, both_terms()), keras.optimizers.SGD(0.01))
     layer = quantized.get_layer("quant_stage")
     taps = keras.Model(quantized.inputs, layer.output)
     before = [weight.numpy() for weight in quantized.trainable_weights]
@@ -476,7 +482,7 @@ def checkpointed(specs, seed):
 
 
 def test_training_goes_on_identically_from_a_checkpoint(tmp_path):
-    specs = [*SPECS[:1], "hint@stage:stage"]
+    specs = ["pixelwise(temperature=2)*0.5", "hint@stage:stage"]
     first, checkpoint = checkpointed(specs, seed=2)
     for seed in (0, 1):
         first.train_on_batch(*batch(2, seed))

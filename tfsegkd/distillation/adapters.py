@@ -3,14 +3,15 @@
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.distillation.terms import Term
+from tfsegkd.distillation.terms import LOGITS, Term
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
 class Adapter(keras.layers.Layer):
     """Brings the student's feature to the teacher's size, and to its channels where the loss compares them.
 
-    It belongs to the training and is dropped from the student.
+    It belongs to the training and is dropped from the student. `Distiller` starts the convolution at the
+    least-squares map between the two features.
 
     Args:
         channels: The teacher's channels, reached by a trained 1×1 convolution; None keeps the student's.
@@ -32,9 +33,20 @@ class Adapter(keras.layers.Layer):
         # Projecting before resizing costs the student's positions, not the teacher's.
         if self.project is not None:
             student = self.project(student)
-        if student.shape[1:3] != teacher.shape[1:3]:
-            student = tf.image.resize(student, tf.shape(teacher)[1:3])
-        return student
+        return self.resize(student, teacher)
+
+    def start(self, kernel, bias):
+        """Gives the 1×1 convolution these weights, (1, 1, Cs, Ct) and (Ct,)."""
+        if not self.project.built:
+            self.project.build((None, None, None, kernel.shape[2]))
+        self.project.set_weights([kernel, bias])
+
+    @staticmethod
+    def resize(student, teacher):
+        """Brings the student's feature to the size of the teacher's."""
+        if student.shape[1:3] == teacher.shape[1:3]:
+            return student
+        return tf.image.resize(student, tf.shape(teacher)[1:3])
 
     def get_config(self):
         return {"name": self.name, "channels": self.channels}
@@ -92,15 +104,16 @@ def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter | OwnAdapte
     if term.adapter is None:
         _check_fit(term, teacher_shape, student_shape)
         return OwnAdapter(None, name)
-    channels = None
-    if term.loss.same_channels and teacher_shape[-1] != student_shape[-1]:
-        if term.at is None:
-            raise ValueError(
-                f"The teacher's logits have {teacher_shape[-1]} classes, the student's {student_shape[-1]}. "
-                f"Expected the same classes in the same order. Use a teacher trained on these classes, or "
-                f"distil features with --distill=loss@teacher_tap:student_tap."
-            )
-        channels = teacher_shape[-1]
+    # Channels of logits are the same classes on both sides; those of features have nothing to do with each
+    # other, however many there are.
+    compares_logits = set(term.taps) == {LOGITS}
+    channels = teacher_shape[-1] if term.loss.same_channels and not compares_logits else None
+    if term.loss.same_channels and compares_logits and teacher_shape[-1] != student_shape[-1]:
+        raise ValueError(
+            f"The teacher's logits have {teacher_shape[-1]} classes, the student's {student_shape[-1]}. "
+            f"Expected the same classes in the same order. Use a teacher trained on these classes, or "
+            f"distil features with --distill=loss@teacher_tap:student_tap."
+        )
     return Adapter(channels, name)
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfsegkd._keras import keras
 from tfsegkd.distillation.adapters import adapter_for
 from tfsegkd.distillation.batches import read_batch
+from tfsegkd.distillation.least_squares import start_at_least_squares
 from tfsegkd.distillation.taps import tapped
 from tfsegkd.distillation.terms import LOGITS, Term
 from tfsegkd.losses import SegmentationLoss
@@ -89,6 +90,13 @@ def _values_and_norms(shown, student, terms, images, masks, ignore_label):
     shapes = network.output_shape
     adapters = [adapter_for(term, shown[term.taps[0]].shape, shapes[term.taps[1]]) for term in terms]
     task_loss = SegmentationLoss(ignore_label)
+
+    def run(images, masks):
+        batch = read_batch((images, masks), ignore_label)
+        return batch, shown, network(batch.images, training=True)
+
+    # As the training will: a random 1×1 convolution would say nothing of a term.
+    start_at_least_squares(adapters, terms, run, [(images, masks)])
 
     @tf.function
     def measure(shown, images, masks):

@@ -1,7 +1,9 @@
 """What a batch of a training holds."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 import tensorflow as tf
 
@@ -66,6 +68,36 @@ def images_of(inputs) -> tf.Tensor:
             f"{{'images': images, 'teacher': {{tap: tensor}}}}."
         )
     return inputs["images"]
+
+
+def first_batches(count: int, args: tuple, kwargs: dict) -> tuple[Iterable, tuple, dict]:
+    """The first batches that a `fit` with these arguments would see, arrays in their own order.
+
+    Returns:
+        The batches, and the arguments for `fit`, which has lost none of them: a generator is put together
+        again.
+    """
+    given = inspect.signature(keras.Model.fit).bind(None, *args, **kwargs)
+    x = given.arguments.get("x")
+    if isinstance(x, keras.utils.Sequence):
+        batches = (x[number] for number in range(min(count, len(x))))
+    elif isinstance(x, Iterator):
+        batches = list(islice(x, count))
+        given.arguments["x"] = chain(batches, x)
+    elif isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
+        batches = islice(x, count)
+    else:
+        arrays = (x, given.arguments.get("y"))
+        batches = _slices(arrays, given.arguments.get("batch_size") or 32, count)
+    return batches, given.args[1:], given.kwargs
+
+
+def _slices(arrays, size, count):
+    """Batches of arrays, the last of which may be smaller."""
+    length = len(tf.nest.flatten(arrays)[0])
+    for start in range(0, min(length, count * size), size):
+        part = slice(start, start + size)
+        yield tf.nest.map_structure(lambda array, part=part: tf.convert_to_tensor(array[part]), arrays)
 
 
 def devices() -> int:

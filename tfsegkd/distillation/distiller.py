@@ -7,9 +7,10 @@ import tensorflow as tf
 from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.distillation.adapters import adapter_for
-from tfsegkd.distillation.batches import devices, images_of, read_batch, share_of_an_image
+from tfsegkd.distillation.batches import devices, first_batches, images_of, read_batch, share_of_an_image
 from tfsegkd.distillation.critics import Critics
 from tfsegkd.distillation.foreign_student import WriteBack, with_callback
+from tfsegkd.distillation.least_squares import BATCHES, start_at_least_squares
 from tfsegkd.distillation.optimization import Accumulator, descend
 from tfsegkd.distillation.showing import Shown
 from tfsegkd.distillation.taps import tapped
@@ -102,6 +103,7 @@ class Distiller(keras.Model):
         self._adapters = [
             adapter_for(term, self._shown.shapes[term.taps[0]], made[term.taps[1]]) for term in terms
         ]
+        self._started = False
         self._critics = Critics(terms)
         names = ("loss", "task_loss", *(term.name for term in terms), *self._critics.names)
         names += tuple(f"{term.name}_factor" for term in terms if self._balance)
@@ -187,6 +189,21 @@ class Distiller(keras.Model):
 
     def call(self, images, training=False):
         return self.student(images_of(images), training=training)
+
+    def _start_adapters(self, batches):
+        """Starts the adapters at least squares; the student is not changed."""
+        self._started = True
+
+        def run(*data):
+            batch = read_batch(data, self.ignore_label)
+            return batch, self._shown.of(batch), self._student_taps(batch.images, training=True)
+
+        weights = self.student.get_weights()
+        try:
+            with self.distribute_strategy.scope():
+                start_at_least_squares(self._adapters, self.terms, run, batches)
+        finally:
+            self.student.set_weights(weights)  # statistics of BatchNorm have moved
 
     def train_step(self, data):
         batch = self._read(data)
@@ -294,6 +311,10 @@ class Distiller(keras.Model):
         return {metric.name: metric.result() for metric in (*shown, *self.compiled_metrics.metrics)}
 
     def fit(self, *args, **kwargs):
+        """Keras' fit; before the first step of all, adapters start at least squares of its first batches."""
+        if not self._step:
+            batches, args, kwargs = first_batches(BATCHES, args, kwargs)
+            self._start_adapters(batches)
         if self._adoption is None:
             return super().fit(*args, **kwargs)
         try:
@@ -303,8 +324,10 @@ class Distiller(keras.Model):
         finally:
             self._adoption.write_back()
 
-    def train_on_batch(self, *args, **kwargs):
-        logs = super().train_on_batch(*args, **kwargs)
+    def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+        if not self._started and not self._step:
+            self._start_adapters([(x, y)])
+        logs = super().train_on_batch(x, y, sample_weight, **kwargs)
         if self._adoption is not None:
             self._adoption.write_back()
         return logs

@@ -22,10 +22,10 @@ class Term:
         weight: Its factor in the sum.
         at: (teacher tap, student tap), names of layers, or strides such as 'stride16', which are found where
             no layer is called so; None means the logits of both.
-        adapter: What brings the student's feature to the teacher's shape. 'auto': a bilinear resize and,
-            where the loss compares channels, a trained 1×1 convolution, each only if needed. None: nothing;
-            the shapes must fit. A Keras layer: it is given the student's feature, and is trained. None of
-            them stays in the student.
+        adapter: What brings the student's feature to the teacher's shape. 'auto': a bilinear resize if it is
+            needed and, where the loss compares channels of features, a trained 1×1 convolution, which starts
+            at the least-squares map between the two. None: nothing; the shapes must fit. A Keras layer: it
+            is given the student's feature, and is trained. None of them stays in the student.
         schedule: How the weight changes with the optimizer's steps: a schedule, or its spec such as
             `'warm_up(steps=200)*stop(step=900)'`; None keeps it.
 

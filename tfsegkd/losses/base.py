@@ -93,6 +93,14 @@ class DistillationLoss(keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def target(self, teacher, valid):
+        """What the student's feature is to come near to, which is where an adapter starts from.
+
+        Shapes:
+            teacher: (N, H, W, C). valid: (N, H, W), float32 0/1. returns: (N, H, W, C).
+        """
+        return teacher
+
     def _sides(self, teacher, student):
         teacher = tf.stop_gradient(tf.cast(teacher, tf.float32))
         student = tf.cast(student, tf.float32)

@@ -39,11 +39,13 @@ class HintLoss(DistillationLoss):
         self.normalize = checks.one_of(normalize, (True, False, "both"), "normalize")
 
     def compare(self, teacher, student, valid, labels, images):
-        if self.normalize:
-            teacher = standardize(teacher, valid)
+        teacher = self.target(teacher, valid)
         if self.normalize == "both":
             student = standardize(student, valid)
         return masked_mean(tf.reduce_mean(tf.math.squared_difference(teacher, student), -1), valid)
+
+    def target(self, teacher, valid):
+        return standardize(teacher, valid) if self.normalize else teacher
 
     def get_config(self):
         return {**super().get_config(), "normalize": self.normalize}
