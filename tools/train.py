@@ -214,6 +214,11 @@ flags.DEFINE_float("learning_rate", 4e-3, "Highest learning rate of the student.
 flags.DEFINE_float("prune_learning_rate", 2e-3, "Highest learning rate after pruning.", lower_bound=0)
 flags.DEFINE_float("qat_learning_rate", 4e-4, "Highest learning rate of the fine-tuning.", lower_bound=0)
 flags.DEFINE_integer("batch_size", 8, "Images a step.", lower_bound=1)
+flags.DEFINE_bool(
+    "ema",
+    False,
+    "Validate with the exponential moving average of the weights, and end every training with it.",
+)
 flags.DEFINE_float("weight_decay", 1e-4, "AdamW's decay of kernels.", lower_bound=0)
 
 command.group("How frames are varied")
@@ -313,6 +318,7 @@ def main():
         seed=FLAGS.seed,
         class_weights=train.class_weights() if FLAGS.class_balanced else None,
         validate_every=FLAGS.validate_every,
+        ema=FLAGS.ema,
         histograms=FLAGS.histograms,
         unlabelled=unlabelled,
         unlabelled_per_batch=FLAGS.unlabelled_per_batch if unlabelled else 0,

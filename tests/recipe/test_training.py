@@ -8,10 +8,11 @@ import pytest
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.data import DatasetInfo, Source
+from tfsegkd.data import DatasetInfo, Source, evaluation_batches
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.distillation import Distiller, Term, parse_terms
 from tfsegkd.losses import DistillationLoss
+from tfsegkd.metrics import MeanIoU
 from tfsegkd.recipe import Frames, Schedule
 from tfsegkd.recipe.training import train
 
@@ -57,6 +58,36 @@ class Kill(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self.at == self.epoch:
             raise KeyboardInterrupt
+
+
+def test_an_average_is_kept_through_a_kill_and_is_what_comes_out(frames, tmp_path):
+    averaged = dataclasses.replace(frames, ema=True, validate_every=4)
+    plain, whole = started(1), started(1)
+    train(plain, frames, SCHEDULE, tmp_path / "plain")
+    train(whole, averaged, SCHEDULE, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(started(1), averaged, SCHEDULE, tmp_path / "halved", [Kill(2)])
+    resumed = started(2)
+    train(resumed, averaged, SCHEDULE, tmp_path / "halved")
+    weights = zip(plain.student.weights, whole.student.weights, resumed.student.weights, strict=True)
+    for last, one, other in weights:
+        np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.name)
+        assert abs(last.numpy() - one.numpy()).max() > 1e-3, "an average is not what the last step made"
+    # What validation noted is the network that comes out.
+    (noted,) = json.loads((tmp_path / "whole" / "validation.json").read_text()).values()
+    again = Distiller(None, whole.student)
+    again.compile(metrics=[MeanIoU(11, 255)])
+    batches = evaluation_batches(frames.val, SIZE, 4)
+    assert again.evaluate(batches, verbose=0, return_dict=True)["mean_iou"] == pytest.approx(noted)
+
+
+def test_an_average_is_not_begun_in_the_middle(frames, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(started(1), frames, SCHEDULE, tmp_path, [Kill(2)])
+    with pytest.raises(ValueError, match=r"does not hold all that this training keeps.*--ema.*delete"):
+        train(started(1), dataclasses.replace(frames, ema=True), SCHEDULE, tmp_path)
+    without = {key for key in frames.settings() if "ema" in key}
+    assert not without and dataclasses.replace(frames, ema=True).settings()["ema"] is True
 
 
 def test_a_killed_training_goes_on_where_it_was(frames, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Training a student with the help of a teacher."""
 
+from tfsegkd.distillation.averaging import AverageWeights
 from tfsegkd.distillation.cache import TeacherCache
 from tfsegkd.distillation.callbacks import StopAtNaN
 from tfsegkd.distillation.co_studying import CoStudying, StudyPhases
@@ -20,6 +21,7 @@ from tfsegkd.distillation.term_balance import Balance
 from tfsegkd.distillation.terms import Term, parse_terms
 
 __all__ = [
+    "AverageWeights",
     "Balance",
     "CoStudying",
     "Constant",

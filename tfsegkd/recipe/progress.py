@@ -53,7 +53,7 @@ class Progress:
         others: What else belongs to the state of the training, by name.
     """
 
-    def __init__(self, directory: Path, trainer: keras.Model, **others: tf.Variable):
+    def __init__(self, directory: Path, trainer: keras.Model, **others: tf.Variable | tf.Module):
         trainer.optimizer.build(trainer.trainable_variables)
         self._directory = Path(directory)
         self._checkpoint = tf.train.Checkpoint(
@@ -61,14 +61,29 @@ class Progress:
         )
 
     def restore(self) -> int:
-        """Goes back to the last whole checkpoint, if there is one; returns the epochs done."""
+        """Goes back to the last whole checkpoint, if there is one; returns the epochs done.
+
+        Raises:
+            ValueError: if that is of a training that keeps other things.
+        """
         for path in sorted(self._directory.glob("epoch_*"), reverse=True):
             damage = fault(path)
             if damage is None:
-                self._checkpoint.read(str(path / "state")).assert_existing_objects_matched()
+                self._read(path)
                 return int(path.name.removeprefix("epoch_"))
             print(f"  checkpoint {str(path)!r} is damaged and is left out: {damage}", flush=True)
         return 0
+
+    def _read(self, path):
+        status = self._checkpoint.read(str(path / "state"))
+        try:
+            status.assert_existing_objects_matched()
+        except AssertionError as error:
+            raise ValueError(
+                f"The checkpoint {str(path)!r} does not hold all that this training keeps. Expected one of "
+                f"this version, with the same network, terms and options (such as --ema). Received: {error}. "
+                f"Choose another --output_dir, or delete {str(path.parent)!r} to start anew."
+            ) from error
 
     def save(self, epochs_done: int) -> None:
         """Writes a checkpoint.

@@ -14,7 +14,7 @@ from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.atomic import keeps, read_json, write_json
 from tfsegkd.data import Augmentation, Source, evaluation_batches, mixed_batches, training_batches
-from tfsegkd.distillation import Distiller, StopAtNaN, TeacherCache
+from tfsegkd.distillation import AverageWeights, Distiller, StopAtNaN, TeacherCache
 from tfsegkd.losses import SegmentationLoss
 from tfsegkd.metrics import MeanIoU
 from tfsegkd.quantization.learned import STEP
@@ -93,6 +93,8 @@ class Frames:
         seed: Seed of initial weights, order and augmentation.
         class_weights: Weights of the task loss, or None for equal ones.
         validate_every: Epochs between validations while training; 0 for none.
+        ema: Whether every training keeps the exponential moving average of the weights, validates with it and
+            ends with it.
         histograms: Whether TensorBoard gets histograms of the activations.
         unlabelled: Frames without masks, of which only a teacher speaks; None for none.
         unlabelled_per_batch: How many of them distillation adds to each batch.
@@ -106,6 +108,7 @@ class Frames:
     seed: int = 0
     class_weights: tuple[float, ...] | None = None
     validate_every: int = 0
+    ema: bool = False
     histograms: bool = False
     unlabelled: Source | None = None
     unlabelled_per_batch: int = 0
@@ -126,6 +129,9 @@ class Frames:
             }
         fields["augmentation"] = dataclasses.asdict(self.augmentation)
         del fields["validate_every"], fields["histograms"]
+        # Without it a run is what it was before there was such a thing, and goes on.
+        if not fields["ema"]:
+            del fields["ema"]
         return fields
 
 
@@ -180,13 +186,18 @@ def train(
         metrics=[MeanIoU(info.num_classes, info.ignore_label)] if frames.train.labelled else [],
         **options,
     )
-    progress = Progress(directory / "progress", distiller, rate_factor=factor)
+    others, averages = {"rate_factor": factor}, []
+    if frames.ema:
+        averages = [AverageWeights(distiller.student)]
+        others["average"] = averages[0].state
+    progress = Progress(directory / "progress", distiller, **others)
     start = progress.restore()
     rehearse = TRIAL.get()
     if rehearse:
 
         def fit(shorter, callback):
-            _fit(distiller, frames, shorter, directory, [*callbacks, callback], recorded, progress, start)
+            watching = [*callbacks, callback]
+            _fit(distiller, frames, shorter, directory, watching, recorded, progress, start, averages)
 
         rehearse(distiller, schedule, list(callbacks), fit)
         return
@@ -196,7 +207,9 @@ def train(
         progress.save(0)
     while True:
         try:
-            _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, start)
+            _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, start, averages)
+            for average in averages:
+                average.apply()
             return
         except tf.errors.ResourceExhaustedError as error:
             batches = _batches(frames, schedule, start, recorded, mixed=bool(distiller.terms))
@@ -213,7 +226,7 @@ def train(
             )
 
 
-def _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, start):
+def _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, start, averages):
     # A network trained on crops is validated on crop-sized frames; the stage reports full ones at the end.
     size = frames.training_shape[:2]
     batches = _batches(frames, schedule, start, recorded, mixed=bool(distiller.terms))
@@ -233,6 +246,7 @@ def _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, 
             *callbacks,
             *_logs(directory / "logs", frames),
             StopAtNaN(),
+            *averages,  # of whole steps only
             _NoteValidation(_validations(directory), anew=not start),
             _Keep(progress),
             _Eta(schedule.epochs),
