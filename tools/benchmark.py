@@ -10,6 +10,7 @@ python tools/benchmark.py pruned_segnet
 python tools/benchmark.py faults --kills=50 --work_dir=/tmp/faults
 python tools/benchmark.py soak --minutes=30 --work_dir=/tmp/soak
 python tools/benchmark.py arm_models  # counts every network on Arm, for docs/models.md
+python tools/benchmark.py students --json=docs/results/student_costs.json
 python tools/benchmark.py models  # writes docs/models.md, at 360x480 unless --input_size says otherwise
 python tools/benchmark.py quantization  # writes docs/results/quantization_compared.md
 """
@@ -32,6 +33,7 @@ from benchmarks import (
     pruned_segnet,
     quantization,
     soak,
+    students,
 )
 
 from tfsegkd import checks, data
@@ -52,7 +54,7 @@ flags.DEFINE_float("minutes", 30, "For how long cycles begin; of soak.", lower_b
 flags.DEFINE_multi_string(
     "network",
     [],
-    "Spec of a network to measure, all by default; of models and quantization. Its file; of latency.",
+    "Spec of a network, all by default; of models, quantization and students. Its file; of latency.",
 )
 flags.DEFINE_enum("core", arm.DEFAULT_CORE, list(arm.CORES), "The emulated Arm core; of arm.")
 flags.DEFINE_string("environment", None, "Where ai-edge-quantizer's environment is kept; of quantization.")
@@ -148,6 +150,11 @@ def watch_memory():
     return {"cycles": as_dicts(rows), "growth": soak.growth(rows), "allowed": soak.TOLERANCE}
 
 
+def count_students():
+    networks = FLAGS.network or students.NETWORKS
+    return as_dicts(students.run(command.size(FLAGS.input_size, "input_size"), networks))
+
+
 def as_dicts(rows):
     return [asdict(row) for row in rows]
 
@@ -174,6 +181,7 @@ BENCHMARKS = {
     "pruned_segnet": count_pruned_segnet,
     "quantization": compare_quantization,
     "soak": watch_memory,
+    "students": count_students,
 }
 
 

@@ -128,7 +128,7 @@ def test_a_step_runs_teacher_and_student_once():
     distiller = ready(Distiller(teacher, student, parse_terms(terms)), "sgd", eager=False)
     images, masks = batch(4)
     distiller.fit(images, masks, batch_size=2, epochs=2, verbose=0)
-    # Of 2 batches adapters take their start; then 2 epochs of 2 steps: the teacher infers, the student trains.
+    # 2 batches for the start of adapters, then 2 epochs of 2 steps: the teacher infers, the student trains.
     assert shown == [False] * 6
     assert made == [True] * 6
     distiller.evaluate(images, masks, batch_size=2, verbose=0)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tiny_networks import HEIGHT, IGNORE, SHAPE, WIDTH, Count, network
 
+from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.data import DatasetInfo
 from tfsegkd.distillation import Term, load_teacher, parse_terms, preflight
@@ -315,6 +316,13 @@ def test_a_student_from_nothing_with_few_images_is_noted():
     pupil = student()
     pupil.get_layer("norm").moving_mean.assign_add(tf.ones(4))
     assert checked(pupil=pupil, num_training_images=367).findings == ()
+
+
+def test_a_student_without_the_weights_that_exist_is_warned_of():
+    pupil = models.build("lite_unet(stages=4, width=8, weights=None)", CLASSES, SHAPE)
+    only(checked(pupil=pupil), "warning", "'lite_unet' begins from random weights", "weights=imagenet")
+    pupil.get_layer("stride8_project").moving_mean.assign_add(tf.ones(40))  # something has been loaded
+    assert checked(pupil=pupil).findings == ()
 
 
 def test_a_student_as_good_as_its_teacher_is_warned_of():

@@ -5,6 +5,7 @@ from model_battery import check_parts, classifier, conv, inverted_residual, pool
 
 from tfsegkd import models
 from tfsegkd.models import backbones
+from tfsegkd.models.aspp import fitting_rates
 
 
 def test_the_teacher_line_by_line():
@@ -27,6 +28,18 @@ def test_the_teacher_line_by_line():
     parts += [conv(16, 1, 5 * 256, 256), conv(4, 1, 24, 48)]
     parts += [*separable(4, 256 + 48, 256), *separable(4, 256, 256), classifier(4, 256, 21)]
     check_parts(models.build("deeplab_v3_plus(weights=None)", 21, (64, 80, 3)), parts)
+
+
+def test_rates_that_fit_reach_as_far_over_the_grid_as_the_paper_s_over_33():
+    wanted = {(33, 33): (6, 12, 18), (12, 16): (2, 4, 6), (2, 3): (1, 2, 3), (64, 99): (6, 12, 18)}
+    for grid, expected in wanted.items():
+        assert fitting_rates(grid) == expected
+    model = models.build("deeplab_v3_plus(weights=None, filters=8, rates=fit)", 3, (192, 256, 3))
+    names = {layer.name for layer in model.layers}
+    assert {"aspp_2_depthwise_conv", "aspp_4_depthwise_conv", "aspp_6_depthwise_conv"} <= names
+    assert model.get_layer("aspp_6_depthwise_conv").dilation_rate == (6, 6)
+    with pytest.raises(ValueError, match=r"rates must be one of \['fit'\]\. Received: 'small'"):
+        models.build("deeplab_v3_plus(weights=None, rates=small)", 3, (64, 64, 3))
 
 
 @pytest.mark.slow

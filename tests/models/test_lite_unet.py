@@ -57,6 +57,8 @@ def test_it_begins_from_imagenet_without_a_download():
     np.testing.assert_array_equal(last[0, 0].T, tensors["_blocks.7._project_conv.weight"][..., 0, 0])
     random = models.build("lite_unet(stages=4, weights=None)", 3, (32, 48, 3))
     assert abs(random.get_layer("backbone_stem_conv").get_weights()[0] - stem).max() > 0.1
+    assert models.pretrained_but_random(random) and not models.pretrained_but_random(model)
+    assert not models.pretrained_but_random(models.build("mobile_unet", 3, (32, 48, 3)))
 
 
 def test_all_strides_have_a_layer_to_distill():

@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
+from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.data import UNLABELLED, DatasetInfo
 from tfsegkd.distillation.balance import Pull, measure_pulls
@@ -321,6 +322,15 @@ def _about_student(
     student: keras.Model, found: Inspection, batches: Sequence[Sample], num_training_images: int | None
 ) -> Iterator[Finding]:
     yield from list(_about_size(found, student.input_shape[1:3], batches)) or found.inspect(batches)
+    if models.pretrained_but_random(student):
+        yield Finding(
+            "warning",
+            f"{found.name} begins from random weights, although its backbone has ImageNet weights.",
+            "a pretrained student, which is worth more than any distillation",
+            "a backbone whose BatchNorms have seen nothing",
+            "Build it with weights=imagenet, or fill the backbone from a file with "
+            "tfsegkd.models.load_torch_weights.",
+        )
     fresh, total = fresh_layers(student)
     if num_training_images is not None and num_training_images < _FEW_IMAGES and total and fresh == total:
         yield Finding(

@@ -17,6 +17,7 @@ from tfsegkd.models import (  # noqa: F401
     unet,
 )
 from tfsegkd.models.adoption import Adoption, AdoptionReport, adopt, is_keras3
+from tfsegkd.models.backbones import pretrained_but_random
 from tfsegkd.models.build import at_size, begin_from, build, describe, names, taps
 from tfsegkd.models.files import load
 from tfsegkd.models.safety import refuse_code, refuse_untrusted
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "load_torch_weights",
     "names",
+    "pretrained_but_random",
     "read_tensors",
     "refuse_code",
     "refuse_untrusted",

@@ -9,6 +9,15 @@ from tfsegkd.models import blocks
 layers = keras.layers
 
 
+def fitting_rates(grid: tuple[int, int]) -> tuple[int, int, int]:
+    """Dilations that reach over `grid`, (height, width), as far as the paper's 6, 12 and 18 over its 33×33.
+
+    A branch whose dilation exceeds the grid sees nothing but padding beside its center.
+    """
+    step = min(6, max(1, round(min(grid) * 6 / 33)))
+    return step, 2 * step, 3 * step
+
+
 def aspp(
     x,
     filters: int,

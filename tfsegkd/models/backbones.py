@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.models import blocks, efficientnet_lite, mobilenet_v2, mobilenet_v3, resnet
@@ -161,3 +163,17 @@ def load_weights(
         return
     options = _options(name, width_multiplier, stages)
     _BACKBONES[name].load(model, output_stride=output_stride, **options)
+
+
+def pretrained_but_random(model: keras.Model) -> bool:
+    """Whether `model` has a backbone that ImageNet weights exist for, and is as new where they would be.
+
+    Reads what a backbone's blocks are called, so it also holds for a network that was saved and loaded.
+    """
+    names = ("backbone_", "stride")
+    norms = [layer for layer in model.layers if layer.name.startswith(names)]
+    norms = [layer for layer in norms if isinstance(layer, keras.layers.BatchNormalization)]
+    has_backbone = any(layer.name.startswith("backbone_stem") for layer in norms)
+    return has_backbone and all(
+        np.all(norm.moving_mean == 0) and np.all(norm.moving_variance == 1) for norm in norms
+    )

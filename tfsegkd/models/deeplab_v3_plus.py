@@ -1,8 +1,9 @@
 """DeepLabV3+, our default teacher."""
 
+from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.models import backbones, blocks
-from tfsegkd.models.aspp import aspp
+from tfsegkd.models.aspp import aspp, fitting_rates
 from tfsegkd.models.registry import register
 
 layers = keras.layers
@@ -16,7 +17,7 @@ def deeplab_v3_plus(
     backbone: str = "efficientnet_lite0",
     weights: str | None = "imagenet",
     filters: int = 256,
-    rates: tuple[int, ...] = (6, 12, 18),
+    rates: tuple[int, ...] | str = (6, 12, 18),
     dropout: float = 0.1,
     width_multiplier: float = 1.0,
 ) -> keras.Model:
@@ -25,11 +26,13 @@ def deeplab_v3_plus(
     Args:
         backbone, weights, width_multiplier: As of `tfsegkd.models.backbones.backbone`.
         filters: Channels of the pyramid and of the decoder.
-        rates: Dilations of the pyramid's 3×3 convolutions, in positions of the stride-16 grid. Choose them
-            smaller than that grid.
+        rates: Dilations of the pyramid's 3×3 convolutions, in positions of the stride-16 grid, which they
+            should not exceed. 'fit': those that reach over the grid of `input_shape` as far as the paper's
+            over its own, (2, 4, 6) for images of 192×256.
         dropout: The share of the pyramid's channels dropped while training.
 
     Raises:
+        ValueError: for rates that are none.
         ValueError, ImportError, ConnectionError: as `tfsegkd.models.backbones.network`.
 
     Reference:
@@ -37,8 +40,12 @@ def deeplab_v3_plus(
         pyramid and decoder.
     """
 
+    if isinstance(rates, str):
+        checks.one_of(rates, ("fit",), "rates")
+
     def head(features):
-        x = aspp(features[16], filters, rates, dropout)
+        spread = fitting_rates(features[16].shape[1:3]) if rates == "fit" else rates
+        x = aspp(features[16], filters, spread, dropout)
         x = layers.UpSampling2D(4, interpolation="bilinear", name="decoder_up")(x)
         fine = blocks.conv(features[4], 48, 1, "decoder_skip")
         x = layers.Concatenate(name="decoder_join")([x, fine])
