@@ -195,7 +195,7 @@ class Distiller(keras.Model):
         self._started = True
 
         def run(*data):
-            batch = read_batch(data, self.ignore_label)
+            batch = self._read(data)
             return batch, self._shown.of(batch), self._student_taps(batch.images, training=True)
 
         weights = self.student.get_weights()
