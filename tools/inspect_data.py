@@ -67,8 +67,6 @@ def show(split, survey, found):
     print(f"{survey.source.info.name} {split}: {found['examples']} examples")
     sizes = [f"{size} ({count})" for size, count in found["sizes"].items()]
     more = f" and {len(sizes) - 5} others" if len(sizes) > 5 else ""
-    for note in survey.source.notes:
-        print(f"  note: {note}")
     print(f"  height x width: {', '.join(sizes[:5])}{more}")
     if found["labelled"]:
         width = max(len(row["name"]) for row in found["classes"])
@@ -78,6 +76,8 @@ def show(split, survey, found):
         print(f"  {'void':{width}}  {100 * found['void_share']:11.2f}  {survey.examples[-1]:11}")
     else:
         print("  without labels")
+    for note in found["notes"]:
+        print(f"  note: {note}")
     for name in found["never_present"]:
         print(f"  never present: {name}")
     for problem in survey.bad.values():

@@ -41,6 +41,7 @@ def test_what_is_in_a_folder(shell, folder):
     assert train["void_share"] == 0.25 and train["never_present"] == ["sky"]
     assert list(train["bad"]) == ["3.png"]
     assert "folder train: 7 examples\n  height x width: 16x24 (5), 8x12 (2)\n" in result.out
+    assert "note: There are no splits: of 10 examples" in result.out and len(train["notes"]) == 1
     assert "never present: sky\n" in result.out and "cannot be read: Cannot read" in result.out
     for split in ("train", "val"):
         with Image.open(out / f"{split}.png") as picture:
