@@ -157,7 +157,7 @@ def test_a_claim_must_hold_over_frames_too(page):
             one["stages"][0]["measured"] = {"far": {"mean_iou": values[int(seed)] / 100, "blocks": blocks}}
         return found
 
-    text = "<!-- claims study.json\nrow one: compare(preset, alone, measure='far')\n-->\n<!-- end -->\n"
+    text = "<!-- claims study.json\nrow one: compare(preset, alone, measure=far)\n-->\n<!-- end -->\n"
     content = {"alone": measured(ONE, [5, 5, 5, 5, 5]), "preset": measured(OTHER, [9, 8, 9, 8, 9])}
     path = page(text, protocol=2, runs=content, failed={}, seeds=[0, 1, 2, 3, 4])
     pages.remake(path)
@@ -228,3 +228,17 @@ def test_the_line_breaks_of_a_figure_stay(page):
     text = text.replace("0.95", f"{half:.2f}")
     path.write_text(text, encoding="utf-8")
     assert pages.render(path).text.startswith(text)
+
+
+def test_a_table_of_further_frames(page):
+    content = {"alone": runs(ONE[:2])}
+    for seed, one in content["alone"].items():
+        one["stages"][0]["measured"] = {"far": {"mean_iou": 0.25 + int(seed) / 100}}
+    text = (
+        "<!-- table study.json\nrow one: alone\ncolumn: seeds far\ncolumn far: mean(row, measure=far)\n-->\n"
+    )
+    path = page(f"{text}<!-- end -->\n", protocol=2, runs=content, failed={}, seeds=[0, 1])
+    pages.remake(path)
+    head, _, row = cells(path.read_text(encoding="utf-8"))
+    assert head == ["", "far seed 0", "far seed 1", "far"]
+    assert row == ["one", "25.00", "26.00", f"25.50 ± {np.std([25, 26], ddof=1):.2f}"]

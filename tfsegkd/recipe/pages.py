@@ -18,9 +18,10 @@ A table stands between two comments; the first says from which file, and what it
 
 `row TITLE: EXPRESSION` is one row, `rows TITLE: EXPRESSION` a row of everything in a list, under a first
 column called TITLE; `heading TITLE` names the first column otherwise. `column: seeds` is a column for each
-seed. A picture shows every row of its table, with the differences to the rows after its name. With `claims`
-in place of `table`, each `row TITLE: compare(one, other)` is a claim, and the columns say whether it holds
-beside the others. The last comment of a page holds the fingerprints of its files.
+seed, `column: seeds far` the same on the study's further frames `far`. A picture shows every row of its
+table, with the differences to the rows after its name. With `claims` in place of `table`, each `row TITLE:
+compare(one, other)` is a claim, and the columns say whether it holds beside the others. The last comment of a
+page holds the fingerprints of its files.
 """
 
 import math
@@ -190,9 +191,11 @@ def _cells(table: _Table, values: Values) -> list[list[str]]:
     rows = _rows(table, values)
     columns = []
     for title, expression in table.columns:
-        if (title, expression) == ("", "seeds"):
+        word, _, measure = expression.partition(" ")
+        if not title and word == "seeds":
             seeds = seeds_of([row for _, row in rows])
-            columns += [(f"seed {seed}", f"score(row, {seed})") for seed in seeds]
+            option = f", measure={measure}" if measure else ""
+            columns += [(f"{measure} seed {seed}".strip(), f"score(row, {seed}{option})") for seed in seeds]
         else:
             columns.append((title, expression))
     titled = any(title for title, _ in rows)
