@@ -64,6 +64,12 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "unlabelled_per_batch", 4, "How many frames of --unlabelled each batch gets on top.", lower_bound=1
 )
+flags.DEFINE_bool(
+    "unlabelled_in_batch",
+    False,
+    "Let frames of --unlabelled take places in the batch instead of coming on top, so that a step costs no "
+    "more.",
+)
 flags.DEFINE_bool("skip_bad_examples", False, "Leave out examples that cannot be read, and count them.")
 flags.DEFINE_string("input_size", "192x256", "HEIGHTxWIDTH of the network's input, in pixels.")
 flags.DEFINE_string("crop_size", None, "HEIGHTxWIDTH of training crops; --input_size unless given.")
@@ -308,7 +314,8 @@ def main():
     unlabelled = None
     if FLAGS.unlabelled:
         unlabelled = survey(without_masks(train.source.info), FLAGS.unlabelled, size).source
-        checks.in_range(FLAGS.unlabelled_per_batch, 1, len(unlabelled), "--unlabelled_per_batch")
+        most = min(len(unlabelled), FLAGS.batch_size - 1 if FLAGS.unlabelled_in_batch else len(unlabelled))
+        checks.in_range(FLAGS.unlabelled_per_batch, 1, most, "--unlabelled_per_batch")
     frames = Frames(
         train=train.source,
         val=val.source,
@@ -322,6 +329,7 @@ def main():
         histograms=FLAGS.histograms,
         unlabelled=unlabelled,
         unlabelled_per_batch=FLAGS.unlabelled_per_batch if unlabelled else 0,
+        unlabelled_in_batch=FLAGS.unlabelled_in_batch and unlabelled is not None,
     )
     if FLAGS.dry_run:
         print(plan(recipe, FLAGS.output_dir, frames, FLAGS.timed_steps))

@@ -8,13 +8,13 @@ import pytest
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.data import DatasetInfo, Source, evaluation_batches
+from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, Source, WithoutLabels, evaluation_batches
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.distillation import Distiller, Term, parse_terms
 from tfsegkd.losses import DistillationLoss
 from tfsegkd.metrics import MeanIoU
 from tfsegkd.recipe import Frames, Schedule
-from tfsegkd.recipe.training import train
+from tfsegkd.recipe.training import _fit, train
 
 layers = keras.layers
 SIZE = (32, 48)
@@ -110,6 +110,53 @@ def test_a_killed_training_goes_on_where_it_was(frames, tmp_path, capsys):
     train(again, frames, SCHEDULE, tmp_path / "halved")
     for one, other in zip(resumed.student.weights, again.student.weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class Plain(Source):
+    """Frames of the grey value `first` + index, on each of which a whole batch can be told apart."""
+
+    def __init__(self, first, count):
+        super().__init__(RoadScenes("val", height=8, width=8, num_images=1).info, [*map(str, range(count))])
+        self.first = first
+
+    def read(self, index):
+        return np.full((*SIZE, 3), self.first + index, np.uint8), np.zeros(SIZE, np.uint8)
+
+
+def test_unlabelled_frames_take_places_in_the_batch(monkeypatch, tmp_path):
+    seen = []
+
+    def note(self, data, initial_epoch, epochs, steps_per_epoch, **options):
+        for images, _ in data.take((epochs - initial_epoch) * steps_per_epoch):
+            seen.append(images.numpy()[:, 0, 0, 0].astype(int).tolist())
+
+    monkeypatch.setattr(Distiller, "fit", note)
+    size = {"size": SIZE, "seed": 3, "augmentation": NO_AUGMENTATION}
+    mixed = Frames(
+        Plain(0, 8),
+        Plain(0, 8),
+        unlabelled=WithoutLabels(Plain(100, 6)),
+        unlabelled_per_batch=3,
+        unlabelled_in_batch=True,
+        **size,
+    )
+    train(started(1), mixed, SCHEDULE, tmp_path / "whole")
+    # Four epochs of 8 // 4 steps, of one labelled frame and three others each.
+    assert len(seen) == 8 and {len(step) for step in seen} == {4}
+    assert all(step[0] < 100 <= min(step[1:]) for step in seen)
+    # Each frame comes once before any comes again.
+    assert sorted(step[0] for step in seen) == list(range(8))
+    assert sorted(seen[0][1:] + seen[1][1:]) == list(range(100, 106))
+    # Going on after three epochs gives what the fourth has seen.
+    whole, seen[:] = list(seen), []
+    _fit(started(1), mixed, SCHEDULE, tmp_path / "resumed", (), None, None, 3)
+    assert seen == whole[6:]
+    # Without terms there is nothing to learn from them.
+    seen.clear()
+    train(started(1, ()), mixed, SCHEDULE, tmp_path / "alone")
+    assert {len(step) for step in seen} == {4} and max(map(max, seen)) < 100
+    plain = dataclasses.replace(mixed, unlabelled_in_batch=False)
+    assert "unlabelled_in_batch" not in plain.settings() and mixed.settings()["unlabelled_in_batch"]
 
 
 class NotANumber(DistillationLoss):

@@ -19,6 +19,7 @@ _ALWAYS = (
     "flip",
     "color_jitter",
     "unlabelled",
+    "unlabelled_in_batch",
     "epochs",
     "learning_rate",
 )

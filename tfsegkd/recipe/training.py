@@ -98,6 +98,8 @@ class Frames:
         histograms: Whether TensorBoard gets histograms of the activations.
         unlabelled: Frames without masks, of which only a teacher speaks; None for none.
         unlabelled_per_batch: How many of them distillation adds to each batch.
+        unlabelled_in_batch: Whether they take places of labelled frames in the batch instead, so that a step
+            costs no more; a labelled frame is then seen less often in as many steps.
     """
 
     train: Source
@@ -112,6 +114,7 @@ class Frames:
     histograms: bool = False
     unlabelled: Source | None = None
     unlabelled_per_batch: int = 0
+    unlabelled_in_batch: bool = False
 
     @property
     def training_shape(self) -> tuple[int, int, int]:
@@ -130,8 +133,9 @@ class Frames:
         fields["augmentation"] = dataclasses.asdict(self.augmentation)
         del fields["validate_every"], fields["histograms"]
         # Without it a run is what it was before there was such a thing, and goes on.
-        if not fields["ema"]:
-            del fields["ema"]
+        for name in ("ema", "unlabelled_in_batch"):
+            if not fields[name]:
+                del fields[name]
         return fields
 
 
@@ -295,33 +299,33 @@ def _validations(directory):
 
 
 def _batches(frames, schedule, start, recorded, mixed):
-    options = {"crop_size": frames.training_shape[:2], "augmentation": frames.augmentation}
-    batches = training_batches(
-        frames.train,
-        frames.size,
-        schedule.batch_size,
-        seed=frames.seed,
-        start_epoch=start,
-        maps=recorded and recorded.train,
-        **options,
-    )
-    if not (mixed and frames.unlabelled):
-        return batches
-    # Their epochs are of another length, so the place to go on from is counted in steps.
-    count = frames.unlabelled_per_batch
+    mixed = bool(mixed and frames.unlabelled)
+    taken = frames.unlabelled_per_batch if mixed and frames.unlabelled_in_batch else 0
     steps_done = start * (len(frames.train) // schedule.batch_size)
-    epoch, step = divmod(steps_done, len(frames.unlabelled) // count)
-    others = training_batches(
-        frames.unlabelled,
-        frames.size,
-        count,
-        seed=frames.seed + 1,  # else example k of both would be varied alike
-        start_epoch=epoch,
-        start_step=step,
-        maps=recorded and recorded.unlabelled,
-        **options,
+
+    def stream(source, count, seed, maps):
+        # Their epochs are of other lengths, so the place to go on from is counted in steps.
+        epoch, step = divmod(steps_done, len(source) // count)
+        return training_batches(
+            source,
+            frames.size,
+            count,
+            crop_size=frames.training_shape[:2],
+            augmentation=frames.augmentation,
+            seed=seed,
+            start_epoch=epoch,
+            start_step=step,
+            maps=maps,
+        )
+
+    maps = (recorded.train, recorded.unlabelled) if recorded else (None, None)
+    batches = stream(frames.train, schedule.batch_size - taken, frames.seed, maps[0])
+    if not mixed:
+        return batches
+    # Another seed, else example k of both would be varied alike.
+    return mixed_batches(
+        batches, stream(frames.unlabelled, frames.unlabelled_per_batch, frames.seed + 1, maps[1])
     )
-    return mixed_batches(batches, others)
 
 
 class _NoteValidation(keras.callbacks.Callback):

@@ -69,7 +69,7 @@ def fit_weights(teacher: Ensemble, source: Source) -> FittedWeights:
     frames = spread(len(source), _FRAMES)
     samples = _Samples(info.num_classes)
     run = tf.function(teacher.member_logs, reduce_retracing=True)
-    for place in counted(range(len(frames)), "fitting the teachers' weights"):
+    for place in counted(range(len(frames)), "fitting the teachers' weights", "frames"):
         image, mask = source[frames[place]]
         size = tuple(teacher.size or teacher.input_size or mask.shape)
         logs = run(tf.constant(resize_image(image, size)[None], tf.float32))
