@@ -472,14 +472,15 @@ def teacher(schedule):
         "windows": FLAGS.teacher_windows,
         "flip": FLAGS.teacher_flip,
         "scales": tuple(command.number(scale, "teacher_scales") for scale in FLAGS.teacher_scales),
-        "held_out": held_out(),
         **command.allowed(),
     }
     if options["size"] and not FLAGS.cache_teacher:
         raise ValueError(
             "--teacher_size needs --cache_teacher: in a step, teacher and student see one batch."
         )
-    plain = BorrowedTeacher((), **options) == BorrowedTeacher(()) and all(each.is_plain for each in members)
+    frames = held_out()
+    plain = BorrowedTeacher((), **options) == BorrowedTeacher(()) and frames is None
+    plain = plain and all(each.is_plain for each in members)
     if not members and not plain:
         raise ValueError(
             f"--teacher={FLAGS.teacher!r} is trained here. --teacher_size, --class_map and the like are for "
@@ -488,7 +489,7 @@ def teacher(schedule):
     if members and not (plain and len(members) == 1 and apart(partial(is_keras, members[0].teacher))):
         parts = distillation.split_members(FLAGS.teacher)
         texts = (path if given is None else f"{path}({given})" for path, given in parts)
-        return BorrowedTeacher(tuple(texts), **options)
+        return BorrowedTeacher(tuple(texts), **options, held_out=frames)
     return Teacher(FLAGS.teacher, schedule)
 
 

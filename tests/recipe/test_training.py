@@ -116,7 +116,7 @@ class Plain(Source):
     """Frames of the grey value `first` + index, on each of which a whole batch can be told apart."""
 
     def __init__(self, first, count):
-        super().__init__(RoadScenes("val", height=8, width=8, num_images=1).info, [*map(str, range(count))])
+        super().__init__(RoadScenes("val", height=32, width=48, num_images=1).info, [*map(str, range(count))])
         self.first = first
 
     def read(self, index):

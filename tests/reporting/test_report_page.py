@@ -182,6 +182,25 @@ def test_without_the_data_the_page_says_so(finished, tmp_path):
     assert text.count("<img src=x") == 0 and path.stat().st_size < 8e6
 
 
+def test_each_of_several_teachers_has_a_row_and_a_mark(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    report = json.loads((run / "report.json").read_text())
+    teacher = next(row for row in report["stages"] if row["name"] == "teacher")
+    teacher["members"] = [
+        {"name": "<own>", "mean_iou": teacher["mean_iou"] - 0.0125, "iou": dict(teacher["iou"])},
+        {"name": "city", "mean_iou": 0.3333, "iou": dict(teacher["iou"])},
+    ]
+    (run / "report.json").write_text(json.dumps(report))
+    state = json.loads((run / "state.json").read_text())
+    state.pop("teacher", None)
+    (run / "state.json").write_text(json.dumps(state))
+    text = write_report([run], tmp_path / "report.html", None).read_text(encoding="utf-8")
+    assert "teacher: &lt;own&gt; alone" in text and "teacher: <own>" not in text
+    assert "33.33" in text and "-1.25" in text
+    assert "for teacher: " in text and "teacher: city, teacher" in text
+
+
 def test_a_run_that_died_shows_what_there_is_and_its_command(finished, tmp_path):
     died = tmp_path / "died"
     shutil.copytree(finished, died)

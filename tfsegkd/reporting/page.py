@@ -179,7 +179,12 @@ def _of_run(number: int, run: RunRecord, examination: Examination | None, why_no
 
 
 def _classes(run: RunRecord) -> dict:
-    ious = {row["name"]: row["iou"] for row in run.stages if row.get("iou")}
+    ious = {}
+    for row in run.stages:
+        # Before their mean, so that the last one stays the network that the run leads to.
+        ious |= {f"{row['name']}: {each['name']}": each["iou"] for each in row.get("members", ())}
+        if row.get("iou"):
+            ious[row["name"]] = row["iou"]
     return _section(
         [_choice("", [figures.class_ious(ious)])] if ious else [], "No stage has been measured yet."
     )
