@@ -33,6 +33,11 @@ def read(root, split="all", options=""):
     }, source.notes
 
 
+def unseen(count):
+    """A number of those that are not among 256 of `count` at equal distances."""
+    return min(set(range(count)) - {round(number * (count - 1) / 255) for number in range(256)})
+
+
 def said(notes, *words):
     return any(all(word in note for word in words) for note in notes)
 
@@ -52,9 +57,10 @@ def test_white_means_the_same_in_every_split(tmp_path):
 
 
 def test_one_mask_with_the_thing_among_hundreds_without_decides(tmp_path):
-    masks = {f"{number:03}": [[0, 0]] for number in range(300)} | {"155": [[0, 255]]}
-    labels, _ = read(write(tmp_path, masks), "train")
-    assert labels["155"] == [[0, 1]]
+    # Of those that are looked at first none has it.
+    masks = {f"{number:03}": [[0, 0]] for number in range(300)} | {f"{unseen(300):03}": [[0, 255]]}
+    labels, _ = read(write(tmp_path, masks))
+    assert labels[f"{unseen(300):03}"] == [[0, 1]]
 
 
 @pytest.mark.parametrize(("options", "white"), [("ignore_label=255", 255), (None, 1)])
@@ -71,11 +77,9 @@ def test_white_in_some_masks_and_one_in_others_is_asked(tmp_path, options, white
 
 
 def test_a_one_that_turns_up_later_is_no_thing_of_black_and_white_masks(tmp_path):
-    # Of 600 masks only some are looked at; 1 stands in one that was not.
-    masks = {f"{number:03}": [[0, 255]] for number in range(600)}
-    root = write(tmp_path, masks)
-    seen = {round(number * 599 / 255) for number in range(256)}
-    hidden = next(number for number in range(600) if number not in seen)
+    # Of 300 masks 256 are looked at; 1 stands in one that was not.
+    masks = {f"{number:03}": [[0, 255]] for number in range(300)}
+    root, hidden = write(tmp_path, masks), unseen(300)
     write(root, {f"{hidden:03}": [[0, 1]]})
     source = data.load("folder", "all", root)
     with pytest.raises(ValueError, match=r"has label 1 at row 0, column 1.*ignore_label=255"):
