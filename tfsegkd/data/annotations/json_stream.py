@@ -69,10 +69,10 @@ class _Text:
         self._file, self._text, self._at = file, "", 0
         self._decoder = json.JSONDecoder(parse_constant=_no_number)
 
-    def _more(self, length=_CHUNK) -> bool:
+    def _more(self, length: int = 0) -> bool:
         if len(self._text) - self._at > _LONGEST:
             raise ValueError(f"one of its elements has more than {_LONGEST} characters")
-        more = self._file.read(length)
+        more = self._file.read(max(length, _CHUNK))
         self._text, self._at = self._text[self._at :] + more, 0
         return bool(more)
 
@@ -100,7 +100,7 @@ class _Text:
                 found, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 # What cannot be decoded may only be cut off. Each time as much again as there is.
-                if not self._more(max(_CHUNK, len(self._text) - self._at)):
+                if not self._more(len(self._text) - self._at):
                     raise ValueError(str(error)) from None
                 continue
             # A number at the end of what was read may go on.
