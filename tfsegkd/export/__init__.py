@@ -6,11 +6,13 @@ from tfsegkd.export.metadata import embed_metadata, read_labels
 from tfsegkd.export.tflite import VARIANTS, ExportReport, export_tflite, variants
 from tfsegkd.export.try_page import TRY_PAGE, TryPage, write_try_page
 from tfsegkd.export.verify import VerifyReport, verify
+from tfsegkd.export.verify_arm import ArmReport, verify_on_arm
 from tfsegkd.export.web_runtime import check_web_runtime
 
 __all__ = [
     "TRY_PAGE",
     "VARIANTS",
+    "ArmReport",
     "BundledFile",
     "ExportReport",
     "ModelCard",
@@ -23,6 +25,7 @@ __all__ = [
     "read_labels",
     "variants",
     "verify",
+    "verify_on_arm",
     "write_bundle",
     "write_try_page",
 ]

@@ -112,6 +112,16 @@ def count_together(
     return [ArmCount(whole[owner], core, tuple(found[owner])) for owner in found]
 
 
+def check(core: str = DEFAULT_CORE) -> None:
+    """Makes what counting needs, so that what is missing shows before other work is done.
+
+    Raises:
+        OSError: if the emulator or its system is missing; the message says what to install.
+    """
+    arm_sysroot.plugin()
+    arm_sysroot.sysroot(core)
+
+
 def run(network: str | os.PathLike, images: np.ndarray, core: str = DEFAULT_CORE) -> np.ndarray:
     """The logits that Arm's kernels give for images.
 
@@ -145,8 +155,7 @@ def _between(marks: dict[int, int], number: int) -> int:
 
 def _emulate(directory: str, core: str, task: str, **arguments: Any) -> tuple[dict, dict[int, int]]:
     """Runs a task of `arm_guest.py`; returns its answer and the instructions up to each of its marks."""
-    arm_sysroot.qemu_version()
-    root, plugin = arm_sysroot.sysroot(core), arm_sysroot.plugin()
+    plugin, root = arm_sysroot.plugin(), arm_sysroot.sysroot(core)
     asked, answered, marks = (Path(directory, name) for name in ("request.json", "answer.json", "marks"))
     # The guest has a LiteRT of its own, in a package of the same name.
     request = {"interpreter": _keras.Interpreter.__module__, "task": task, "arguments": arguments}

@@ -1,0 +1,116 @@
+"""Whether a file does on an Arm core what it does here, and what it takes there."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfsegkd._keras import keras
+from tfsegkd.runtime import Network, arm
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How far two networks agree on the same images.
+
+    Args:
+        pixels: The share of pixels for which both choose the same class.
+        by_class: The same for the pixels of each class, as the other network chooses it, by the class' name;
+            None for a class that it never chooses.
+        max_difference: The largest difference between two logits.
+        max_difference_steps: The same in steps of the file's int8 output; None if its output is float.
+    """
+
+    pixels: float
+    by_class: dict[str, float | None]
+    max_difference: float
+    max_difference_steps: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmReport:
+    """A file on an emulated Arm core.
+
+    Args:
+        core: The core.
+        instructions: Of one image.
+        num_images: On how many images it was compared.
+        here: The file on Arm's kernels beside the same file on this machine's.
+        keras: The file on Arm's kernels beside the Keras network.
+    """
+
+    core: str
+    instructions: int
+    num_images: int
+    here: Agreement
+    keras: Agreement
+
+    def __str__(self) -> str:
+        lines = [
+            f"on an emulated {self.core}: {self.instructions / 1e6:,.2f} M instructions an image (not "
+            f"milliseconds)"
+        ]
+        for name, one in (("the file here", self.here), ("the Keras network", self.keras)):
+            steps = one.max_difference_steps
+            lines.append(
+                f"same class as {name}: {one.pixels:.2%} of the pixels of {self.num_images} images, largest "
+                f"difference {one.max_difference:.4g}" + ("" if steps is None else f", {steps:.1f} steps")
+            )
+            lines += [
+                f"  {label:20} {'–' if share is None else f'{share:.2%}'}"
+                for label, share in one.by_class.items()
+            ]
+        return "\n".join(lines)
+
+
+def verify_on_arm(
+    path: str | os.PathLike,
+    model: keras.Model,
+    images: np.ndarray,
+    class_names: Sequence[str] | None = None,
+    core: str = arm.DEFAULT_CORE,
+) -> ArmReport:
+    """Runs a file on an emulated Arm core, and compares it with itself on this machine and with Keras.
+
+    Args:
+        path: The .tflite.
+        model: The network it was made from.
+        images: What to look at; each takes some seconds.
+        class_names: By label; the labels stand for them if there are none.
+        core: The core, as of `tfsegkd.runtime.arm.count`.
+
+    Shapes:
+        images: (N, H, W, 3), uint8 or float, 0…255.
+
+    Raises:
+        ValueError: if the images do not have the network's size, or the file does not run there.
+        OSError: if the emulator or its system is missing; the message says what to install.
+    """
+    network = Network(path)
+    there, here = arm.run(path, images, core), network.predict(images)
+    exact = np.asarray(model(np.asarray(images, np.float32), training=False), np.float32)
+    names = class_names or [str(label) for label in range(network.num_classes)]
+    step = network.output_quantization[0] if network.output_quantization else None
+    return ArmReport(
+        core=core,
+        instructions=arm.count(path, ops=False, core=core).instructions,
+        num_images=len(images),
+        here=_agreement(there, here, names, step),
+        keras=_agreement(there, exact, names, step),
+    )
+
+
+def _agreement(there: np.ndarray, other: np.ndarray, names: Sequence[str], step: float | None) -> Agreement:
+    chosen = other.argmax(-1)
+    equal = there.argmax(-1) == chosen
+    difference = float(np.abs(there - other).max())
+    return Agreement(
+        pixels=float(equal.mean()),
+        by_class={
+            name: float(equal[chosen == label].mean()) if (chosen == label).any() else None
+            for label, name in enumerate(names)
+        },
+        max_difference=difference,
+        max_difference_steps=difference / step if step else None,
+    )
