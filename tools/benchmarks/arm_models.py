@@ -1,10 +1,10 @@
 """What every network takes on Arm, in int8 and in float, and what each change of the export saves."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.arm_page import read
 from benchmarks.models import NETWORKS, NUM_CLASSES, measure
 from tfsegkd.atomic import write_json
 from tfsegkd.recipe.report import versions
@@ -43,14 +43,6 @@ def run(
                 )
             print(line(rows[key]), flush=True)
     return _ordered(rows)
-
-
-def read(results: Path) -> dict[tuple[str, tuple[int, int]], dict]:
-    """The rows of a file of results by network and size; none where there is no such file."""
-    if not results.exists():
-        return {}
-    rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
-    return {(row["network"], tuple(row["size"])): row for row in rows}
 
 
 def _ordered(rows: dict) -> list[dict]:

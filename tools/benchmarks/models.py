@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks import foreign
+from benchmarks import arm_page, foreign
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.recipe.provenance import provenance
 
@@ -43,7 +43,8 @@ GOAL = 0.6  # of float's latency, for int8
 _CHILD = (sys.executable, "-m", "benchmarks.one_model")
 _DOCUMENT = """# The networks
 
-Written by `python tools/benchmark.py models`; figures in `results/models.json`.
+Written by `python tools/benchmark.py models`; figures in `results/models.json`, those of Arm, by
+`python tools/benchmark.py arm_models`, in `results/models_arm.json`.
 
 {networks}
 
@@ -55,7 +56,7 @@ operation of the file computes in float. *Partitions*: into how many pieces XNNP
 (the float file); one is best, and only unpooling with a mask cuts (`enet`, `segnet`). The last rows were
 written by others (`tools/benchmarks/foreign.py`), without trained weights, and adopted at the next multiple
 of 32, to which ours pad.
-{causes}{slow}
+{causes}{arm}{slow}
 ## Beside the published counts
 
 {published}
@@ -64,7 +65,7 @@ Counted for the classes and the size of the source, the auxiliary head included 
 MACs of transposed convolutions are counted at their inputs' positions.
 """
 _SLOW = """
-## Where int8 gains little
+## Where int8 gains little on x86
 
 More than {goal} of the float file's time, and the kinds of op that keep it there: milliseconds in int8
 (in float), each op of the file timed alone.
@@ -155,7 +156,8 @@ def _ordered(rows: dict[str, Row]) -> list[Row]:
 
 def _write(results: Path, document: Path, rows: list[Row]) -> None:
     write_json(results, {"benchmark": "models", "rows": as_dicts(rows), **provenance()})
-    write_atomically(document, lambda file: file.write_text(page(rows), encoding="utf-8"))
+    counted = arm_page.read(results.with_name("models_arm.json"))
+    write_atomically(document, lambda file: file.write_text(page(rows, counted), encoding="utf-8"))
 
 
 def _read(results: Path, size: tuple[int, int]) -> dict[str, Row]:
@@ -217,40 +219,48 @@ def _why(code: int, said: str) -> str:
     return lines[-1] if lines else f"exit code {code}"
 
 
-def page(rows: Sequence[Row]) -> str:
-    """The document, as Markdown."""
+def page(rows: Sequence[Row], counted: arm_page.Rows | None = None) -> str:
+    """The document, as Markdown.
+
+    Args:
+        counted: What was counted on Arm, as of `arm_page.read`.
+    """
+    counted = counted or {}
     causes = [f"- `{row.network}`: {row.cause}." for row in rows if row.cause]
     height, width = rows[0].size
     return _DOCUMENT.format(
-        networks=_networks(rows),
+        networks=_networks(rows, counted),
         size=f"{height}×{width}",
         classes=NUM_CLASSES,
         causes="\n".join(["\nWhat stands in the way:\n", *causes, ""]) if causes else "",
+        arm=arm_page.section(counted),
         slow=_slow([row for row in rows if row.slow]),
         published=_published([row for row in rows if row.published and row.counted]),
     )
 
 
-def _networks(rows: Sequence[Row]) -> str:
-    heads = "network|parameters, M|published|GMACs|Keras ms|float ms|int8 ms|int8 ÷ float|QAT|int8|float ops"
+def _networks(rows: Sequence[Row], counted: arm_page.Rows | None = None) -> str:
+    heads = "network|Arm int8, M|Arm float, M|int8 ÷ float|MACs an instruction|parameters, M|published|GMACs"
+    heads += "|Keras ms|float ms|int8 ms|int8 ÷ float, ms|QAT|int8|float ops"
     lines = [
         [
             f"`{row.network}`",
-            _figure(row.parameters, 2, 1e-6),
+            *arm_page.figures((counted or {}).get((row.network, tuple(row.size)))),
+            arm_page.figure(row.parameters, 2, 1e-6),
             row.published["parameters"] if row.published else "–",
-            _figure(row.macs, 2, 1e-9),
-            _figure(row.keras_ms, 1),
-            _figure(row.float_ms, 1),
-            _figure(row.int8_ms, 1),
-            _figure(row.ratio, 2),
+            arm_page.figure(row.macs, 2, 1e-9),
+            arm_page.figure(row.keras_ms, 1),
+            arm_page.figure(row.float_ms, 1),
+            arm_page.figure(row.int8_ms, 1),
+            arm_page.figure(row.ratio, 2),
             _mark(row.qat),
             _mark(row.int8),
-            _figure(row.float_ops, 0),
-            f"{_figure(row.partitions, 0)} ({_figure(row.float_partitions, 0)})",
+            arm_page.figure(row.float_ops, 0),
+            f"{arm_page.figure(row.partitions, 0)} ({arm_page.figure(row.float_partitions, 0)})",
         ]
         for row in rows
     ]
-    return _table([*heads.split("|"), "partitions"], lines)
+    return arm_page.table([*heads.split("|"), "partitions"], lines)
 
 
 def _slow(rows: Sequence[Row]) -> str:
@@ -279,22 +289,13 @@ def _published(rows: Sequence[Row]) -> str:
                 f"{one['num_classes']} classes, {height}×{width}",
                 one["parameters"],
                 f"{ours:,}" if exact else f"{ours / 1e6:.2f} M",
-                _figure(one["gmacs"], 3),
-                _figure(row.counted["gmacs"], 3),
+                arm_page.figure(one["gmacs"], 3),
+                arm_page.figure(row.counted["gmacs"], 3),
                 one["source"],
                 one["remark"],
             ]
         )
-    return _table(heads, lines)
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))
-
-
-def _figure(value: float | None, digits: int, scale: float = 1.0) -> str:
-    return "–" if value is None else f"{value * scale:,.{digits}f}"
+    return arm_page.table(heads, lines)
 
 
 def _mark(value: bool | None) -> str:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.arm_page import GOAL
 from benchmarks.one_model import _build, _images
 from tfsegkd import quantization, runtime
 from tfsegkd.atomic import write_json
@@ -19,8 +20,6 @@ from tfsegkd.export.lowering import CHANGES
 from tfsegkd.graph import cost
 from tfsegkd.pruning.recalibration import recalibrate
 from tfsegkd.runtime import arm
-
-GOAL = 0.5  # of float's instructions, for int8
 
 
 def measure(request: dict, note: Callable[..., None]) -> None:

@@ -1,0 +1,68 @@
+"""What was counted on Arm: rows are kept, and the page says what they hold."""
+
+import json
+
+import pytest
+from benchmarks import arm_models, arm_page
+
+SIZE = (64, 96)
+ROW = {
+    "macs": 48_000_000,
+    "int8": 8_000_000,
+    "float": 12_000_000,
+    "steps": {"as converted": 10_000_000, "fold_normalization": 8_000_000, "output_stride=4": 7_000_000},
+    "core": "cortex-a76",
+    "kinds": {"CONV_2D": [9_000_000, 3_000_000], "ADD": [1_000_000, 3_000_000]},
+}
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    """The networks asked for, and the causes of those that fail."""
+    asked, causes = [], {}
+
+    def measure(child, request, minutes, gigabytes):
+        asked.append((request["network"], request["size"]))
+        cause = causes.get(request["network"])
+        return {**({} if cause else ROW), "cause": cause}
+
+    monkeypatch.setattr(arm_models, "measure", measure)
+    return asked, causes
+
+
+def test_rows_are_kept_and_what_failed_is_counted_again(tmp_path, counting):
+    asked, causes = counting
+    results = tmp_path / "models_arm.json"
+    causes["unet"] = "out of patience"
+    arm_models.run(results, [SIZE], ["segnet", "unet"])
+    causes.clear()
+    rows = arm_models.run(results, [SIZE, (32, 32)], ["segnet", "unet"])
+    assert asked == [
+        ("segnet", SIZE),
+        ("unet", SIZE),
+        ("unet", SIZE),
+        ("segnet", (32, 32)),
+        ("unet", (32, 32)),
+    ]
+    # In the order of the page, smaller sizes first.
+    assert [(row["size"][0], row["network"]) for row in rows] == [
+        (32, "unet"),
+        (32, "segnet"),
+        (64, "unet"),
+        (64, "segnet"),
+    ]
+    assert json.loads(results.read_text())["rows"] == rows
+
+
+def test_the_page_has_ratios_and_names_what_keeps_int8_up():
+    text = arm_page.section({("unet", SIZE): {"network": "unet", "size": [*SIZE], **ROW, "cause": None}})
+    assert "| `unet` | 0.05 | 8.0 | 12.0 | 0.67 | 6.00 |" in text
+    assert "| `unet` | 64×96 | 10.00 | 8.00 | – | – | – | 7.00 at 4 |" in text
+    # Of half of 9 and of 1, what is above: 3 − 0.5 of ADD alone.
+    assert "- `unet` at 64×96, 0.67: ADD 3.0 (1.0)" in text
+    assert "not milliseconds" in text and "android.md" in text
+
+
+def test_without_counts_there_is_no_part_and_no_figure():
+    assert arm_page.section({}) == ""
+    assert arm_page.figures(None) == ["–"] * 4

@@ -1,0 +1,118 @@
+"""What was counted on Arm, as a part of the page of networks."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Rows = dict[tuple[str, tuple[int, int]], dict[str, Any]]
+GOAL = 0.5  # of float's instructions, for int8
+_CONVERTED, _STRIDE = "as converted", "output_stride="
+_SECTION = """
+## On Arm
+
+Millions of instructions of one image on one thread of an emulated {core}, counted by
+`python tools/benchmark.py arm FILE` (qemu-user, LiteRT's own kernels for Arm): the same number on every
+machine and at every load. They are not milliseconds. A load that misses the cache costs more than it counts,
+other cores have other kernels, and a GPU or NPU runs another program: [time your own phone](android.md).
+A core with the dot product multiplies at most 16 pairs of int8 in an instruction. Networks and sizes without
+a figure have not been counted; `python tools/benchmark.py arm_models` counts what is missing.
+{tables}
+### What the export saves
+
+The file that the converter writes, and the same after each change of the export
+(`tfsegkd/export/lowering.py`), one after another: the normalization of the pixels folded into the first
+convolution, or done for whole rows at once where a channel has a mean of its own; one position added to all
+without a copy of it; the last enlargement along the rows first. Then with logits as small as the network
+computes them (`--output_stride`), which the app enlarges. Folding spares a rounding of the pixels, so that a
+few logits differ by more than one step from the file before; the other changes differ by one step at most.
+
+{steps}
+"""
+_ABOVE = """
+### Where int8 stays above half of float
+
+The kinds of op that keep it there: millions of instructions in int8 (in float), each op counted alone.
+
+{networks}
+"""
+_NAMES = ("fold_normalization", "widen_normalization", "add_without_enlarging", "enlarge_in_two_steps")
+
+
+def read(results: Path) -> Rows:
+    """The rows of a file of results by network and size; none where there is no such file."""
+    if not results.exists():
+        return {}
+    rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
+    return {(row["network"], tuple(row["size"])): row for row in rows}
+
+
+def figures(row: dict[str, Any] | None) -> list[str]:
+    """Int8, float, their ratio and MACs an int8 instruction; dashes for what was not counted."""
+    row = row or {}
+    int8, real, macs = (row.get(name) for name in ("int8", "float", "macs"))
+    return [
+        figure(int8, 1, 1e-6),
+        figure(real, 1, 1e-6),
+        figure(int8 / real if int8 and real else None, 2),
+        figure(macs / int8 if int8 and macs else None, 2),
+    ]
+
+
+def section(rows: Rows) -> str:
+    """The part of the page, as Markdown; empty where nothing was counted."""
+    counted = [row for row in rows.values() if row.get("int8")]
+    if not counted:
+        return ""
+    heads = ["network", "GMACs", "int8, M", "float, M", "int8 ÷ float", "MACs an instruction"]
+    tables = []
+    for size in sorted({tuple(row["size"]) for row in counted}):
+        lines = [
+            [f"`{row['network']}`", figure(row["macs"], 2, 1e-9), *figures(row)]
+            for row in counted
+            if tuple(row["size"]) == size
+        ]
+        tables.append(f"\nAt {size[0]}×{size[1]}:\n\n{table(heads, lines)}\n")
+    above = [row for row in counted if row.get("kinds")]
+    text = _SECTION.format(core=counted[0]["core"], tables="".join(tables), steps=_steps(counted))
+    return text + (_ABOVE.format(networks="\n".join(map(_above, above))) if above else "")
+
+
+def _steps(rows: Sequence[dict[str, Any]]) -> str:
+    heads = ["network", "size", _CONVERTED, *(name.replace("_", " ") for name in _NAMES), "logits at stride"]
+    lines = []
+    for row in rows:
+        steps = row["steps"]
+        stride = next((name for name in steps if name.startswith(_STRIDE)), None)
+        smaller = f"{figure(steps[stride], 2, 1e-6)} at {stride.removeprefix(_STRIDE)}" if stride else "–"
+        lines.append(
+            [
+                f"`{row['network']}`",
+                "×".join(map(str, row["size"])),
+                *(figure(steps.get(name), 2, 1e-6) for name in (_CONVERTED, *_NAMES)),
+                smaller,
+            ]
+        )
+    return table(heads, lines)
+
+
+def _above(row: dict[str, Any]) -> str:
+    """The kinds of op that take most of what is above half of float."""
+    above = {kind: int8 - GOAL * real for kind, (real, int8) in row["kinds"].items()}
+    worst = sorted((kind for kind in above if above[kind] > 0), key=above.get, reverse=True)[:4]
+    kinds = (
+        f"{kind} {row['kinds'][kind][1] / 1e6:.1f} ({row['kinds'][kind][0] / 1e6:.1f})" for kind in worst
+    )
+    size = "×".join(map(str, row["size"]))
+    return f"- `{row['network']}` at {size}, {row['int8'] / row['float']:.2f}: {', '.join(kinds)}"
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown, numbers on the right."""
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))
+
+
+def figure(value: float | None, digits: int, scale: float = 1.0) -> str:
+    """A number of a table; a dash for None."""
+    return "–" if value is None else f"{value * scale:,.{digits}f}"
