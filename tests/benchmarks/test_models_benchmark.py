@@ -72,9 +72,9 @@ def test_the_page_shows_every_figure_and_every_cause():
         Row("segnet", SIZE, parameters=29_000_000, qat=False, cause="Layer 'x' cannot be quantized"),
     ]
     page = models.page(rows)
-    cells = "`unet` | 2.00 | 2.00 M | 3.00 | 40.0 | 20.0 | 5.0 | 0.25 | yes | yes | 0 | 1 (2)"
+    cells = "`unet` | – | – | – | – | 2.00 | 2.00 M | 3.00 | 40.0 | 20.0 | 5.0 | 0.25 | yes | yes | 0 | 1 (2)"
     assert f"| {cells} |" in page
-    assert "| `segnet` | 29.00 | – | – | – | – | – | – | **no** | – | – | – (–) |" in page
+    assert "| `segnet` | – | – | – | – | 29.00 | – | – | – | – | – | – | **no** | – | – | – (–) |" in page
     assert "- `segnet`: Layer 'x' cannot be quantized." in page
     assert "| `unet` | 19 classes, 512×1024 | 2.00 M | 1.99 M | 3.000 | 2.900 | paper | why |" in page
     assert "64×96" in page
