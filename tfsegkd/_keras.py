@@ -23,7 +23,15 @@ if _chosen_by_user is None:
 else:
     os.environ[_VARIABLE] = _chosen_by_user
 
-__all__ = ["Interpreter", "ObjectSharingScope", "keras", "keras3", "tflite_schema", "tfmot"]  # noqa: F822
+__all__ = [  # noqa: F822
+    "Interpreter",
+    "ObjectSharingScope",
+    "is_keras3",
+    "keras",
+    "keras3",
+    "tflite_schema",
+    "tfmot",
+]
 
 
 def __getattr__(name):
@@ -39,6 +47,18 @@ def __getattr__(name):
     if name == "keras3":
         return _import_keras3()
     raise AttributeError(name)
+
+
+def is_keras3(item, base: str = "Model") -> bool:
+    """Whether an object is of Keras 3, which is not imported to find out.
+
+    Args:
+        item: Any object.
+        base: The class of Keras 3 that its class must have among its bases, such as 'Optimizer'.
+    """
+    return any(
+        kind.__name__ == base and kind.__module__.split(".")[0] == "keras" for kind in type(item).__mro__
+    )
 
 
 def _import_keras3():

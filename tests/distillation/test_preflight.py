@@ -207,12 +207,27 @@ def test_another_number_of_classes():
     only(checked(pupil=student(classes=5)), "error", "Student 'student'", "Expected 4", "Received: 5")
 
 
-def test_probabilities_are_no_logits():
-    teacher = painter(after=tf.nn.softmax)
-    only(checked(teacher), "error", "Teacher 'painter' gives probabilities", "tf.math.log")
-    plain = student()
+def test_a_softmax_at_the_end_is_left_out():
+    plain, report = student(), checked(painter(after=tf.nn.softmax))
+    assert report.findings == ()
+    expected = checked().teacher_score.cross_entropy
+    assert report.teacher_score.cross_entropy == pytest.approx(expected, abs=1e-4)
     pupil = keras.Model(plain.inputs, layers.Softmax()(plain.output), name="student")
-    only(checked(pupil=pupil), "error", "Student 'student' gives probabilities")
+    softened = checked(pupil=pupil)
+    assert softened.student_score.cross_entropy == pytest.approx(
+        checked(pupil=plain).student_score.cross_entropy, abs=1e-4
+    )
+
+
+def test_probabilities_are_no_logits():
+    class Careless(Teacher):
+        name = "careless"
+
+        def taps(self, names):
+            model = painter(after=tf.nn.softmax)
+            return lambda images: {"logits": model(images)}
+
+    only(checked(Careless()), "error", "Teacher 'careless' gives probabilities", "tf.math.log")
 
 
 def test_log_probabilities_are_fine():
@@ -225,11 +240,13 @@ def test_decisions_are_no_logits():
     flat = painter(after=lambda x: tf.argmax(x, -1))
     only(checked(flat), "error", "must give logits (N, H, W, C)")
     flat = painter(after=lambda x: tf.cast(tf.argmax(x, -1)[..., None], tf.float32))
-    only(checked(flat), "error", "one number a pixel", "argmax")
+    only(checked(flat), "error", "number of classes", "Received: 2", "argmax")
 
 
-def test_sigmoids_are_warned_of():
-    only(checked(painter(after=tf.sigmoid)), "warning", "from 0 to 1")
+def test_a_sigmoid_at_the_end_is_left_out_and_one_that_cannot_be_seen_is_warned_of():
+    assert checked(painter(after=tf.sigmoid)).findings == ()
+    known = painter()
+    only(checked(lambda images: tf.sigmoid(known(images))), "warning", "from 0 to 1")
 
 
 def test_output_kinds():

@@ -1,5 +1,6 @@
 """The trainer: one teacher forward and one student forward a step."""
 
+import inspect
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -10,6 +11,12 @@ from tfsegkd.distillation.adapters import adapter_for
 from tfsegkd.distillation.batches import devices, first_batches, images_of, read_batch, share_of_an_image
 from tfsegkd.distillation.critics import Critics
 from tfsegkd.distillation.foreign_student import WriteBack, with_callback
+from tfsegkd.distillation.keras3_arguments import (
+    check_callbacks,
+    check_compiled,
+    data_of,
+    optimizer_of,
+)
 from tfsegkd.distillation.least_squares import BATCHES, start_at_least_squares
 from tfsegkd.distillation.optimization import Accumulator, descend
 from tfsegkd.distillation.showing import Shown
@@ -17,6 +24,7 @@ from tfsegkd.distillation.taps import tapped
 from tfsegkd.distillation.teachers import Teacher
 from tfsegkd.distillation.term_balance import Balance, TermBalance
 from tfsegkd.distillation.terms import LOGITS, Term, check_names
+from tfsegkd.graph import check_functional, check_images
 from tfsegkd.losses.base import whole
 from tfsegkd.losses.segmentation import SegmentationLoss
 
@@ -79,9 +87,10 @@ class Distiller(keras.Model):
         ignore_label: int = 255,
         balance: Balance | bool = False,
     ):
-        adoption = models.Adoption(student) if models.is_keras3(student) else None
+        adoption = _adopted(student) if models.is_keras3(student) else None
         student = student if adoption is None else adoption.model
-        _check_functional(student)
+        check_functional(student, "The Distiller's student")
+        check_images(student, "Distillation")
         # The precision decides whether Keras scales the loss; the images go to the student as they are.
         super().__init__(name="distiller", dtype=_precision(student), autocast=False)
         if terms is None:
@@ -156,7 +165,8 @@ class Distiller(keras.Model):
         """Keras' compile, and how critics and small batches are to be trained.
 
         Args:
-            optimizer, metrics, options: As in Keras.
+            optimizer, metrics, options: As in Keras. An optimizer of Keras 3 stands for that of tf_keras
+                with its settings; what trains is the latter.
             loss: The task loss, a mean over the images; None means cross-entropy without void pixels.
             critic_optimizer: What trains the critics of `holistic` terms, one step a batch, while `optimizer`
                 trains the rest; None means Adam(1e-4, beta_1=0, beta_2=0.9), as in WGAN-GP.
@@ -175,10 +185,11 @@ class Distiller(keras.Model):
         whole(accumulate_steps, "accumulate_steps")
         if options.get("jit_compile"):
             _check_compilable(self.terms, self._balance)
+        check_compiled(loss=loss, metrics=metrics)
         loss = SegmentationLoss(self.ignore_label) if loss is None else loss
-        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **options)
+        super().compile(optimizer=optimizer_of(optimizer), loss=loss, metrics=metrics, **options)
         with self.distribute_strategy.scope():
-            self.critic_optimizer = self._critics.optimizer(critic_optimizer)
+            self.critic_optimizer = self._critics.optimizer(optimizer_of(critic_optimizer))
             self._accumulator = None
             if accumulate_steps > 1:
                 self._accumulator = Accumulator(self.trainable_variables, accumulate_steps)
@@ -299,7 +310,7 @@ class Distiller(keras.Model):
 
     def test_step(self, data):
         batch = self._read(data)
-        logits = self.student(batch.images, training=False)
+        logits = self._student_taps(batch.images, training=False)[LOGITS]
         task_loss = self._task_loss(batch, logits, share_of_an_image(batch), [self.student])
         return self._log({"loss": task_loss, "task_loss": task_loss}, batch, logits)
 
@@ -312,6 +323,12 @@ class Distiller(keras.Model):
 
     def fit(self, *args, **kwargs):
         """Keras' fit; before the first step of all, adapters start at least squares of its first batches."""
+        given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
+        check_callbacks(given.arguments.get("callbacks"))
+        for name in ("x", "validation_data"):
+            if name in given.arguments:
+                given.arguments[name] = data_of(given.arguments[name])
+        args, kwargs = given.args[1:], given.kwargs
         if not self._step:
             batches, args, kwargs = first_batches(BATCHES, args, kwargs)
             self._start_adapters(batches)
@@ -371,12 +388,17 @@ def _precision(student):
     return "mixed_float16" if half else "float32"
 
 
-def _check_functional(student):
-    if not getattr(student, "_is_graph_network", False) or not isinstance(student, keras.Model):
-        raise TypeError(
-            f"student must be a functional tf_keras model. Received: {type(student).__name__}. Build it with "
-            f"keras.Model(inputs, outputs)."
+def _adopted(student):
+    inputs = getattr(student, "inputs", None) or []
+    shape = tuple(inputs[0].shape) if len(inputs) == 1 else ()
+    if None in shape[1:3]:
+        raise ValueError(
+            f"Distillation needs a student of fixed height and width. Received: {student.name!r} with inputs "
+            f"{shape}. Adopt it at the size of training, distil what comes, and take its weights back: "
+            f"adoption = tfsegkd.models.Adoption(student, input_shape=(height, width)); Distiller(teacher, "
+            f"adoption.model); adoption.write_back()."
         )
+    return models.Adoption(student)
 
 
 def _balance(balance, terms, student, task_weight) -> TermBalance | None:

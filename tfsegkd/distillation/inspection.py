@@ -21,6 +21,10 @@ from tfsegkd.progress_bar import counted
 _WEAK = 0.7  # a mean IoU below which other preprocessing is tried
 _TRIED = 4  # on as many images
 _CONVINCING = 0.75  # a share of chance's cross-entropy below which a cure is believed
+_ONE_CHANNEL = (
+    " A single channel counts as a class and its background; if it is the chosen class, take the output from "
+    "before its argmax."
+)
 _SAME = 0.01  # difference of two runs, in deviations of the logits; float16 stays far below
 
 
@@ -132,7 +136,7 @@ class Inspection:
                 f"{num_classes} classes",
                 str(shape[3]),
                 f"Use one built or trained for {list(self.info.class_names)}, or load the teacher with a "
-                f"class_map onto them.",
+                f"class_map onto them." + (_ONE_CHANNEL if shape[3] == 2 else ""),
             )
         if shape != (*expected, num_classes):
             return Finding(

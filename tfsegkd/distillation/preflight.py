@@ -16,8 +16,10 @@ from tfsegkd.distillation.balance import Pull, measure_pulls
 from tfsegkd.distillation.batches import read_batch
 from tfsegkd.distillation.evidence import Score, fresh_layers
 from tfsegkd.distillation.inspection import Finding, Inspection, Sample
+from tfsegkd.distillation.taps import tapped
 from tfsegkd.distillation.teachers import Ensemble, Teacher, load_teacher
 from tfsegkd.distillation.terms import LOGITS, Term
+from tfsegkd.graph import check_functional
 
 _LEVELS = ("error", "warning", "note")
 _FEW_IMAGES = 2000
@@ -129,11 +131,7 @@ def preflight(
         report.raise_for_errors()
     """
     teacher = load_teacher(teacher)
-    if not isinstance(student, keras.Model) or not getattr(student, "_is_graph_network", False):
-        raise TypeError(
-            f"student must be a functional tf_keras model. Received: {type(student).__name__}. Build it with "
-            f"keras.Model(inputs, outputs)."
-        )
+    check_functional(student, "Preflight's student")
     batches = [_unpacked(batch, info) for batch in islice(batches, max_batches)]
     if not batches:
         raise ValueError("Preflight needs at least one batch of images and masks. Received: none.")
@@ -215,7 +213,8 @@ def _about_members(mixture: Inspection, members: Mapping[str, Score]) -> Iterato
 
 
 def _student_run(student: keras.Model):
-    return lambda batch: student(tf.constant(batch.images), training=False)
+    taps = tapped(student, [LOGITS], "student")
+    return lambda batch: taps(tf.constant(batch.images), training=False)[LOGITS]
 
 
 def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Finding]:

@@ -13,10 +13,17 @@ from tfsegkd.distillation.terms import LOGITS
 
 # TF-MOT renames the layers that it wraps.
 _PREFIXES = ("", "quant_", "prune_low_magnitude_")
+_CHOOSE = (
+    "Pass keras.Model(model.inputs, model.outputs[index]) of the one to keep: its layers are the same, so "
+    "that they are trained in place."
+)
 
 
 def tapped(model: keras.Model, taps: Iterable[str], role: str) -> Callable:
     """`model` with its taps: one forward pass gives a dictionary of what each tap computes.
+
+    The tap 'logits' is logits of two or more classes: a softmax or a sigmoid at the end is left out, and one
+    channel becomes two.
 
     Args:
         model: A functional network, wrapped by TF-MOT or not; it may hold other functional networks.
@@ -29,12 +36,20 @@ def tapped(model: keras.Model, taps: Iterable[str], role: str) -> Callable:
 
     Raises:
         ValueError: for a tap that is not there, that several networks within have, or that runs several times
-            a pass; the message lists the choices.
+            a pass; the message lists the choices. For logits of a network with several outputs.
     """
     paths = {tap: () if tap == LOGITS else _path(model, tap, role) for tap in taps}
     if any(len(path) > 1 for path in paths.values()):
-        return _Opened(model, paths)
-    return keras.Model(model.inputs, {tap: _tensor(model, path) for tap, path in paths.items()})
+        network = _Opened(model, paths)
+    else:
+        network = keras.Model(model.inputs, {tap: _tensor(model, path) for tap, path in paths.items()})
+    if LOGITS not in paths:
+        return network
+    models.check_one_output(model, role.capitalize(), _CHOOSE)
+    head = models.head_of(model)
+    if head == "logits" and model.outputs[0].shape[-1] != 1:
+        return network
+    return _EndingInLogits(network, head)
 
 
 def shared_feature(student: keras.Model, taps: Iterable[str]) -> str:
@@ -174,6 +189,30 @@ def _runs(model, name):
 def _tensor(model, path):
     # Not the layer's own `output`: it may also run in another network.
     return _runs(model, path[0])[0].outputs if path else model.outputs[0]
+
+
+class _EndingInLogits(keras.layers.Layer):
+    """A network with taps whose output is no logits of two or more classes yet.
+
+    Args:
+        network: It gives a dictionary of taps, 'logits' among them.
+        head: As of `models.head_of`.
+    """
+
+    def __init__(self, network, head):
+        super().__init__(name=f"{network.name}_logits", autocast=False)
+        self.network = network
+        self.head = head
+
+    @property
+    def output_shape(self) -> dict[str, tuple]:
+        shapes = dict(self.network.output_shape)
+        *place, channels = shapes[LOGITS]
+        return shapes | {LOGITS: (*place, max(channels, 2))}
+
+    def call(self, inputs, training=None):
+        shown = dict(self.network(inputs, training=training))
+        return shown | {LOGITS: models.as_logits(shown[LOGITS], self.head)}
 
 
 class _Opened(keras.layers.Layer):

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd import models
-from tfsegkd._keras import keras
-from tfsegkd.distillation import Teacher
+from tfsegkd._keras import is_keras3, keras
+from tfsegkd.distillation import Teacher, load_teacher
+from tfsegkd.graph import check_images
 from tfsegkd.runtime import Network
 
 
@@ -16,7 +17,8 @@ class Predictor:
     """Runs a network on batches of images, wherever the network comes from.
 
     Args:
-        network: A Keras model, the path of a saved one or of a `.tflite`, or a teacher.
+        network: A Keras model of either Keras, the path of a saved one or of a `.tflite`, or a teacher. Where
+            it ends in a softmax, a sigmoid or a single channel, its logits are those of as many classes.
         size: (height, width) at which a teacher that takes any size sees the images.
 
     Attributes:
@@ -33,17 +35,28 @@ class Predictor:
         if isinstance(network, str | os.PathLike):
             is_tflite = Path(network).suffix == ".tflite"
             network = Network(network) if is_tflite else models.load(network)
+        if is_keras3(network):
+            network = load_teacher(network)
         if isinstance(network, Network):
-            self.size, self.num_classes = tuple(network.input_shape[:2]), network.num_classes
-            self._run = network.predict
+            self.size, self.num_classes = tuple(network.input_shape[:2]), max(network.num_classes, 2)
+            self._run = lambda images: models.as_logits(network.predict(images), models.heads.UNKNOWN).numpy()
         elif isinstance(network, Teacher):
             self.size = tuple(network.size or network.input_size or size)
             self.num_classes = network.shapes(["logits"], (*self.size, 3))["logits"][-1]
             taps = tf.function(network.taps(["logits"]), reduce_retracing=True)
             self._run = lambda images: taps(tf.convert_to_tensor(images, tf.float32))["logits"].numpy()
         else:
-            self.size, self.num_classes = tuple(network.input_shape[1:3]), network.output_shape[-1]
-            forward = tf.function(lambda images: network(images, training=False), reduce_retracing=True)
+            check_images(network, "Running a network")
+            models.check_one_output(network, "Network", "Pass keras.Model(model.inputs, the one to keep).")
+            head = models.head_of(network)
+            self.size = tuple(network.input_shape[1:3])
+            self.num_classes = max(network.outputs[0].shape[-1], 2)
+
+            def forward(images):
+                (output,) = tf.nest.flatten(network(images, training=False))
+                return models.as_logits(output, head)
+
+            forward = tf.function(forward, reduce_retracing=True)
             self._run = lambda images: forward(tf.convert_to_tensor(images, tf.float32)).numpy()
 
     def logits(self, images: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from tfsegkd.export.tflite import VARIANTS, export_tflite
 from tfsegkd.export.try_page import TRY_PAGE, write_try_page
 from tfsegkd.export.verify import verify
 from tfsegkd.export.web_runtime import check_web_runtime
-from tfsegkd.graph import cost
+from tfsegkd.graph import check_functional, cost
 from tfsegkd.quantization import check_observed, float_layers, post_training, strip
 from tfsegkd.runtime.network import load_interpreter
 
@@ -146,6 +146,7 @@ def write_bundle(
             `web_runtime` is not the runtime that `try.html` is tested with.
     """
     directory = Path(directory)
+    check_functional(model, "write_bundle")
     _check_directory(directory, overwrite)
     _check_fit(model, info, golden_image)
     check_web_runtime(web_runtime)

@@ -21,6 +21,10 @@ _MIN_SEGMENTER_PARSER_VERSION = "1.0.0"
 # Numbers of the metadata schema; the others stand where they are used.
 _IMAGE_PROPERTIES, _NORMALIZATION_OPTIONS, _RGB, _TENSOR_AXIS_LABELS, _SOFTMAX = 2, 1, 1, 2, 2
 
+_NONE = 0
+# What may follow a softmax without making it anything else.
+_PASSING = ("DEQUANTIZE", "QUANTIZE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
+
 
 def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> bytes:
     """Writes labels and MediaPipe's metadata into a .tflite; the network in it stays what it is.
@@ -41,7 +45,8 @@ def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> byt
     editor = Editor(content)
     image, logits = editor.inputs[0], editor.outputs[0]
     _check_names(class_names, editor.shape(logits)[-1])
-    editor.set_metadata(METADATA, _model_metadata(name, editor.tensors[image], len(class_names)))
+    metadata = _model_metadata(name, editor.tensors[image], len(class_names), _ends_in_softmax(editor))
+    editor.set_metadata(METADATA, metadata)
     return _append_file(editor.pack(), LABELS_FILE, "\n".join(class_names))
 
 
@@ -69,9 +74,12 @@ def read_labels(network: str | os.PathLike | bytes) -> tuple[str, ...]:
 
 def _check_names(class_names: Sequence[str], num_classes: int) -> None:
     if len(class_names) != num_classes:
+        fix = "Export with the metadata of the data set it was trained on."
+        if num_classes == 1:
+            fix = "A single channel becomes the logits of two classes by tfsegkd.models.adopt(model)."
         raise ValueError(
             f"The network has {num_classes} classes, and there are {len(class_names)} class names: "
-            f"{list(class_names)}. Export with the metadata of the data set it was trained on."
+            f"{list(class_names)}. {fix}"
         )
     wrong = next((name for name in class_names if not name.strip() or len(name.splitlines()) != 1), None)
     if wrong is not None:
@@ -89,7 +97,15 @@ def _append_file(content: bytes, name: str, text: str) -> bytes:
     return stream.getvalue()
 
 
-def _model_metadata(name: str, image: schema.TensorT, num_classes: int) -> bytes:
+def _ends_in_softmax(editor: Editor) -> bool:
+    """Whether the output is probabilities, of which MediaPipe must not take the softmax again."""
+    operator = editor.producer(editor.outputs[0])
+    while operator is not None and editor.kind(operator) in _PASSING:
+        operator = editor.producer(int(operator.inputs[0]))
+    return operator is not None and editor.kind(operator) == "SOFTMAX"
+
+
+def _model_metadata(name: str, image: schema.TensorT, num_classes: int, probabilities: bool) -> bytes:
     """The ModelMetadata flatbuffer; fields have the numbers of TFLite's metadata schema."""
     builder = flatbuffers.Builder(1024)
     subgraph = _table(
@@ -97,7 +113,7 @@ def _model_metadata(name: str, image: schema.TensorT, num_classes: int) -> bytes
         {
             2: _vector(builder, [_image_metadata(builder, image)]),
             3: _vector(builder, [_logits_metadata(builder, num_classes)]),
-            9: _vector(builder, [_segmenter_metadata(builder)]),
+            9: _vector(builder, [_segmenter_metadata(builder, probabilities)]),
         },
     )
     model = _table(
@@ -148,11 +164,12 @@ def _logits_metadata(builder: flatbuffers.Builder, num_classes: int) -> int:
     return _table(builder, fields)
 
 
-def _segmenter_metadata(builder: flatbuffers.Builder) -> int:
-    """Tells MediaPipe that the output is logits."""
+def _segmenter_metadata(builder: flatbuffers.Builder, probabilities: bool) -> int:
+    """Tells MediaPipe whether the output is logits, of which it takes the softmax."""
     inner = flatbuffers.Builder(64)
     version = inner.CreateString(_MIN_SEGMENTER_PARSER_VERSION)
-    inner.Finish(_table(inner, {0: np.int8(_SOFTMAX), 1: version}), file_identifier=b"V001")
+    activation = np.int8(_NONE if probabilities else _SOFTMAX)
+    inner.Finish(_table(inner, {0: activation, 1: version}), file_identifier=b"V001")
     data = np.frombuffer(bytes(inner.Output()), np.uint8)
     builder.Prep(16, len(data))
     fields = {1: builder.CreateNumpyVector(data), 0: builder.CreateString("SEGMENTER_METADATA")}

@@ -15,6 +15,7 @@ from tfsegkd.data.source import DatasetInfo
 from tfsegkd.export.endings import without_last_resize
 from tfsegkd.export.lowering import lower_for_arm
 from tfsegkd.export.metadata import embed_metadata
+from tfsegkd.graph import check_functional, in_float32
 from tfsegkd.grouping import FORMS, MEASURED, LoweringReport, lower
 from tfsegkd.quantization import check_observed
 from tfsegkd.runtime.model_file import Editor, schema
@@ -112,6 +113,8 @@ def export_tflite(
     """
     checks.one_of(grouped, (MEASURED, *FORMS), "grouped")
     checks.whole(output_stride, 1, "output_stride")
+    check_functional(model, "export_tflite")
+    model = in_float32(model)
     path = Path(path)
     _check_path(path, overwrite)
     check_observed(model)

@@ -10,6 +10,7 @@ import numpy as np
 from tfsegkd import metrics, runtime
 from tfsegkd._keras import keras
 from tfsegkd.data import IGNORE_LABEL, Source, resize_image
+from tfsegkd.graph import check_functional
 from tfsegkd.quantization import layer_sqnr
 from tfsegkd.runtime import Network, OpReport, OpTime
 
@@ -139,6 +140,7 @@ def verify(
     Reference:
         Efron, Annals of Statistics 1979, the bootstrap; 95 % by percentiles.
     """
+    check_functional(model, "verify")
     network = Network(path)
     if tuple(model.output_shape[1:]) != network.output_shape:
         raise ValueError(

@@ -5,9 +5,11 @@ from tfsegkd.graph.channels import ChannelGraph, Counts, Edits, Group
 from tfsegkd.graph.cost import Cost, cost
 from tfsegkd.graph.layer_spec import Cut, Kernel, LayerChannels, LayerSpec, Scale
 from tfsegkd.graph.nodes import Graph, Node, Tensor, probe, read
+from tfsegkd.graph.precision import float32_changes, in_float32
 from tfsegkd.graph.reading import Canonical
 from tfsegkd.graph.rebuild import rebuild
 from tfsegkd.graph.registration import register
+from tfsegkd.graph.requirements import check_functional, check_images
 from tfsegkd.graph.rewriting import Builder, rewrite
 
 __all__ = [
@@ -27,7 +29,11 @@ __all__ = [
     "Scale",
     "Tensor",
     "canonical",
+    "check_functional",
+    "check_images",
     "cost",
+    "float32_changes",
+    "in_float32",
     "probe",
     "read",
     "rebuild",

@@ -18,6 +18,7 @@ def canonical(
     input_shape: Sequence[int] | None = None,
     entrance: Callable | None = None,
     dialect: Dialect | None = None,
+    output: int | None = None,
 ) -> Canonical:
     """Reads a model as a flat graph of Keras layers, each with a name of its own.
 
@@ -31,6 +32,7 @@ def canonical(
         entrance: A function of TensorFlow that the (first) input goes through before the model; it becomes
             layers.
         dialect: How to read its layers; tf_keras unless given.
+        output: Which of its outputs to keep; all of them unless given.
 
     Raises:
         TypeError: if the model has no inputs to begin at.
@@ -42,11 +44,12 @@ def canonical(
             f"Only a model with inputs can be read. Received: {type(model).__name__}. Build the network with "
             f"keras.Model(inputs, outputs)."
         )
-    specs = _specs(model, input_shape)
+    specs = _specs(model, input_shape, entrance is not None)
 
     def run(tensors, training):
         first = tensors[0] if entrance is None else entrance(tensors[0])
-        return model(first if len(tensors) == 1 else [first, *tensors[1:]], training=training)
+        made = model(first if len(tensors) == 1 else [first, *tensors[1:]], training=training)
+        return made if output is None else tf.nest.flatten(made)[output]
 
     whole: set[int] = set()
 
@@ -63,7 +66,7 @@ def canonical(
         whole |= more
 
 
-def _specs(model, input_shape):
+def _specs(model, input_shape, has_entrance):
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     if input_shape is not None:
         if len(shapes) > 1 or len(shapes[0]) != len(input_shape) + 1:
@@ -71,7 +74,8 @@ def _specs(model, input_shape):
                 f"input_shape={tuple(input_shape)} does not fit the inputs of model {model.name!r}, which "
                 f"have the shapes {shapes}. Give a size for each axis but the first of a single input."
             )
-        for size, asked in zip(shapes[0][1:], input_shape, strict=True):
+        # What the entrance makes of the channels is its own affair.
+        for size, asked in list(zip(shapes[0][1:], input_shape, strict=True))[: -1 if has_entrance else None]:
             if size not in (None, asked):
                 raise ValueError(
                     f"Model {model.name!r} is built for inputs {shapes[0]}. Received: "
@@ -81,6 +85,6 @@ def _specs(model, input_shape):
     if any(size is None for shape in shapes for size in shape[1:]):
         raise ValueError(
             f"Model {model.name!r} leaves its input size open: {shapes}. Expected a number for every axis "
-            f"but the first. Pass input_shape=(height, width, channels)."
+            f"but the first. Pass input_shape=(height, width)."
         )
     return [tf.TensorSpec((shape[0] or BATCH, *shape[1:]), tf.float32) for shape in shapes]

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph.layer_spec import inherited
+from tfsegkd.graph.requirements import check_functional
 
 Shape = tuple[int | None, ...]
 
@@ -75,7 +76,7 @@ class _Call(NamedTuple):
 def _calls(model: keras.Model) -> Iterator[_Call]:
     """Yields every layer call of `model`, the models inside it opened."""
     if not isinstance(model, keras.Model):
-        raise TypeError(f"cost needs a tf_keras model. Received: {type(model).__name__}.")
+        check_functional(model, "cost")
     by_depth = getattr(model, "_nodes_by_depth", None)
     if not by_depth:
         raise TypeError(

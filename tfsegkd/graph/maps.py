@@ -55,6 +55,22 @@ def permutation(order: Sequence[int], channels: int) -> keras.layers.Layer:
     return _filled(layers.Conv2D(len(order), 1, use_bias=False, trainable=False), channels, [kernel])
 
 
+def convolution(
+    kernel: np.ndarray, strides: tuple[int, int], padding: str, dilations: tuple[int, int]
+) -> keras.layers.Layer:
+    """A frozen convolution with a kernel that is the same for every image."""
+    layer = layers.Conv2D(
+        kernel.shape[3],
+        kernel.shape[:2],
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilations,
+        use_bias=False,
+        trainable=False,
+    )
+    return _filled(layer, kernel.shape[2], [kernel])
+
+
 def scaling(affine: Affine, shape: Sequence[int | None]) -> keras.layers.Layer:
     """The layer for an affine map of a tensor: on images a frozen 1×1 depthwise convolution.
 

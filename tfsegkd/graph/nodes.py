@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfsegkd._keras import keras
+from tfsegkd._keras import is_keras3, keras
+from tfsegkd.graph.requirements import check_functional
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ def read(model: keras.Model) -> Graph:
     Raises:
         TypeError: if `model` is not a functional tf_keras model.
     """
+    if is_keras3(model):
+        check_functional(model, "Reading a graph")
     if not isinstance(model, keras.Model) or not _is_readable(model):
         raise TypeError(
             f"Only a functional tf_keras model, or a sequential one with an input shape, can be read. "

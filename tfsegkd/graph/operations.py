@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph.maps import Affine, Clip, Pick, Untranslatable, permutation
+from tfsegkd.graph.maps import Affine, Clip, Pick, Untranslatable, convolution, permutation
 from tfsegkd.graph.nodes import Tensor
 from tfsegkd.layers import ResizeLike
 
@@ -73,9 +73,7 @@ def _same(operation):
 
 
 def _cast(operation):
-    half = (tf.float16, tf.bfloat16)
-    if operation.op.outputs[0].dtype in half or operation.op.inputs[0].dtype in half:
-        raise Untranslatable("it computes in half precision; build the model with the policy 'float32'")
+    # Also one to half precision: what is made of the network computes in float32.
     return operation.tensors[0]
 
 
@@ -244,6 +242,17 @@ def _pool(make):
     return rule
 
 
+def _convolution(operation):
+    op, kernel = operation.op, operation.constant(1)
+    padding = op.get_attr("padding").decode().lower()
+    if padding == "explicit" or op.get_attr("data_format") != b"NHWC":
+        raise Untranslatable("it pads on its own or has channels first")
+    strides, dilations = (tuple(op.get_attr(name)[1:3]) for name in ("strides", "dilations"))
+    if kernel.shape[2] != operation.tensors[0].shape[-1]:
+        raise Untranslatable("it convolves channels in groups")
+    return convolution(kernel, strides, padding, dilations), operation.tensors[0]
+
+
 def _slice(operation):
     """A window of the image, its channels the other way round, or one of them."""
     tensor, shape = operation.tensors[0], tuple(operation.op.inputs[0].shape)
@@ -322,4 +331,5 @@ _RULES: dict[str, Callable[[Operation], Made]] = {
     "MaxPool": _pool(layers.MaxPooling2D),
     "AvgPool": _pool(layers.AveragePooling2D),
     "StridedSlice": _slice,
+    "Conv2D": _convolution,
 }

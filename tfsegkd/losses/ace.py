@@ -34,6 +34,7 @@ class ACELoss(DistillationLoss):
     """
 
     needs_labels = True
+    of_probabilities = True
 
     def __init__(self, soft: bool = False, name: str | None = None):
         super().__init__(name=name)

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfsegkd._keras import keras
+from tfsegkd.layers.binary import two_logits
 from tfsegkd.losses.functional import labels_at, valid_at
 from tfsegkd.registry import Registry
 
@@ -37,6 +38,8 @@ class DistillationLoss(keras.layers.Layer):
         needs_images: Whether the loss cannot do without the images.
         same_channels: Whether teacher and student must have equally many channels; if so, and they do not,
             an adapter must join them first.
+        of_probabilities: Whether the loss compares class probabilities; then one channel is a class against
+            its background, and becomes the logits of two.
         jit_compilable: Whether XLA can compile the loss.
         keeps_void_out: Whether `compare` itself keeps what void positions hold, infinities too, out of value
             and gradient. They are not zeroed then, which at the size of the images costs as much as a loss.
@@ -55,6 +58,7 @@ class DistillationLoss(keras.layers.Layer):
     needs_labels = False
     needs_images = False
     same_channels = True
+    of_probabilities = False
     jit_compilable = True
     keeps_void_out = False
 
@@ -110,6 +114,10 @@ class DistillationLoss(keras.layers.Layer):
                     f"Loss '{self.name}' expects (N, H, W, C) from the {what}, C known. "
                     f"Received: {side.shape}. Choose a tap in front of any flattening or global pooling."
                 )
+        if self.of_probabilities:
+            teacher, student = (
+                two_logits(side) if side.shape[-1] == 1 else side for side in (teacher, student)
+            )
         known = slice(0, 4 if self.same_channels else 3)
         if not teacher.shape[known].is_compatible_with(student.shape[known]):
             size = "size and number of channels" if self.same_channels else "size"

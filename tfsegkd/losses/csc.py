@@ -30,6 +30,8 @@ class CSCLoss(DistillationLoss):
         would leave (f̂_i·f̂_j)², which knows no channels; and the mean square in place of the norm.
     """
 
+    of_probabilities = True
+
     def compare(self, teacher, student, valid, labels, images):
         teacher, student = (positions(unit(side)) for side in (teacher, student))
         pairs = tf.square(tf.cast(tf.reduce_sum(valid, [1, 2]), tf.float64))

@@ -18,7 +18,8 @@ class DISTLoss(DistillationLoss):
     + γ·mean over classes of (1 − ρ of p_T, p_S over the valid pixels of the image)).
 
     Args:
-        beta: Weight of the relation between the classes of a pixel.
+        beta: Weight of the relation between the classes of a pixel; with two classes it has no gradient, and
+            is left out.
         gamma: Weight of the relation between the pixels of a class.
         temperature: τ, above 0.
 
@@ -27,13 +28,16 @@ class DISTLoss(DistillationLoss):
         returns: (N,).
 
     Raises:
-        ValueError: if `temperature` is not above 0.
+        ValueError: if `temperature` is not above 0; for two classes and `gamma` 0, because two probabilities
+            that sum to 1 are always fully correlated.
 
     Reference:
         Huang et al., NeurIPS 2022, https://arxiv.org/abs/2205.10536: inter-class and intra-class relation.
         Differs: the pixels of one image are correlated, not those of the batch, so that an image's loss does
         not depend on its neighbours. Where the teacher is constant there is no relation to learn: 0.
     """
+
+    of_probabilities = True
 
     def __init__(
         self, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0, name: str | None = None
@@ -45,6 +49,12 @@ class DISTLoss(DistillationLoss):
 
     def compare(self, teacher, student, valid, labels, images):
         teacher, student = (tf.nn.softmax(side / self.temperature) for side in (teacher, student))
+        two = student.shape[-1] == 2
+        if two and not self.gamma:
+            raise ValueError(
+                f"Loss '{self.name}' with gamma=0 compares how a pixel ranks its classes, which for two has "
+                f"no gradient: nothing would be learnt. Set gamma above 0, or use pixelwise."
+            )
         between_classes = masked_mean(
             _distance(*(side - tf.reduce_mean(side, -1, keepdims=True) for side in (teacher, student)), [3]),
             valid,
@@ -52,7 +62,8 @@ class DISTLoss(DistillationLoss):
         between_pixels = tf.reduce_mean(
             _distance(*(_centred(side, valid[..., None]) for side in (teacher, student)), [1, 2]), -1
         )
-        return self.temperature**2 * (self.beta * between_classes + self.gamma * between_pixels)
+        beta = 0.0 if two else self.beta
+        return self.temperature**2 * (beta * between_classes + self.gamma * between_pixels)
 
     def get_config(self):
         options = {"beta": self.beta, "gamma": self.gamma, "temperature": self.temperature}

@@ -19,7 +19,7 @@ class DKDLoss(DistillationLoss):
 
     Args:
         alpha: Weight of the true class against the rest.
-        beta: Weight of the other classes among themselves.
+        beta: Weight of the other classes among themselves; with two classes that part is 0.
         temperature: τ, above 0.
 
     Shapes:
@@ -27,7 +27,8 @@ class DKDLoss(DistillationLoss):
         returns: (N,).
 
     Raises:
-        ValueError: without labels, or if `temperature` is not above 0.
+        ValueError: without labels, or if `temperature` is not above 0; for two classes and `alpha` 0, because
+            a single other class has no distribution to teach.
 
     Reference:
         Zhao et al., CVPR 2022, https://arxiv.org/abs/2203.08679, eq. 7.
@@ -35,6 +36,7 @@ class DKDLoss(DistillationLoss):
     """
 
     needs_labels = True
+    of_probabilities = True
 
     def __init__(
         self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0, name: str | None = None
@@ -46,6 +48,11 @@ class DKDLoss(DistillationLoss):
 
     def compare(self, teacher, student, valid, labels, images):
         classes = student.shape[-1]
+        if classes == 2 and not self.alpha:
+            raise ValueError(
+                f"Loss '{self.name}' with alpha=0 compares the classes beside the true one, and of two "
+                f"classes only one is left: it would be 0 everywhere. Set alpha above 0, or use pixelwise."
+            )
         one_hot = tf.one_hot(labels, classes)
         (binary_t, others_t), (binary_s, others_s) = (
             _split(side / self.temperature, one_hot) for side in (teacher, student)

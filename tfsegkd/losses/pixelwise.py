@@ -39,6 +39,7 @@ class PixelwiseLoss(DistillationLoss):
     """
 
     keeps_void_out = True
+    of_probabilities = True
 
     def __init__(
         self,

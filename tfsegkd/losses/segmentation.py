@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfsegkd._keras import keras
+from tfsegkd.layers.binary import two_logits
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
@@ -15,7 +16,8 @@ class SegmentationLoss(keras.losses.Loss):
             the scale of the weights does not matter.
 
     Shapes:
-        y_true: (N, H, W) integer labels. y_pred: (N, H, W, C) logits.
+        y_true: (N, H, W) integer labels. y_pred: (N, H, W, C) logits; one channel is that of label 1 against
+            label 0.
         returns: (N,), before Keras' reduction; 0 for an image without a valid pixel.
     """
 
@@ -34,6 +36,8 @@ class SegmentationLoss(keras.losses.Loss):
         labels = tf.cast(y_true, tf.int32)
         valid = labels != self.ignore_label
         labels = tf.where(valid, labels, 0)
+        if y_pred.shape[-1] == 1:
+            y_pred = two_logits(y_pred)
         entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(y_pred, tf.float32))
         weights = tf.cast(valid, tf.float32)
         if self.class_weights is not None:

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
+from tfsegkd.layers.binary import two_logits
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
@@ -20,7 +21,7 @@ class MeanIoU(keras.metrics.Metric):
     Shapes:
         labels: (N, H, W), integer.
         predictions: (N, h, w, C) logits, resized bilinearly to (H, W) where the size differs, or (N, H, W)
-            integer classes.
+            integer classes. One channel is the logit of label 1 against label 0.
         sample_weight: (N,) or (N, H, W), or None for 1 everywhere.
 
     Raises:
@@ -71,6 +72,8 @@ class MeanIoU(keras.metrics.Metric):
                     f"{predictions.shape}. Pass logits (N, h, w, C), which are resized."
                 )
             return tf.cast(predictions, tf.int64)
+        if predictions.shape.rank == 4 and predictions.shape[-1] == 1 and self.num_classes == 2:
+            predictions = two_logits(predictions)
         if predictions.shape.rank != 4 or predictions.shape[-1] != self.num_classes:
             raise ValueError(
                 f"Predictions must be logits of shape (N, h, w, {self.num_classes}) or classes of shape "

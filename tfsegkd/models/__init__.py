@@ -20,6 +20,7 @@ from tfsegkd.models.adoption import Adoption, AdoptionReport, adopt, is_keras3
 from tfsegkd.models.backbones import pretrained_but_random
 from tfsegkd.models.build import at_size, begin_from, build, describe, names, taps
 from tfsegkd.models.files import load
+from tfsegkd.models.heads import as_logits, check_one_output, head_of, output_names
 from tfsegkd.models.safety import refuse_code, refuse_untrusted
 from tfsegkd.models.torch_file import read_tensors
 from tfsegkd.models.torch_weights import WeightsReport, load_torch_weights
@@ -29,14 +30,18 @@ __all__ = [
     "AdoptionReport",
     "WeightsReport",
     "adopt",
+    "as_logits",
     "at_size",
     "begin_from",
     "build",
+    "check_one_output",
     "describe",
+    "head_of",
     "is_keras3",
     "load",
     "load_torch_weights",
     "names",
+    "output_names",
     "pretrained_but_random",
     "read_tensors",
     "refuse_code",

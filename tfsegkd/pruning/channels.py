@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.graph import ChannelGraph, cost, read, rebuild
+from tfsegkd.graph import ChannelGraph, check_functional, cost, read, rebuild
 from tfsegkd.pruning import importance as importances
 from tfsegkd.pruning.batches import mixed, read_batches
 from tfsegkd.pruning.compensation import compensated
@@ -77,6 +77,7 @@ def prune_channels(
     checks.one_of(importance, importances.IMPORTANCES, "importance")
     checks.one_of(scope, SCOPES, "scope")
     check_round_to(round_to)
+    check_functional(model, "prune_channels")
     graph = read(model)
     check_float(model)
     settings = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tfsegkd._keras import keras, tfmot
-from tfsegkd.graph import read, rebuild
+from tfsegkd.graph import check_functional, read, rebuild
 from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.pruning.channels import check_float
 from tfsegkd.registry import Registry
@@ -48,6 +48,7 @@ def sparsify(model: keras.Model, schedule: str | tfmot.sparsity.keras.PruningSch
         Mishra et al. 2021, https://arxiv.org/abs/2104.08378, for 2:4.
     """
     options = _options(schedule)
+    check_functional(model, "sparsify")
     check_float(model)
     if any(_wrapped(layer) for layer in model.layers):
         raise ValueError(f"Model {model.name!r} is being thinned out already. Strip it first.")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from tfsegkd import models
 from tfsegkd._keras import keras
-from tfsegkd.graph import Graph, rebuild
+from tfsegkd.graph import Graph, check_functional, check_images, in_float32, rebuild
 from tfsegkd.quantization.calibration import measure
 from tfsegkd.quantization.configs import JointRounding, QuantizedLayer
 from tfsegkd.quantization.folding import fold
@@ -27,7 +27,8 @@ def quantize(
     0…255 for good. It can be saved as `.h5` or `.keras`.
 
     Args:
-        model: A float network on raw pixels 0…255: functional, each layer with weights called once.
+        model: A float network on raw pixels 0…255: functional, of a fixed size, each layer with weights
+            called once. One that was trained in mixed precision is read as float32.
         weight_bits: 8, or 4 for a smaller file that is not faster: kernels of 4 bits run outside the
             delegate. The first and the last kernel and those of transposed convolutions keep 8.
         activation_bits: 8, or 4 for study: TFLite has no activations of 4 bits, so it cannot be exported.
@@ -47,14 +48,11 @@ def quantize(
         Differs: a range starts as the mean of the first batches instead of a moving average from −6…6.
     """
     precision = Precision(weight_bits, activation_bits, quantizer)
-    if not isinstance(model, keras.Model) or not getattr(model, "_is_graph_network", False):
-        raise TypeError(
-            f"quantize takes a functional tf_keras model. Received: {type(model).__name__}. Build the "
-            f"network with keras.Model(inputs, outputs)."
-        )
+    check_functional(model, "quantize")
+    check_images(model, "quantize")
     if any(isinstance(layer, QuantizedLayer) for layer in model.layers):
         raise ValueError(f"Model {model.name!r} is quantized already. Pass the float network.")
-    graph = fold(open_layers(model))
+    graph = fold(open_layers(in_float32(model)))
     quantized = rebuild(rounded(graph, precision))
     if calibration is not None:
         calibrate(quantized, graph, calibration)

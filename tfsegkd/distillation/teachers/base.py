@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
+from tfsegkd import models
+
 Shapes = dict[str, tuple[int, int, int]]
 Taps = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
@@ -117,8 +119,13 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return height, width
 
 
-def checked_logits(logits: tf.Tensor, images: tf.Tensor, name: str) -> tf.Tensor:
-    """What a teacher gave out, as logits: float32 and at the size of the images.
+def checked_logits(
+    logits: tf.Tensor, images: tf.Tensor, name: str, head: str = models.heads.LOGITS
+) -> tf.Tensor:
+    """What a teacher gave out, as logits of two or more classes: float32 and at the size of the images.
+
+    Args:
+        head: What it is, as of `models.head_of`; probabilities become logarithms.
 
     Raises:
         ValueError: if it is no (N, H, W, C) of floats.
@@ -130,4 +137,4 @@ def checked_logits(logits: tf.Tensor, images: tf.Tensor, name: str) -> tf.Tensor
             f"Received: {logits.dtype.name} of shape {logits.shape}. Wrap it in a function that does, and "
             f"pass that."
         )
-    return resized(tf.cast(logits, tf.float32), size_of(images))
+    return resized(tf.cast(models.as_logits(logits, head), tf.float32), size_of(images))

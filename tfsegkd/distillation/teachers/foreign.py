@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfsegkd import models
 from tfsegkd.distillation.teachers.base import Teacher, checked_logits, digest, fixed, resized
 from tfsegkd.distillation.terms import LOGITS
 
@@ -38,7 +39,7 @@ class FunctionTeacher(Teacher):
                         f"it in --distill=loss@teacher_tap:student_tap."
                     )
             if LOGITS in names:
-                shown[LOGITS] = checked_logits(shown[LOGITS], images, self.name)
+                shown[LOGITS] = checked_logits(shown[LOGITS], images, self.name, models.heads.UNKNOWN)
             return {tap: tf.convert_to_tensor(shown[tap]) for tap in names}
 
         return run

@@ -25,6 +25,7 @@ from tfsegkd.distillation.teachers.tflite import TfliteTeacher
 from tfsegkd.distillation.teachers.windows import Windows
 from tfsegkd.distillation.terms import LOGITS
 
+_WITH_OUTPUTS = (KerasTeacher, Keras3Teacher, SavedModelTeacher, TfliteTeacher)
 Loadable = Teacher | Member | Callable | str | os.PathLike | Sequence
 
 
@@ -71,7 +72,7 @@ def load_teacher(
         weights: How much each of several teachers counts, instead of the weights of its members: a number
             each, a row with one for each class (see `Ensemble`), or 'fit' to fit such rows on `held_out`.
         held_out: Frames with labels that no teacher was trained on, for weights='fit' (see `fit_weights`).
-        output: Which output holds the logits, for a SavedModel or `.tflite` with several.
+        output: Which output holds the logits, for what has several.
         num_threads: Processor threads for a `.tflite`; None means all.
         name: What a function is known by, for a cache of what it shows.
         allow_lambda: Let Lambda layers of a saved network pass, which are Python code.
@@ -115,9 +116,9 @@ def load_teacher(
             f"name={name!r} is for a function. Received: {teacher.name!r}, which is known by its weights. "
             f"Leave it out."
         )
-    if output is not None and type(teacher) not in (SavedModelTeacher, TfliteTeacher):
+    if output is not None and type(teacher) not in _WITH_OUTPUTS:
         raise ValueError(
-            f"output={output!r} is for the path of a SavedModel or a .tflite. Received: {teacher.name!r}, a "
+            f"output={output!r} is for a network, a SavedModel or a .tflite. Received: {teacher.name!r}, a "
             f"{type(teacher).__name__}. Leave it out."
         )
     teacher = _adapted(
@@ -237,10 +238,10 @@ def _adapted(
 def _open(teacher: Loadable, output, num_threads, name, allowed) -> Teacher:
     if isinstance(teacher, str | os.PathLike):
         return _from_path(Path(teacher), output, num_threads, *allowed)
-    return _in_memory(teacher, name)
+    return _in_memory(teacher, name, output)
 
 
-def _in_memory(teacher, name) -> Teacher:
+def _in_memory(teacher, name, output=None) -> Teacher:
     if isinstance(teacher, Teacher):
         return teacher
     if isinstance(teacher, keras.Model):
@@ -249,9 +250,9 @@ def _in_memory(teacher, name) -> Teacher:
                 f"A tf_keras teacher must be a functional model. Received: {type(teacher).__name__}. Build "
                 f"it with keras.Model(inputs, outputs), or pass lambda images: model(images, training=False)."
             )
-        return KerasTeacher(teacher)
+        return KerasTeacher(teacher, output)
     if models.is_keras3(teacher):
-        return Keras3Teacher(teacher)
+        return Keras3Teacher(teacher, output)
     if callable(teacher):
         return FunctionTeacher(teacher, name)
     raise TypeError(
@@ -279,8 +280,8 @@ def _from_path(
         )
     models.refuse_code(path, allow_lambda)
     if _keras_version(path).startswith("3"):
-        return Keras3Teacher(_load_keras3(path, allow_lambda))
-    return _in_memory(models.load(path, allow_lambda, trust_model), None)
+        return Keras3Teacher(_load_keras3(path, allow_lambda), output)
+    return _in_memory(models.load(path, allow_lambda, trust_model), None, output)
 
 
 def _keras_version(path: Path) -> str:

@@ -8,11 +8,12 @@ import threading
 import numpy as np
 import tensorflow as tf
 
-from tfsegkd import _keras, models
+from tfsegkd import _keras, checks, models
 from tfsegkd._keras import keras
 from tfsegkd.distillation.taps import tapped
 from tfsegkd.distillation.teachers.base import Teacher, checked_logits, digest, fixed, resized, scaled_size
 from tfsegkd.distillation.terms import LOGITS
+from tfsegkd.graph import check_images
 
 # They change with the Keras, the process or the training, and not what the network computes.
 _NOT_COMPUTED = frozenset(
@@ -25,9 +26,16 @@ class KerasTeacher(Teacher):
 
     Args:
         model: The network.
+        output: Which of its outputs holds the logits, by name; not needed if there is one.
+
+    Raises:
+        ValueError: for several outputs of which none is chosen, or images that are not RGB.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, output: str | None = None):
+        index = _chosen(model, output)
+        if index is not None:
+            model = keras.Model(model.inputs, model.outputs[index], name=model.name)
         self.model = model
         self.name = model.name
         self.size = fixed(model.input_shape[1:3])
@@ -59,12 +67,14 @@ class Keras3Teacher(Teacher):
 
     Args:
         model: The network, on Keras 3's TensorFlow backend.
+        output: Which of its outputs holds the logits, by name; not needed if there is one.
 
     Raises:
-        ValueError: if Keras 3 runs on another backend.
+        ValueError: if Keras 3 runs on another backend; for several outputs of which none is chosen, or images
+            that are not RGB.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, output: str | None = None):
         backend = _keras.keras3.backend.backend()
         if backend != "tensorflow":
             raise ValueError(
@@ -75,6 +85,10 @@ class Keras3Teacher(Teacher):
         self.name = model.name
         # A subclassed network has no inputs.
         inputs = getattr(model, "inputs", None) or []
+        self._output, self._head = None, models.heads.UNKNOWN
+        if inputs:
+            self._output = _chosen(model, output)
+            self._head = models.head_of(model, self._output or 0)
         self.input_size = fixed(inputs[0].shape[1:3]) if inputs else None
         self._dtype = inputs[0].dtype if inputs else "float32"
         self._layers = dict(_named_layers(model))
@@ -90,13 +104,22 @@ class Keras3Teacher(Teacher):
             with self._listening, _heard(layers, shown):
                 logits = self.model(seen, training=False)
             if LOGITS in names:
-                shown[LOGITS] = checked_logits(tf.nest.flatten(logits)[0], images, self.name)
+                shown[LOGITS] = checked_logits(self._pick(logits), images, self.name, self._head)
             silent = [tap for tap in names if tap not in shown]
             if silent:
                 raise ValueError(f"Layers {silent} of teacher {self.name!r} do not run. Tap other layers.")
             return shown
 
         return run
+
+    def _pick(self, outputs):
+        outputs = tf.nest.flatten(outputs)
+        if self._output is None and len(outputs) > 1:  # of a subclass, whose outputs have no names
+            raise ValueError(
+                f"Teacher {self.name!r} must give one output, the logits. Received: {len(outputs)} outputs. "
+                f"Pass a function that gives the one to keep."
+            )
+        return outputs[self._output or 0]
 
     def _layer(self, tap):
         if tap not in self._layers:
@@ -112,6 +135,16 @@ class Keras3Teacher(Teacher):
 
     def fingerprint(self):
         return model_fingerprint(self.model)
+
+
+def _chosen(model, output: str | None) -> int | None:
+    """The index of the output that is asked for; None for the only one."""
+    check_images(model, "A teacher", fixed=False)
+    if output is None:
+        models.check_one_output(model, "Teacher", "Choose one with load_teacher(model, output='…').")
+        return None
+    names = models.output_names(model)
+    return names.index(checks.one_of(output, names, f"The output of teacher {model.name!r}"))
 
 
 def model_fingerprint(model) -> str:

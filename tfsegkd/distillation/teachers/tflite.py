@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfsegkd import _keras
+from tfsegkd import _keras, models
 from tfsegkd.distillation.teachers.base import Teacher, checked_logits, digest, resized
 from tfsegkd.distillation.teachers.foreign import chosen_output
 from tfsegkd.distillation.terms import LOGITS
@@ -41,7 +41,7 @@ class TfliteTeacher(Teacher):
         self._fingerprint = digest("tflite", content, output or "")
         ends = {end["name"]: end for end in interpreter.get_output_details()}
         end = ends[chosen_output(list(ends), output, f"The teacher {str(path)!r}")]
-        if not _are_logits(end):
+        if not _are_logits(end, content):
             content, index = _with_logits(content, end["index"], str(path))
             interpreter = load_interpreter(content, num_threads)
             end = next(end for end in interpreter.get_output_details() if end["index"] == index)
@@ -61,7 +61,7 @@ class TfliteTeacher(Teacher):
             seen = resized(tf.cast(images, tf.float32), self.input_size)
             logits = tf.numpy_function(self._predict, [seen], tf.float32)
             logits.set_shape((images.shape[0], *self._output["shape"][1:]))
-            return {LOGITS: checked_logits(logits, images, self.name)}
+            return {LOGITS: checked_logits(logits, images, self.name, models.heads.UNKNOWN)}
 
         return run
 
@@ -96,18 +96,24 @@ def _input(interpreter, path: str) -> dict:
     return ends[0]
 
 
-def _are_logits(end: dict) -> bool:
+def _are_logits(end: dict, content: bytes) -> bool:
     quantized_or_float = end["quantization"][0] or np.issubdtype(end["dtype"], np.floating)
-    # One channel is the label of each pixel.
-    return len(end["shape"]) == 4 and end["shape"][3] > 1 and bool(quantized_or_float)
+    if len(end["shape"]) != 4 or not quantized_or_float:
+        return False
+    # One channel is a class against its background, or else the label of each pixel.
+    return end["shape"][3] > 1 or not _is_chosen(bytearray(content), end["index"])
 
 
-def _with_logits(content: bytes, output: int, path: str) -> tuple[bytes, int]:
-    """The file with the tensor that its labels are chosen from in the place of the labels.
+def _is_chosen(content: bytearray, output: int) -> bool:
+    """Whether an output is labels that ARG_MAX has chosen."""
+    _, makers, kind = _operators(content)
+    maker = makers.get(_before_carriers(output, makers, kind))
+    return maker is not None and kind(maker) == "ARG_MAX"
 
-    So it runs as fast as before: keeping all tensors would turn off what saves memory.
-    """
-    schema, content = _keras.tflite_schema, bytearray(content)
+
+def _operators(content: bytearray):
+    """A file's graph; what makes each of its tensors; and the function that names an operator's kind."""
+    schema = _keras.tflite_schema
     model = schema.Model.GetRootAs(content, 0)
     graph = model.Subgraphs(0)
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
@@ -119,9 +125,23 @@ def _with_logits(content: bytes, output: int, path: str) -> tuple[bytes, int]:
         # Old files have their code in the first field, new ones in the second.
         return names[max(code.DeprecatedBuiltinCode(), code.BuiltinCode())]
 
-    tensor = output
+    return graph, makers, kind
+
+
+def _before_carriers(tensor: int, makers, kind) -> int:
     while tensor in makers and kind(makers[tensor]) in _CARRIERS:
         tensor = int(makers[tensor].Inputs(0))
+    return tensor
+
+
+def _with_logits(content: bytes, output: int, path: str) -> tuple[bytes, int]:
+    """The file with the tensor that its labels are chosen from in the place of the labels.
+
+    So it runs as fast as before: keeping all tensors would turn off what saves memory.
+    """
+    content = bytearray(content)
+    graph, makers, kind = _operators(content)
+    tensor = _before_carriers(output, makers, kind)
     maker = makers.get(tensor)
     logits = int(maker.Inputs(0)) if maker is not None and kind(maker) == "ARG_MAX" else None
     shape = graph.Tensors(logits).ShapeAsNumpy() if logits is not None else ()

@@ -7,12 +7,18 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import tensorflow as tf
 
-from tfsegkd._keras import keras
-from tfsegkd.graph import Canonical, canonical, rebuild
+from tfsegkd import checks
+from tfsegkd._keras import is_keras3, keras
+from tfsegkd.graph import Canonical, canonical, float32_changes, rebuild
 from tfsegkd.graph.dialect import Dialect
+from tfsegkd.models.adoption.binary import with_one_logit
 from tfsegkd.models.adoption.comparison import check_same
 from tfsegkd.models.adoption.exit import ending_in_logits
-from tfsegkd.models.adoption.keras3 import Keras3, check_backend, is_keras3
+from tfsegkd.models.adoption.keras3 import Keras3, check_backend
+from tfsegkd.models.heads import check_one_output, output_names
+
+# How bright red, green and blue are, by ITU-R BT.601, which PIL and TensorFlow take for grey pictures.
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,10 @@ class AdoptionReport:
         num_classes: The channels of its logits.
         opened: The models and composite layers that were opened, as path and class.
         replaced: What was an operation or an inline activation, and the layer that it is now.
-        removed: What is not there any more: the softmax at the end, what only acts in training.
-        added: Layers that bring the logits to the size of the input.
+        removed: What is not there any more: the softmax or sigmoid at the end, what only acts in training,
+            half precision.
+        added: What makes it one of ours: grey out of RGB, a second logit where there was one, layers that
+            bring the logits to the size of the input.
         renamed: (path, name) of the layers that could not keep their name.
         difference: The largest difference of the outputs on a random batch, relative to the largest output;
             compared before the softmax was removed and logits were resized.
@@ -52,7 +60,7 @@ class Adoption:
     """A network from elsewhere as one of ours, with a way back for the weights.
 
     Args:
-        model, pixel_range, input_shape: As in `adopt`.
+        model, pixel_range, input_shape, output: As in `adopt`.
 
     Attributes:
         model: The adopted network.
@@ -68,18 +76,27 @@ class Adoption:
         model,
         pixel_range: tuple[float, float] = (0.0, 255.0),
         input_shape: Sequence[int] | None = None,
+        output: str | None = None,
     ):
         self.original = model
         dialect = _dialect(model)
-        entrance = _pixels_to(pixel_range)
-        shape = _input_shape(model, input_shape)
-        found = canonical(model, shape, entrance, dialect)
+        is_grey = _takes_grey(model)
+        entrance = _entrance(_pixels_to(pixel_range), is_grey)
+        shape = _input_shape(model, input_shape, is_grey)
+        found = canonical(model, shape, entrance, dialect, _chosen(model, output))
         _check_output(model, found)
-        complete = rebuild(found.graph)
-        difference = check_same(model, complete, found, entrance, dialect)
-        graph, removed, added = ending_in_logits(found.graph)
-        self.model = complete if graph is found.graph else rebuild(graph)
+        halves = float32_changes(found.graph)
+        complete = rebuild(found.graph, halves)
+        difference = check_same(model, complete, found, entrance, dialect, _chosen(model, output))
+        ending = ending_in_logits(found.graph)
+        graph, removed, added = ending.graph, ending.removed, ending.added
+        self.model = complete if graph is found.graph else rebuild(graph, halves)
         self._sources = {name: found.sources[name] for name in graph.layers() if name in found.sources}
+        self._two_logits = ending.two_logits
+        if is_grey:
+            added = ("a Conv2D that makes grey images of RGB ones, by their luminance", *added)
+        if halves or (is_keras3(model) and dialect.is_half):
+            removed = ("half precision: it computes in float32", *removed)
         self.report = AdoptionReport(
             name=model.name,
             keras="keras 3" if isinstance(dialect, Keras3) else "tf_keras",
@@ -96,7 +113,8 @@ class Adoption:
     def write_back(self) -> None:
         """Copies the weights of `model` into the layers of `original` that they came from."""
         for name, source in self._sources.items():
-            source.set_weights(self.model.get_layer(name).get_weights())
+            weights = self.model.get_layer(name).get_weights()
+            source.set_weights(with_one_logit(weights, source) if name == self._two_logits else weights)
 
     def take_over(self) -> None:
         """Copies the weights of `original` into the layers of `model` that came from them."""
@@ -108,13 +126,17 @@ def adopt(
     model,
     pixel_range: tuple[float, float] = (0.0, 255.0),
     input_shape: Sequence[int] | None = None,
+    output: str | None = None,
 ) -> tuple[keras.Model, AdoptionReport]:
     """Makes any Keras network one of ours, which can be distilled, pruned, quantized and exported.
 
     The new network has the same weights and gives the same outputs, which is checked on a random batch. It
-    is flat, made of plain layers, takes float32 RGB pixels 0…255 and gives logits at the size of its input: a
-    softmax at the end is removed, also one before a last resize. Layers keep their names where they are free,
-    and stay frozen where they were. The original is left alone.
+    is flat, made of plain layers, takes float32 RGB pixels 0…255 and gives logits of two or more classes at
+    the size of its input. A softmax or sigmoid at the end is removed, also one before a last resize; one
+    channel becomes two, the background and the class, whose softmax is the sigmoid. Where convolutions
+    without padding have eaten the border, the output is put in its place and not stretched. A network of
+    grey images gets their luminance. Mixed precision becomes float32. Layers keep their names where they are
+    free, and stay frozen where they were. The original is left alone.
 
     Args:
         model: A functional or sequential network of tf_keras or Keras 3, or a subclass of these that calls
@@ -122,17 +144,19 @@ def adopt(
         pixel_range: The darkest and the brightest pixel that it expects. The mapping from 0…255 becomes
             part of the new network.
         input_shape: (height, width), for a network that takes several.
+        output: Which output to keep, by name, for a network of several; what only the others need goes.
 
     Raises:
         TypeError: if it is no Keras model with inputs.
-        ValueError: for parts that no plain layer can do, such as a Lambda, each named; for inputs that are
-            not RGB images or outputs that are not one value a class and pixel; if the outputs differ by more
-            than 1e-5 of the largest, with the first layer that differs.
+        ValueError: for parts that no plain layer can do, each named; for inputs that are not images, several
+            outputs of which none is chosen, or one that is not one value a class and pixel; if the outputs
+            differ by more than 1e-5 of the largest, and by more than the network's own rounding, with the
+            first layer that differs.
 
     Example:
         network, report = tfsegkd.models.adopt(keras_cv_model, input_shape=(256, 256))
     """
-    adoption = Adoption(model, pixel_range, input_shape)
+    adoption = Adoption(model, pixel_range, input_shape, output)
     return adoption.model, adoption.report
 
 
@@ -160,19 +184,48 @@ def _pixels_to(pixel_range):
     return lambda images: images * np.float32((high - low) / 255.0) + np.float32(low)
 
 
-def _input_shape(model, input_shape):
+def _takes_grey(model) -> bool:
+    inputs = getattr(model, "inputs", None) or []
+    return len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[-1] == 1
+
+
+def _entrance(to_range, is_grey: bool):
+    """What the pixels go through before the model."""
+    if not is_grey:
+        return to_range
+
+    def enter(images):
+        grey = tf.nn.conv2d(images, tf.reshape(tf.constant(_LUMINANCE), [1, 1, 3, 1]), 1, "VALID")
+        return grey if to_range is None else to_range(grey)
+
+    return enter
+
+
+def _input_shape(model, input_shape, is_grey: bool):
+    """(H, W, 3) of the images: what was asked for, or the model's own."""
     inputs = getattr(model, "inputs", None) or []
     shapes = [tuple(tensor.shape) for tensor in inputs]
-    if inputs and (len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] not in (3, None)):
+    if inputs and (len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] not in (1, 3, None)):
         raise ValueError(
-            f"Model {model.name!r} must take one batch of RGB images, (None, H, W, 3). Received: inputs of "
-            f"shapes {shapes}. Adopt a model of images alone."
+            f"Model {model.name!r} must take one batch of images, (None, H, W, 3), or grey ones. Received: "
+            f"inputs of shapes {shapes}. Adopt a model of images alone."
         )
     if input_shape is None:
-        return None
+        return (*shapes[0][1:3], 3) if is_grey else None
     if len(input_shape) not in (2, 3):
         raise ValueError(f"input_shape must be (height, width). Received: {tuple(input_shape)}.")
     return (*input_shape[:2], 3)
+
+
+def _chosen(model, output: str | None) -> int | None:
+    """The index of the output to keep; None for the only one."""
+    if not getattr(model, "outputs", None):
+        return None
+    if output is None:
+        check_one_output(model, "Model", "Choose one with adopt(model, output='…').")
+        return None
+    names = output_names(model)
+    return names.index(checks.one_of(output, names, f"The output of {model.name!r}"))
 
 
 def _check_output(model, found: Canonical):
@@ -180,5 +233,6 @@ def _check_output(model, found: Canonical):
     if len(outputs) != 1 or len(outputs[0].shape) != 4:
         raise ValueError(
             f"Model {model.name!r} must give one value for each class and pixel, (N, H, W, C). Received: "
-            f"{[tensor.shape for tensor in outputs]}. Adopt keras.Model(model.input, the output to keep)."
+            f"{[tensor.shape for tensor in outputs]}. Adopt keras.Model(model.input, what it gives before it "
+            f"flattens pixels or chooses classes)."
         )

@@ -1,7 +1,7 @@
-"""The end of an adopted network: logits, at the size of the input."""
+"""The end of an adopted network: logits of two or more classes, at the size of the input."""
 
-import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import tensorflow as tf
 
@@ -9,32 +9,64 @@ from tfsegkd._keras import keras
 from tfsegkd.graph.layer_spec import inherited
 from tfsegkd.graph.nodes import Graph, Node, Tensor
 from tfsegkd.graph.operations import enlarge
+from tfsegkd.models.adoption.binary import free_name, next_id, with_two_logits
+from tfsegkd.models.adoption.geometry import Grid, output_grids
 
 layers = keras.layers
 
 
-def ending_in_logits(graph: Graph) -> tuple[Graph, tuple[str, ...], tuple[str, ...]]:
-    """The graph without a softmax at its end and with an output of its input's size.
+@dataclass(frozen=True)
+class Ending:
+    """A graph that ends as ours do, and what it took.
+
+    Args:
+        graph: The graph, the same object if nothing had to be done.
+        removed, added: Sentences for the report.
+        two_logits: The name of the layer that gives two channels where the original's gives one.
+    """
+
+    graph: Graph
+    removed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    two_logits: str | None = None
+
+
+def ending_in_logits(graph: Graph) -> Ending:
+    """The graph without a softmax or sigmoid at its end, with two or more classes, of its input's size.
+
+    Raises:
+        ValueError: for a softmax over one channel; for an output that lies between the pixels' places, or
+            outside of the image.
+    """
+    graph, removed = without_activation(graph)
+    added, doubled = (), None
+    if tf.nest.flatten(graph.outputs)[0].shape[-1] == 1:
+        graph, what, doubled = with_two_logits(graph)
+        added = (what,)
+    graph, more = _at_input_size(graph)
+    return Ending(graph, removed, (*added, *more), doubled)
+
+
+def without_activation(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
+    """The graph without a softmax or sigmoid at its end; the same if there is none.
 
     Returns:
-        The graph, the same if nothing had to be done; what was removed; what was added.
+        The graph; what was removed.
+
+    Raises:
+        ValueError: for a softmax over one channel.
     """
-    graph, removed = _without_softmax(graph)
-    graph, added = _at_input_size(graph)
-    return graph, removed, added
-
-
-def _without_softmax(graph):
-    (output,) = tf.nest.flatten(graph.outputs)
-    makers = {tensor.id: node for node in graph.nodes for tensor in node.outputs}
+    node, later = head_node(graph)
     readers = graph.readers()
-    node, later = makers[output.id], []
-    # What only moves values leaves the classes alone.
-    while inherited(node.layer).moves and len(readers[node.inputs[0].id]) == 1:
-        later.append(node.name)
-        node = makers[node.inputs[0].id]
-    if not _is_softmax(node) or len(readers[node.outputs[0].id]) > 1:
+    kind = activation_of(node)
+    if kind is None or len(readers[node.outputs[0].id]) > 1:
         return graph, ()
+    channels = node.outputs[0].shape[-1]
+    if kind == "softmax" and channels == 1:
+        raise ValueError(
+            f"Softmax {node.name!r} of model {graph.name!r} has one channel, which makes it 1 everywhere. "
+            f"Expected a sigmoid over one channel, or a softmax over two or more. Change the last activation."
+        )
     kept = {node.outputs[0].id: node.inputs[0]}
 
     def moved(item):
@@ -49,17 +81,35 @@ def _without_softmax(graph):
         for each in graph.nodes
         if each is not node
     ]
-    what = f"softmax {node.name!r}"
+    what = f"{kind} {node.name!r}"
     if later:
         what += f", before {', '.join(map(repr, reversed(later)))}: logits are resized now, not probabilities"
+    if kind == "sigmoid" and channels > 1:
+        what += ": classes that were found each by itself now exclude each other"
     return replace(graph, nodes=tuple(nodes), outputs=tf.nest.map_structure(moved, graph.outputs)), (what,)
 
 
-def _is_softmax(node: Node) -> bool:
+def head_node(graph: Graph) -> tuple[Node, list[str]]:
+    """The node that makes the output, before what only resizes or crops it; and the names of these layers."""
+    (output,) = tf.nest.flatten(graph.outputs)
+    producers = {tensor.id: node for node in graph.nodes for tensor in node.outputs}
+    readers = graph.readers()
+    node, later = producers[output.id], []
+    while inherited(node.layer).moves and len(readers[node.inputs[0].id]) == 1:
+        later.append(node.name)
+        node = producers[node.inputs[0].id]
+    return node, later
+
+
+def activation_of(node: Node) -> str | None:
+    """'softmax' over the classes or 'sigmoid', if the node is one of them alone."""
     layer = node.layer
     if isinstance(layer, layers.Softmax):
-        return layer.axis in (-1, len(node.outputs[0].shape) - 1)
-    return isinstance(layer, layers.Activation) and layer.activation is keras.activations.softmax
+        return "softmax" if layer.axis in (-1, len(node.outputs[0].shape) - 1) else None
+    if isinstance(layer, layers.Activation):
+        known = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
+        return known.get(layer.activation)
+    return None
 
 
 def _at_input_size(graph):
@@ -67,12 +117,53 @@ def _at_input_size(graph):
     size = images.shape[1:3]
     if output.shape[1:3] == size:
         return graph, ()
+    grids = output_grids(graph)
+    if grids is not None and _is_cropped(grids, output, size):
+        return _in_its_place(graph, grids)
     layer, taken = enlarge(output, size, images)
-    names = {node.name for node in graph.nodes}
-    numbered = (f"enlarge_{number}" for number in itertools.count(1))
-    name = next(name for name in itertools.chain(["enlarge"], numbered) if name not in names)
-    last = 1 + max(tensor.id for node in graph.nodes for tensor in node.outputs)
-    given = Tensor(last, (None, *size, output.shape[-1]))
+    return _with_layer(graph, layer, "enlarge", taken, size)
+
+
+def _is_cropped(grids: tuple[Grid, Grid], output: Tensor, size) -> bool:
+    """Whether the output shows a part of the image only, as after convolutions without padding."""
+    shown = [grid.stride * count for grid, count in zip(grids, output.shape[1:3], strict=True)]
+    # A coarse grid that is a row short is stretched, as ever: its positions are not known so exactly.
+    return any(
+        side - seen >= (1 if grid.stride <= 1 else 2 * grid.stride)
+        for side, seen, grid in zip(size, shown, grids, strict=True)
+    )
+
+
+def _in_its_place(graph, grids):
+    """The output enlarged to pixels, with logits of 0, which say nothing, where it does not reach."""
+    (output,), (images,) = tf.nest.flatten(graph.outputs), tf.nest.flatten(graph.inputs)
+    size, added = images.shape[1:3], ()
+    sides = tuple(int(grid.stride * count) for grid, count in zip(grids, output.shape[1:3], strict=True))
+    if sides != output.shape[1:3]:
+        layer, taken = enlarge(output, sides, None)
+        graph, added = _with_layer(graph, layer, "enlarge", taken, sides)
+        (output,) = tf.nest.flatten(graph.outputs)
+    margins = []
+    for grid, count, side in zip(grids, sides, size, strict=True):
+        before = round(grid.first - (grid.stride - Fraction(1)) / 2)
+        margins.append((before, side - count - before))
+    if min(min(pair) for pair in margins) < 0:
+        raise ValueError(
+            f"The output of model {graph.name!r} lies outside of its image: of {sides} pixels, {margins} "
+            f"away "
+            f"from the borders of {size}. Expected an output within the image. Choose another input_shape."
+        )
+    layer = layers.ZeroPadding2D(tuple(margins))
+    graph, more = _with_layer(graph, layer, "place", output, size)
+    note = f"{more[0]}: it sees only the middle, and of the margin it says nothing, logits of 0"
+    return graph, (*added, note)
+
+
+def _with_layer(graph, layer, wish, taken, size):
+    """The graph with one more layer at its end."""
+    (output,) = tf.nest.flatten(graph.outputs)
+    name = free_name(graph, wish)
+    given = Tensor(next_id(graph), (None, *size, output.shape[-1]))
     node = Node(layer, name, (taken,), {}, given)
-    added = f"{type(layer).__name__} {name!r} from {output.shape[1:3]} to {size}"
+    added = f"{type(layer).__name__} {name!r} from {output.shape[1:3]} to {tuple(size)}"
     return replace(graph, nodes=(*graph.nodes, node), outputs=given), (added,)

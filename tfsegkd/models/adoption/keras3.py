@@ -8,6 +8,7 @@ from tfsegkd._keras import keras
 from tfsegkd.graph.dialect import Dialect, own_weights
 from tfsegkd.graph.layer_spec import spec_of, types
 from tfsegkd.graph.maps import Untranslatable
+from tfsegkd.graph.precision import HALF
 
 layers = keras.layers
 
@@ -19,6 +20,9 @@ class Keras3(Dialect):
     """How to read the layers of Keras 3."""
 
     package = "keras"
+
+    def __init__(self):
+        self.is_half = False  # whether a layer computes in half precision
 
     def is_leaf(self, layer) -> bool:
         twin = _twin(layer)
@@ -39,11 +43,9 @@ class Keras3(Dialect):
             raise Untranslatable("a Lambda is arbitrary code, which no file can hold safely; use layers")
         if twin is None:
             raise Untranslatable("a layer of Keras 3 with weights of its own, which tf_keras does not have")
-        if layer.compute_dtype != "float32":
-            raise Untranslatable(
-                f"it computes in {layer.compute_dtype}; build the model with the policy 'float32' and copy "
-                f"its weights"
-            )
+        if getattr(layer, "quantization_mode", None) is not None:
+            raise Untranslatable(f"it is quantized to {layer.quantization_mode}; adopt the float network")
+        self.is_half |= layer.compute_dtype in HALF
         config = _config(layer, twin)
         if twin is layers.Activation or "activation" in config:
             config["activation"] = "linear" if call.is_linear else self.known(layer.activation) or "linear"
@@ -52,11 +54,6 @@ class Keras3(Dialect):
             made.build(shapes)
             _copy(layer, made)
         return made
-
-
-def is_keras3(model) -> bool:
-    """Whether it is a network of Keras 3, which is not imported to find out."""
-    return any(base.__name__ == "Model" and _is_of_keras3(base) for base in type(model).__mro__)
 
 
 def check_backend() -> None:

@@ -1,0 +1,133 @@
+"""Optimizers, data sets and callbacks of Keras 3, handed to a training in tf_keras."""
+
+import inspect
+from typing import Any
+
+from tfsegkd._keras import is_keras3, keras
+
+# Set by Keras 3 for itself, or given again under another name.
+_NOT_TAKEN = ("name", "loss_scale_factor", "gradient_accumulation_steps")
+
+
+def optimizer_of(given: Any) -> Any:
+    """An optimizer of tf_keras with the settings of one of Keras 3; anything else as it is.
+
+    Raises:
+        TypeError: for one that tf_keras does not have, or with a setting that it does not know.
+    """
+    if not is_keras3(given, "Optimizer") and not is_keras3(given, "BaseOptimizer"):
+        return given
+    name = type(given).__name__
+    kind = getattr(keras.optimizers, name, None)
+    if kind is None or not type(given).__module__.startswith("keras."):
+        raise TypeError(
+            f"The Distiller trains with optimizers of tf_keras. Received: {name} of Keras 3, which tf_keras "
+            f"does not have. Pass one of tf_keras.optimizers, such as tf_keras.optimizers.Adam(1e-3)."
+        )
+    config = {key: value for key, value in given.get_config().items() if key not in _NOT_TAKEN}
+    steps = given.get_config().get("gradient_accumulation_steps")
+    if steps:
+        raise TypeError(
+            f"The Distiller trains with optimizers of tf_keras. Received: {name} of Keras 3 with "
+            f"gradient_accumulation_steps={steps}. Pass compile(…, accumulate_steps={steps}) and leave it "
+            f"out of the optimizer."
+        )
+    known = set()
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            known |= set(inspect.signature(base.__init__).parameters)
+    default = {
+        key: parameter.default
+        for key, parameter in inspect.signature(type(given).__init__).parameters.items()
+    }
+    unknown = sorted(key for key in config if key not in known and config[key] != default.get(key))
+    if unknown:
+        raise TypeError(
+            f"The Distiller trains with optimizers of tf_keras. Received: {name} of Keras 3 with {unknown}, "
+            f"which tf_keras' does not know. Pass tf_keras.optimizers.{name} without them."
+        )
+    config = {key: value for key, value in config.items() if key in known}
+    rate = given._learning_rate
+    if is_keras3(rate, "LearningRateSchedule"):
+        config["learning_rate"] = _schedule(rate)
+    return kind(**config)
+
+
+def _schedule(rate):
+    kind = getattr(keras.optimizers.schedules, type(rate).__name__, None)
+    if kind is None:
+        raise TypeError(
+            f"The Distiller trains with schedules of tf_keras. Received: {type(rate).__name__} of Keras 3, "
+            f"which tf_keras does not have. Pass one of tf_keras.optimizers.schedules."
+        )
+    return kind.from_config(rate.get_config())
+
+
+def check_compiled(**parts: Any) -> None:
+    """Refuses losses and metrics of Keras 3.
+
+    Args:
+        parts: What goes into `compile`: single things, lists or dictionaries of them.
+
+    Raises:
+        TypeError: with what to pass.
+    """
+    for what, given in parts.items():
+        items = given.values() if isinstance(given, dict) else given
+        for item in items if isinstance(items, list | tuple) or given is not items else [items]:
+            for base in ("Loss", "Metric"):
+                if is_keras3(item, base):
+                    raise TypeError(
+                        f"{what} must be of tf_keras. Received: {type(item).__name__} of Keras 3. Pass "
+                        f"tf_keras.{base.lower().replace('loss', 'losse')}s.{type(item).__name__}, or leave "
+                        f"it out: the default is cross-entropy without void pixels."
+                    )
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Refuses callbacks of Keras 3.
+
+    Raises:
+        TypeError: with what to pass.
+    """
+    for one in callbacks if isinstance(callbacks, list | tuple) else [callbacks]:
+        if is_keras3(one, "Callback"):
+            name = type(one).__name__
+            known = hasattr(keras.callbacks, name)
+            use = f"tf_keras.callbacks.{name}" if known else "a subclass of tf_keras.callbacks.Callback"
+            raise TypeError(
+                f"Callbacks must be of tf_keras, which trains. Received: {name} of Keras 3. Pass {use}, with "
+                f"the same arguments."
+            )
+
+
+def data_of(given: Any) -> Any:
+    """A data set of Keras 3 as one of tf_keras; anything else as it is.
+
+    Raises:
+        TypeError: for one of unknown length.
+    """
+    if not is_keras3(given, "PyDataset"):
+        return given
+    if given.num_batches is None:
+        raise TypeError(
+            f"A PyDataset must know its length. Received: {type(given).__name__}, whose num_batches is None. "
+            f"Give it a __len__, or pass a tf.data.Dataset."
+        )
+    return _Batches(given)
+
+
+class _Batches(keras.utils.Sequence):
+    """The batches of a PyDataset."""
+
+    def __init__(self, batches):
+        self._batches = batches
+
+    def __len__(self):
+        return self._batches.num_batches
+
+    def __getitem__(self, index):
+        return self._batches[index]
+
+    def on_epoch_end(self):
+        self._batches.on_epoch_end()
