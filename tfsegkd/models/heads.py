@@ -7,8 +7,8 @@ from tfsegkd.layers.binary import two_logits
 
 LOGITS, SOFTMAX, SIGMOID, UNKNOWN = "logits", "softmax", "sigmoid", "unknown"
 
-# What may stand between a head's activation and the output and leaves the classes alone, beside what only moves
-# values: by name, since both Kerases have them. Resize is Keras 3's operation, Cast what both insert themselves.
+# What may stand between a head's activation and the output, beside what only moves values. By name, since
+# both Kerases have it. Resize is Keras 3's operation; Cast is what both insert themselves.
 _IDLE = ("Dropout", "Identity", "Cast", "Resize")
 _LEAST_PROBABILITY = 1e-30
 _LEAST_OF_FILE = 1e-7  # where 8 bits, or nobody knows what, made the probabilities
