@@ -102,7 +102,7 @@ def _values_and_norms(shown, student, terms, images, masks, ignore_label):
     def measure(shown, images, masks):
         # Inside a function this sets the seed of the function alone.
         tf.compat.v1.set_random_seed(0)
-        batch = read_batch((images, masks), ignore_label, student.output_shape[-1])
+        batch = read_batch((images, masks), ignore_label, shapes[LOGITS][-1])
         with tf.GradientTape(persistent=True) as tape:
             made = network(batch.images, training=True)
             values = [task_loss(batch.labels, made[LOGITS])]

@@ -222,7 +222,7 @@ class Distiller(keras.Model):
         return self._log(parts, batch, made[LOGITS])
 
     def _read(self, data):
-        return read_batch(data, self.ignore_label, self.student.output_shape[-1])
+        return read_batch(data, self.ignore_label, self._student_taps.output_shape[LOGITS][-1])
 
     def _learn(self, batch, shown, is_aloof=False):
         """One step of the student: what each loss was, and what the student made of the images.

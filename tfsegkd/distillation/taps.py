@@ -47,6 +47,7 @@ def tapped(model: keras.Model, taps: Iterable[str], role: str) -> Callable:
         return network
     models.check_one_output(model, role.capitalize(), _CHOOSE)
     head = models.head_of(model)
+    models.check_head(model, head)
     if head == "logits" and model.outputs[0].shape[-1] != 1:
         return network
     return _EndingInLogits(network, head)

@@ -67,6 +67,8 @@ class LayerSpec:
         elementwise: Whether it treats every number alike, as an activation does.
         keeps_mean: Whether it hands a channel's mean on, borders and maxima aside.
         moves: Whether it only moves, enlarges or cuts images: the largest class of a pixel stays the largest.
+        grid: (layer, axis, grid, positions before, after) → the `geometry.Grid` of its output on that axis.
+            None: its positions are those of its first input of the same size.
         opened: Whether adoption looks into it, because what it is made of is better known.
         thinned: The weight that TF-MOT's magnitude pruning can thin out.
         keras3: Its twin in Keras 3: True for the class of the same name, or a class of your own.
@@ -90,6 +92,7 @@ class LayerSpec:
     elementwise: bool = False
     keeps_mean: bool = False
     moves: bool = False
+    grid: Callable | None = None
     opened: bool = False
     thinned: str = ""
     keras3: bool | type = False

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfsegkd._keras import keras
+from tfsegkd.graph import geometry
 from tfsegkd.graph.layer_spec import Cut, Kernel, LayerChannels, LayerSpec, Scale, activation, enter, spec_of
 from tfsegkd.layers import (
     AdaptiveMean,
@@ -522,6 +523,7 @@ enter(
         kernel=Kernel("kernel", "channel", inputs=2, outputs=3),
         folds_norm=True,
         ends_in_relu=True,
+        grid=geometry.window,
         thinned="kernel",
         **_CONVOLUTIONS,
     ),
@@ -531,6 +533,7 @@ enter(
     LayerSpec(
         _depthwise,
         _macs_of_depthwise,
+        grid=geometry.window,
         kernel=Kernel("depthwise_kernel", "depthwise", inputs=2, outputs=2),
         folds_norm=True,
         ends_in_relu=True,
@@ -542,6 +545,7 @@ enter(
     LayerSpec(
         _transposed,
         _macs_of_transposed,
+        grid=geometry.transposed,
         kernel=Kernel("kernel", "tensor", inputs=3, outputs=2),
         thinned="kernel",
         **_CONVOLUTIONS,
@@ -562,7 +566,12 @@ enter(
 )
 enter(
     LayerSpec(
-        _separable, _macs_of_separable, decompose=_two_convolutions, thinned="pointwise_kernel", **_CONV
+        _separable,
+        _macs_of_separable,
+        decompose=_two_convolutions,
+        grid=geometry.window,
+        thinned="pointwise_kernel",
+        **_CONV,
     ),
     layers.SeparableConv2D,
 )
@@ -629,33 +638,55 @@ enter(LayerSpec("joined", scale=Scale.SHARED, decompose=_few_at_once, keras3=Tru
 enter(LayerSpec("united", scale=Scale.SAME), MaxUnpooling)
 # Layers that pool.
 enter(
-    LayerSpec(homogeneous=True, keeps_mean=True, keras3=True, **_MOVED),
+    LayerSpec(homogeneous=True, keeps_mean=True, grid=geometry.window, keras3=True, **_MOVED),
     layers.MaxPooling2D,
 )
 enter(LayerSpec(keeps_mean=True, keras3=True, **_MOVED), layers.GlobalMaxPooling2D)
 enter(
-    LayerSpec("through", decompose=_as_mean_kernel, keeps_mean=True, keras3=True),
+    LayerSpec("through", decompose=_as_mean_kernel, keeps_mean=True, grid=geometry.window, keras3=True),
     layers.AveragePooling2D,
 )
 enter(LayerSpec("through", scale=Scale.OWN, keeps_mean=True, keras3=True), layers.GlobalAveragePooling2D)
 enter(LayerSpec("through", decompose=_rows_then_columns), AdaptiveMean)
 # Layers that move values about.
 enter(
-    LayerSpec(homogeneous=True, keeps_mean=True, keras3=True, **_MOVED),
+    LayerSpec(homogeneous=True, keeps_mean=True, grid=geometry.padded, keras3=True, **_MOVED),
     layers.ZeroPadding2D,
+)
+enter(
+    LayerSpec(homogeneous=True, keeps_mean=True, keras3=True, **_MOVED),
     layers.Dropout,
     layers.SpatialDropout2D,
 )
-enter(LayerSpec(homogeneous=True, keeps_mean=True, moves=True, keras3=True, **_MOVED), layers.Cropping2D)
-enter(LayerSpec(homogeneous=True, **_MOVED), PadToStride)
-enter(LayerSpec(sized_by_second=True, moves=True, **_MOVED), CropLike)
+enter(
+    LayerSpec(homogeneous=True, keeps_mean=True, moves=True, grid=geometry.cropped, keras3=True, **_MOVED),
+    layers.Cropping2D,
+)
+enter(LayerSpec(homogeneous=True, grid=geometry.kept, **_MOVED), PadToStride)
+enter(LayerSpec(sized_by_second=True, moves=True, grid=geometry.kept, **_MOVED), CropLike)
 enter(LayerSpec("through", scale=Scale.POOLED, sized_by_second=True, moves=True), ResizeLike)
 enter(
-    LayerSpec("through", scale=_by_interpolation, homogeneous=True, keeps_mean=True, moves=True, keras3=True),
+    LayerSpec(
+        "through",
+        scale=_by_interpolation,
+        homogeneous=True,
+        keeps_mean=True,
+        moves=True,
+        grid=geometry.enlarged,
+        keras3=True,
+    ),
     layers.UpSampling2D,
 )
 enter(
-    LayerSpec("through", scale=_by_interpolation, homogeneous=True, moves=True, opened=True), layers.Resizing
+    LayerSpec(
+        "through",
+        scale=_by_interpolation,
+        homogeneous=True,
+        moves=True,
+        grid=geometry.enlarged,
+        opened=True,
+    ),
+    layers.Resizing,
 )
 enter(LayerSpec(_flatten, scale=Scale.SAME, keras3=True), layers.Flatten)
 enter(LayerSpec(_reshape, scale=Scale.SAME, keras3=True), layers.Reshape)

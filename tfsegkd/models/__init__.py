@@ -20,7 +20,7 @@ from tfsegkd.models.adoption import Adoption, AdoptionReport, adopt, is_keras3
 from tfsegkd.models.backbones import pretrained_but_random
 from tfsegkd.models.build import at_size, begin_from, build, describe, names, taps
 from tfsegkd.models.files import load
-from tfsegkd.models.heads import as_logits, check_one_output, head_of, output_names
+from tfsegkd.models.heads import as_logits, check_head, check_one_output, head_of, output_names
 from tfsegkd.models.safety import refuse_code, refuse_untrusted
 from tfsegkd.models.torch_file import read_tensors
 from tfsegkd.models.torch_weights import WeightsReport, load_torch_weights
@@ -34,6 +34,7 @@ __all__ = [
     "at_size",
     "begin_from",
     "build",
+    "check_head",
     "check_one_output",
     "describe",
     "head_of",

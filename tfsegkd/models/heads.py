@@ -110,6 +110,23 @@ def _is_linear(layer) -> bool:
     return type(layer).__name__ == "Activation" and called == "linear"
 
 
+def check_head(model, head: str) -> None:
+    """Refuses a softmax over one channel.
+
+    Args:
+        model: A network of one output.
+        head: As of `head_of`.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    if head == SOFTMAX and model.outputs[0].shape[-1] == 1:
+        raise ValueError(
+            f"{model.name!r} ends in a softmax over one channel, which is 1 everywhere and says nothing. "
+            f"Expected a sigmoid over one channel, or a softmax over two or more. Change its last activation."
+        )
+
+
 def as_logits(output: tf.Tensor, head: str = LOGITS) -> tf.Tensor:
     """What a network gives out, as logits whose softmax are its probabilities.
 
@@ -129,11 +146,6 @@ def as_logits(output: tf.Tensor, head: str = LOGITS) -> tf.Tensor:
         return _told_by_values(output)
     if head == LOGITS:
         return two_logits(output) if channels == 1 else output
-    if head == SOFTMAX and channels == 1:
-        raise ValueError(
-            "A softmax over one channel is 1 everywhere, so the network says nothing. Expected a sigmoid "
-            "over one channel, or a softmax over two or more. Change its last activation."
-        )
     # Keras' own losses look there too: the logarithm of a probability that is rounded to 0 has no gradient.
     logits = getattr(output, "_keras_logits", None)
     if logits is not None:

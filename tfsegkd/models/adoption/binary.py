@@ -8,18 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph.layer_spec import inherited
+from tfsegkd.graph.layer_spec import inherited, is_linear, spec_of
 from tfsegkd.graph.nodes import Graph, Node, Tensor
 
 layers = keras.layers
-
-# The entry that says how many channels a layer gives, and the axis of them in each of its weights.
-_MAKERS = {
-    layers.Conv2D: ("filters", (3, 0)),
-    layers.Conv2DTranspose: ("filters", (2, 0)),
-    layers.SeparableConv2D: ("filters", (None, 3, 0)),
-    layers.Dense: ("units", (1, 0)),
-}
 
 
 def with_two_logits(graph: Graph) -> tuple[Graph, str, str | None]:
@@ -39,7 +31,7 @@ def with_two_logits(graph: Graph) -> tuple[Graph, str, str | None]:
         later.append(node.outputs[0].id)
         node = producers[node.inputs[0].id]
     calls = sum(other.name == node.name for other in graph.nodes)
-    if type(node.layer) in _MAKERS and calls == 1 and len(consumers[node.outputs[0].id]) <= 1:
+    if _channels_entry(node.layer) and calls == 1 and len(consumers[node.outputs[0].id]) <= 1:
         graph = _widened(graph, {*later, node.outputs[0].id})
         graph = _replaced(graph, node.name, _two_channels(node))
         return graph, f"a second channel of {node.name!r}: the logits are those of two classes now", node.name
@@ -77,16 +69,22 @@ def next_id(graph: Graph) -> int:
     return 1 + max(tensor.id for node in graph.nodes for tensor in node.outputs)
 
 
+def _channels_entry(layer) -> str | None:
+    """The entry of a linear layer's configuration that says how many channels it gives."""
+    if not spec_of(layer).has_activation or not is_linear(layer):
+        return None
+    return next((entry for entry in ("filters", "units") if entry in layer.get_config()), None)
+
+
 def _two_channels(node: Node):
-    entry, axes = _MAKERS[type(node.layer)]
-    layer = type(node.layer).from_config({**node.layer.get_config(), entry: 2})
+    layer = type(node.layer).from_config({**node.layer.get_config(), _channels_entry(node.layer): 2})
     layer.build(node.inputs[0].shape)
     layer.trainable = node.layer.trainable
-    halves = [
-        values if axis is None else np.concatenate([-0.5 * values, 0.5 * values], axis)
-        for values, axis in zip(node.layer.get_weights(), axes, strict=False)
-    ]
-    layer.set_weights(halves)
+    weights = []
+    for like, values in zip(layer.weights, node.layer.get_weights(), strict=True):
+        axes = [axis for axis, size in enumerate(values.shape) if size != like.shape[axis]]
+        weights.append(np.concatenate([-0.5 * values, 0.5 * values], axes[0]) if axes else values)
+    layer.set_weights(weights)
     return layer
 
 

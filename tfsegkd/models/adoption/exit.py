@@ -6,11 +6,11 @@ from fractions import Fraction
 import tensorflow as tf
 
 from tfsegkd._keras import keras
+from tfsegkd.graph.geometry import Grid, output_grids
 from tfsegkd.graph.layer_spec import inherited
 from tfsegkd.graph.nodes import Graph, Node, Tensor
 from tfsegkd.graph.operations import enlarge
 from tfsegkd.models.adoption.binary import free_name, next_id, with_two_logits
-from tfsegkd.models.adoption.geometry import Grid, output_grids
 
 layers = keras.layers
 

@@ -1,16 +1,12 @@
 """Where in the image each position of a feature map lies."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 import tensorflow as tf
 
-from tfsegkd._keras import keras
+from tfsegkd.graph.layer_spec import inherited
 from tfsegkd.graph.nodes import Graph, Node
-from tfsegkd.layers import CropLike, PadToStride
-
-layers = keras.layers
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def _grids(node: Node, given):
         return None
     if node.outputs[0].shape[1:3] == (1, 1):
         return None  # it is everywhere, and says nothing of places
-    rule = next((rule for kind, rule in _RULES.items() if isinstance(node.layer, kind)), None)
+    rule = inherited(node.layer).grid
     if rule is not None:
         if given[0] is None:
             return None
@@ -68,11 +64,15 @@ def _grids(node: Node, given):
     return kept[0] if kept else None
 
 
+# The rules of the table: what a layer makes of the grid of its input, along an axis of `before` positions of
+# which it makes `after`.
+
+
 def _pair(value) -> tuple:
     return tuple(value) if isinstance(value, list | tuple) else (value, value)
 
 
-def _window(layer, axis, grid, before, after):
+def window(layer, axis, grid, before, after):
     """A convolution or a pool."""
     size = _pair(getattr(layer, "kernel_size", None) or layer.pool_size)[axis]
     step = _pair(layer.strides)[axis]
@@ -82,7 +82,8 @@ def _window(layer, axis, grid, before, after):
     return Grid(grid.stride * step, moved.first)
 
 
-def _transposed(layer, axis, grid, before, after):
+def transposed(layer, axis, grid, before, after):
+    """A transposed convolution."""
     size, step = _pair(layer.kernel_size)[axis], _pair(layer.strides)[axis]
     cut = max(size - step, 0) // 2 if layer.padding == "same" else 0
     # Position j of the input reaches the positions j·step − cut … of the output, `size` of them.
@@ -90,34 +91,22 @@ def _transposed(layer, axis, grid, before, after):
     return Grid(stride, grid.first - stride * (Fraction(size - 1, 2) - cut))
 
 
-def _enlarged(layer, axis, grid, before, after):
+def enlarged(layer, axis, grid, before, after):
+    """A resize."""
     stride = grid.stride * Fraction(before, after)
     return Grid(stride, grid.first - (grid.stride - stride) / 2)
 
 
-def _padded(layer, axis, grid, before, after):
+def padded(layer, axis, grid, before, after):
+    """A padding by numbers."""
     return grid.moved(-layer.padding[axis][0])
 
 
-def _cropped(layer, axis, grid, before, after):
+def cropped(layer, axis, grid, before, after):
+    """A crop by numbers."""
     return grid.moved(layer.cropping[axis][0])
 
 
-def _kept(layer, axis, grid, before, after):
+def kept(layer, axis, grid, before, after):
+    """What only adds or cuts at the end."""
     return grid
-
-
-_RULES: dict[type, Callable] = {
-    layers.Conv2DTranspose: _transposed,
-    layers.Conv2D: _window,
-    layers.DepthwiseConv2D: _window,
-    layers.SeparableConv2D: _window,
-    layers.MaxPooling2D: _window,
-    layers.AveragePooling2D: _window,
-    layers.UpSampling2D: _enlarged,
-    layers.Resizing: _enlarged,
-    layers.ZeroPadding2D: _padded,
-    layers.Cropping2D: _cropped,
-    PadToStride: _kept,
-    CropLike: _kept,
-}

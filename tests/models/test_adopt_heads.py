@@ -1,0 +1,155 @@
+"""Networks of one channel, of grey images, of half precision, of several outputs, or that crop, adopted."""
+
+import numpy as np
+import pytest
+
+from tfsegkd import models
+from tfsegkd._keras import keras, keras3
+from tfsegkd.graph import check_images
+
+BOTH = pytest.mark.parametrize("k", [keras, keras3], ids=["tf_keras", "keras 3"])
+SHAPE = (16, 24, 3)
+
+
+def images(count=2, shape=SHAPE, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype(np.float32)
+
+
+def head(k, last, shape=SHAPE):
+    """A network that ends in `last(x)`."""
+    k.utils.set_random_seed(1)
+    inputs = k.Input(shape)
+    x = k.layers.Conv2D(4, 3, padding="same", activation="relu")(k.layers.Rescaling(1 / 255)(inputs))
+    return k.Model(inputs, last(k.layers, x), name="net")
+
+
+ONE_CHANNEL = {
+    "convolution": lambda L, x: L.Conv2D(1, 3, padding="same", bias_initializer="ones", name="end")(x),
+    "sigmoid inside": lambda L, x: L.Conv2D(1, 1, activation="sigmoid", name="end")(x),
+    "transposed": lambda L, x: L.Activation("sigmoid")(
+        L.Conv2DTranspose(1, 2, strides=2, use_bias=False, name="end")(L.MaxPooling2D(2)(x))
+    ),
+    "separable": lambda L, x: L.Activation("sigmoid")(L.SeparableConv2D(1, 3, padding="same", name="end")(x)),
+    "dense, resized": lambda L, x: L.UpSampling2D(2, interpolation="bilinear")(
+        L.Dense(1, name="end")(L.MaxPooling2D(2)(x))
+    ),
+    "product": lambda L, x: L.Multiply()([L.Conv2D(1, 1)(x), L.Conv2D(1, 3, padding="same")(x)]),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ONE_CHANNEL)
+def test_one_channel_becomes_two_with_the_same_probability(k, kind):
+    model = head(k, ONE_CHANNEL[kind])
+    network, report = models.adopt(model)
+    own, ours = np.asarray(model(images())), network(images()).numpy()
+    assert report.num_classes == ours.shape[-1] == 2 and len(report.added) == 1
+    logit = ours[..., 1] - ours[..., 0]
+    if "sigmoid" in kind or kind in ("transposed", "separable"):
+        own, logit = own[..., 0], 1 / (1 + np.exp(-logit))
+    else:
+        own = own[..., 0]
+    np.testing.assert_allclose(logit, own, atol=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [kind for kind in ONE_CHANNEL if kind != "product"])
+def test_two_logits_go_back_into_one_channel(k, kind):
+    model = head(k, ONE_CHANNEL[kind])
+    adoption = models.Adoption(model)
+    random = np.random.default_rng(3)
+    end = adoption.model.get_layer("end")
+    end.set_weights([w + random.normal(0, 1, w.shape).astype(np.float32) for w in end.get_weights()])
+    adoption.write_back()
+    logits = adoption.model(images()).numpy()
+    logit, own = logits[..., 1] - logits[..., 0], np.asarray(model(images()))[..., 0]
+    if "sigmoid" in kind or kind in ("transposed", "separable"):
+        logit = 1 / (1 + np.exp(-logit))
+    np.testing.assert_allclose(logit, own, atol=2e-5)
+
+
+@BOTH
+def test_sigmoids_of_several_classes_are_left_out_and_said(k):
+    model = head(k, lambda L, x: L.Conv2D(3, 1, activation="sigmoid")(x))
+    network, report = models.adopt(model)
+    assert (network(images()).numpy().argmax(-1) == np.asarray(model(images())).argmax(-1)).all()
+    assert "exclude each other" in report.removed[0]
+
+
+@BOTH
+def test_grey_images_are_the_luminance_of_those_in_color(k):
+    model = head(k, lambda L, x: L.Conv2D(3, 1)(x), (*SHAPE[:2], 1))
+    network, report = models.adopt(model)
+    check_images(network, "It")
+    assert "luminance" in report.added[0]
+    grey = (images() @ np.array([299, 587, 114]) / 1000).astype(np.float32)[..., None]
+    np.testing.assert_allclose(network(images()), model(grey), atol=1e-4)
+    scaled, _ = models.adopt(model, pixel_range=(0, 1))
+    np.testing.assert_allclose(scaled(images()), model(grey / 255), atol=1e-4)
+
+
+@BOTH
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_becomes_float32_with_the_same_weights(k, policy):
+    k.mixed_precision.set_global_policy(policy) if k is keras else k.config.set_dtype_policy(policy)
+    try:
+        half = head(k, lambda L, x: L.Activation("softmax", dtype="float32")(L.Conv2D(3, 1)(x)))
+    finally:
+        k.mixed_precision.set_global_policy("float32") if k is keras else k.config.set_dtype_policy("float32")
+    whole = head(k, lambda L, x: L.Conv2D(3, 1)(x))
+    whole.set_weights(half.get_weights())
+    network, report = models.adopt(half)
+    assert all(layer.compute_dtype == "float32" for layer in network.layers)
+    assert any("half precision" in line for line in report.removed)
+    # The constant 1/255 of its Rescaling was rounded to half precision before anybody saw it.
+    np.testing.assert_allclose(network(images()), whole(images()), rtol=5e-3, atol=1e-4)
+
+
+def ones(L, size, **options):
+    return L.Conv2D(2, size, kernel_initializer="ones", **options)
+
+
+CROPPED = {
+    "two 5×5": lambda L, x: ones(L, 5)(ones(L, 5)(x)),
+    "dilated": lambda L, x: ones(L, 3, dilation_rate=3)(x),
+    "cropped on one side": lambda L, x: L.Cropping2D(((3, 0), (0, 5)))(x),
+    "down and up": lambda L, x: L.Conv2DTranspose(2, 2, strides=2, kernel_initializer="ones")(
+        ones(L, 3)(L.AveragePooling2D(2)(ones(L, 3)(x)))
+    ),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("kind", CROPPED)
+def test_what_crops_keeps_its_place(k, kind):
+    """A bright dot moves the outputs around it: their center of mass says where it is seen."""
+    shape = (30, 44, 3)
+    inputs = k.Input(shape)
+    model = k.Model(inputs, CROPPED[kind](k.layers, inputs))
+    network, report = models.adopt(model)
+    assert network.output_shape[1:3] == shape[:2]
+    assert any("ZeroPadding2D" in line for line in report.added)
+    for row, column in ((14, 18), (17, 27)):
+        dotted = np.zeros((1, *shape), np.float32)
+        dotted[0, row, column] = 100
+        seen = np.abs(network(dotted).numpy()[0] - network(0 * dotted).numpy()[0]).sum(-1)
+        rows, columns = np.mgrid[: shape[0], : shape[1]]
+        assert (seen * rows).sum() / seen.sum() == pytest.approx(row, abs=1)
+        assert (seen * columns).sum() / seen.sum() == pytest.approx(column, abs=1)
+
+
+@BOTH
+def test_a_coarse_output_is_still_enlarged(k):
+    model = head(k, lambda L, x: L.Conv2D(3, 3, strides=4, padding="same")(x))
+    _, report = models.adopt(model)
+    assert report.added == ("UpSampling2D 'enlarge' from (4, 6) to (16, 24)",)
+
+
+def test_of_an_unknown_output_the_choices_are_named():
+    inputs = keras.Input(SHAPE)
+    one, two = (keras.layers.Conv2D(2, 1, name=name)(inputs) for name in ("main", "aux"))
+    model = keras.Model(inputs, [one, two])
+    with pytest.raises(ValueError, match=r"\['main', 'aux'\].*output="):
+        models.adopt(model)
+    with pytest.raises(ValueError, match="'main'"):
+        models.adopt(model, output="mian")
