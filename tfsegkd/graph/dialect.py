@@ -4,7 +4,6 @@ from typing import Any
 
 from tfsegkd._keras import keras
 from tfsegkd.graph.layer_spec import inherited, is_known, spec_of
-from tfsegkd.graph.maps import Untranslatable
 from tfsegkd.graph.tracing import Call, Function
 
 layers = keras.layers
@@ -24,6 +23,8 @@ class Dialect:
     def is_leaf(self, layer) -> bool:
         """Whether `layer` is taken as a whole."""
         if isinstance(layer, keras.Model) or type(layer).__name__ in _OPERATIONS or spec_of(layer).opened:
+            return False
+        if isinstance(layer, layers.Lambda):  # the trace has its operations
             return False
         if isinstance(layer, layers.Activation):
             return self.known(layer.activation) is not None
@@ -69,8 +70,6 @@ class Dialect:
             Untranslatable: if there is none.
         """
         layer = call.layer
-        if isinstance(layer, layers.Lambda):
-            raise Untranslatable("a Lambda is arbitrary code, which no file can hold safely; use layers")
         if not call.is_linear:
             return layer
         linear = type(layer).from_config({**layer.get_config(), "activation": "linear"})

@@ -48,11 +48,22 @@ class Pick:
     channel: int
 
 
+@dataclass(frozen=True)
+class Below:
+    """Padding by what is below every number, for a max pool.
+
+    Args:
+        amounts: (above, below), (left, right).
+    """
+
+    amounts: tuple[tuple[int, int], tuple[int, int]]
+
+
 def permutation(order: Sequence[int], channels: int) -> keras.layers.Layer:
     """A frozen convolution that gives channel `order[i]` of its input, which has `channels`, as channel i."""
     kernel = np.zeros((1, 1, channels, len(order)), np.float32)
     kernel[0, 0, list(order), range(len(order))] = 1.0
-    return _filled(layers.Conv2D(len(order), 1, use_bias=False, trainable=False), channels, [kernel])
+    return filled(layers.Conv2D(len(order), 1, use_bias=False, trainable=False), channels, [kernel])
 
 
 def convolution(
@@ -68,7 +79,7 @@ def convolution(
         use_bias=False,
         trainable=False,
     )
-    return _filled(layer, kernel.shape[2], [kernel])
+    return filled(layer, kernel.shape[2], [kernel])
 
 
 def scaling(affine: Affine, shape: Sequence[int | None]) -> keras.layers.Layer:
@@ -83,7 +94,7 @@ def scaling(affine: Affine, shape: Sequence[int | None]) -> keras.layers.Layer:
     scale, offset = (np.broadcast_to(values, [count]) for values in (affine.scale, affine.offset))
     has_offset = bool(np.any(offset))
     weights = [scale.reshape(1, 1, count, 1), offset][: 1 + has_offset]
-    return _filled(layers.DepthwiseConv2D(1, use_bias=has_offset, trainable=False), count, weights)
+    return filled(layers.DepthwiseConv2D(1, use_bias=has_offset, trainable=False), count, weights)
 
 
 def clipping(clip: Clip) -> keras.layers.Layer:
@@ -97,7 +108,8 @@ def clipping(clip: Clip) -> keras.layers.Layer:
     return layers.ReLU(None if math.isinf(clip.high) else clip.high)
 
 
-def _filled(layer, channels, weights):
+def filled(layer, channels, weights):
+    """`layer`, built for so many channels and with these weights."""
     layer.build((None, None, None, channels))
     layer.set_weights([np.asarray(weight, np.float32) for weight in weights])
     return layer

@@ -12,11 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph.maps import Affine, Clip, Pick, Untranslatable, convolution, permutation
+from tfsegkd.graph.maps import Affine, Below, Clip, Pick, Untranslatable, convolution, filled, permutation
 from tfsegkd.graph.nodes import Tensor
 from tfsegkd.layers import ResizeLike
 
 layers = keras.layers
+
+SPLITS = ("Split", "SplitV")
+_LOWEST = -1e30  # below it is what stands for minus infinity
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,15 @@ class Operation:
         return np.asarray(self.operands[number])
 
 
-# What a rule gives: a layer, an Affine, a Clip or a Pick, and what it is called on; or a tensor, the result.
+@dataclass(frozen=True)
+class Chain:
+    """Layers that do together what one operation does, in the order in which they run."""
+
+    layers: Sequence[keras.layers.Layer]
+
+
+# What a rule gives: a layer or a Chain, an Affine, a Below, a Clip or a Pick, and what it is called on; or a
+# tensor, the result.
 Made = tuple[Any, Tensor | list[Tensor]] | Tensor
 
 
@@ -211,22 +222,109 @@ def _transpose(operation):
     return layers.Permute(tuple(order[1:])), operation.tensors[0]
 
 
-def _mean(make):
+def _gathered(over_image, over_channels):
+    """Over height and width by a layer for that; over the channels, of which one is left, by layers."""
+
     def rule(operation):
-        axes = sorted(int(axis) % 4 for axis in np.atleast_1d(operation.constant(1)))
-        if len(operation.tensors[0].shape) != 4 or axes != [1, 2]:
-            raise Untranslatable(f"it gathers over the axes {axes} instead of height and width")
-        return make(keepdims=operation.op.get_attr("keep_dims")), operation.tensors[0]
+        (tensor,), keepdims = operation.tensors, operation.op.get_attr("keep_dims")
+        rank = len(tensor.shape)
+        axes = sorted(int(axis) % rank for axis in np.atleast_1d(operation.constant(1)))
+        if rank == 4 and axes == [1, 2] and over_image is not None:
+            return over_image(keepdims=keepdims), tensor
+        if rank == 4 and axes == [3] and keepdims:
+            return over_channels(tensor), tensor
+        raise Untranslatable(f"it gathers over the axes {axes} instead of height and width, or channels")
 
     return rule
+
+
+def _weighed(weight):
+    def over_channels(tensor):
+        count = tensor.shape[-1]
+        kernel = np.full((1, 1, count, 1), weight(count), np.float32)
+        return convolution(kernel, (1, 1), "valid", (1, 1))
+
+    return over_channels
+
+
+def _largest(tensor):
+    """A pool along the channels, which lie beside each other for it."""
+    _, height, width, count = tensor.shape
+    return Chain(
+        [
+            layers.Reshape((height * width, count, 1)),
+            layers.MaxPooling2D((1, count)),
+            layers.Reshape((height, width, 1)),
+        ]
+    )
+
+
+def _depth_to_space(operation):
+    """As a transposed convolution that puts every channel in its place."""
+    (tensor,), side = operation.tensors, _block(operation)
+    count = tensor.shape[-1] // side**2
+    kernel = np.zeros((side, side, count, tensor.shape[-1]), np.float32)
+    for place in range(tensor.shape[-1]):
+        kernel[place // count // side, place // count % side, place % count, place] = 1
+    layer = layers.Conv2DTranspose(count, side, strides=side, use_bias=False, trainable=False)
+    return filled(layer, tensor.shape[-1], [kernel]), tensor
+
+
+def _space_to_depth(operation):
+    (tensor,), side = operation.tensors, _block(operation)
+    count = tensor.shape[-1]
+    kernel = np.zeros((side, side, count, count * side**2), np.float32)
+    for place in range(count * side**2):
+        kernel[place // count // side, place // count % side, place % count, place] = 1
+    return convolution(kernel, (side, side), "valid", (1, 1)), tensor
+
+
+def _block(operation):
+    if operation.op.get_attr("data_format") != b"NHWC":
+        raise Untranslatable("it has channels first")
+    return operation.op.get_attr("block_size")
+
+
+def parts(operation: Operation) -> list[Made]:
+    """What each output of a split is: some channels, or a window of the image.
+
+    Raises:
+        Untranslatable: if it splits something else.
+    """
+    op, (tensor,) = operation.op, operation.tensors
+    axis = int(operation.constant(2 if op.type == "SplitV" else 0)) % len(tensor.shape)
+    ends = np.cumsum([output.shape[axis] for output in op.outputs]).tolist()
+    ranges = list(zip([0, *ends[:-1]], ends, strict=True))
+    if len(tensor.shape) == 4 and axis == 3:
+        return [(permutation(range(*one), tensor.shape[3]), tensor) for one in ranges]
+    if len(tensor.shape) == 4 and axis in (1, 2):
+        size, still = tensor.shape[axis], [(0, 0), (0, 0)]
+        crops = [[*still[: axis - 1], (first, size - last), *still[axis:]] for first, last in ranges]
+        return [(layers.Cropping2D(tuple(crop)), tensor) for crop in crops]
+    raise Untranslatable("it splits something else than channels or the image")
 
 
 def _pad(operation):
     amounts = operation.constant(1)
     value = operation.constant(2) if len(operation.operands) > 2 else 0
+    if len(amounts) == 4 and not amounts[[0, 3]].any() and np.ndim(value) == 0 and value <= _LOWEST:
+        return Below(tuple(map(tuple, amounts[1:3].tolist()))), operation.tensors[0]
     if np.any(value) or len(amounts) != 4 or amounts[[0, 3]].any():
         raise Untranslatable("it pads with something else than zeros around the image")
     return layers.ZeroPadding2D(tuple(map(tuple, amounts[1:3].tolist()))), operation.tensors[0]
+
+
+def pooled_above(amounts, size, strides) -> Chain:
+    """A max pool over an image that is padded by what is below everything in it.
+
+    Raises:
+        Untranslatable: for a padding that is not half of the pool on each side.
+    """
+    if any(pair != (side // 2, side // 2) for pair, side in zip(amounts, size, strict=True)):
+        raise Untranslatable("it pads a max pool by something else than half of its size")
+    # Keras' own padding is below everything too. With strides it would begin elsewhere.
+    at_each = layers.MaxPooling2D(size, 1, "same")
+    return Chain([at_each] if strides == (1, 1) else [at_each, layers.MaxPooling2D(1, strides)])
 
 
 def _pool(make):
@@ -263,12 +361,22 @@ def _slice(operation):
     whole = [list(one) == list(range(size)) for one, size in zip(ranges, shape, strict=True)]
     if all(whole):
         return tensor
-    if len(shape) == 4 and whole[0] and whole[3] and all(one.step == 1 for one in ranges[1:3]):
-        cut = tuple((one.start, size - one.stop) for one, size in zip(ranges[1:3], shape[1:3], strict=True))
-        return layers.Cropping2D(cut), tensor
-    if len(shape) == 4 and all(whole[:3]) and sorted(ranges[3]) == list(range(shape[3])):
+    if len(shape) == 4 and whole[0] and whole[3] and all(one.step >= 1 for one in ranges[1:3]):
+        return _window(ranges[1:3], shape[1:3]), tensor
+    if len(shape) == 4 and all(whole[:3]):
         return permutation(list(ranges[3]), shape[3]), tensor
     raise Untranslatable("it takes something else than a window of the image")
+
+
+def _window(ranges, shape):
+    """A part of the image, or every so many rows and columns of it."""
+    cut = tuple((one.start, size - one[-1] - 1) for one, size in zip(ranges, shape, strict=True))
+    steps = tuple(one.step for one in ranges)
+    if steps == (1, 1):
+        return layers.Cropping2D(cut)
+    # A pool of one position takes what stands there.
+    thinned = layers.MaxPooling2D(1, steps)
+    return Chain([layers.Cropping2D(cut), thinned]) if np.any(cut) else thinned
 
 
 def _picked(operation):
@@ -325,8 +433,11 @@ _RULES: dict[str, Callable[[Operation], Made]] = {
     "ResizeNearestNeighbor": _resize("nearest"),
     **dict.fromkeys(("Reshape", "Squeeze", "ExpandDims"), _reshape),
     "Transpose": _transpose,
-    "Mean": _mean(layers.GlobalAveragePooling2D),
-    "Max": _mean(layers.GlobalMaxPooling2D),
+    "Mean": _gathered(layers.GlobalAveragePooling2D, _weighed(lambda count: 1 / count)),
+    "Max": _gathered(layers.GlobalMaxPooling2D, _largest),
+    "Sum": _gathered(None, _weighed(lambda count: 1.0)),
+    "DepthToSpace": _depth_to_space,
+    "SpaceToDepth": _space_to_depth,
     **dict.fromkeys(("Pad", "PadV2"), _pad),
     "MaxPool": _pool(layers.MaxPooling2D),
     "AvgPool": _pool(layers.AveragePooling2D),

@@ -8,14 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph.dialect import Dialect
-from tfsegkd.graph.maps import Affine, Clip, Pick, Untranslatable, clipping, scaling
+from tfsegkd.graph.dialect import Dialect, own_weights
+from tfsegkd.graph.maps import Affine, Below, Clip, Pick, Untranslatable, clipping, scaling
 from tfsegkd.graph.naming import Names
 from tfsegkd.graph.nodes import Graph, Node, Tensor
-from tfsegkd.graph.operations import Operation, translate
+from tfsegkd.graph.operations import SPLITS, Chain, Operation, parts, pooled_above, translate
 from tfsegkd.graph.tracing import Call, Function, Opened, Trace
 
 layers = keras.layers
+
+_MOST_TROUBLES, _LONGEST = 8, 200  # of a message, which is to fit on a screen
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class _Pending:
     """A map that waits for what comes next, to become one layer with it."""
 
     source: Tensor
-    map: Affine | Clip | Pick
+    map: Affine | Below | Clip | Pick
     op: tf.Operation
 
 
@@ -123,6 +125,9 @@ class Reading:
         def ours(item):
             return self._tensor(item) if tf.is_tensor(item) and item.name in self._moving else item
 
+        if self._is_padded_pool(call):
+            self._read_padded_pool(call)
+            return
         args, kwargs = tf.nest.map_structure(ours, (call.args, call.kwargs))
         if call.training is not None:
             kwargs = {**kwargs, "training": call.training}
@@ -138,6 +143,22 @@ class Reading:
                 return
         self.drafts.append(_Draft(layer, args, kwargs, output, call))
 
+    def _is_padded_pool(self, call) -> bool:
+        """Whether it is a max pool over what is padded by minus infinity."""
+        given = self._values.get(getattr(call.args[0], "name", None)) if len(call.args) == 1 else None
+        below = isinstance(given, _Pending) and isinstance(given.map, Below)
+        return below and type(call.layer).__name__ == "MaxPooling2D" and call.layer.padding == "valid"
+
+    def _read_padded_pool(self, call):
+        pending = self._values[call.args[0].name]
+        try:
+            chain = pooled_above(pending.map.amounts, tuple(call.layer.pool_size), tuple(call.layer.strides))
+        except Untranslatable as trouble:
+            self._trouble(f"'{'/'.join(call.path[1:])}' (MaxPooling2D): {trouble}")
+            self._assign(call.outputs)
+            return
+        self._draft_chain(pending.op, chain, pending.source, call.outputs)
+
     def _convert(self, call, shapes):
         if id(call.layer) not in self._converted:
             self._converted[id(call.layer)] = self.dialect.convert(call, shapes)
@@ -145,9 +166,17 @@ class Reading:
 
     def _read_operation(self, op):
         try:
+            if op.type in SPLITS:
+                self._split(op)
+                return
             self._translate(op, [self._operand(tensor) for tensor in op.inputs])
         except Untranslatable as trouble:
             self._not_translated(op, trouble)
+
+    def _split(self, op):
+        operands = [self._settle(t) if t.name in self._moving else self._constant(t) for t in op.inputs]
+        for output, made in zip(op.outputs, parts(self._operation(op, operands)), strict=True):
+            self._draft(op, *made, at=output)
 
     def _operand(self, tensor):
         return self._values[tensor.name] if tensor.name in self._moving else self._constant(tensor)
@@ -166,7 +195,9 @@ class Reading:
             made, pending = translate(self._operation(op, operands)), None
         if isinstance(made, Tensor):
             self._values[op.outputs[0].name] = made
-        elif isinstance(made[0], Affine | Clip | Pick):
+        elif isinstance(made[0], Chain):
+            self._draft_chain(op, *made, op.outputs[0])
+        elif isinstance(made[0], Affine | Below | Clip | Pick):
             step = made[0] if pending is None else made[0].after(pending.map)
             changes = not isinstance(step, Affine) or step.changes
             self._values[op.outputs[0].name] = _Pending(made[1], step, op) if changes else made[1]
@@ -195,8 +226,17 @@ class Reading:
             return self._assign(tensor)
         return self._settle(tensor)
 
-    def _draft(self, op, layer, inputs, at=None) -> Tensor:
-        output = self._assign(at if at is not None else op.outputs[0])
+    def _draft_chain(self, op, chain, source, at):
+        for layer in chain.layers[:-1]:
+            shape = layer.compute_output_shape(source.shape)
+            self._number += 1
+            between = Tensor(self._number - 1, (None, *tuple(shape)[1:]))
+            source = self._draft(op, layer, source, output=between)
+        self._draft(op, chain.layers[-1], source, at=at)
+
+    def _draft(self, op, layer, inputs, at=None, output=None) -> Tensor:
+        if output is None:
+            output = self._assign(at if at is not None else op.outputs[0])
         scope = self._scope(op)
         is_entrance = isinstance(layer, layers.DepthwiseConv2D) and inputs is self.drafts[0].output
         kind = "scale" if isinstance(layer, layers.DepthwiseConv2D) else layer.name.rstrip("_0123456789")
@@ -229,11 +269,24 @@ class Reading:
             for outside, inside in graph.captures
             if inside.op.type == "Placeholder" and outside.dtype != tf.resource
         }
+        feeds |= self._variables()
         try:
             with tf.compat.v1.Session(graph=graph) as session:
                 return session.run(tensor, feeds)
         except tf.errors.InvalidArgumentError as error:
             raise Untranslatable("it computes with a weight of its own") from error
+
+    def _variables(self) -> dict[str, np.ndarray]:
+        """What the trace reads of variables, with their numbers."""
+        captures = self.trace.graph.captures
+        handles = {inside.name: outside for outside, inside in captures if outside.dtype == tf.resource}
+        return {
+            op.outputs[0].name: tf.raw_ops.ReadVariableOp(
+                resource=handles[op.inputs[0].name], dtype=op.outputs[0].dtype
+            ).numpy()
+            for op in self.trace.graph.get_operations()
+            if op.type == "ReadVariableOp" and op.inputs[0].name in handles
+        }
 
     def _scope(self, op) -> Opened | None:
         place = self._places[op.name]
@@ -261,7 +314,8 @@ class Reading:
         if self.troubles:
             raise ValueError(
                 f"Model {self.model.name!r} cannot be made of plain Keras layers. Expected layers and "
-                f"operations that have a counterpart. Received: {'; '.join(self.troubles)}. Replace these."
+                f"operations that have a counterpart. Received: {_on_a_screen(list(self.troubles))}. Replace "
+                f"these, or use the network as a teacher, which needs no counterparts."
             )
         renamed = self._give_names()
         nodes = [Node(d.layer, d.name, d.args, d.kwargs, d.output) for d in self.drafts]
@@ -273,7 +327,8 @@ class Reading:
             graph,
             {d.name: d.call.layer for d in called if d.layer.weights},
             tuple(self._opened(idle=False)),
-            tuple(
+            tuple(self._constants())
+            + tuple(
                 f"{what} → {type(_layer(into)).__name__} {self._name_of(into)!r}"
                 for what, into in self.replaced
             ),
@@ -281,6 +336,19 @@ class Reading:
             tuple(renamed),
             tuple((d.call, d.name, tensor.id) for d in called for tensor in tf.nest.flatten(d.output)[:1]),
         )
+
+    def _constants(self) -> list[str]:
+        """The layers with weights of their own that were looked into."""
+        owners = {}
+        for opened in self.trace.opened:
+            is_network = isinstance(getattr(opened.layer, "layers", None), list)
+            if hasattr(opened.layer, "weights") and not is_network:
+                owners["/".join(opened.path[1:])] = opened.layer
+        return [
+            f"the weights of {path!r} ({type(layer).__name__}) → constants, which do not train"
+            for path, layer in owners.items()
+            if own_weights(layer)
+        ]
 
     def _name_of(self, made):
         found = made if isinstance(made, _Draft) else next(d for d in self.drafts if d.layer is made)
@@ -320,6 +388,21 @@ class Reading:
         return list(dict.fromkeys(renamed))
 
 
+def _on_a_screen(troubles: list[str]) -> str:
+    """The troubles, one of each kind, with how often it comes."""
+    kinds: dict[str, list[str]] = {}
+    for trouble in troubles:
+        # The place differs, what is wrong there does not.
+        kinds.setdefault(re.sub(r"'[^']*'", "", trouble), []).append(trouble)
+    lines = []
+    for alike in list(kinds.values())[:_MOST_TROUBLES]:
+        line = alike[0] if len(alike[0]) <= _LONGEST else alike[0][: _LONGEST - 1] + "…"
+        lines.append(line + (f" (and {len(alike) - 1} more of this kind)" if len(alike) > 1 else ""))
+    if len(kinds) > len(lines):
+        lines.append(f"{len(kinds) - len(lines)} more kinds")
+    return "; ".join(lines)
+
+
 def _joins(pending, made) -> bool:
     """Whether what was made is a map of the kind that waits, of its result alone."""
     is_map = isinstance(made, tuple) and type(made[0]) is type(pending.map)
@@ -329,6 +412,8 @@ def _joins(pending, made) -> bool:
 def _layer_of(pending):
     if isinstance(pending.map, Pick):
         raise Untranslatable("it takes a single channel")
+    if isinstance(pending.map, Below):
+        raise Untranslatable("it pads with something else than zeros around the image")
     return (
         scaling(pending.map, pending.source.shape)
         if isinstance(pending.map, Affine)

@@ -5,7 +5,7 @@ from typing import Any
 
 from tfsegkd import _keras
 from tfsegkd._keras import keras
-from tfsegkd.graph.dialect import Dialect, own_weights
+from tfsegkd.graph.dialect import Dialect
 from tfsegkd.graph.layer_spec import spec_of, types
 from tfsegkd.graph.maps import Untranslatable
 from tfsegkd.graph.precision import HALF
@@ -28,7 +28,8 @@ class Keras3(Dialect):
         twin = _twin(layer)
         if twin is layers.Activation:
             return self.known(layer.activation) is not None
-        return twin is not None or _is_lambda(layer) or (_is_layer(layer) and bool(own_weights(layer)))
+        # Others are looked into, also those with weights of their own, which become constants.
+        return twin is not None
 
     def can_stay(self, layer) -> bool:
         return False
@@ -39,10 +40,6 @@ class Keras3(Dialect):
 
     def convert(self, call, shapes) -> keras.layers.Layer:
         layer, twin = call.layer, _twin(call.layer)
-        if _is_lambda(layer):
-            raise Untranslatable("a Lambda is arbitrary code, which no file can hold safely; use layers")
-        if twin is None:
-            raise Untranslatable("a layer of Keras 3 with weights of its own, which tf_keras does not have")
         if getattr(layer, "quantization_mode", None) is not None:
             raise Untranslatable(f"it is quantized to {layer.quantization_mode}; adopt the float network")
         self.is_half |= layer.compute_dtype in HALF
@@ -73,10 +70,6 @@ def _is_of_keras3(kind: type) -> bool:
 def _is_layer(part) -> bool:
     # Keras 3 has operations beside layers.
     return hasattr(part, "weights")
-
-
-def _is_lambda(part) -> bool:
-    return any(base.__name__ == "Lambda" and _is_of_keras3(base) for base in type(part).__mro__)
 
 
 def _twin(layer) -> type | None:
