@@ -23,6 +23,7 @@ from tfsegkd.layers import (
     HardGate,
     MaxUnpooling,
     PadToStride,
+    RepeatPixels,
     ResizeLike,
     StripMean,
 )
@@ -299,6 +300,13 @@ def _by_interpolation(layer):
     return Scale.SAME if layer.interpolation == "nearest" else Scale.POOLED
 
 
+def _repeated_pixels(layer, x, weights, build):
+    """The delegate enlarges int8 images bilinearly only."""
+    if layer.interpolation != "nearest":
+        return None
+    return build.add(RepeatPixels(layer.size, name=layer.name), x)
+
+
 def twin(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
     """A layer of the same configuration but for `changes`; its weights are its own."""
     return type(layer).from_config({**layer.get_config(), **changes})
@@ -354,6 +362,11 @@ _PLAIN = ("linear", "sigmoid", "tanh", "softmax")
 
 def _decomposed_activation(layer, x, weights, build):
     name = activation(layer)
+    if isinstance(layer.activation, layers.Layer):
+        return build.open(twin(layer.activation, name=layer.name), x, weights)
+    if name == "leaky_relu":
+        # By name it has the slope that tf.nn.leaky_relu has.
+        return build.add(layers.LeakyReLU(0.2, name=layer.name), x)
     if name in _PLAIN:
         return None
     if name not in _ACTIVATIONS:
@@ -408,6 +421,8 @@ def _plain_relu(layer, x, weights, build):
 def _line_and_bend(layer, x, weights, build):
     """slope · x + ReLU((1 − slope) · x): two depthwise convolutions and an Add."""
     slope = weights[0]
+    if slope.size == 1:  # one for all channels
+        slope = np.full(x.shape[-1], slope.item(), np.float32)
     if slope.size != x.shape[-1]:
         raise NotDecomposable(
             "It has a slope for each pixel. Expected one for each channel. Build it with shared_axes=[1, 2]."
@@ -669,6 +684,7 @@ enter(
     LayerSpec(
         "through",
         scale=_by_interpolation,
+        decompose=_repeated_pixels,
         homogeneous=True,
         keeps_mean=True,
         moves=True,
@@ -687,6 +703,10 @@ enter(
         opened=True,
     ),
     layers.Resizing,
+)
+enter(
+    LayerSpec(homogeneous=True, keeps_mean=True, moves=True, grid=geometry.enlarged, **_MOVED),
+    RepeatPixels,
 )
 enter(LayerSpec(_flatten, scale=Scale.SAME, keras3=True), layers.Flatten)
 enter(LayerSpec(_reshape, scale=Scale.SAME, keras3=True), layers.Reshape)

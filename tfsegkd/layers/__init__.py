@@ -4,6 +4,7 @@ from tfsegkd.layers.channels import ChannelShuffle, HardGate
 from tfsegkd.layers.fixed_range import FixedRange
 from tfsegkd.layers.int8 import GridGain, StripMean
 from tfsegkd.layers.pooling import AdaptiveMean, MaxUnpooling
+from tfsegkd.layers.repetition import RepeatPixels
 from tfsegkd.layers.spatial import CropLike, PadToStride, ResizeLike
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "HardGate",
     "MaxUnpooling",
     "PadToStride",
+    "RepeatPixels",
     "ResizeLike",
     "StripMean",
 ]
