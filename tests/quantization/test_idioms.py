@@ -39,7 +39,6 @@ def network(body):
 def test_a_leaky_activation_is_one_thing_in_every_form(form):
     """Of the same weights, and the same int8 network as with the layer beside the convolution."""
     model, beside = network(FORMS[form]), network(lambda x: layers.LeakyReLU(0.2)(conv(x)))
-    kernels = [w for w in model.get_weights() if w.size > 8 or (w.ndim == 1 and len(w) in (3, 8))]
     np.testing.assert_allclose(model(images()), beside(images()), rtol=1e-5, atol=1e-4)
     ours, expected = (quantization.quantize(one, calibration=[images()]) for one in (model, beside))
     difference = np.abs(ours(images()).numpy() - expected(images()).numpy())

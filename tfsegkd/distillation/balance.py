@@ -92,7 +92,7 @@ def _values_and_norms(shown, student, terms, images, masks, ignore_label):
     task_loss = SegmentationLoss(ignore_label)
 
     def run(images, masks):
-        batch = read_batch((images, masks), ignore_label, student.output_shape[-1])
+        batch = read_batch((images, masks), ignore_label, shapes[LOGITS][-1])
         return batch, shown, network(batch.images, training=True)
 
     # As the training will: a random 1×1 convolution would say nothing of a term.
