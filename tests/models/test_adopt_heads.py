@@ -153,3 +153,29 @@ def test_of_an_unknown_output_the_choices_are_named():
         models.adopt(model)
     with pytest.raises(ValueError, match="'main'"):
         models.adopt(model, output="mian")
+
+
+def open_unet(k):
+    """Of open size, three times halved: its skips fit for multiples of 8."""
+    x = inputs = k.Input((None, None, 3))
+    skips = []
+    for _ in range(3):
+        x = k.layers.Conv2D(2, 3, padding="same")(x)
+        skips.append(x)
+        x = k.layers.MaxPooling2D(2)(x)
+    for skip in reversed(skips):
+        x = k.layers.Concatenate()([k.layers.UpSampling2D(2)(x), skip])
+    return k.Model(inputs, k.layers.Conv2D(2, 1)(x))
+
+
+@BOTH
+def test_a_size_that_does_not_divide_is_refused_with_those_that_do(k):
+    model = open_unet(k)
+    with pytest.raises(ValueError, match=r"\(20, 36\).*multiples of 8, such as \(16, 32\) and \(24, 40\)"):
+        models.adopt(model, input_shape=(20, 36))
+    assert models.adopt(model, input_shape=(24, 40))[0].output_shape == (None, 24, 40, 2)
+
+
+def test_at_size_names_the_sizes_that_fit():
+    with pytest.raises(ValueError, match=r"\(50, 64\).*multiples of 8, such as \(48, 64\)"):
+        models.at_size(open_unet(keras), (50, 64))

@@ -60,6 +60,7 @@ TF_KERAS = {
     "depth to space": lambda k, x: tf.nn.depth_to_space(x, 2),
     "space to depth": lambda k, x: tf.nn.space_to_depth(x, 2),
     "a convolution": lambda k, x: tf.nn.conv2d(x, tf.reshape(tf.range(96.0) / 96, [2, 2, 8, 3]), 1, "SAME"),
+    "axes of length 1": lambda k, x: x * k.layers.GlobalMaxPooling2D()(x)[:, None, None],
     "Lambda": lambda k, x: k.layers.Lambda(lambda t: tf.nn.relu(t[..., :4]) * 2.0)(x),
 }
 

@@ -356,6 +356,8 @@ def _slice(operation):
     tensor, shape = operation.tensors[0], tuple(operation.op.inputs[0].shape)
     if len(shape) == 4 and operation.shape == shape[:3]:
         return Pick(_picked(operation) % shape[3]), tensor
+    if operation.op.get_attr("new_axis_mask") and np.prod(operation.shape[1:]) == np.prod(shape[1:]):
+        return layers.Reshape(operation.shape[1:]), tensor  # all of it, with axes of length 1
     slices = _slices(operation, len(shape))
     ranges = [range(size)[one] for one, size in zip(slices, shape, strict=True)]
     whole = [list(one) == list(range(size)) for one, size in zip(ranges, shape, strict=True)]

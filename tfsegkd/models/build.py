@@ -6,6 +6,7 @@ from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.models.files import load
 from tfsegkd.models.registry import models, published_taps
+from tfsegkd.models.sizes import sizes_that_fit
 from tfsegkd.models.torch_weights import load_torch_weights
 from tfsegkd.spec import Spec
 
@@ -112,30 +113,37 @@ def taps(model: keras.Model) -> list[str]:
 def at_size(model: keras.Model, shape: tuple[int, int]) -> keras.Model:
     """Rebuilds `model` with the same weights for another input size.
 
-    Train on crops, run on full frames. What resizes to fixed sizes resizes in proportion. A float network
-    may be quantized afterwards, and a quantized one may be rebuilt.
+    Train on crops, run on full frames. It is a copy: what trains it leaves `model` as it is. What resizes to
+    fixed sizes resizes in proportion. A float network may be quantized afterwards, and a quantized one may be
+    rebuilt.
 
     Args:
         shape: (height, width) of the new input, in pixels.
 
     Raises:
-        ValueError: if a layer of the network is tied to the old size.
+        ValueError: if a layer of the network is tied to the old size, or the new one does not divide as its
+            layers need, with the nearest sizes that do.
     """
     if tuple(model.input_shape[1:3]) == tuple(shape):
         return model
     old = model.input_shape[1:3]
-    inputs = keras.Input((*shape, model.input_shape[-1]), name=model.input_names[0])
+
+    def clone(size):
+        inputs = keras.Input((*size, model.input_shape[-1]), name=model.input_names[0])
+        return keras.models.clone_model(model, inputs, lambda layer: _scaled(layer, old, size))
+
     try:
-        resized = keras.models.clone_model(model, inputs, lambda layer: _scaled(layer, old, shape))
+        resized = clone(shape)
         if isinstance(model.output_shape, tuple) and len(model.output_shape) == 4:
             expected = _proportional(model.output_shape[1:3], old, shape)
             if None not in expected and resized.output_shape[1:3] != expected:
                 raise ValueError(f"its output is {resized.output_shape[1:3]} and not {expected}")
     except ValueError as error:
         raise ValueError(
-            f"Model {model.name!r} cannot take images of {tuple(shape)}: {error}. Expected layers that go "
-            f"with the size. Rebuild the float network, tfsegkd.models.adopt(model)[0], before it is "
-            f"quantized."
+            f"Model {model.name!r} cannot take images of {tuple(shape)}: "
+            f"{' '.join(str(error).split())[:200]}. Expected layers that go with the size. "
+            f"{sizes_that_fit(clone, shape)} Or rebuild the float network, tfsegkd.models.adopt(model)[0], "
+            f"before it is quantized."
         ) from None
     for old, new in zip(model.weights, resized.weights, strict=True):
         if old.shape != new.shape:

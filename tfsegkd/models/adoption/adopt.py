@@ -16,6 +16,7 @@ from tfsegkd.models.adoption.comparison import check_same
 from tfsegkd.models.adoption.exit import ending_in_logits
 from tfsegkd.models.adoption.keras3 import Keras3, check_backend
 from tfsegkd.models.heads import check_one_output, output_names
+from tfsegkd.models.sizes import sizes_that_fit
 
 # How bright red, green and blue are, by ITU-R BT.601, which PIL and TensorFlow take for grey pictures.
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
@@ -83,6 +84,8 @@ class Adoption:
         is_grey = _takes_grey(model)
         entrance = _entrance(_pixels_to(pixel_range), is_grey)
         shape = _input_shape(model, input_shape, is_grey)
+        if input_shape is not None:
+            _check_size(model, tuple(input_shape[:2]))
         found = canonical(model, shape, entrance, dialect, _chosen(model, output))
         _check_output(model, found)
         halves = float32_changes(found.graph)
@@ -215,6 +218,25 @@ def _input_shape(model, input_shape, is_grey: bool):
     if len(input_shape) not in (2, 3):
         raise ValueError(f"input_shape must be (height, width). Received: {tuple(input_shape)}.")
     return (*input_shape[:2], 3)
+
+
+def _check_size(model, size: tuple[int, int]):
+    """Refuses a size of which the network's own layers do not fit one another."""
+    inputs = getattr(model, "inputs", None) or []
+    if len(inputs) != 1 or None not in tuple(inputs[0].shape)[1:3]:
+        return  # the size is the model's own: others say what is wrong
+
+    def takes(size):
+        images = tf.TensorSpec((1, *size, inputs[0].shape[-1] or 3), tf.float32)
+        tf.function(lambda x: model(x, training=False), autograph=False).get_concrete_function(images)
+
+    try:
+        takes(size)
+    except Exception as error:  # whatever a layer says of a size that it cannot take
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"Model {model.name!r} cannot take images of {size}: {reason} {sizes_that_fit(takes, size)}"
+        ) from error
 
 
 def _chosen(model, output: str | None) -> int | None:
