@@ -7,6 +7,7 @@ python tools/benchmark.py grouping
 python tools/benchmark.py latency --input_size=360x480 --network=dense.keras --network=pruned.keras
 python tools/benchmark.py pipeline --rounds=10
 python tools/benchmark.py pruned_segnet
+python tools/benchmark.py ecosystem --steps=adopt  # networks of other libraries, where these are installed
 python tools/benchmark.py faults --kills=50 --work_dir=/tmp/faults
 python tools/benchmark.py soak --minutes=30 --work_dir=/tmp/soak
 python tools/benchmark.py arm_models  # counts every network on Arm, for docs/models.md
@@ -24,6 +25,7 @@ from absl import flags
 from benchmarks import (
     arm_models,
     distiller,
+    ecosystem,
     faults,
     grouping,
     latency,
@@ -58,6 +60,7 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_enum("core", arm.DEFAULT_CORE, list(arm.CORES), "The emulated Arm core; of arm.")
 flags.DEFINE_string("environment", None, "Where ai-edge-quantizer's environment is kept; of quantization.")
+flags.DEFINE_list("steps", list(ecosystem.STEPS), "What to try of each network; of ecosystem.")
 command.define_data()
 
 FLAGS = flags.FLAGS
@@ -150,6 +153,18 @@ def watch_memory():
     return {"cycles": as_dicts(rows), "growth": soak.growth(rows), "allowed": soak.TOLERANCE}
 
 
+def try_ecosystem():
+    unknown = sorted({*FLAGS.steps} - {*ecosystem.STEPS})
+    if unknown:
+        raise ValueError(f"--steps must be some of {list(ecosystem.STEPS)}. Received: {unknown}.")
+    rows = ecosystem.run(FLAGS.steps, FLAGS.network[0] if FLAGS.network else "")
+    if not FLAGS.network:
+        write_text = (DOCS / "results" / "ecosystem.md").write_text
+        write_text(ecosystem.page(rows), encoding="utf-8")
+        FLAGS.json = FLAGS.json or str(DOCS / "results" / "ecosystem.json")
+    return as_dicts(rows)
+
+
 def count_students():
     networks = FLAGS.network or students.NETWORKS
     return as_dicts(students.run(command.size(FLAGS.input_size, "input_size"), networks))
@@ -172,6 +187,7 @@ BENCHMARKS = {
     "arm": count_arm,
     "arm_models": count_models,
     "distiller": measure_distiller,
+    "ecosystem": try_ecosystem,
     "faults": count_faults,
     "grouping": measure_grouping,
     "latency": measure_latency,

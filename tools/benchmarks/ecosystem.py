@@ -17,6 +17,19 @@ from pathlib import Path
 from benchmarks import ecosystem_networks
 
 STEPS = ("adopt", "prune", "quantize", "export", "teacher", "student")
+_DOCUMENT = """# Networks of other libraries
+
+Written by `python tools/benchmark.py ecosystem`; figures in `ecosystem.json`.
+
+{adopted} of the {tried} networks that were built are adopted as they are, or after naming an output or a
+size. Their weights are random and their images small: this says what the code takes, not how good it is.
+*Refused* is a message that names what stands in the way, {longest} characters at most.
+
+{table}
+
+A dash: not tried in this run. Of what is refused, a network with inputs and outputs can still be a teacher.
+{refusals}
+"""
 _SECONDS = 900
 
 
@@ -56,6 +69,29 @@ def run(steps: Sequence[str] = STEPS, only: str = "") -> list[Row]:
     return rows
 
 
+def page(rows: Sequence[Row]) -> str:
+    """The document, as Markdown."""
+    built = [row for row in rows if not row.adopt.startswith("not built")]
+    lines = ["| library | network | " + " | ".join(STEPS) + " |", "|---" * (2 + len(STEPS)) + "|"]
+    for row in rows:
+        cells = [_cell(getattr(row, step)) for step in STEPS]
+        if row.option and row.adopt == "ok":
+            cells[0] += f", with `{row.option}`"
+        lines.append(f"| {row.library} | {row.network} | " + " | ".join(cells) + " |")
+    refused = [row for row in built if row.adopt not in ("ok", "–")]
+    return _DOCUMENT.format(
+        adopted=sum(row.adopt == "ok" for row in built),
+        tried=len(built),
+        longest=max((row.longest_message for row in built), default=0),
+        table="\n".join(lines),
+        refusals="\n".join(["", *(f"- {row.library}, {row.network}: `{row.adopt}`" for row in refused)]),
+    )
+
+
+def _cell(result: str) -> str:
+    return result if result in ("ok", "–") else "not built" if result.startswith("not built") else "refused"
+
+
 def _in_a_process(library, network, steps) -> Row:
     environment = dict(os.environ, **ecosystem_networks.ENVIRONMENT.get(library, {}))
     command = [sys.executable, "-m", "benchmarks.ecosystem", library, network, ",".join(steps)]
@@ -82,7 +118,10 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
     from tfsegkd._keras import keras
 
     form = ecosystem_networks.NETWORKS[library][network]
-    model = form.build()
+    try:
+        model = form.build()
+    except Exception as error:  # the library and Keras may not fit each other
+        return Row(library, network, adopt=f"not built: {type(error).__name__}")
     size = form.size
     images = np.random.default_rng(0).integers(0, 256, (2, *size, 3)).astype(np.float32)
     found, longest, kept = {}, 0, {}
@@ -97,7 +136,7 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
         except Exception as error:  # any refusal is a result
             text = " ".join(str(error).split())
             longest = max(longest, len(str(error)))
-            found[step] = f"{type(error).__name__}: {text[:160]}"
+            found[step] = f"{type(error).__name__}: {text.replace('`', '')[:160]}"
 
     attempt("adopt", lambda: models.adopt(model, **form.options)[0])
     adopted = kept.get("adopt")

@@ -119,9 +119,9 @@ def _hub_deeplab(**options):
 
         backbone = keras_hub.models.ResNetBackbone(
             **{
-                "input_conv_filters": [16],
+                "input_conv_filters": [64],
                 "input_conv_kernel_sizes": [7],
-                "stackwise_num_filters": [16, 16, 32, 32],
+                "stackwise_num_filters": [64, 64, 64, 64],
                 "stackwise_num_blocks": [1, 1, 1, 1],
                 "stackwise_num_strides": [1, 2, 2, 2],
                 "block_type": "basic_block",
@@ -150,10 +150,10 @@ def _hub_segformer():
     import keras_hub
 
     encoder = keras_hub.models.MiTBackbone(
-        layerwise_num_layers=[1, 1, 1, 1],
+        layerwise_depths=[1, 1, 1, 1],
         num_layers=4,
-        blockwise_num_heads=[1, 1, 2, 2],
-        blockwise_sr_ratios=[8, 4, 2, 1],
+        layerwise_num_heads=[1, 1, 2, 2],
+        layerwise_sr_ratios=[8, 4, 2, 1],
         max_drop_path_rate=0.1,
         layerwise_patch_sizes=[7, 3, 3, 3],
         layerwise_strides=[4, 2, 2, 2],
@@ -171,7 +171,7 @@ KERAS_HUB = {
     "DeepLabV3Plus, ResNet (vd)": Form(
         _hub_deeplab(
             block_type="bottleneck_block_vd",
-            input_conv_filters=[8, 8, 16],
+            input_conv_filters=[32, 32, 64],
             input_conv_kernel_sizes=[3, 3, 3],
         )
     ),
@@ -230,37 +230,16 @@ KERAS_UNET_COLLECTION = {
     "unet_2d": Form(_kuc("unet_2d", _WIDTHS, CLASSES, batch_norm=True, output_activation="Softmax")),
     "unet_2d, GELU": Form(_kuc("unet_2d", _WIDTHS, CLASSES, activation="GELU")),
     "unet_2d, Snake": Form(_kuc("unet_2d", _WIDTHS, CLASSES, activation="Snake")),
-    "vnet_2d": Form(_kuc("vnet_2d", _WIDTHS, CLASSES, res_num_ini=1, res_num_max=2)),
     "unet_plus_2d": Form(_kuc("unet_plus_2d", _WIDTHS, CLASSES)),
     "unet_plus_2d, deep supervision": Form(
         _kuc("unet_plus_2d", _WIDTHS, CLASSES, deep_supervision=True, name="xnet"),
         options={"output": "xnet_output_final_activation"},
         teacher_options={"output": "xnet_output_final_activation"},
     ),
-    "att_unet_2d": Form(
-        _kuc(
-            "att_unet_2d",
-            _WIDTHS,
-            CLASSES,
-            atten_activation="sigmoid",
-            attention="add",
-            unpool=False,
-            pool=False,
-        )
-    ),
+    "att_unet_2d": Form(_kuc("att_unet_2d", _WIDTHS, CLASSES, unpool=False, pool=False)),
     "r2_unet_2d": Form(_kuc("r2_unet_2d", _WIDTHS, CLASSES)),
     "u2net_2d, sigmoid": Form(
-        _kuc(
-            "u2net_2d",
-            CLASSES,
-            [8, 16],
-            [16],
-            filter_mid_num_down=[4, 8],
-            filter_4f_mid_num=[8],
-            output_activation="Sigmoid",
-            size=(128, 128),
-            name="u2",
-        ),
+        _kuc("u2net_2d", CLASSES, [8, 8, 16, 16], output_activation="Sigmoid", size=(128, 128), name="u2"),
         (128, 128),
         options={"output": "u2_output_final_activation"},
         teacher_options={"output": "u2_output_final_activation"},
@@ -271,7 +250,7 @@ KERAS_UNET_COLLECTION = {
         (128, 128),
     ),
     "swin_unet_2d": Form(
-        _kuc("swin_unet_2d", 16, CLASSES, 2, 1, (4, 4), [2, 4], [4, 2], 32, size=(128, 128)), (128, 128)
+        _kuc("swin_unet_2d", 16, CLASSES, 2, 1, 1, (4, 4), [2, 4], [4, 2], 32, size=(128, 128)), (128, 128)
     ),
     "transunet_2d": Form(
         _kuc("transunet_2d", _WIDTHS, CLASSES, embed_dim=16, num_mlp=32, num_heads=2, num_transformer=1),
