@@ -24,7 +24,7 @@ PATH = "cost_complexity"
 
 flags.DEFINE_string("model", None, "The network: a float .keras or .h5 file.", required=True)
 flags.DEFINE_string("output", None, "Where to write the pruned one, as .keras or .h5.")
-flags.DEFINE_string("target", "macs:0.5", "What to keep: macs:, params: or latency: and a fraction.")
+flags.DEFINE_string("target", "macs:0.5", "What to keep: macs:, params:, latency: or arm: and a fraction.")
 flags.DEFINE_enum(
     "importance", "taylor", [*pruning.IMPORTANCES, PATH], "What tells channels that go from those that stay."
 )

@@ -144,7 +144,7 @@ command.group("Pruning")
 flags.DEFINE_string(
     "prune",
     "macs:0.5",
-    "What pruning keeps: macs:, params: or latency: and a fraction, or one of these words alone with "
+    "What pruning keeps: macs:, params:, latency: or arm: and a fraction, or one of these words alone with "
     "--importance=cost_complexity, which then chooses. sparsity:0.8 and sparsity:2:4 zero weights instead.",
 )
 flags.DEFINE_enum(

@@ -9,15 +9,17 @@ from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.graph import ChannelGraph, check_functional, cost, read, rebuild
 from tfsegkd.pruning import importance as importances
+from tfsegkd.pruning.arm_table import ArmTable, count_together
 from tfsegkd.pruning.batches import mixed, read_batches
 from tfsegkd.pruning.compensation import compensated
 from tfsegkd.pruning.recalibration import recalibrate as recalibrate_norms
 from tfsegkd.pruning.report import PruningReport
 from tfsegkd.pruning.selection import SCOPES, Selection
-from tfsegkd.pruning.targets import COSTS, cost_measure, parse_target
-from tfsegkd.runtime import convert, is_quantization_aware, latency
+from tfsegkd.pruning.targets import TARGETS, cost_measure, parse_target
+from tfsegkd.runtime import arm, convert, is_quantization_aware, latency
 
 _LATENCY_TRIALS = 6
+_ARM_TRIALS = 3
 _LATENCY_TOLERANCE = 0.03
 
 
@@ -43,8 +45,8 @@ def prune_channels(
         model: A functional float network with a fixed input size. Models inside it are opened.
         target: What to *keep*: 'macs:0.5' half of the multiply-accumulates, 'params:0.5' half of the
             parameters, 'latency:0.5' half of the time that the `.tflite` takes on this machine on one thread,
-            int8 if there is data to find its ranges, else float; or half of `latency_table`. 1 keeps
-            everything.
+            int8 if there is data to find its ranges, else float; or half of `latency_table`; 'arm:0.5' half
+            of the instructions of that file on an Arm core, as of `tfsegkd.runtime.arm`. 1 keeps everything.
         importance: One of 'l1', 'l2', 'bn_scale', 'fpgm', 'taylor', 'hessian', 'lamp',
             'class_balanced_taylor', 'random'; see `tfsegkd.pruning.importance.score`.
         scope: Which channels compete: 'local', those of one layer, so that all layers lose the same share;
@@ -80,6 +82,8 @@ def prune_channels(
     check_functional(model, "prune_channels")
     graph = read(model)
     check_float(model)
+    if kind == "arm" and fraction < 1:
+        arm.check()
     settings = {
         "target": target,
         "importance": importance,
@@ -99,12 +103,15 @@ def prune_channels(
     check_prunable(channels)
     timed = kind == "latency" and latency_table is None
     # What is timed is searched for by MACs.
-    measure = cost_measure(channels, "macs" if timed else kind, latency_table)
+    by_macs = timed or kind == "arm"
+    measure = cost_measure(channels, "macs" if by_macs else kind, latency_table)
     scores = importances.score(importance, channels, batches, seed)
     selection = Selection(channels, scores, scope, round_to)
     _check_selection(channels, selection, round_to)
-    times = None
-    if timed:
+    times = instructions = None
+    if kind == "arm":
+        keep, instructions = _reach_arm(channels, selection, target, round_to, images)
+    elif timed:
         keep, times = _reach_latency(channels, selection, measure, fraction, images)
     else:
         check_reachable(channels, measure(selection.least()), target, round_to)
@@ -123,6 +130,7 @@ def prune_channels(
         compensated=compensate,
         recalibrated=recalibrate_norms(pruned, images) if recalibrate and images else 0,
         latency_ms=times,
+        arm_instructions=instructions,
     )
 
 
@@ -155,7 +163,7 @@ def check_reachable(channels: ChannelGraph, least: float, target: str, round_to:
     if least > fraction:
         raise ValueError(
             f"Target {target!r} is out of reach for {channels.graph.name!r}: with all removed that can go, "
-            f"{least:.4g} of its {COSTS[kind]} are left. Every layer keeps at least {round_to} channels, "
+            f"{least:.4g} of its {TARGETS[kind]} are left. Every layer keeps at least {round_to} channels, "
             f"and these stay: {_reasons(channels)}. Ask for more than {least:.4g}, or choose a smaller "
             f"round_to."
         )
@@ -208,6 +216,33 @@ def _reach_latency(channels, selection, measure, fraction, images):
                 break
             low, high = (low, middle) if ratio > fraction else (middle, high)
     return keep, times
+
+
+def _reach_arm(channels, selection, target, round_to, images):
+    """Searches by a table of layers for what takes a share of the instructions; counts the files."""
+    _, fraction = parse_target(target)
+    table = ArmTable(
+        channels, round_to, lambda model: _file(model, images), "float" if images is None else "int8"
+    )
+    whole = table.instructions(channels.all())
+
+    def measure(keep):
+        return table.instructions(keep) / whole
+
+    check_reachable(channels, measure(selection.least()), target, round_to)
+    aim, best = fraction, None
+    for _ in range(_ARM_TRIALS):
+        keep = selection.reach(measure, max(aim, measure(selection.least())))
+        files = [_file(model, images) for model in (channels.model, channels.rebuild(channels.edits(keep)))]
+        dense, pruned = (one.instructions for one in count_together(files))
+        ratio = pruned / dense
+        if best is None or ratio <= fraction or ratio < best[1][1] / best[1][0]:
+            best = keep, (dense, pruned)
+        if ratio <= fraction:
+            break
+        # The table adds up ops that the file joins: ask for as much less as it was wrong, and a little more.
+        aim *= 0.99 * fraction / ratio
+    return best
 
 
 def _file(model: keras.Model, images) -> bytes:

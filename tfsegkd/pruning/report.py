@@ -20,6 +20,7 @@ class PruningReport:
         compensated: Whether the means of removed channels went into biases.
         recalibrated: How many BatchNorms have new statistics.
         latency_ms: The median latencies of the dense and the pruned network, for a latency target.
+        arm_instructions: The instructions of both on an Arm core, counted on their files, for such a target.
     """
 
     changed: bool
@@ -35,6 +36,7 @@ class PruningReport:
     compensated: bool = False
     recalibrated: int = 0
     latency_ms: tuple[float, float] | None = None
+    arm_instructions: tuple[int, int] | None = None
 
     def __str__(self):
         before, after = self.before, self.after
@@ -49,6 +51,9 @@ class PruningReport:
         if self.latency_ms:
             dense, pruned = self.latency_ms
             lines.append(f"  latency     {dense:>11.2f} ms → {pruned:.2f} ms ({_share(pruned, dense)})")
+        if self.arm_instructions:
+            dense, pruned = self.arm_instructions
+            lines.append(f"  on Arm      {dense:>14,} → {pruned:,} instructions ({_share(pruned, dense)})")
         return "\n".join(lines)
 
 

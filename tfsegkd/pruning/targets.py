@@ -10,6 +10,8 @@ from tfsegkd.pruning.latency_table import LatencyTable
 
 # Each kind of cost in the words of a sentence.
 COSTS = {"macs": "MACs", "params": "parameters", "latency": "latency"}
+# Those that a single target can be about; instructions are counted on whole files.
+TARGETS = {**COSTS, "arm": "instructions on Arm"}
 
 
 def parse_target(target: str) -> tuple[str, float]:
@@ -23,10 +25,10 @@ def parse_target(target: str) -> tuple[str, float]:
         fraction = float(fraction)
     except ValueError:
         fraction = -1.0
-    if kind not in COSTS or not 0 < fraction <= 1:
+    if kind not in TARGETS or not 0 < fraction <= 1:
         raise ValueError(
-            f"target must be one of {[f'{cost}:fraction' for cost in COSTS]} with a fraction to keep above 0 "
-            f"and up to 1. Received: {target!r}. Half of the MACs is 'macs:0.5'."
+            f"target must be one of {[f'{cost}:fraction' for cost in TARGETS]} with a fraction to keep above "
+            f"0 and up to 1. Received: {target!r}. Half of the MACs is 'macs:0.5'."
         )
     return kind, fraction
 

@@ -27,6 +27,7 @@ from tfsegkd.pruning import (
 from tfsegkd.recipe.stages import DENSE_STUDENTS, PRUNED, Run, check_task, fingerprint, seen
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.training import Schedule, train
+from tfsegkd.runtime import arm
 
 COST_COMPLEXITY = "cost_complexity"
 _SPARSITY = "sparsity:"
@@ -76,7 +77,14 @@ class Prune:
         elif self._chooses:
             parse_target(f"{self.target}:1")
         else:
-            parse_target(self.target)
+            kind, _ = parse_target(self.target)
+            if kind == "arm":
+                if self.importance == COST_COMPLEXITY:
+                    raise ValueError(
+                        f"{COST_COMPLEXITY!r} follows 'macs', 'params' or 'latency'. Received: "
+                        f"{self.target!r}. Choose another importance for a target of Arm instructions."
+                    )
+                arm.check()
         if self.rounds > 1 and (self._chooses or self.latency_table or self.target.startswith(_SPARSITY)):
             raise ValueError(
                 f"{self.rounds} rounds need the share of the cost to keep, as in 'macs:0.5', and no latency "
@@ -174,7 +182,7 @@ class Prune:
         """The target of one round, as a share of what is left after the rounds before."""
         kind, fraction = parse_target(self.target)
         wanted = fraction ** (number / self.rounds)
-        if kind == "latency":
+        if kind in ("latency", "arm"):
             return f"{kind}:{fraction ** (1 / self.rounds):.6g}"
         before, full = cost(network), cost(dense)
         left = before.macs / full.macs if kind == "macs" else before.parameters / full.parameters

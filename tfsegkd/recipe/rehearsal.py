@@ -288,7 +288,7 @@ def _cheaper(stage: Stage, cache: Path) -> tuple[Stage, str]:
         note = "timed while student and teacher both learn, the slowest of its phases"
     if "importance" in fields and not stage.target.startswith("sparsity"):
         kind, _, share = stage.target.partition(":")
-        cheap = "macs" if kind == "latency" else kind
+        cheap = "macs" if kind in ("latency", "arm") else kind
         changes |= {"importance": "l1", "target": f"{cheap}:{share or 0.5}", "latency_table": None}
         note = "the time in which channels are scored is not in it"
         if not share:
