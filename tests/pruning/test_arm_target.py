@@ -77,9 +77,9 @@ def test_without_an_emulator_nothing_is_begun(monkeypatch, tmp_path):
     with pytest.raises(FileNotFoundError, match="qemu-user"):
         prune_channels(build("unet(width=8)", 3, SHAPE), "arm:0.5", "l1")
     with pytest.raises(FileNotFoundError, match="qemu-user"):
-        Prune(Schedule(epochs=1, learning_rate=1e-3), target="arm:0.5")
+        Prune("arm:0.5", Schedule(epochs=1, learning_rate=1e-3))
     with pytest.raises(ValueError, match=r"cost_complexity.*arm:0\.5"):
-        Prune(Schedule(epochs=1, learning_rate=1e-3), target="arm:0.5", importance="cost_complexity")
+        Prune("arm:0.5", Schedule(epochs=1, learning_rate=1e-3), importance="cost_complexity")
 
 
 @pytest.mark.arm
