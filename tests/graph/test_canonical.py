@@ -182,10 +182,9 @@ def test_what_only_acts_in_training_is_removed_and_reported():
 
 
 def test_everything_that_cannot_be_done_is_named_at_once():
-    model = network(lambda x: tf.reverse(tf.cumsum(layers.Lambda(lambda t: t * 2, name="secret")(x), 1), [1]))
-    with pytest.raises(
-        ValueError, match=r"'secret' \(Lambda\): a Lambda is arbitrary code.*Cumsum.*ReverseV2"
-    ):
+    secret = layers.Lambda(lambda t: tf.math.sin(t), name="secret")
+    model = network(lambda x: tf.reverse(tf.cumsum(secret(x), 1), [1]))
+    with pytest.raises(ValueError, match=r"Sin in 'secret' \(Lambda\).*Cumsum.*ReverseV2"):
         canonical(model)
 
 
@@ -199,11 +198,10 @@ def test_everything_that_cannot_be_done_is_named_at_once():
         (lambda x: x + np.arange(8, dtype="float32")[:, None] * np.ones(4, "float32"), "place to place"),
         (lambda x: 1.0 / x, "divides by"),
         (lambda x: tf.clip_by_value(x, -1.0, 1.0), "only ReLU"),
-        (lambda x: x[..., :2], "else than a window"),
+        (lambda x: x[:, 1:3, :, :2], "else than a window"),
         (lambda x: x[:, 2], "number of axes"),
         (lambda x: x[..., 1], "single channel"),
-        (lambda x: tf.reduce_mean(x, -1, keepdims=True), "instead of height and width"),
-        (lambda x: tf.cast(tf.cast(x, tf.float16) * 2, tf.float32), "half precision"),
+        (lambda x: tf.reduce_mean(x, 1, keepdims=True), "instead of height and width"),
     ],
 )
 def test_what_no_layer_does_is_refused_with_the_reason(function, reason):
