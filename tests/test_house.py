@@ -160,6 +160,36 @@ def test_a_list_of_layers_is_noticed(source):
     assert collections_of_layers(source.replace("ReLU", "Mine")) == []
 
 
+# Keras' graph is private.
+PRIVATE = ("_nodes_by_depth",)
+READER = "tfsegkd/graph/nodes.py"
+
+
+def private_names(source: str) -> list[str]:
+    """The private names of Keras' graph in a source, as attributes or as strings."""
+    nodes = list(ast.walk(ast.parse(source)))
+    found = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    found |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return sorted(found.intersection(PRIVATE))
+
+
+@pytest.mark.parametrize("path", [path for path in files() if path.startswith("tfsegkd/")])
+def test_one_file_reads_the_graph_of_keras(path):
+    assert path == READER or private_names((ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "model._nodes_by_depth",
+        "getattr(model, '_is_graph_network', False)",
+        "keras.models.clone_model(model)",
+    ],
+)
+def test_a_second_reader_is_noticed(source):
+    assert len(private_names(source)) == 1
+
+
 def test_all_files_are_found():
     assert {"tfsegkd/__init__.py", "tfsegkd/_keras.py", "tfsegkd/losses/pixelwise.py"} <= set(files())
     assert not [path for path in (ROOT / "tests").rglob("*.py") if path.stem == "utils"]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.distillation.terms import LOGITS
+from tfsegkd.graph.nodes import calls, is_functional
 
 # TF-MOT renames the layers that it wraps.
 _PREFIXES = ("", "quant_", "prune_low_magnitude_")
@@ -59,7 +60,7 @@ def shared_feature(student: keras.Model, taps: Iterable[str]) -> str:
     Raises:
         ValueError: for a tap that is not there, or if nothing but the images is common to all.
     """
-    nodes = list(_nodes(student))
+    nodes = list(calls(student))
     places = {id(node): place for place, node in enumerate(nodes)}
     before: list[set[int]] = []
     for place, node in enumerate(nodes):
@@ -125,7 +126,7 @@ def _end_of_stride(model, stride: int) -> str | None:
         if f"stride{stride}" in named:
             return f"stride{stride}"
         coarser, finer = [], []
-        for node in _nodes(model):
+        for node in calls(model):
             made = _stride(node.outputs, images)
             if not node.is_input and made not in (stride, None):
                 ends = [
@@ -154,16 +155,12 @@ def _stride(outputs, images) -> int | None:
 def _paths(model) -> Iterator[tuple[str, ...]]:
     for layer in model.layers:
         yield (layer.name,)
-        if _is_network(layer):
+        if is_functional(layer):
             yield from ((layer.name, *inner) for inner in _paths(layer))
 
 
 def _spellings(names) -> list[tuple[str, ...]]:
     return [(*names[:-1], prefix + names[-1]) for prefix in _PREFIXES]
-
-
-def _is_network(layer) -> bool:
-    return isinstance(layer, keras.Model) and getattr(layer, "_is_graph_network", False)
 
 
 def _check_runs_once(model, path, tap):
@@ -177,14 +174,8 @@ def _check_runs_once(model, path, tap):
         model = model.get_layer(name)
 
 
-def _nodes(model) -> Iterator:
-    """The calls of layers that make up `model`, in an order in which they can be made."""
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        yield from model._nodes_by_depth[depth]
-
-
 def _runs(model, name):
-    return [node for node in _nodes(model) if node.layer.name == name]
+    return [node for node in calls(model) if node.layer.name == name]
 
 
 def _tensor(model, path):
@@ -252,7 +243,7 @@ class _Opened(keras.layers.Layer):
             for reference, given in zip(self.model.inputs, tf.nest.flatten(inputs), strict=True)
         }
         shown = {}
-        for node in _nodes(self.model):
+        for node in calls(self.model):
             name, ids = node.layer.name, node.flat_input_ids
             if node.is_input:
                 outputs = values[node.flat_output_ids[0]]

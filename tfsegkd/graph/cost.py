@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph.layer_spec import inherited
+from tfsegkd.graph.nodes import calls
 from tfsegkd.graph.requirements import check_functional
 
 Shape = tuple[int | None, ...]
@@ -52,13 +53,13 @@ def cost(model: keras.Model) -> Cost:
         TypeError: if `model` is not a functional tf_keras model.
         ValueError: if the size of an input or of a layer's output is not fixed.
     """
-    calls = list(_calls(model))
-    weights = {id(weight): weight for call in calls for weight in call.weights}
-    counted = [(call.layer.name, _macs(call)) for call in calls]
+    found = list(_calls(model))
+    weights = {id(weight): weight for call in found for weight in call.weights}
+    counted = [(call.layer.name, _macs(call)) for call in found]
     return Cost(
         parameters=sum(math.prod(weight.shape) for weight in weights.values()),
         macs=sum(macs or 0 for _, macs in counted),
-        activation_bytes=4 * sum(math.prod(shape[1:]) for call in calls for shape in call.outputs),
+        activation_bytes=4 * sum(math.prod(shape[1:]) for call in found for shape in call.outputs),
         input_shapes=tuple(shape[1:] for shape in _shapes(model.input_shape)),
         uncounted=tuple(dict.fromkeys(name for name, macs in counted if macs is None)),
     )
@@ -75,24 +76,16 @@ class _Call(NamedTuple):
 
 def _calls(model: keras.Model) -> Iterator[_Call]:
     """Yields every layer call of `model`, the models inside it opened."""
-    if not isinstance(model, keras.Model):
-        check_functional(model, "cost")
-    by_depth = getattr(model, "_nodes_by_depth", None)
-    if not by_depth:
-        raise TypeError(
-            "cost needs a functional model, or a sequential one with an input shape. The layers of "
-            f"{model.name!r}, a {type(model).__name__}, cannot be read. Rebuild it from keras.Input."
-        )
-    for depth in sorted(by_depth, reverse=True):
-        for node in by_depth[depth]:
-            inputs, outputs = _shapes(node.input_shapes), _shapes(node.output_shapes)
-            layer, weights = _unwrap(node.layer)
-            _check_fixed(model, layer, outputs)
-            if isinstance(layer, keras.Model):
-                _check_same_size(layer, inputs)
-                yield from _calls(layer)
-            elif not node.is_input and not _of_tfmot(layer):
-                yield _Call(layer, weights, inputs, outputs)
+    check_functional(model, "cost")
+    for node in calls(model):
+        inputs, outputs = _shapes(node.input_shapes), _shapes(node.output_shapes)
+        layer, weights = _unwrap(node.layer)
+        _check_fixed(model, layer, outputs)
+        if isinstance(layer, keras.Model):
+            _check_same_size(layer, inputs)
+            yield from _calls(layer)
+        elif not node.is_input and not _of_tfmot(layer):
+            yield _Call(layer, weights, inputs, outputs)
 
 
 def _unwrap(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, list[tf.Variable]]:

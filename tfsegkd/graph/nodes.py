@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -105,6 +105,21 @@ class Graph:
         return found
 
 
+def is_functional(model: Any) -> bool:
+    """Whether something is a functional network of tf_keras, or a sequential one whose input is known."""
+    return isinstance(model, keras.Model) and bool(getattr(model, "_is_graph_network", False))
+
+
+def calls(model: keras.Model, key: Callable = lambda node: 0) -> Iterator:
+    """Keras' own nodes of a functional network, the calls of its layers, in an order in which they can run.
+
+    Args:
+        key: What sorts those that do not depend on each other; Keras' order unless given.
+    """
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        yield from sorted(model._nodes_by_depth[depth], key=key)
+
+
 def read(model: keras.Model) -> Graph:
     """Reads the graph of `model`; models inside it are opened, so that the list is flat.
 
@@ -168,29 +183,27 @@ class _Reader:
 
     def open(self, model: keras.Model, tensors: dict[int, Tensor], training: bool | None) -> None:
         """Appends the nodes of `model`; `tensors` maps the id of Keras' tensors and holds bound inputs."""
-        # A Sequential keeps the layer of its input to itself.
+        # As the model lists its layers; a Sequential keeps the layer of its input to itself.
         order = {id(layer): number for number, layer in enumerate(model.layers)}
-        for depth in sorted(model._nodes_by_depth, reverse=True):
-            # Nodes of one depth do not depend on each other; we take them as the model lists its layers.
-            for node in sorted(model._nodes_by_depth[depth], key=lambda node: order.get(id(node.layer), -1)):
-                outputs = tf.nest.flatten(node.outputs)
-                if isinstance(node.layer, keras.layers.InputLayer) and id(outputs[0]) in tensors:
-                    continue  # the input of an inner model, bound to what that model is called on
-                args, kwargs = tf.nest.map_structure(
-                    lambda item: tensors.get(id(item), item),
-                    (node.call_args, node.call_kwargs),
-                )
-                if isinstance(node.layer, keras.Model) and _is_readable(node.layer):
-                    given = self._open_inner(node.layer, args, kwargs, training)
-                    tensors.update(zip(map(id, outputs), given, strict=True))
-                    continue
-                if training is not None and node.layer._expects_training_arg and len(args) < 2:
-                    kwargs = {**kwargs, "training": _first_given(kwargs.get("training"), training)}
-                for tensor in outputs:
-                    tensors[id(tensor)] = Tensor(next(self._ids), tuple(tensor.shape))
-                    self.keras_tensors[id(tensor)] = tensor
-                output = tf.nest.map_structure(lambda tensor: tensors[id(tensor)], node.outputs)
-                self.nodes.append(Node(node.layer, self._name(node.layer, model), args, kwargs, output))
+        for node in calls(model, key=lambda node: order.get(id(node.layer), -1)):
+            outputs = tf.nest.flatten(node.outputs)
+            if isinstance(node.layer, keras.layers.InputLayer) and id(outputs[0]) in tensors:
+                continue  # the input of an inner model, bound to what that model is called on
+            args, kwargs = tf.nest.map_structure(
+                lambda item: tensors.get(id(item), item),
+                (node.call_args, node.call_kwargs),
+            )
+            if isinstance(node.layer, keras.Model) and _is_readable(node.layer):
+                given = self._open_inner(node.layer, args, kwargs, training)
+                tensors.update(zip(map(id, outputs), given, strict=True))
+                continue
+            if training is not None and node.layer._expects_training_arg and len(args) < 2:
+                kwargs = {**kwargs, "training": _first_given(kwargs.get("training"), training)}
+            for tensor in outputs:
+                tensors[id(tensor)] = Tensor(next(self._ids), tuple(tensor.shape))
+                self.keras_tensors[id(tensor)] = tensor
+            output = tf.nest.map_structure(lambda tensor: tensors[id(tensor)], node.outputs)
+            self.nodes.append(Node(node.layer, self._name(node.layer, model), args, kwargs, output))
 
     def _open_inner(self, inner, args, kwargs, training) -> list[Tensor]:
         given = kwargs.get("training", args[1] if len(args) > 1 else None)
@@ -211,7 +224,7 @@ class _Reader:
 def _is_readable(model: keras.Model) -> bool:
     # A subclass may have a graph and yet do something else when called.
     runs_its_graph = type(model).call.__module__.startswith(keras.__name__ + ".")
-    return bool(getattr(model, "_is_graph_network", False)) and runs_its_graph
+    return is_functional(model) and runs_its_graph
 
 
 def _first_given(*values):

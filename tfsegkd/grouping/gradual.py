@@ -2,17 +2,16 @@
 
 import dataclasses
 import fnmatch
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.graph import ChannelGraph, Graph, Node, Tensor, read, rebuild
-from tfsegkd.graph.nodes import map_tensors
+from tfsegkd.graph import ChannelGraph, Graph, Node, read, rebuild, rewrite
+from tfsegkd.graph.rewriting import reading
 from tfsegkd.layers import ChannelShuffle
 from tfsegkd.runtime import is_quantization_aware
 
@@ -137,22 +136,23 @@ def make_gradual(
     chosen = _choose(graph, groups, layers)
     weights = {name: layer.get_weights() for name, layer in chosen.items()}
     shuffled = _second_layers(model, chosen) if shuffle else ()
-    nodes, made, numbers = [], {}, new_ids(graph)
-    for node in graph.nodes:
+    made: dict[str, keras.layers.Layer] = {}
+
+    def step(node, here, build):
         if node.name not in chosen:
-            nodes.append(node)
-            continue
+            return build.keep(here)
         if node.name in shuffled:
-            node = _with_shuffle(node, groups, nodes, weights, next(numbers))
+            here = _with_shuffle(here, groups, build, weights)
         if groups == DEPTHWISE:
-            nodes += _depthwise_pair(node, graph, made, weights, next(numbers))
-        else:
-            made.setdefault(node.name, _gradual(node.layer, node.name, groups))
-            nodes.append(dataclasses.replace(node, layer=made[node.name]))
+            return _depthwise_pair(here, graph, made, weights, build)
+        made.setdefault(node.name, _gradual(node.layer, node.name, groups))
+        return build.keep(here, layer=made[node.name])
+
+    changed = rewrite(graph, step)
     for name, layer in made.items():
         if isinstance(layer, GradualConv2D):
             weights[name] = [*weights[name], *_fresh_state(weights[name][0])]
-    return rebuild(dataclasses.replace(graph, nodes=tuple(nodes)), weights=weights)
+    return rebuild(changed, weights=weights)
 
 
 def gradual_layers(model: keras.Model) -> list[GradualConv2D]:
@@ -266,7 +266,7 @@ def _second_layers(model, chosen) -> set[str]:
     """The chosen layers that are fed by another one channel by channel."""
     channels = ChannelGraph(model)
     nodes = channels.graph.nodes
-    givers = {tensor.id: node for node in nodes for tensor in node.outputs}
+    givers = channels.graph.producers
     calls = [node.name for node in nodes]
     found = set()
     for node in nodes:
@@ -283,22 +283,14 @@ def _second_layers(model, chosen) -> set[str]:
     return found
 
 
-def new_ids(graph: Graph) -> Iterator[int]:
-    """Numbers for tensors that `graph` does not have."""
-    return itertools.count(1 + max(tensor.id for node in graph.nodes for tensor in node.outputs))
-
-
-def _with_shuffle(node, groups, nodes, weights, number):
+def _with_shuffle(node, groups, build, weights):
     """Puts a shuffle before `node` and reorders its kernel so that it computes what it did."""
     (read_here,) = node.inputs
-    shuffled = Tensor(number, read_here.shape)
     layer = ChannelShuffle(groups, name=f"{node.name}_shuffle", dtype=node.layer.dtype)
-    nodes.append(Node(layer, layer.name, (read_here,), {}, shuffled))
     kernel, *rest = weights[node.name]
     order = np.arange(kernel.shape[2]).reshape(groups, -1).T.ravel()
     weights[node.name] = [kernel[:, :, order], *rest]
-    args, kwargs = map_tensors(lambda _: shuffled, (node.args, node.kwargs))
-    return dataclasses.replace(node, args=args, kwargs=kwargs)
+    return reading(node, build.add(layer, read_here, like=read_here))
 
 
 def _gradual(layer, name, blocks, **changes):
@@ -307,8 +299,8 @@ def _gradual(layer, name, blocks, **changes):
     return made
 
 
-def _depthwise_pair(node, graph, made, weights, number):
-    """The two nodes that take the place of a convolution: what becomes depthwise, and its 1×1 partner."""
+def _depthwise_pair(node, graph, made, weights, build):
+    """Puts two nodes in the place of a convolution: what becomes depthwise, and its 1×1 partner."""
     layer, name = node.layer, f"{node.name}_depthwise"
     if name not in made:
         if name in graph.layers():
@@ -324,11 +316,9 @@ def _depthwise_pair(node, graph, made, weights, number):
         made[node.name].trainable = layer.trainable
         weights[name] = [kernel]
         weights[node.name] = [np.eye(filters, dtype=kernel.dtype)[None, None], *bias]
-    between = Tensor(number, node.outputs[0].shape)
-    return [
-        Node(made[name], name, node.args, node.kwargs, between),
-        Node(made[node.name], node.name, (between,), {}, node.output),
-    ]
+    between = build.fresh(node.output.shape)
+    build.keep(dataclasses.replace(node, output=between), layer=made[name], name=name, weights=weights[name])
+    return build.keep(Node(made[node.name], node.name, (between,), {}, node.output))
 
 
 def _fresh_state(kernel):

@@ -1,14 +1,12 @@
 """The last step of gradual grouping: weights between groups are left out."""
 
-import dataclasses
-
 import numpy as np
 
 from tfsegkd._keras import keras
-from tfsegkd.graph import Edits, Graph, Node, Tensor, read, rebuild
-from tfsegkd.graph.nodes import map_tensors
+from tfsegkd.graph import Edits, Graph, read, rebuild, rewrite
+from tfsegkd.graph.rewriting import reading
 from tfsegkd.grouping.blocks import blocks, compact, written_dense
-from tfsegkd.grouping.gradual import ChannelOrder, GradualConv2D, new_ids
+from tfsegkd.grouping.gradual import ChannelOrder, GradualConv2D
 from tfsegkd.grouping.orders import (
     Side,
     dense_channels,
@@ -82,13 +80,21 @@ def _without_gradual(graph: Graph, moving: dict[str, GradualConv2D]) -> tuple[Gr
             kernel, bias = kernel[..., back], [values[back] for values in bias]
         made[name], kernel = _true_layer(layer, name, kernel)
         edits.weights[name] = [kernel, *bias]
-    nodes, numbers = [], new_ids(graph)
-    for node in graph.nodes:
-        if node.name in made:
-            nodes += _ordered(dataclasses.replace(node, layer=made[node.name]), orders[node.name], numbers)
-        else:
-            nodes.append(node)
-    return dataclasses.replace(graph, nodes=tuple(nodes)), edits
+
+    def step(node, here, build):
+        if node.name not in made:
+            return build.keep(here)
+        into, out_of = orders[node.name]
+        if into is not None:
+            layer = ChannelOrder(into, name=f"{node.name}_inputs", dtype=node.layer.dtype)
+            here = reading(here, build.add(layer, here.inputs[0], like=here.inputs[0]))
+        output = build.keep(here, layer=made[node.name])
+        if out_of is None:
+            return output
+        layer = ChannelOrder(out_of, name=f"{node.name}_outputs", dtype=node.layer.dtype)
+        return build.add(layer, output, like=output)
+
+    return rewrite(graph, step), edits
 
 
 def _order(side: Side, moved: np.ndarray) -> np.ndarray | None:
@@ -129,25 +135,6 @@ def _true_layer(layer: GradualConv2D, name: str, kernel: np.ndarray):
         kernel = compact(kernel, layer.blocks)
     made.trainable = layer.trainable
     return made, kernel
-
-
-def _ordered(node: Node, orders, numbers) -> list[Node]:
-    """`node` with layers before and after it that reorder channels, where there are `orders`."""
-    into, out_of = orders
-    found, after = [node], []
-    if into is not None:
-        (read_here,) = node.inputs
-        tensor = Tensor(next(numbers), read_here.shape)
-        layer = ChannelOrder(into, name=f"{node.name}_inputs", dtype=node.layer.dtype)
-        args, kwargs = map_tensors(lambda _: tensor, (node.args, node.kwargs))
-        node = dataclasses.replace(node, args=args, kwargs=kwargs)
-        found = [Node(layer, layer.name, (read_here,), {}, tensor), node]
-    if out_of is not None:
-        tensor = Tensor(next(numbers), node.outputs[0].shape)
-        layer = ChannelOrder(out_of, name=f"{node.name}_outputs", dtype=node.layer.dtype)
-        after = [Node(layer, layer.name, (tensor,), {}, node.output)]
-        found[-1] = dataclasses.replace(node, output=tensor)
-    return found + after
 
 
 def _grouped(name, layer, groups, weights):

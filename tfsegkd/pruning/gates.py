@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph import ChannelGraph, Graph, Node, Tensor, rebuild
-from tfsegkd.graph.nodes import map_tensors
+from tfsegkd.graph import ChannelGraph, Node, Tensor, rebuild, rewrite
+from tfsegkd.graph.rewriting import reading
 from tfsegkd.losses import SegmentationLoss
 from tfsegkd.pruning.batches import VOID
 
@@ -43,21 +43,21 @@ def gated(channels: ChannelGraph) -> keras.Model:
     gate of 1 says what pruning a unit would change, coupled layers and all.
     """
     graph = channels.graph
-    numbers = iter(range(1 + max(tensor.id for node in graph.nodes for tensor in node.outputs), 10**9))
     layer = keras.layers.InputLayer((channels.num_units,), name="gates")
-    gates = Tensor(next(numbers), (None, channels.num_units))
-    nodes = [Node(layer, "gates", (), {}, gates)]
-    for place, node in enumerate(graph.nodes):
+    gates = Tensor(-1, (None, channels.num_units))
+    places = {node: place for place, node in enumerate(graph.nodes)}
+
+    def step(node, here, build):
         known = channels.layers.get(node.name)
         if known is not None and known.is_consumer:
             (read,) = node.inputs
-            gate = ChannelGate(channels.units_of(read.id), name=f"gate_{place}")
-            opened = Tensor(next(numbers), read.shape)
-            nodes.append(Node(gate, gate.name, ([read, gates],), {}, opened))
-            args, kwargs = map_tensors(lambda _, opened=opened: opened, (node.args, node.kwargs))
-            node = dataclasses.replace(node, args=args, kwargs=kwargs)
-        nodes.append(node)
-    return rebuild(Graph(graph.name, tuple(nodes), [graph.inputs, gates], graph.outputs, graph.trainable))
+            gate = ChannelGate(channels.units_of(read.id), name=f"gate_{places[node]}")
+            here = reading(here, build.add(gate, [read, gates], like=read))
+        return build.keep(here)
+
+    gated = rewrite(graph, step)
+    nodes = (Node(layer, "gates", (), {}, gates), *gated.nodes)
+    return rebuild(dataclasses.replace(gated, nodes=nodes, inputs=[graph.inputs, gates]))
 
 
 class GatedLoss:

@@ -3,15 +3,16 @@
 import gzip
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tfsegkd._keras import keras, tfmot
-from tfsegkd.graph import check_functional, read, rebuild
+from tfsegkd.graph import check_functional, read, rebuild, rewrite
 from tfsegkd.graph.layer_spec import spec_of
+from tfsegkd.graph.layer_table import twin
 from tfsegkd.pruning.channels import check_float
 from tfsegkd.registry import Registry
 
@@ -53,24 +54,31 @@ def sparsify(model: keras.Model, schedule: str | tfmot.sparsity.keras.PruningSch
     if any(_wrapped(layer) for layer in model.layers):
         raise ValueError(f"Model {model.name!r} is being thinned out already. Strip it first.")
     by_block = "sparsity_m_by_n" in options
-    # TF-MOT goes on using the layers that it is given.
-    copy = rebuild(read(model))
-    dense = _dense(copy, by_block)
-    if len(dense) == sum(1 for _ in _with_kernels(copy)):
+    graph = read(rebuild(read(model)))  # so that layers of inner models have names of their own
+    kernels = [*_with_kernels(graph.layers().values())]
+    dense = _dense(kernels, by_block)
+    if len(dense) == len(kernels):
         reasons = "; ".join(f"{name!r} {why}" for name, why in dense.items())
         raise ValueError(
             f"Model {model.name!r} has no layer whose weights could be set to zero: "
             f"{reasons or 'no layer has a kernel'}. Expected a convolution that is not depthwise, or a Dense "
             f"layer."
         )
-    names = {layer.name for layer in _with_kernels(copy)} - {*dense}
+    names = {layer.name for layer in kernels} - {*dense}
 
-    def wrap(layer):
-        if layer.name not in names:
-            return layer
-        return tfmot.sparsity.keras.prune_low_magnitude(layer, **options)
+    def step(node, here, build):
+        if node.layer.name not in names:
+            return build.keep(here)
+        wrapper = tfmot.sparsity.keras.prune_low_magnitude(twin(node.layer, name=node.name), **options)
+        weights = node.layer.get_weights()
+        return build.keep(
+            here, layer=wrapper, name=wrapper.name, weights=lambda layer: layer.layer.set_weights(weights)
+        )
 
-    return keras.models.clone_model(copy, clone_function=wrap)
+    wrapped = rewrite(graph, step)
+    # TF-MOT's wrapper does not write this down in its configuration.
+    block = {key: value for key, value in options.items() if key == "sparsity_m_by_n"}
+    return rebuild(wrapped, {name: block for name, layer in wrapped.layers().items() if _wrapped(layer)})
 
 
 def strip(model: keras.Model) -> keras.Model:
@@ -172,7 +180,7 @@ def sparsity_report(model: keras.Model, file: str | os.PathLike | None = None) -
     wrapped = [layer for layer in model.layers if _wrapped(layer)]
     by_block = any(layer.sparsity_m_by_n for layer in wrapped)
     kernels = {}
-    for layer in _with_kernels(model):
+    for layer in _with_kernels(model.layers):
         weights = [weight.numpy() for weight in layer.trainable_weights if weight.shape.rank > 1]
         kernels[layer.name] = np.concatenate([weight.ravel() for weight in weights or [np.ones(1)]])
     for layer in wrapped:
@@ -186,7 +194,7 @@ def sparsity_report(model: keras.Model, file: str | os.PathLike | None = None) -
     return SparsityReport(
         sparsity=float(np.mean(every == 0)) if every.size else 0.0,
         layers={name: float(np.mean(weight == 0)) for name, weight in kernels.items()},
-        dense=_dense(model, by_block),
+        dense=_dense(_with_kernels(model.layers), by_block),
         file_bytes=len(content),
         zipped_bytes=len(gzip.compress(content)),
     )
@@ -217,18 +225,18 @@ def _wrapped(layer) -> bool:
     return isinstance(layer, layers.Wrapper) and hasattr(layer, "pruning_vars")
 
 
-def _with_kernels(model) -> Iterator[keras.layers.Layer]:
-    """The layers of a network, TF-MOT's wrappers taken off, that multiply by weights."""
-    for layer in model.layers:
+def _with_kernels(found: Iterable[keras.layers.Layer]) -> Iterator[keras.layers.Layer]:
+    """Those of some layers, TF-MOT's wrappers taken off, that multiply by weights."""
+    for layer in found:
         layer = layer.layer if _wrapped(layer) else layer
         if any(weight.shape.rank > 1 for weight in layer.weights):
             yield layer
 
 
-def _dense(model, by_block: bool) -> dict[str, str]:
+def _dense(kernels: Iterable[keras.layers.Layer], by_block: bool) -> dict[str, str]:
     """Layer → why its kernel stays dense."""
     found = {}
-    for layer in _with_kernels(model):
+    for layer in kernels:
         kind = type(layer).__name__
         if isinstance(layer, layers.DepthwiseConv2D):
             found[layer.name] = f"({kind}): TF-MOT leaves depthwise kernels alone"

@@ -24,6 +24,7 @@ from tfsegkd.distillation.teachers.sized import AtSize
 from tfsegkd.distillation.teachers.tflite import TfliteTeacher
 from tfsegkd.distillation.teachers.windows import Windows
 from tfsegkd.distillation.terms import LOGITS
+from tfsegkd.graph.nodes import is_functional
 
 _WITH_OUTPUTS = (KerasTeacher, Keras3Teacher, SavedModelTeacher, TfliteTeacher)
 Loadable = Teacher | Member | Callable | str | os.PathLike | Sequence
@@ -245,7 +246,7 @@ def _in_memory(teacher, name, output=None) -> Teacher:
     if isinstance(teacher, Teacher):
         return teacher
     if isinstance(teacher, keras.Model):
-        if not getattr(teacher, "_is_graph_network", False):
+        if not is_functional(teacher):
             raise TypeError(
                 f"A tf_keras teacher must be a functional model. Received: {type(teacher).__name__}. Build "
                 f"it with keras.Model(inputs, outputs), or pass lambda images: model(images, training=False)."
