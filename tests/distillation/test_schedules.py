@@ -9,7 +9,7 @@ from tiny_networks import IGNORE, Table, batch, network, same
 
 from tfsegkd._keras import keras
 from tfsegkd.distillation import Distiller, Term, parse_terms, schedules
-from tfsegkd.distillation.schedules import Constant, CosineDecay, Schedule, Stop, WarmUp
+from tfsegkd.distillation.schedules import CosineDecay, Schedule, Stop, WarmUp
 from tfsegkd.losses import DistillationLoss
 
 
@@ -18,7 +18,6 @@ def curve(schedule, steps):
 
 
 def test_curves():
-    assert curve(Constant(), [0, 9]) == [1, 1]
     assert curve(WarmUp(4), range(7)) == [0, 0.25, 0.5, 0.75, 1, 1, 1]
     want = [0.5 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]
     assert curve(CosineDecay(4), range(4)) == pytest.approx(want)
@@ -29,7 +28,7 @@ def test_curves():
 
 
 @pytest.mark.parametrize(
-    "schedule", [Constant(), WarmUp(3), CosineDecay(7), Stop(9), WarmUp(3) * CosineDecay(7) * Stop(9)]
+    "schedule", [WarmUp(3), CosineDecay(7), Stop(9), WarmUp(3) * CosineDecay(7) * Stop(9)]
 )
 def test_they_come_back_from_their_config(schedule):
     copy = keras.utils.deserialize_keras_object(keras.utils.serialize_keras_object(schedule))
@@ -51,7 +50,7 @@ def test_words_in_the_flags():
     assert curve(several.schedule, range(9)) == curve(want, range(9))
     assert Term("pixelwise", schedule="stop(step=4)").schedule == Stop(4)
     assert Term("pixelwise", schedule=Stop(4)).schedule == Stop(4)
-    assert {"constant", "warm_up", "cosine_decay", "stop"} == set(schedules.names())
+    assert {"warm_up", "cosine_decay", "stop"} == set(schedules.names())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfsegkd import quantization
+from tfsegkd import models, quantization
 from tfsegkd._keras import keras
 from tfsegkd.quantization.configs import JointRounding, QuantizedLayer
 from tfsegkd.quantization.learned import (
@@ -154,7 +154,7 @@ def test_network_learns_its_steps_and_comes_back_from_a_file(weight_bits, tmp_pa
     expected = model.predict(pixels, verbose=0)
     for suffix in ("h5", "keras"):
         model.save(tmp_path / f"network.{suffix}")
-        again = quantization.load(tmp_path / f"network.{suffix}")
+        again = models.load(tmp_path / f"network.{suffix}")
         np.testing.assert_array_equal(again.predict(pixels, verbose=0), expected)
 
 

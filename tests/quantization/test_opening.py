@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfsegkd import quantization
+from tfsegkd import models, quantization
 from tfsegkd._keras import keras
 from tfsegkd.graph import rebuild
 from tfsegkd.layers import AdaptiveMean, HardGate
@@ -143,5 +143,5 @@ def test_every_kind_of_layer_becomes_int8_in_one_piece(tmp_path):
     assert np.abs(from_file - from_keras).max() <= 4 * step
 
     quantized.save(tmp_path / "network.h5")
-    again = quantization.load(tmp_path / "network.h5")
+    again = models.load(tmp_path / "network.h5")
     np.testing.assert_array_equal(again.predict(pixels, verbose=0), from_keras)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfsegkd import quantization
+from tfsegkd import models, quantization
 from tfsegkd._keras import keras
 from tfsegkd.graph import read, rebuild
 from tfsegkd.layers import CropLike, PadToStride, ResizeLike
@@ -238,7 +238,7 @@ def test_saved_network_is_the_same(trained, tmp_path, suffix):
     _, quantized = trained
     path = tmp_path / f"network.{suffix}"
     quantized.save(path)
-    loaded = quantization.load(path)
+    loaded = models.load(path)
     pixels, _ = images(2, seed=2)
     np.testing.assert_array_equal(loaded.predict(pixels, verbose=0), quantized.predict(pixels, verbose=0))
     assert [w.name for w in loaded.layers] == [w.name for w in quantized.layers]
@@ -253,7 +253,7 @@ def test_frozen_layer_stays_frozen_and_saves(tmp_path):
     for name in ("quant_fine_conv", "quant_coarse_bn"):
         assert not names & {id(v) for v in quantized.get_layer(name).weights}
     quantized.save(tmp_path / "frozen.h5")
-    loaded = quantization.load(tmp_path / "frozen.h5")
+    loaded = models.load(tmp_path / "frozen.h5")
     for old, new in zip(quantized.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 

@@ -6,7 +6,7 @@ from tfsegkd.distillation.callbacks import StopAtNaN
 from tfsegkd.distillation.co_studying import CoStudying, StudyPhases
 from tfsegkd.distillation.distiller import Distiller
 from tfsegkd.distillation.preflight import PreflightReport, preflight
-from tfsegkd.distillation.schedules import Constant, CosineDecay, Schedule, Stop, WarmUp
+from tfsegkd.distillation.schedules import CosineDecay, Schedule, Stop, WarmUp
 from tfsegkd.distillation.teachers import (
     FittedWeights,
     KerasTeacher,
@@ -24,7 +24,6 @@ __all__ = [
     "AverageWeights",
     "Balance",
     "CoStudying",
-    "Constant",
     "CosineDecay",
     "Distiller",
     "FittedWeights",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tfsegkd import models
+from tfsegkd import checks, models
 from tfsegkd._keras import keras
 from tfsegkd.distillation.adapters import adapter_for
 from tfsegkd.distillation.batches import devices, first_batches, images_of, read_batch, share_of_an_image
@@ -25,7 +25,6 @@ from tfsegkd.distillation.teachers import Teacher
 from tfsegkd.distillation.term_balance import Balance, TermBalance
 from tfsegkd.distillation.terms import LOGITS, Term, check_names
 from tfsegkd.graph import check_functional, check_images
-from tfsegkd.losses.base import whole
 from tfsegkd.losses.segmentation import SegmentationLoss
 
 
@@ -182,7 +181,7 @@ class Distiller(keras.Model):
                 with a schedule and `cirkd` with queues. What XLA cannot compile in the student, such as
                 the gradient of a nearest UpSampling2D, it says itself at the first step.
         """
-        whole(accumulate_steps, "accumulate_steps")
+        checks.whole(accumulate_steps, 1, "accumulate_steps")
         if options.get("jit_compile"):
             _check_compilable(self.terms, self._balance)
         check_compiled(loss=loss, metrics=metrics)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.losses.base import whole
 from tfsegkd.registry import Registry
 from tfsegkd.spec import Spec, parse
 
@@ -42,16 +42,6 @@ class Schedule:
         return cls(**config)
 
 
-@registry.register("constant")
-@keras.utils.register_keras_serializable("tfsegkd")
-@dataclasses.dataclass(frozen=True)
-class Constant(Schedule):
-    """The whole weight at every step."""
-
-    def __call__(self, step):
-        return tf.ones([])
-
-
 @registry.register("warm_up")
 @keras.utils.register_keras_serializable("tfsegkd")
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +58,7 @@ class WarmUp(Schedule):
     steps: int
 
     def __post_init__(self):
-        whole(self.steps, "steps of warm_up")
+        checks.whole(self.steps, 1, "steps of warm_up")
 
     def __call__(self, step):
         return tf.minimum(tf.cast(step, tf.float32) / self.steps, 1.0)
@@ -90,7 +80,7 @@ class CosineDecay(Schedule):
     steps: int
 
     def __post_init__(self):
-        whole(self.steps, "steps of cosine_decay")
+        checks.whole(self.steps, 1, "steps of cosine_decay")
 
     def __call__(self, step):
         share = 0.5 + 0.5 * tf.cos(math.pi * tf.cast(step, tf.float32) / self.steps)
@@ -113,7 +103,7 @@ class Stop(Schedule):
     step: int
 
     def __post_init__(self):
-        whole(self.step, "step of stop")
+        checks.whole(self.step, 1, "step of stop")
 
     def __call__(self, step):
         return tf.cast(step < self.step, tf.float32)

@@ -16,13 +16,6 @@ def build_part(layer: keras.layers.Layer, input_shape) -> None:
         layer.build(input_shape)
 
 
-def whole(value: int, what: str) -> int:
-    """Returns `value` if it is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{what} must be a whole number of at least 1. Received: {value!r}.")
-    return value
-
-
 class DistillationLoss(keras.layers.Layer):
     """A distance between what the teacher and the student make of the same images.
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.losses.base import DistillationLoss, build_part, registry, whole
+from tfsegkd.losses.base import DistillationLoss, build_part, registry
 from tfsegkd.losses.draws import Draws
 from tfsegkd.losses.functional import MINUS_INFINITY, divergence, labelled, positions, unit
 
@@ -68,15 +68,15 @@ class CIRKDLoss(DistillationLoss):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        self.num_classes = None if num_classes is None else whole(num_classes, "num_classes")
+        self.num_classes = None if num_classes is None else checks.whole(num_classes, 1, "num_classes")
         self.temperature = checks.positive(temperature, "temperature")
-        self.max_anchors = whole(max_anchors, "max_anchors")
+        self.max_anchors = checks.whole(max_anchors, 1, "max_anchors")
         self.memory_weight = memory_weight
-        self.pixel_queue = whole(pixel_queue, "pixel_queue")
-        self.region_queue = whole(region_queue, "region_queue")
-        self.pixel_samples = whole(pixel_samples, "pixel_samples")
-        self.region_samples = whole(region_samples, "region_samples")
-        self.pixels_per_class = whole(pixels_per_class, "pixels_per_class")
+        self.pixel_queue = checks.whole(pixel_queue, 1, "pixel_queue")
+        self.region_queue = checks.whole(region_queue, 1, "region_queue")
+        self.pixel_samples = checks.whole(pixel_samples, 1, "pixel_samples")
+        self.region_samples = checks.whole(region_samples, 1, "region_samples")
+        self.pixels_per_class = checks.whole(pixels_per_class, 1, "pixels_per_class")
         # Rows against rows of one network: channels need not match. Rows against the queue's must.
         self.needs_labels = self.same_channels = num_classes is not None
         self.jit_compilable = num_classes is None

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.losses.base import DistillationLoss, build_part, registry, whole
+from tfsegkd.losses.base import DistillationLoss, build_part, registry
 from tfsegkd.losses.critic import Critic
 from tfsegkd.losses.draws import Draws
 from tfsegkd.losses.functional import area_at
@@ -51,7 +51,7 @@ class HolisticLoss(DistillationLoss):
 
     def __init__(self, width: int = 64, penalty: float = 10.0, name: str | None = None):
         super().__init__(name=name)
-        self.width = whole(width, "width")
+        self.width = checks.whole(width, 1, "width")
         self.penalty = checks.positive(penalty, "penalty")
         self.critic = Critic(width, name="critic")
 

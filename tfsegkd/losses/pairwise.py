@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
+from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.losses.base import DistillationLoss, registry, whole
+from tfsegkd.losses.base import DistillationLoss, registry
 from tfsegkd.losses.functional import gram_distance, image_by_image, positions, unit
 
 
@@ -36,7 +37,7 @@ class PairwiseLoss(DistillationLoss):
 
     def __init__(self, pool: int = 1, name: str | None = None):
         super().__init__(name=name)
-        self.pool = whole(pool, "pool")
+        self.pool = checks.whole(pool, 1, "pool")
 
     def compare(self, teacher, student, valid, labels, images):
         if self.pool > 1:

@@ -2,7 +2,7 @@
 
 from tfsegkd.pruning.channels import prune_channels
 from tfsegkd.pruning.cost_complexity import CostComplexityPath, cost_complexity_path
-from tfsegkd.pruning.importance import IMPORTANCES, needs_data
+from tfsegkd.pruning.importance import IMPORTANCES
 from tfsegkd.pruning.magnitude import (
     KeepZeros,
     SparsityReport,
@@ -31,7 +31,6 @@ __all__ = [
     "SparsityReport",
     "UpdatePruningStep",
     "cost_complexity_path",
-    "needs_data",
     "parse_target",
     "prune_channels",
     "sparsify",

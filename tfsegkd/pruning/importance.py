@@ -61,11 +61,6 @@ def score(name: str, channels: ChannelGraph, batches: Batches | None, seed: int)
     return scores
 
 
-def needs_data(name: str) -> bool:
-    """Whether an importance is measured on images and masks."""
-    return name in _BY_LOSS
-
-
 def _filters(channels: ChannelGraph, group: Group) -> np.ndarray:
     """(units of the group, weights that make each)."""
     rows = []

@@ -6,7 +6,7 @@ from tfsegkd.quantization.fallback import float_layers, strip, with_float_layers
 from tfsegkd.quantization.kernels import kernel_layers
 from tfsegkd.quantization.kinds import Kind, register
 from tfsegkd.quantization.ptq import post_training
-from tfsegkd.quantization.qat import check_observed, load, quantize
+from tfsegkd.quantization.qat import check_observed, quantize
 from tfsegkd.quantization.rounding_errors import layer_errors, layer_sqnr
 from tfsegkd.quantization.scheme import QUANTIZERS, Precision
 
@@ -24,7 +24,6 @@ __all__ = [
     "kernel_layers",
     "layer_errors",
     "layer_sqnr",
-    "load",
     "post_training",
     "quantize",
     "register",

@@ -1,9 +1,7 @@
 """Quantization-aware training: a float network that computes as its int8 file will."""
 
-import os
 from collections.abc import Iterable
 
-from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, check_functional, check_images, in_float32, rebuild
 from tfsegkd.quantization.calibration import measure
@@ -94,11 +92,3 @@ def check_observed(model: keras.Model) -> None:
             f"activations, the first that of {unseen[0]!r}. Expected a network that has seen images. Pass "
             f"calibration=batches of a few dozen training images to quantize, or train it for an epoch."
         )
-
-
-def load(path: str | os.PathLike) -> keras.Model:
-    """Loads a network that was saved as `.h5` or `.keras`, quantized or not.
-
-    The same as `tfsegkd.models.load`, which knows quantized networks once this package is imported.
-    """
-    return models.load(path)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.printing import figure, table
+
 Rows = dict[tuple[str, tuple[int, int]], dict[str, Any]]
 GOAL = 0.5  # of float's instructions, for int8
 _CONVERTED, _STRIDE = "as converted", "output_stride="
@@ -105,14 +107,3 @@ def _above(row: dict[str, Any]) -> str:
     )
     size = "×".join(map(str, row["size"]))
     return f"- `{row['network']}` at {size}, {row['int8'] / row['float']:.2f}: {', '.join(kinds)}"
-
-
-def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown, numbers on the right."""
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))
-
-
-def figure(value: float | None, digits: int, scale: float = 1.0) -> str:
-    """A number of a table; a dash for None."""
-    return "–" if value is None else f"{value * scale:,.{digits}f}"

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.interleaved import Seconds, interleaved, ratio
+from benchmarks.printing import figure, table
 from benchmarks.two_keras import FEATURE, network
 from tfsegkd import _keras, models
 from tfsegkd._keras import keras
@@ -20,6 +21,7 @@ LOGITS = ("pixelwise",)
 FEATURES = ("hint@stride8:stride8", "hint@stride16:stride16", "attention@decoder:decoder")
 _NUM_CLASSES, _IGNORE = 11, 255
 _TEMPERATURE = 3.0
+_HEADS = ("a step of", "over", "ms", "ratio", "of processor time", "target")
 _WITHOUT_AND_WITH_XLA = ("", " with XLA")
 
 
@@ -67,7 +69,7 @@ def run(
     batch = _random_batch(size, batch_size)
     cases = _ours(teacher, student, features, batch) | _pair(batch) | _theirs(batch, xla)
     rows = _rows(interleaved(cases, rounds))
-    print(_table(rows))
+    print(table(_HEADS, map(_cells, rows), words=2))
     return rows
 
 
@@ -225,15 +227,6 @@ def _rows(seconds: Mapping[str, Seconds]) -> list[Row]:
     return rows
 
 
-def _table(rows: Sequence[Row]) -> str:
-    lines = [
-        "| a step of | over | ms | ratio | of processor time | target |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        target = "–" if row.target is None else f"≤ {row.target:.2f}"
-        lines.append(
-            f"| {row.step} | {row.over} | {row.milliseconds:.0f} | {row.ratio:.2f} | {row.cpu_ratio:.2f} "
-            f"| {target} |"
-        )
-    return "\n".join(lines)
+def _cells(row: Row) -> list[str]:
+    figures = figure(row.milliseconds), figure(row.ratio, 2), figure(row.cpu_ratio, 2)
+    return [row.step, row.over, *figures, "–" if row.target is None else f"≤ {row.target:.2f}"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from benchmarks.interleaved import interleaved, ratio
+from benchmarks.printing import figure, table
 from tfsegkd._keras import keras
 from tfsegkd.grouping import make_gradual, set_alpha
 
@@ -63,7 +64,8 @@ def run(layers: Sequence[tuple[int, int, int, int]] = LAYERS, groups: int = 4, r
                 ratio(taken[1].cpu, taken[0].cpu),
             )
         )
-    print(_table(rows))
+    heads = ("layer", "groups", "dense ms", "gradual / dense", "of processor time", "target")
+    print(table(heads, map(_cells, rows)))
     return rows
 
 
@@ -90,14 +92,6 @@ def _step(model: keras.Model, batch: tf.Tensor) -> Callable[[], object]:
     return lambda: float(step(batch))
 
 
-def _table(rows: Sequence[Row]) -> str:
-    lines = [
-        "| layer | groups | dense ms | gradual / dense | of processor time | target |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row.layer} | {row.groups} | {row.dense_ms:.1f} | {row.ratio:.3f} | {row.cpu_ratio:.3f} "
-            f"| ≤ {row.target:.2f} |"
-        )
-    return "\n".join(lines)
+def _cells(row: Row) -> list[object]:
+    ratios = figure(row.ratio, 3), figure(row.cpu_ratio, 3)
+    return [row.layer, row.groups, figure(row.dense_ms, 1), *ratios, f"≤ {row.target:.2f}"]

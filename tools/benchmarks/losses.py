@@ -4,12 +4,15 @@ Each measurement runs in a process of its own, because the peak memory of a proc
 """
 
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+
+from benchmarks.printing import figure, line, table
 
 SIZES = ((33, 33), (65, 65), (64, 128), (128, 256))
 CHANNELS = {"pairwise": 128, "csc": 19}
@@ -48,15 +51,13 @@ class Row:
 
 def run(sizes=SIZES, names=tuple(CHANNELS)) -> list[Row]:
     """Measures every loss of `names` at every size of `sizes`, prints a table, and returns its rows."""
-    print(
-        "| loss | positions | C | P×P s | Gram s | speed-up | P×P MB | Gram MB | of it the loss | error | |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    heads = "loss|positions|C|P×P s|Gram s|speed-up|P×P MB|Gram MB|of it the loss|error|"
+    print(table(heads.split("|"), []), flush=True)
     rows = []
     for name in names:
         for size in sizes:
             rows.append(_row(name, *size))
-            print(_line(rows[-1]), flush=True)
+            print(line(_cells(rows[-1])), flush=True)
     return rows
 
 
@@ -86,24 +87,18 @@ def _difference(one, other):
     return max(abs(a - b) for a, b in zip(one, other, strict=True)) / max(map(abs, other))
 
 
-def _line(row: Row) -> str:
-    def number(value, form):
-        return "–" if value is None else format(value, form)
-
-    cells = [
+def _cells(row: Row) -> list[object]:
+    return [
         row.loss,
         f"{row.height}×{row.width}",
-        str(row.channels),
-        number(row.pp_seconds, ".4f"),
-        number(row.gram_seconds, ".4f"),
+        row.channels,
+        figure(row.pp_seconds, 4),
+        figure(row.gram_seconds, 4),
         "–" if row.speedup is None else f"{row.speedup:.1f}×",
-        number(row.pp_mb, ".0f"),
-        number(row.gram_mb, ".0f"),
-        number(row.gram_own_mb, ".0f"),
-        number(row.error, ".1e"),
+        *(figure(value) for value in (row.pp_mb, row.gram_mb, row.gram_own_mb)),
+        f"{row.error:.1e}",
         row.note,
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _available_bytes() -> int:
@@ -113,11 +108,11 @@ def _available_bytes() -> int:
 
 def _measure(name: str, height: int, width: int, form: str) -> dict:
     """What `_case` measures, in a process of its own."""
-    # -P: the names of the files in this folder shadow nothing that the child imports.
-    command = [sys.executable, "-P", __file__, name, str(height), str(width), form]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.losses", name, str(height), str(width), form]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command[3:])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(command[2:])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import arm_page, foreign
+from benchmarks.printing import figure, table
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.recipe.provenance import provenance
 
@@ -246,21 +247,21 @@ def _networks(rows: Sequence[Row], counted: arm_page.Rows | None = None) -> str:
         [
             f"`{row.network}`",
             *arm_page.figures((counted or {}).get((row.network, tuple(row.size)))),
-            arm_page.figure(row.parameters, 2, 1e-6),
+            figure(row.parameters, 2, 1e-6),
             row.published["parameters"] if row.published else "–",
-            arm_page.figure(row.macs, 2, 1e-9),
-            arm_page.figure(row.keras_ms, 1),
-            arm_page.figure(row.float_ms, 1),
-            arm_page.figure(row.int8_ms, 1),
-            arm_page.figure(row.ratio, 2),
+            figure(row.macs, 2, 1e-9),
+            figure(row.keras_ms, 1),
+            figure(row.float_ms, 1),
+            figure(row.int8_ms, 1),
+            figure(row.ratio, 2),
             _mark(row.qat),
             _mark(row.int8),
-            arm_page.figure(row.float_ops, 0),
-            f"{arm_page.figure(row.partitions, 0)} ({arm_page.figure(row.float_partitions, 0)})",
+            figure(row.float_ops, 0),
+            f"{figure(row.partitions, 0)} ({figure(row.float_partitions, 0)})",
         ]
         for row in rows
     ]
-    return arm_page.table([*heads.split("|"), "partitions"], lines)
+    return table([*heads.split("|"), "partitions"], lines)
 
 
 def _slow(rows: Sequence[Row]) -> str:
@@ -289,13 +290,13 @@ def _published(rows: Sequence[Row]) -> str:
                 f"{one['num_classes']} classes, {height}×{width}",
                 one["parameters"],
                 f"{ours:,}" if exact else f"{ours / 1e6:.2f} M",
-                arm_page.figure(one["gmacs"], 3),
-                arm_page.figure(row.counted["gmacs"], 3),
+                figure(one["gmacs"], 3),
+                figure(row.counted["gmacs"], 3),
                 one["source"],
                 one["remark"],
             ]
         )
-    return arm_page.table(heads, lines)
+    return table(heads, lines)
 
 
 def _mark(value: bool | None) -> str:

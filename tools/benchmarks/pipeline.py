@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.interleaved import Seconds, interleaved, ratio
+from benchmarks.printing import figure, table
 from tfsegkd import data, models
 from tfsegkd._keras import keras
 from tfsegkd.losses import SegmentationLoss
@@ -64,7 +65,8 @@ def run(
         cases = _cases(Path(directory), size, batch_size, student, batches_per_round)
         seconds = interleaved({name: run for name, (run, _) in cases.items()}, rounds, warmup=1)
     rows = _rows(seconds, {name: images for name, (_, images) in cases.items()})
-    print(_table(rows))
+    heads = ("an image of", "ms", "processor ms", "over a step", "of processor time")
+    print(table(heads, map(_cells, rows)))
     print(bound(rows))
     return rows
 
@@ -153,14 +155,6 @@ def bound(rows: Sequence[Row]) -> str:
     return "\n".join(sentences)
 
 
-def _table(rows: Sequence[Row]) -> str:
-    lines = [
-        "| an image of | ms | processor ms | over a step | of processor time |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row.what} | {row.milliseconds:.2f} | {row.cpu_milliseconds:.2f} | {row.ratio:.2f} "
-        f"| {row.cpu_ratio:.2f} |"
-        for row in rows
-    ]
-    return "\n".join(lines)
+def _cells(row: Row) -> list[str]:
+    figures = (row.milliseconds, row.cpu_milliseconds, row.ratio, row.cpu_ratio)
+    return [row.what, *(figure(value, 2) for value in figures)]

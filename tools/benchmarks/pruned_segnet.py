@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from benchmarks.printing import figure, table
 from tfsegkd import models
 from tfsegkd.graph import cost
 from tfsegkd.pruning import prune_channels
@@ -48,12 +49,12 @@ def run() -> list[Row]:
         _, report = prune_channels(model, f"macs:{share:.6g}", "l1", "local", compensate=False)
         ours = report.after.macs / 1e9, report.after.parameters / 1e6
         rows.append(Row(method, mean_iou, gmacs, parameters, source, *ours))
-    print("| method | published mean IoU % | GMACs | parameters | source | our GMACs | our parameters |")
-    print("|" + " --- |" * 7)
-    for row in rows:
-        known = f"{row.parameters:.2f} M" if row.parameters else "–"
-        print(
-            f"| {row.method} | {row.mean_iou} | {row.gmacs} | {known} | {row.source} | "
-            f"{row.our_gmacs:.2f} | {row.our_parameters:.2f} M |"
-        )
+    heads = ["method", "published mean IoU %", "GMACs", "parameters", "source", "our GMACs", "our parameters"]
+    print(table(heads, map(_cells, rows)))
     return rows
+
+
+def _cells(row: Row) -> list[object]:
+    known = f"{row.parameters:.2f} M" if row.parameters else "–"
+    ours = figure(row.our_gmacs, 2), f"{row.our_parameters:.2f} M"
+    return [row.method, row.mean_iou, row.gmacs, known, row.source, *ours]

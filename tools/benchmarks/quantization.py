@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.one_quantization import WAYS
+from benchmarks.printing import figure, line, table
 from tfsegkd import models, runtime
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.data import Source, resize_image, spread
@@ -103,7 +104,7 @@ def run(
             paths, causes = _files(network, shape, val.info.num_classes, Path(scratch), python, missing)
             rows += _measured(network, name, paths, causes, images, val, rounds)
             for row in rows[-len(WAYS) - 1 :]:
-                print(_line(row), flush=True)
+                print(line(_cells(row)), flush=True)
     write_json(results, {"benchmark": "quantization", "rows": [asdict(row) for row in rows], **provenance()})
     text = page(rows, min(_IMAGES, len(train)))
     write_atomically(document, lambda file: file.write_text(text, encoding="utf-8"))
@@ -210,11 +211,21 @@ def _last_line(text: str) -> str:
 def page(rows: Sequence[Row], num_images: int) -> str:
     """The document, as Markdown."""
     causes = [f"- `{row.name}`, {row.way}: {row.cause}" for row in rows if row.cause]
-    heads = "| network | size | way | float ops | partitions | KB | ms | ÷ float | agreement % | mean IoU % |"
-    table = [heads, "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", *map(_line, rows)]
+    heads = [
+        "network",
+        "size",
+        "way",
+        "float ops",
+        "partitions",
+        "KB",
+        "ms",
+        "÷ float",
+        "agreement %",
+        "mean IoU %",
+    ]
     scored = any(row.mean_iou is not None for row in rows)
     return _DOCUMENT.format(
-        rows="\n".join(table),
+        rows=table([*heads, "agreement %", "mean IoU %"], map(_cells, rows), words=3),
         images=num_images,
         requirement=REQUIREMENT,
         remark="" if scored else "Weights at random: no mean IoU; pass saved networks with `--network=`.",
@@ -222,11 +233,8 @@ def page(rows: Sequence[Row], num_images: int) -> str:
     )
 
 
-def _line(row: Row) -> str:
-    def figure(value, digits=0, scale=1.0):
-        return "–" if value is None else f"{value * scale:,.{digits}f}"
-
-    cells = [
+def _cells(row: Row) -> list[str]:
+    return [
         f"`{row.name}`",
         "×".join(map(str, row.size)),
         row.way,
@@ -238,4 +246,3 @@ def _line(row: Row) -> str:
         figure(row.agreement, 2, 100),
         figure(row.mean_iou, 2, 100),
     ]
-    return f"| {' | '.join(cells)} |"
