@@ -218,7 +218,7 @@ def test_what_is_no_functional_model_is_refused():
     class Subclassed(keras.Model):
         pass
 
-    with pytest.raises(TypeError, match=r"Build it with keras\.Model"):
+    with pytest.raises(TypeError, match=r"adopt\(keras\.Model"):
         cost(Subclassed())
     with pytest.raises(TypeError, match=r"tf_keras model\. Received: function"):
         cost(lambda x: x)
