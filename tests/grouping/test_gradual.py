@@ -202,7 +202,7 @@ def test_what_is_grouped_already():
 
 def test_what_is_no_float_network():
     with pytest.raises(ValueError, match=r"quantization-aware.*Group the float network first"):
-        make_gradual(quantize(one_layer(kernel_size=1)), 2)
+        make_gradual(quantize(small()), 2)
     with pytest.raises(TypeError, match="functional"):
         make_gradual(layers.Conv2D(2, 1), 2)
     with pytest.raises(TypeError, match="must be a list of names"):

@@ -182,6 +182,7 @@ ZOO = [
     "erfnet(width_multiplier=0.25, block=d, decoder=light)",
     "fast_scnn",
     "fcn(backbone=resnet18, width_multiplier=0.25)",
+    "lite_unet(stages=4, width=16, weights=None)",
     "lraspp(weights=None)",
     "mobile_unet(width_multiplier=0.5)",
     "pspnet(backbone=resnet18, width_multiplier=0.25, filters=32)",
@@ -195,7 +196,7 @@ def test_the_zoo_is_whole():
 
 
 # Their k×k convolutions are depthwise already, or read the pixels.
-WITHOUT_KERNELS = ("deeplab_v3_plus", "fast_scnn", "lraspp", "mobile_unet")
+WITHOUT_KERNELS = ("deeplab_v3_plus", "fast_scnn", "lite_unet", "lraspp", "mobile_unet")
 
 
 @pytest.fixture
