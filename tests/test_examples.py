@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tfsegkd import data
+
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 
@@ -29,8 +31,15 @@ def run(name, directory):
 
 
 def test_every_example_is_run():
-    tested = {"custom_loss", "five_lines", "keras_cv_to_int8"}
+    tested = {"custom_loss", "five_lines", "keras_cv_to_int8", "twenty_frames"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_twenty_frames_are_a_folder_to_train_on(tmp_path):
+    run("twenty_frames", tmp_path)
+    train, val = (data.load("folder", split, tmp_path / "mydata") for split in ("train", "val"))
+    assert len(train) + len(val) == 20
+    assert train.info.num_classes == 11 and train[0][0].shape == (240, 320, 3)
 
 
 def test_a_custom_loss(tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 from tfsegkd.data.road_scenes import RoadScenes
 
 
-def write(directory: str | Path, count: int = 20) -> None:
+def write(directory: str | Path = "mydata", count: int = 20) -> None:
     """Writes `labels.txt`, `images/*.jpg` and `masks/*.png` into a new directory."""
     root = Path(directory)
     scenes = RoadScenes("train", height=240, width=320, num_images=count)

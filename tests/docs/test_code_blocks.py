@@ -1,6 +1,7 @@
 """Every block of code of the documents does what it says."""
 
 import contextlib
+import functools
 import re
 import runpy
 import shlex
@@ -56,6 +57,7 @@ PYTHON = sorted({block.page for block in EVERY if block.language == "python" and
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     fit = keras.Model.fit
 
+    @functools.wraps(fit)
     def fit_shortly(model, *args, **options):
         return fit(
             model, *args, **{**options, "epochs": min(options.get("epochs", 1), MOST_EPOCHS), "verbose": 0}

@@ -22,6 +22,7 @@ SPECS = (
     "erfnet(width_multiplier=0.5, block=dg2s)",
     "fast_scnn(width_multiplier=0.25)",
     "fcn(backbone=resnet50, width_multiplier=0.125)",
+    "lite_unet(stages=4, width=16, weights=None)",
     "lraspp(size=large, width_multiplier=0.25, filters=8)",
     "lraspp(size=small, width_multiplier=0.25, filters=8)",
     "mobile_unet",

@@ -88,6 +88,8 @@ def first_batches(count: int, args: tuple, kwargs: dict) -> tuple[Iterable, tupl
         batches = islice(x, count)
     else:
         arrays = (x, given.arguments.get("y"))
+        if (weights := given.arguments.get("sample_weight")) is not None:
+            arrays += (weights,)
         batches = _slices(arrays, given.arguments.get("batch_size") or 32, count)
     return batches, given.args[1:], given.kwargs
 

@@ -88,7 +88,7 @@ class Distiller(keras.Model):
     ):
         adoption = _adopted(student) if models.is_keras3(student) else None
         student = student if adoption is None else adoption.model
-        check_functional(student, "The Distiller's student")
+        check_functional(student, "Distiller(student=…)")
         check_images(student, "Distillation")
         # The precision decides whether Keras scales the loss; the images go to the student as they are.
         super().__init__(name="distiller", dtype=_precision(student), autocast=False)
@@ -203,10 +203,12 @@ class Distiller(keras.Model):
     def _start_adapters(self, batches):
         """Starts the adapters at least squares; the student is not changed."""
         self._started = True
+        # A student that TF-MOT prunes may run in training mode within Keras' own loop only.
+        training = not any(hasattr(layer, "pruning_step") for layer in self.student.layers)
 
         def run(*data):
             batch = self._read(data)
-            return batch, self._shown.of(batch), self._student_taps(batch.images, training=True)
+            return batch, self._shown.of(batch), self._student_taps(batch.images, training=training)
 
         weights = self.student.get_weights()
         try:
@@ -342,7 +344,7 @@ class Distiller(keras.Model):
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         if not self._started and not self._step:
-            self._start_adapters([(x, y)])
+            self._start_adapters([(x, y) if sample_weight is None else (x, y, sample_weight)])
         logs = super().train_on_batch(x, y, sample_weight, **kwargs)
         if self._adoption is not None:
             self._adoption.write_back()

@@ -56,8 +56,11 @@ def start_at_least_squares(
 
     def sums(*data):
         batch, taught, learnt = run(*data)
+        valid = batch.valid
+        if batch.weights is not None:  # an image of weight 0 moves nothing
+            valid *= tf.cast(tf.reshape(batch.weights, [-1, 1, 1]) > 0, valid.dtype)
         return [
-            _moments(terms[place], taught[terms[place].taps[0]], learnt[terms[place].taps[1]], batch.valid)
+            _moments(terms[place], taught[terms[place].taps[0]], learnt[terms[place].taps[1]], valid)
             for place in fitted
         ]
 

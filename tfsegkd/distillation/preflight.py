@@ -131,7 +131,7 @@ def preflight(
         report.raise_for_errors()
     """
     teacher = load_teacher(teacher)
-    check_functional(student, "Preflight's student")
+    check_functional(student, "preflight(student=…)")
     batches = [_unpacked(batch, info) for batch in islice(batches, max_batches)]
     if not batches:
         raise ValueError("Preflight needs at least one batch of images and masks. Received: none.")

@@ -16,7 +16,9 @@ _LEAST_OF_FILE = 1e-7  # where 8 bits, or nobody knows what, made the probabilit
 
 def output_names(model) -> list[str]:
     """The names of a network's outputs, in the order of `model.outputs`."""
-    structure = getattr(model, "_nested_outputs", None) or getattr(model, "_outputs_struct", None)
+    structure = getattr(model, "_nested_outputs", None)
+    if structure is None:  # a tensor has no truth value
+        structure = getattr(model, "_outputs_struct", None)
     if isinstance(structure, dict):
         return list(map(str, sorted(structure)))
     return list(map(str, getattr(model, "output_names", None) or range(len(model.outputs))))
