@@ -367,7 +367,7 @@ def test_without_a_teacher_the_student_trains_alone():
 
 @pytest.mark.parametrize("student", [None, "student.keras", lambda images: images])
 def test_a_student_must_be_a_model(student):
-    with pytest.raises(TypeError, match="student.*functional tf_keras model"):
+    with pytest.raises(TypeError, match=r"student.*functional tf_keras model"):
         Distiller(None, student)
 
 
