@@ -43,10 +43,13 @@ def fold_normalization(editor: Editor) -> bool:
     # What the zero point leaves of the mean is the same at every position.
     shift = (values * scales.reshape(-1, 1, 1, 1)).astype(np.float64) @ (factors * mean + offsets)
     biases = np.zeros(len(values)) if len(reader.inputs) < 3 else _real(editor, int(reader.inputs[2]))
-    biases = np.rint((biases + shift.sum((1, 2))) / (scales * factor)).astype(np.int32)
+    steps = scales * factor
+    # A channel of zeros has a scale of 0, and a bias that counts for nothing.
+    biases = np.divide(biases + shift.sum((1, 2)), steps, out=np.zeros(len(values)), where=steps > 0)
+    biases = np.rint(biases).astype(np.int32)
     constants = [
-        _constant(editor, kernel, values, scales * factor),
-        _constant(editor, kernel, biases, scales * factor, _INT32),
+        _constant(editor, kernel, values, steps),
+        _constant(editor, kernel, biases, steps, _INT32),
     ]
     _set_quantization(editor, editor.inputs[0], 1.0, mean)
     _set_quantization(editor, pixels, 1.0, mean - 128)
