@@ -44,9 +44,11 @@ def fold_normalization(editor: Editor) -> bool:
     shift = (values * scales.reshape(-1, 1, 1, 1)).astype(np.float64) @ (factors * mean + offsets)
     biases = np.zeros(len(values)) if len(reader.inputs) < 3 else _real(editor, int(reader.inputs[2]))
     steps = scales * factor
-    # A channel of zeros has a scale of 0, and a bias that counts for nothing.
+    # A channel of hardly any weight has so small a scale that its bias may lie beyond int32; the converter
+    # cuts it off there, too.
     biases = np.divide(biases + shift.sum((1, 2)), steps, out=np.zeros(len(values)), where=steps > 0)
-    biases = np.rint(biases).astype(np.int32)
+    whole = np.iinfo(np.int32)
+    biases = np.clip(np.rint(biases), whole.min, whole.max).astype(np.int32)
     constants = [
         _constant(editor, kernel, values, steps),
         _constant(editor, kernel, biases, steps, _INT32),
