@@ -1,5 +1,7 @@
 """Forms that take an Arm core fewer instructions compute what the file computed before."""
 
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -90,6 +92,23 @@ def test_the_normalization_becomes_part_of_the_stem(contents, mean, std, most):
     scale, zero_point = Network(folded).input_quantization
     assert scale == 1.0 and abs(zero_point - mean) <= 0.5
     assert profile(folded).delegate_partitions == 1
+
+
+def test_a_channel_of_hardly_any_weight_keeps_the_sign_of_its_bias():
+    """Its scale is so small that the bias does not fit into int32, and is cut off at its end."""
+    model = network(127.0, 128.0)
+    kernel, bias = model.get_layer("stem").get_weights()
+    kernel[..., 0], bias[0] = 1e-9, 3.0
+    model.get_layer("stem").set_weights([kernel, bias])
+    content = convert(quantize(model, calibration=[smooth(8)]), "uint8", "int8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        folded, changes = lower_for_arm(content, ["fold_normalization"])
+    assert changes == ("fold_normalization",)
+    editor = Editor(folded)
+    stem = next(one for one in editor.operators if editor.kind(one) == "CONV_2D")
+    assert editor.values(int(stem.inputs[2]))[0] > 0
+    assert steps(content, folded, smooth(4, seed=1)) <= 2
 
 
 def test_the_folded_stem_is_nearer_to_the_float_network(contents):
