@@ -40,7 +40,8 @@ from tfsegkd.recipe import (
 )
 from tfsegkd.runtime.apart import apart
 
-BITS = ("8", "4")
+WEIGHT_BITS = ("8", "4", "2")
+ACTIVATION_BITS = ("8", "4")
 STAGES = ("teacher", "student_alone", "distill", "prune", "group", "quantize", "export")
 
 LISTS = {
@@ -198,9 +199,21 @@ flags.DEFINE_enum(
 flags.DEFINE_float(
     "max_miou_drop", 0.5, "Points of mean IoU that --quantize=auto may cost on held-out frames.", 0, 100
 )
-flags.DEFINE_enum("quantizer", "minmax", [*QUANTIZERS], "Whether ranges are read from the values or learned.")
-flags.DEFINE_enum("weight_bits", "8", BITS, "Bits of kernels; 4 is for a smaller file, not a faster one.")
-flags.DEFINE_enum("activation_bits", "8", BITS, "Bits of activations; 4 is for study and cannot be exported.")
+flags.DEFINE_string(
+    "quantizer",
+    "minmax",
+    f"How kernels are rounded, one of {', '.join(QUANTIZERS.names())}: ranges read from the values (minmax), "
+    "learned steps (lsq), levels in buckets (uniform(bucket_size=256)), or learned ones (points).",
+)
+flags.DEFINE_enum(
+    "weight_bits",
+    "8",
+    WEIGHT_BITS,
+    "Bits of kernels; 4 is for a smaller file, not a faster one, and 2 is for study.",
+)
+flags.DEFINE_enum(
+    "activation_bits", "8", ACTIVATION_BITS, "Bits of activations; 4 is for study and cannot be exported."
+)
 flags.DEFINE_integer(
     "output_stride",
     1,

@@ -9,6 +9,7 @@ from tfsegkd.quantization.ptq import post_training
 from tfsegkd.quantization.qat import check_observed, quantize
 from tfsegkd.quantization.rounding_errors import layer_errors, layer_sqnr
 from tfsegkd.quantization.scheme import QUANTIZERS, Precision
+from tfsegkd.quantization.weight_size import WeightSize, weight_size
 
 __all__ = [
     "QUANTIZERS",
@@ -17,6 +18,7 @@ __all__ = [
     "Kind",
     "NothingToEqualize",
     "Precision",
+    "WeightSize",
     "check_observed",
     "correct_biases",
     "equalize",
@@ -28,5 +30,6 @@ __all__ = [
     "quantize",
     "register",
     "strip",
+    "weight_size",
     "with_float_layers",
 ]

@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras, tfmot
 from tfsegkd.graph.layer_spec import kernel_of, spec_of
-from tfsegkd.quantization.learned import STEP
-from tfsegkd.quantization.quantizers import FixedQuantizer, Seen
+from tfsegkd.quantization.quantizers import LEARNED, FixedQuantizer, Seen
 
 Quantizer = tfmot.quantization.keras.quantizers.Quantizer
 
@@ -48,8 +47,8 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
         return {"kernel": _written(self.kernel), "output": _written(self.output)}
 
 
-def _is_step(weight):
-    return weight.name.split(":")[0].endswith(STEP)
+def _is_learned(weight):
+    return weight.name.split(":")[0].endswith(LEARNED)
 
 
 class _HasRanges:
@@ -63,7 +62,7 @@ class _HasRanges:
         return not self.members or bool(tf.reduce_all(self._range_variables()["batches"] > 0))
 
     def freeze_ranges(self, frozen: bool) -> None:
-        """Keeps ranges and learned steps as they are while all else trains, or lets them go again."""
+        """Keeps ranges, learned steps and levels as they are while all else trains, or lets them go again."""
         self._frozen = frozen
         for quantizer in self._quantizers():
             quantizer.is_frozen = frozen
@@ -84,11 +83,16 @@ class _HasRanges:
 
     def _in_order(self):
         # Files store weights by position, which must depend neither on what is frozen nor on what was built
-        # first: steps come last.
-        return sorted(super().trainable_weights, key=_is_step)
+        # first: what quantizers learn comes after what the layer does, and what nothing trains comes last.
+        return sorted(super().trainable_weights, key=lambda one: (self._is_fixed(one), _is_learned(one)))
 
     def _trains(self, weight):
-        return self.trainable and not (self._frozen and _is_step(weight))
+        frozen = self._is_fixed(weight) or (self._frozen and _is_learned(weight))
+        return self.trainable and not frozen
+
+    def _is_fixed(self, weight):
+        """Whether a quantizer keeps the weight as it was and learns levels in its stead."""
+        return False
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
@@ -116,6 +120,16 @@ class QuantizedLayer(_HasRanges, tfmot.quantization.keras.QuantizeWrapperV2):
         config = self.quantize_config
         return [one for one in (config.kernel, config.output) if one is not None]
 
+    def _is_fixed(self, weight):
+        quantizer = self.quantize_config.kernel
+        fixes = getattr(quantizer, "fixes_kernel", False)
+        return fixes and any(weight is kernel for kernel, _, _ in self._weight_vars)
+
+    @property
+    def kernel_shape(self) -> tf.TensorShape:
+        """The shape of the kernel that is rounded."""
+        return self._weight_vars[0][0].shape
+
     def set_float_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Sets the weights of the layer inside, in the order in which it has them by itself."""
         weights = list(weights)
@@ -124,7 +138,7 @@ class QuantizedLayer(_HasRanges, tfmot.quantization.keras.QuantizeWrapperV2):
         self.layer.set_weights(weights)
 
     def start(self) -> None:
-        """Chooses first steps for the kernel, if they are learned."""
+        """Chooses first steps or levels for the kernel, if they are learned."""
         for kernel, quantizer, variables in self._weight_vars:
             if hasattr(quantizer, "start"):
                 quantizer.start(variables, kernel)

@@ -4,9 +4,17 @@ import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras, tfmot
-from tfsegkd.quantization.quantizers import AXES, Seen, by_scale, round_kernel, round_to_range
+from tfsegkd.quantization.quantizers import (
+    AXES,
+    BITS,
+    STEP,
+    Seen,
+    by_scale,
+    round_kernel,
+    round_to_range,
+    size_with_scales,
+)
 
-STEP = "_step_factor"  # how the names of the variables end that learn a step
 _SMALLEST = 1e-7  # a step; zero has no inverse
 
 
@@ -89,12 +97,12 @@ class LearnedWeightQuantizer(_Learned):
 
     Args:
         axes: Which part of the kernel has a step of its own, as of `WeightQuantizer`.
-        bits: 8 or 4. With 8 the levels are −127…127.
+        bits: 8, 4 or 2. With 8 the levels are −127…127.
     """
 
     def __init__(self, axes: str, bits: int = 8):
         self.axes = checks.one_of(axes, AXES, "axes")
-        self.bits = checks.one_of(bits, (4, 8), "bits")
+        self.bits = checks.one_of(bits, BITS, "bits")
         self._top = 2.0 ** (bits - 1) - 1.0
 
     def build(self, tensor_shape, name, layer):
@@ -114,6 +122,10 @@ class LearnedWeightQuantizer(_Learned):
         reach = tf.reduce_max(sizes, axis=0) / self._top
         weights["start"].assign(_start(tf.reduce_mean(sizes, axis=0), reach, self._top))
         weights["factor"].assign(tf.ones_like(reach))
+
+    def size_in_bits(self, shape: tf.TensorShape) -> int:
+        """What a kernel takes: a level for each weight, and a float for each step."""
+        return size_with_scales(shape, self.axes, self.bits)
 
     def get_config(self):
         return {"axes": self.axes, "bits": self.bits}

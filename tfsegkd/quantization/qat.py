@@ -28,9 +28,12 @@ def quantize(
         model: A float network on raw pixels 0…255: functional, of a fixed size, each layer with weights
             called once. One that was trained in mixed precision is read as float32.
         weight_bits: 8, or 4 for a smaller file that is not faster: kernels of 4 bits run outside the
-            delegate. The first and the last kernel and those of transposed convolutions keep 8.
+            delegate. The first and the last kernel and those of transposed convolutions keep 8. 2 is for
+            study: the file holds such kernels in 8 bits, and `weight_size` says what they would take.
         activation_bits: 8, or 4 for study: TFLite has no activations of 4 bits, so it cannot be exported.
-        quantizer: 'minmax' reads ranges from the values; 'lsq' learns them.
+        quantizer: A spec of `QUANTIZERS`. 'minmax' reads ranges from the values; 'lsq' learns them;
+            'uniform(bucket_size=256)' scales kernels bucket by bucket, and 'points(bucket_size=256)' learns
+            the levels of a kernel while its weights stay: the file holds both in 8 bits, too.
         calibration: Batches of images (N, H, W, 3) in 0…255 to measure the activations' ranges on. A few
             dozen images of the training set make the network accurate before any fine-tuning. Without them
             every range is a guess until a training step has been made.
@@ -43,6 +46,7 @@ def quantize(
     Reference:
         Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877.
         Esser et al., ICLR 2020, https://arxiv.org/abs/1902.08153, for 'lsq'.
+        Polino et al., ICLR 2018, https://arxiv.org/abs/1802.05668, for 'uniform' and 'points'.
         Differs: a range starts as the mean of the first batches instead of a moving average from −6…6.
     """
     precision = Precision(weight_bits, activation_bits, quantizer)

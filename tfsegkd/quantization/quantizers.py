@@ -12,6 +12,11 @@ from tfsegkd import checks
 from tfsegkd._keras import keras, tfmot
 
 AXES = ("channel", "depthwise", "tensor")
+BITS = (8, 4, 2)  # of weights
+FLOAT_BITS = 32  # what a scale or a level takes in a file
+# How the names of variables end that a quantizer learns: factors of steps, and levels.
+STEP, POINTS = "_step_factor", "_quantization_points"
+LEARNED = (STEP, POINTS)
 _UNSEEN = 6.0  # half the range of an activation that nothing has been measured of
 
 
@@ -38,7 +43,7 @@ class WeightQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     Args:
         axes: Which part of the kernel has a scale of its own: 'channel' (the last axis), 'depthwise' (each of
             the last two axes' pairs) or 'tensor'.
-        bits: 8 or 4.
+        bits: 8, 4 or 2.
 
     Differs: TF-MOT keeps the range of the last training step in variables, which are −6…6 until a first step
         is made, and rounds the whole of a depthwise kernel with one scale.
@@ -46,7 +51,7 @@ class WeightQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 
     def __init__(self, axes: str, bits: int = 8):
         self.axes = checks.one_of(axes, AXES, "axes")
-        self.bits = checks.one_of(bits, (4, 8), "bits")
+        self.bits = checks.one_of(bits, BITS, "bits")
 
     def build(self, tensor_shape, name, layer):
         return {}
@@ -54,7 +59,12 @@ class WeightQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     def __call__(self, inputs, training, weights, **kwargs):
         # A pruned channel is all zero, and a scale of zero has no inverse.
         limit = tf.maximum(tf.reduce_max(tf.abs(by_scale(inputs, self.axes)), axis=0), 1e-7)
-        return round_kernel(inputs, tf.stop_gradient(limit), self.axes, self.bits)
+        rounded = round_kernel(inputs, tf.stop_gradient(limit), self.axes, self.bits)
+        return inputs + tf.stop_gradient(rounded - inputs) if training and self.bits == 2 else rounded
+
+    def size_in_bits(self, shape: tf.TensorShape) -> int:
+        """What a kernel takes: a level for each weight, and a float for each scale."""
+        return size_with_scales(shape, self.axes, self.bits)
 
     def get_config(self):
         return {"axes": self.axes, "bits": self.bits}
@@ -62,8 +72,16 @@ class WeightQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 
 def by_scale(kernel: tf.Tensor, axes: str) -> tf.Tensor:
     """A kernel as (weights, scales): the weights of one scale in each column."""
-    channels = {"channel": kernel.shape[-1], "depthwise": int(np.prod(kernel.shape[-2:])), "tensor": 1}
-    return tf.reshape(kernel, [-1, channels[axes]])
+    return tf.reshape(kernel, [-1, _scales(kernel.shape, axes)])
+
+
+def _scales(shape: tf.TensorShape, axes: str) -> int:
+    return {"channel": shape[-1], "depthwise": int(np.prod(shape[-2:])), "tensor": 1}[axes]
+
+
+def size_with_scales(shape: tf.TensorShape, axes: str, bits: int) -> int:
+    """The bits of a kernel with one scale, a float, for each part of it."""
+    return bits * shape.num_elements() + FLOAT_BITS * _scales(shape, axes)
 
 
 def round_kernel(kernel: tf.Tensor, limit: tf.Tensor, axes: str, bits: int) -> tf.Tensor:
@@ -72,6 +90,11 @@ def round_kernel(kernel: tf.Tensor, limit: tf.Tensor, axes: str, bits: int) -> t
     Args:
         limit: One for each scale.
     """
+    if bits == 2:
+        # TFLite has no kernels of 2 bits, but 8 bits hold the levels −limit, 0 and limit exactly.
+        columns = by_scale(kernel, axes)
+        kernel = tf.reshape(tf.round(tf.clip_by_value(columns / limit, -1.0, 1.0)) * limit, kernel.shape)
+        bits = 8
     options = {"num_bits": bits, "narrow_range": True}
     if axes == "tensor":
         return tf.quantization.fake_quant_with_min_max_vars(kernel, -limit[0], limit[0], **options)

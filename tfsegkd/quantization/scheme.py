@@ -5,6 +5,7 @@ Differs: TF-MOT's default scheme leaves transposed convolutions with ReLU in flo
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,18 +16,58 @@ from tfsegkd.graph import Graph, rewrite
 from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.graph.layer_table import twin
 from tfsegkd.layers import FixedRange
+from tfsegkd.quantization.bucketed import LearnedPointsQuantizer, UniformWeightQuantizer
 from tfsegkd.quantization.configs import JointRounding, LayerConfig, QuantizedLayer
 from tfsegkd.quantization.edges import Edges
 from tfsegkd.quantization.learned import LearnedActivationQuantizer, LearnedWeightQuantizer
 from tfsegkd.quantization.placement import PIXELS, Rounding, place
-from tfsegkd.quantization.quantizers import ActivationQuantizer, FixedQuantizer, WeightQuantizer
+from tfsegkd.quantization.quantizers import BITS, ActivationQuantizer, FixedQuantizer, WeightQuantizer
+from tfsegkd.registry import Registry
 
 layers = keras.layers
 PREFIX = "quant_"
-QUANTIZERS = {
-    "minmax": (WeightQuantizer, ActivationQuantizer),
-    "lsq": (LearnedWeightQuantizer, LearnedActivationQuantizer),
-}
+QUANTIZERS = Registry("quantizer")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheme:
+    """What rounds the tensors of a network.
+
+    Args:
+        kernel: Makes the quantizer of a kernel from its `axes` and `bits`.
+        activation: Makes that of an activation from its limits, its bits and its number of members.
+        end: Makes those of kernels that keep 8 bits; `kernel` unless given.
+    """
+
+    kernel: Callable
+    activation: Callable
+    end: Callable | None = None
+
+
+@QUANTIZERS.register("minmax")
+def minmax() -> Scheme:
+    """Ranges are read from the values."""
+    return Scheme(WeightQuantizer, ActivationQuantizer)
+
+
+@QUANTIZERS.register("lsq")
+def lsq() -> Scheme:
+    """Steps are learned with the weights."""
+    return Scheme(LearnedWeightQuantizer, LearnedActivationQuantizer)
+
+
+@QUANTIZERS.register("uniform")
+def uniform(bucket_size: int | None = 256) -> Scheme:
+    """Kernels have equally spaced levels between the ends of each bucket of weights."""
+    kernel = functools.partial(UniformWeightQuantizer, bucket_size=bucket_size)
+    return Scheme(kernel, ActivationQuantizer, end=WeightQuantizer)
+
+
+@QUANTIZERS.register("points")
+def points(bucket_size: int | None = 256, start: str = "quantiles") -> Scheme:
+    """Kernels stay as they are, and the levels to which their weights are taken learn."""
+    kernel = functools.partial(LearnedPointsQuantizer, bucket_size=bucket_size, start=start)
+    return Scheme(kernel, ActivationQuantizer, end=WeightQuantizer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +75,11 @@ class Precision:
     """How finely a network is rounded.
 
     Args:
-        weight_bits, activation_bits: 8 or 4. Fixed kernels, the first and the last trained ones, and those of
-            transposed convolutions, for which TFLite has no others, have 8 bits in any case.
-        quantizer: 'minmax' reads ranges from the values; 'lsq' learns them.
+        weight_bits: 8, 4 or 2. Fixed kernels, the first and the last trained ones, and those of transposed
+            convolutions, for which TFLite has no others, have 8 bits in any case.
+        activation_bits: 8 or 4.
+        quantizer: A spec of `QUANTIZERS`: 'minmax' reads ranges from the values, 'lsq' learns them; 'uniform'
+            and 'points', with arguments such as bucket_size=256, scale kernels bucket by bucket.
     """
 
     weight_bits: int = 8
@@ -44,9 +87,12 @@ class Precision:
     quantizer: str = "minmax"
 
     def __post_init__(self):
-        checks.one_of(self.weight_bits, (4, 8), "weight_bits")
-        checks.one_of(self.activation_bits, (4, 8), "activation_bits")
-        checks.one_of(self.quantizer, QUANTIZERS, "quantizer")
+        checks.one_of(self.weight_bits, BITS, "weight_bits")
+        checks.one_of(self.activation_bits, (8, 4), "activation_bits")
+        self._scheme().kernel("channel", self.weight_bits)  # refuses wrong arguments
+
+    def _scheme(self) -> Scheme:
+        return QUANTIZERS.build(self.quantizer)
 
     def kernel(self, layer: keras.layers.Layer, is_end: bool):
         """The quantizer of a layer's kernel; None if it has none."""
@@ -55,15 +101,16 @@ class Precision:
         axes = spec_of(layer).kernel.scales
         if not layer.trainable:  # a constant, whose largest weight is met exactly
             return WeightQuantizer(axes)
-        keeps_8 = is_end or type(layer) is layers.Conv2DTranspose
-        return QUANTIZERS[self.quantizer][0](axes, 8 if keeps_8 else self.weight_bits)
+        scheme = self._scheme()
+        if is_end or type(layer) is layers.Conv2DTranspose:
+            return (scheme.end or scheme.kernel)(axes, 8)
+        return scheme.kernel(axes, self.weight_bits)
 
     def output(self, rounding: Rounding):
         """The quantizer of an activation."""
         if rounding.fixed_range:
             return FixedQuantizer(*rounding.fixed_range)
-        make = QUANTIZERS[self.quantizer][1]
-        return make(rounding.limits, self.activation_bits, len(rounding.members))
+        return self._scheme().activation(rounding.limits, self.activation_bits, len(rounding.members))
 
 
 def rounded(graph: Graph, precision: Precision) -> Graph:
@@ -103,7 +150,7 @@ def rounded(graph: Graph, precision: Precision) -> Graph:
 
 
 def filled(weights: Sequence[np.ndarray]) -> Callable:
-    """What gives a new wrapper the weights of a float layer, and the first steps of its kernel."""
+    """What gives a new wrapper the weights of a float layer, and the first steps or levels of its kernel."""
 
     def fill(layer: QuantizedLayer):
         layer.set_float_weights(weights)

@@ -20,7 +20,7 @@ from tfsegkd.export import check_web_runtime
 from tfsegkd.graph import cost
 from tfsegkd.grouping import FORMS, MEASURED
 from tfsegkd.metrics import labels_at
-from tfsegkd.quantization import float_layers
+from tfsegkd.quantization import float_layers, weight_size
 from tfsegkd.recipe.auto import AutoQuantize, read_tried
 from tfsegkd.recipe.costs import TIMED_RUNS, latencies
 from tfsegkd.recipe.grouping import Group
@@ -186,6 +186,7 @@ class Recipe:
             **best_validation(run.directory / stage.name),
             "parameters": price.parameters,
             "macs": price.macs,
+            **_stored(model),
             "file": path.name,
             "file_bytes": path.stat().st_size,
             "seconds": round(time.monotonic() - began, 1),
@@ -317,6 +318,13 @@ def _apart(name: str, work: Callable[[], dict]) -> dict:
 def _peak() -> int:
     """The most memory that this process, or one that it has waited for, has had at once, in KiB."""
     return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def _stored(model) -> dict:
+    """What the kernels of a quantized network take, which its file holds in 8 or 4 bits."""
+    if not runtime.is_quantization_aware(model):
+        return {}
+    return {"bits_per_weight": round(weight_size(model).bits_per_weight, 3)}
 
 
 def _measured(run: Run, name: str, network: keras.Model | Predictor | Path) -> dict:

@@ -17,7 +17,7 @@ from tfsegkd.data import Augmentation, Source, evaluation_batches, mixed_batches
 from tfsegkd.distillation import AverageWeights, Distiller, StopAtNaN, TeacherCache
 from tfsegkd.losses import SegmentationLoss
 from tfsegkd.metrics import MeanIoU
-from tfsegkd.quantization.learned import STEP
+from tfsegkd.quantization.quantizers import LEARNED
 from tfsegkd.recipe.monitor import Monitor
 from tfsegkd.recipe.progress import Progress
 
@@ -67,7 +67,7 @@ class Schedule:
             warmup_steps=warmup,
         )
         optimizer = keras.optimizers.AdamW(_Multiplied(rate, factor), weight_decay=self.weight_decay)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", STEP])
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", *LEARNED])
         return optimizer
 
 
