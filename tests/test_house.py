@@ -161,8 +161,9 @@ def test_a_list_of_layers_is_noticed(source):
 
 
 # Keras' graph is private.
-PRIVATE = ("_nodes_by_depth",)
-READER = "tfsegkd/graph/nodes.py"
+PRIVATE = ("_nodes_by_depth", "_is_graph_network", "_keras_history", "_inbound_nodes", "_outbound_nodes")
+PRIVATE += ("_nested_inputs", "_nested_outputs", "_outputs_struct", "_functional")
+READER = "tfsegkd/graph/keras_graph.py"
 
 
 def private_names(source: str) -> list[str]:
@@ -178,7 +179,7 @@ def test_one_file_reads_the_graph_of_keras(path):
     assert path == READER or private_names((ROOT / path).read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("source", ["model._nodes_by_depth", "getattr(model, '_nodes_by_depth', None)"])
+@pytest.mark.parametrize("source", ["model._nodes_by_depth", "getattr(model, '_is_graph_network', None)"])
 def test_a_second_reader_is_noticed(source):
     assert len(private_names(source)) == 1
 

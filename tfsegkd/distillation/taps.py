@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.distillation.terms import LOGITS
-from tfsegkd.graph.nodes import calls, is_functional
+from tfsegkd.graph.keras_graph import calls, is_functional, output_structure
 
 # TF-MOT renames the layers that it wraps.
 _PREFIXES = ("", "quant_", "prune_low_magnitude_")
@@ -257,5 +257,5 @@ class _Opened(keras.layers.Layer):
             values.update(zip(node.flat_output_ids, tf.nest.flatten(outputs), strict=True))
             shown.update({tap: outputs for tap, path in self.paths.items() if path == (name,)})
         made = [values[str(id(tensor))] for tensor in self.model.outputs]
-        whole = tf.nest.pack_sequence_as(self.model._nested_outputs, made)
+        whole = tf.nest.pack_sequence_as(output_structure(self.model), made)
         return shown | {tap: made[0] if tap else whole for tap, path in self.paths.items() if not path}

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfsegkd._keras import keras
+from tfsegkd.graph.keras_graph import calls
 from tfsegkd.graph.layer_spec import inherited
-from tfsegkd.graph.nodes import calls
 from tfsegkd.graph.requirements import check_functional
 
 Shape = tuple[int | None, ...]

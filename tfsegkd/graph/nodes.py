@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfsegkd._keras import is_keras3, keras
-from tfsegkd.graph.requirements import check_functional
+from tfsegkd._keras import keras
+from tfsegkd.graph import keras_graph
+from tfsegkd.graph.requirements import check_functional, refuse_not_functional
 
 
 @dataclass(frozen=True)
@@ -105,21 +106,6 @@ class Graph:
         return found
 
 
-def is_functional(model: Any) -> bool:
-    """Whether something is a functional network of tf_keras, or a sequential one whose input is known."""
-    return isinstance(model, keras.Model) and bool(getattr(model, "_is_graph_network", False))
-
-
-def calls(model: keras.Model, key: Callable = lambda node: 0) -> Iterator:
-    """Keras' own nodes of a functional network, the calls of its layers, in an order in which they can run.
-
-    Args:
-        key: What sorts those that do not depend on each other; Keras' order unless given.
-    """
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        yield from sorted(model._nodes_by_depth[depth], key=key)
-
-
 def read(model: keras.Model) -> Graph:
     """Reads the graph of `model`; models inside it are opened, so that the list is flat.
 
@@ -129,13 +115,9 @@ def read(model: keras.Model) -> Graph:
     Raises:
         TypeError: if `model` is not a functional tf_keras model.
     """
-    if is_keras3(model):
-        check_functional(model, "Reading a graph")
-    if not isinstance(model, keras.Model) or not _is_readable(model):
-        raise TypeError(
-            f"Only a functional tf_keras model, or a sequential one with an input shape, can be read. "
-            f"Received: {type(model).__name__}. Build the network with keras.Model(inputs, outputs)."
-        )
+    check_functional(model, "Reading a graph")
+    if not keras_graph.runs_its_graph(model):
+        refuse_not_functional(model, "Reading a graph")
     return _graph(model, _Reader(model), {})
 
 
@@ -143,7 +125,7 @@ def _graph(model, reader, tensors) -> Graph:
     reader.open(model, tensors, training=None)
     inputs, outputs = (
         tf.nest.map_structure(lambda tensor: tensors[id(tensor)], structure)
-        for structure in (model._nested_inputs, model._nested_outputs)
+        for structure in (keras_graph.input_structure(model), keras_graph.output_structure(model))
     )
     return Graph(model.name, tuple(reader.nodes), inputs, outputs, model.trainable)
 
@@ -168,7 +150,7 @@ def map_tensors(function: Callable[[Tensor], Any], structure: Any) -> Any:
 
 def has_inner_models(model: keras.Model) -> bool:
     """Whether reading `model` opens models inside it."""
-    return any(isinstance(layer, keras.Model) and _is_readable(layer) for layer in model.layers)
+    return any(map(keras_graph.runs_its_graph, model.layers))
 
 
 class _Reader:
@@ -185,7 +167,7 @@ class _Reader:
         """Appends the nodes of `model`; `tensors` maps the id of Keras' tensors and holds bound inputs."""
         # As the model lists its layers; a Sequential keeps the layer of its input to itself.
         order = {id(layer): number for number, layer in enumerate(model.layers)}
-        for node in calls(model, key=lambda node: order.get(id(node.layer), -1)):
+        for node in keras_graph.calls(model, key=lambda node: order.get(id(node.layer), -1)):
             outputs = tf.nest.flatten(node.outputs)
             if isinstance(node.layer, keras.layers.InputLayer) and id(outputs[0]) in tensors:
                 continue  # the input of an inner model, bound to what that model is called on
@@ -193,7 +175,7 @@ class _Reader:
                 lambda item: tensors.get(id(item), item),
                 (node.call_args, node.call_kwargs),
             )
-            if isinstance(node.layer, keras.Model) and _is_readable(node.layer):
+            if keras_graph.runs_its_graph(node.layer):
                 given = self._open_inner(node.layer, args, kwargs, training)
                 tensors.update(zip(map(id, outputs), given, strict=True))
                 continue
@@ -207,7 +189,7 @@ class _Reader:
 
     def _open_inner(self, inner, args, kwargs, training) -> list[Tensor]:
         given = kwargs.get("training", args[1] if len(args) > 1 else None)
-        taken = inner._flatten_to_reference_inputs(args[0] if args else kwargs["inputs"])
+        taken = keras_graph.bound_inputs(inner, args[0] if args else kwargs["inputs"])
         tensors = dict(zip(map(id, inner.inputs), taken, strict=True))
         self.open(inner, tensors, _first_given(given, training))
         return [tensors[id(tensor)] for tensor in inner.outputs]
@@ -219,12 +201,6 @@ class _Reader:
             numbered = (f"{wished[1]}_{number}" for number in itertools.count(1))
             self._names[id(layer)] = next(n for n in itertools.chain(wished, numbered) if n not in taken)
         return self._names[id(layer)]
-
-
-def _is_readable(model: keras.Model) -> bool:
-    # A subclass may have a graph and yet do something else when called.
-    runs_its_graph = type(model).call.__module__.startswith(keras.__name__ + ".")
-    return is_functional(model) and runs_its_graph
 
 
 def _first_given(*values):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph.dialect import Dialect, own_weights
+from tfsegkd.graph.keras_graph import producer
 from tfsegkd.graph.maps import Affine, Below, Clip, Pick, Untranslatable, clipping, scaling
 from tfsegkd.graph.naming import Names
 from tfsegkd.graph.nodes import Graph, Node, Tensor
@@ -86,11 +87,9 @@ class Reading:
         self._callers = {t.name: call for call in self.trace.calls for t in tf.nest.flatten(call.outputs)}
         self._moving = self._depend_on_inputs()
         for tensor, keras_input in zip(self.trace.inputs, self.model.inputs, strict=True):
-            history = keras_input._keras_history
-            name = (getattr(history, "operation", None) or history.layer).name
-            entry = keras.Input(tuple(tensor.shape)[1:], name=name)._keras_history.layer
+            entry = layers.InputLayer(tuple(tensor.shape)[1:], name=producer(keras_input).layer.name)
             output = self._assign(tensor)
-            self.drafts.append(_Draft(entry, (), {}, output, name=name))
+            self.drafts.append(_Draft(entry, (), {}, output, name=entry.name))
         for step in self._steps():
             (self._read_call if isinstance(step, Call) else self._read_operation)(step)
         self.outputs = tf.nest.map_structure(self._tensor, self.trace.outputs)

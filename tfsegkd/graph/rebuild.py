@@ -96,7 +96,7 @@ def _fill(layer, weights):
     wanted, given = [tuple(w.shape) for w in layer.weights], [np.shape(w) for w in weights]
     if wanted != given:
         raise ValueError(
-            f"Layer {layer.name!r} ({type(layer).__name__}) now has weights of shapes {wanted}. Received: "
-            f"{given}. Change its configuration and its weights alike."
+            f"Layer {layer.name!r} ({type(layer).__name__}) was given weights of shapes {given} and needs "
+            f"{wanted}. Change its configuration and its weights alike."
         )
     layer.set_weights(weights)

@@ -1,6 +1,9 @@
 """What a network must be before anything is done to it, said before any training."""
 
+from typing import NoReturn
+
 from tfsegkd._keras import is_keras3, keras
+from tfsegkd.graph.keras_graph import is_functional
 
 
 def check_functional(model, what: str) -> None:
@@ -13,24 +16,23 @@ def check_functional(model, what: str) -> None:
     Raises:
         TypeError: with the call that makes it such a network.
     """
-    if isinstance(model, keras.Model) and getattr(model, "_is_graph_network", False):
-        return
-    kind = type(model).__name__
+    if not is_functional(model):
+        refuse_not_functional(model, what)
+
+
+def refuse_not_functional(model, what: str) -> NoReturn:
+    """Raises the TypeError of `check_functional`."""
+    received, fix = type(model).__name__, "Build the network with keras.Model(inputs, outputs)."
     if is_keras3(model):
-        raise TypeError(
-            f"{what} takes a functional tf_keras model. Received: {kind} of Keras 3. Adopt it first: "
-            f"model, report = tfsegkd.models.adopt(model)."
+        received += " of Keras 3"
+        fix = "Adopt it first: model, report = tfsegkd.models.adopt(model)."
+    elif isinstance(model, keras.Model):
+        received += ", whose layers cannot be followed"
+        fix = (
+            "Call it on inputs = keras.Input((height, width, 3)), and adopt the result: "
+            "tfsegkd.models.adopt(keras.Model(inputs, model(inputs)))."
         )
-    if isinstance(model, keras.Model):
-        raise TypeError(
-            f"{what} takes a functional tf_keras model. Received: {kind}, whose layers cannot be followed. "
-            f"Call it on inputs = keras.Input((height, width, 3)), and adopt the result: "
-            f"tfsegkd.models.adopt(keras.Model(inputs, model(inputs)))."
-        )
-    raise TypeError(
-        f"{what} takes a functional tf_keras model. Received: {kind}. Build the network with "
-        f"keras.Model(inputs, outputs)."
-    )
+    raise TypeError(f"{what} takes a functional tf_keras model. Received: {received}. {fix}")
 
 
 def check_images(model, what: str, fixed: bool = True) -> None:

@@ -2,8 +2,11 @@
 
 import os
 
+import tensorflow as tf
+
 from tfsegkd import checks
 from tfsegkd._keras import keras
+from tfsegkd.graph import Graph, read, rebuild
 from tfsegkd.models.files import load
 from tfsegkd.models.registry import models, published_taps
 from tfsegkd.models.sizes import sizes_that_fit
@@ -126,14 +129,13 @@ def at_size(model: keras.Model, shape: tuple[int, int]) -> keras.Model:
     """
     if tuple(model.input_shape[1:3]) == tuple(shape):
         return model
-    old = model.input_shape[1:3]
+    graph, old = read(model), model.input_shape[1:3]
 
-    def clone(size):
-        inputs = keras.Input((*size, model.input_shape[-1]), name=model.input_names[0])
-        return keras.models.clone_model(model, inputs, lambda layer: _scaled(layer, old, size))
+    def resize(size):
+        return rebuild(graph, _scaled(graph, old, size))
 
     try:
-        resized = clone(shape)
+        resized = resize(shape)
         if isinstance(model.output_shape, tuple) and len(model.output_shape) == 4:
             expected = _proportional(model.output_shape[1:3], old, shape)
             if None not in expected and resized.output_shape[1:3] != expected:
@@ -141,36 +143,31 @@ def at_size(model: keras.Model, shape: tuple[int, int]) -> keras.Model:
     except ValueError as error:
         raise ValueError(
             f"Model {model.name!r} cannot take images of {tuple(shape)}: "
-            f"{' '.join(str(error).split())[:200]}. Expected layers that go with the size. "
-            f"{sizes_that_fit(clone, shape)} Or rebuild the float network, tfsegkd.models.adopt(model)[0], "
+            f"{' '.join(str(error).split())[:200].rstrip('.')}. Expected layers that go with the size. "
+            f"{sizes_that_fit(resize, shape)} Or rebuild the float network, tfsegkd.models.adopt(model)[0], "
             f"before it is quantized."
         ) from None
-    for old, new in zip(model.weights, resized.weights, strict=True):
-        if old.shape != new.shape:
-            raise ValueError(
-                f"Model {model.name!r} cannot take images of {shape}: its weight {old.name!r} of shape "
-                f"{tuple(old.shape)} would need {tuple(new.shape)}. Use a network without layers tied to "
-                f"the image size."
-            )
-    resized.set_weights(model.get_weights())
-    for old, new in zip(model.layers, resized.layers, strict=True):
-        new.trainable = old.trainable
     return resized
 
 
-def _scaled(layer, old, new):
-    """A copy of a layer, whose fixed sizes are in proportion to the new input."""
-    config = layer.get_config()
-    if None in old:
-        return type(layer).from_config(config)
-    if isinstance(layer, keras.layers.Resizing):
-        size = config["height"], config["width"]
-        config["height"], config["width"] = _proportional(size, old, new)
-        if None in (config["height"], config["width"]):
-            raise ValueError(f"layer {layer.name!r} resizes to {size}, of which it would need a broken part")
-    elif isinstance(layer, keras.layers.UpSampling2D) and layer.input_shape[1:3] == (1, 1):
-        config["size"] = _proportional(config["size"], old, new)  # of what was pooled over the whole image
-    return type(layer).from_config(config)
+def _scaled(graph: Graph, old, new) -> dict[str, dict]:
+    """What changes of the layers' configurations: fixed sizes are in proportion to the new input."""
+    images = tf.nest.flatten(graph.inputs)[0]
+    changes = {graph.producers[images.id].name: {"batch_input_shape": (None, *new, images.shape[-1])}}
+    for node in graph.nodes if None not in old else ():
+        layer = node.layer
+        if isinstance(layer, keras.layers.Resizing):
+            size = layer.height, layer.width
+            height, width = _proportional(size, old, new)
+            if None in (height, width):
+                raise ValueError(
+                    f"layer {node.name!r} resizes to {size}, of which it would need a broken part"
+                )
+            changes[node.name] = {"height": height, "width": width}
+        elif isinstance(layer, keras.layers.UpSampling2D) and node.inputs[0].shape[1:3] == (1, 1):
+            # Of what was pooled over the whole image.
+            changes[node.name] = {"size": _proportional(layer.size, old, new)}
+    return changes
 
 
 def _proportional(size, old, new):

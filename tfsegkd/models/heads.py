@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfsegkd.graph.keras_graph import has_graph, output_structure, producer
 from tfsegkd.graph.layer_spec import types
 from tfsegkd.layers.binary import two_logits
 
@@ -16,9 +17,7 @@ _LEAST_OF_FILE = 1e-7  # where 8 bits, or nobody knows what, made the probabilit
 
 def output_names(model) -> list[str]:
     """The names of a network's outputs, in the order of `model.outputs`."""
-    structure = getattr(model, "_nested_outputs", None)
-    if structure is None:  # a tensor has no truth value
-        structure = getattr(model, "_outputs_struct", None)
+    structure = output_structure(model)
     if isinstance(structure, dict):
         return list(map(str, sorted(structure)))
     return list(map(str, getattr(model, "output_names", None) or range(len(model.outputs))))
@@ -52,16 +51,14 @@ def head_of(model, index: int = 0) -> str:
         index: Which output, of several.
     """
     outputs = getattr(model, "outputs", None)
-    runs_its_graph = getattr(model, "_is_graph_network", False) or hasattr(model, "_outputs_struct")
-    if not outputs or not (runs_its_graph or hasattr(model, "_functional")):
+    if not outputs or not has_graph(model):
         return UNKNOWN
     return _head(outputs[index])
 
 
 def _head(tensor) -> str:
     while True:
-        layer, index, place = tensor._keras_history
-        node = layer._inbound_nodes[index]
+        layer, node, place = producer(tensor)
         part = _unwrapped(layer)
         if getattr(part, "outputs", None):  # a network inside
             tensor = part.outputs[place]

@@ -24,7 +24,7 @@ from tfsegkd.distillation.teachers.sized import AtSize
 from tfsegkd.distillation.teachers.tflite import TfliteTeacher
 from tfsegkd.distillation.teachers.windows import Windows
 from tfsegkd.distillation.terms import LOGITS
-from tfsegkd.graph.nodes import is_functional
+from tfsegkd.graph.keras_graph import is_functional
 
 _WITH_OUTPUTS = (KerasTeacher, Keras3Teacher, SavedModelTeacher, TfliteTeacher)
 Loadable = Teacher | Member | Callable | str | os.PathLike | Sequence
