@@ -9,6 +9,11 @@ quantized = tfsegkd.quantization.quantize(student)
 tfsegkd.export.export_tflite(quantized, "model.tflite")
 """
 
+import os
+
+# TensorFlow tells of its own workings as it is imported. Whoever wants to read that says so in the variable.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
 from tfsegkd import (
     data,
     distillation,

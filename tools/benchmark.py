@@ -20,7 +20,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import command
 from absl import flags
 from benchmarks import (
     arm_models,
@@ -40,32 +39,37 @@ from benchmarks import (
 
 from tfsegkd import checks, data
 from tfsegkd.atomic import write_json
+from tfsegkd.commands import command_line
 from tfsegkd.recipe.provenance import provenance
 from tfsegkd.runtime import arm
-
-flags.DEFINE_string("json", None, "Where to write what was measured.")
-flags.DEFINE_string(
-    "input_size", "192x256", "HEIGHTxWIDTH of the images; of distiller, latency and pipeline."
-)
-flags.DEFINE_integer("batch_size", 8, "Images a step; of distiller and pipeline.", lower_bound=1)
-flags.DEFINE_integer("rounds", 20, "How often each step is timed; of all but losses.", lower_bound=1)
-flags.DEFINE_integer("kills", 50, "How often a run is killed; of faults.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Seed of the moments; of faults.")
-flags.DEFINE_string("work_dir", None, "A new directory for the runs; of faults and soak.")
-flags.DEFINE_float("minutes", 30, "For how long cycles begin; of soak.", lower_bound=0)
-flags.DEFINE_multi_string(
-    "network",
-    [],
-    "Spec of a network, all by default; of models, quantization and students. Its file; of latency.",
-)
-flags.DEFINE_enum("core", arm.DEFAULT_CORE, list(arm.CORES), "The emulated Arm core; of arm.")
-flags.DEFINE_string("environment", None, "Where ai-edge-quantizer's environment is kept; of quantization.")
-flags.DEFINE_list("steps", list(ecosystem.STEPS), "What to try of each network; of ecosystem.")
-command.define_data()
 
 FLAGS = flags.FLAGS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+
+
+def define_flags():
+    flags.DEFINE_string("json", None, "Where to write what was measured.")
+    flags.DEFINE_string(
+        "input_size", "192x256", "HEIGHTxWIDTH of the images; of distiller, latency and pipeline."
+    )
+    flags.DEFINE_integer("batch_size", 8, "Images a step; of distiller and pipeline.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 20, "How often each step is timed; of all but losses.", lower_bound=1)
+    flags.DEFINE_integer("kills", 50, "How often a run is killed; of faults.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of the moments; of faults.")
+    flags.DEFINE_string("work_dir", None, "A new directory for the runs; of faults and soak.")
+    flags.DEFINE_float("minutes", 30, "For how long cycles begin; of soak.", lower_bound=0)
+    flags.DEFINE_multi_string(
+        "network",
+        [],
+        "Spec of a network, all by default; of models, quantization and students. Its file; of latency.",
+    )
+    flags.DEFINE_enum("core", arm.DEFAULT_CORE, list(arm.CORES), "The emulated Arm core; of arm.")
+    flags.DEFINE_string(
+        "environment", None, "Where ai-edge-quantizer's environment is kept; of quantization."
+    )
+    flags.DEFINE_list("steps", list(ecosystem.STEPS), "What to try of each network; of ecosystem.")
+    command_line.define_data()
 
 
 def count_arm(files):
@@ -82,7 +86,7 @@ def count_arm(files):
 
 
 def measure_distiller():
-    rows = distiller.run(command.size(FLAGS.input_size, "input_size"), FLAGS.batch_size, FLAGS.rounds)
+    rows = distiller.run(command_line.size(FLAGS.input_size, "input_size"), FLAGS.batch_size, FLAGS.rounds)
     return as_dicts(rows)
 
 
@@ -95,11 +99,13 @@ def measure_grouping():
 
 
 def measure_latency():
-    return as_dicts(latency.run(FLAGS.network, command.size(FLAGS.input_size, "input_size"), FLAGS.rounds))
+    return as_dicts(
+        latency.run(FLAGS.network, command_line.size(FLAGS.input_size, "input_size"), FLAGS.rounds)
+    )
 
 
 def measure_pipeline():
-    rows = pipeline.run(command.size(FLAGS.input_size, "input_size"), FLAGS.batch_size, FLAGS.rounds)
+    rows = pipeline.run(command_line.size(FLAGS.input_size, "input_size"), FLAGS.batch_size, FLAGS.rounds)
     return as_dicts(rows)
 
 
@@ -108,13 +114,17 @@ def measure_models():
     results = Path(FLAGS.json or DOCS / "results" / "models.json")
     document = results.with_suffix(".md") if FLAGS.json else DOCS / "models.md"
     rows = models.run(
-        results, document, command.size(size, "input_size"), FLAGS.network or models.NETWORKS, FLAGS.rounds
+        results,
+        document,
+        command_line.size(size, "input_size"),
+        FLAGS.network or models.NETWORKS,
+        FLAGS.rounds,
     )
     return models.as_dicts(rows)
 
 
 def count_models():
-    size = command.size(FLAGS.input_size, "input_size")
+    size = command_line.size(FLAGS.input_size, "input_size")
     sizes = [size] if FLAGS["input_size"].present else [size, (360, 480)]
     results = Path(FLAGS.json or DOCS / "results" / "models_arm.json")
     return arm_models.run(results, sizes, FLAGS.network or models.NETWORKS)
@@ -126,7 +136,7 @@ def compare_quantization():
         results,
         results.with_suffix(".md"),
         *(data.load(FLAGS.dataset, split, FLAGS.data_dir) for split in ("train", "val")),
-        command.size(FLAGS.input_size, "input_size"),
+        command_line.size(FLAGS.input_size, "input_size"),
         FLAGS.network or quantization.NETWORKS,
         FLAGS.rounds,
         Path(FLAGS.environment) if FLAGS.environment else None,
@@ -167,7 +177,7 @@ def try_ecosystem():
 
 def count_students():
     networks = FLAGS.network or students.NETWORKS
-    return as_dicts(students.run(command.size(FLAGS.input_size, "input_size"), networks))
+    return as_dicts(students.run(command_line.size(FLAGS.input_size, "input_size"), networks))
 
 
 def as_dicts(rows):
@@ -213,4 +223,4 @@ def main(words):
 if __name__ == "__main__":
     # The word that is not a flag; arm takes the names of files as well.
     NAME = sys.argv.pop(1) if sys.argv[1:] and not sys.argv[1].startswith("-") else None
-    command.run(main, takes_words=True)
+    command_line.run(main, define_flags, takes_words=True)

@@ -326,7 +326,7 @@ def test_label_studio_faults(tmp_path):
 )
 def test_a_folder_that_a_tool_has_exported_is_recognized(tmp_path, tool, write):
     write(tmp_path)
-    with pytest.raises(FileNotFoundError, match=f"--dataset={tool}"):
+    with pytest.raises(FileNotFoundError, match=f"dataset={tool}"):
         data.load("folder", "train", tmp_path)
 
 

@@ -275,7 +275,7 @@ def test_damaged_files_raise_value_errors_that_name_the_file(tmp_path):
     damaged = tmp_path / "damaged.png"
     for length in range(0, len(whole) - 20, 7):  # the last 20 bytes are checksums and an end mark
         damaged.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"Cannot read .*damaged\.png.*--skip_bad_examples"):
+        with pytest.raises(ValueError, match=r"Cannot read .*damaged\.png.*skip_bad=True"):
             read_image(damaged)
     for position in range(0, len(whole), 5):
         damaged.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
@@ -287,7 +287,7 @@ def test_damaged_files_raise_value_errors_that_name_the_file(tmp_path):
 
 def test_a_directory_must_be_given_and_exist(tmp_path):
     assert directory(str(tmp_path), "folder") == tmp_path
-    with pytest.raises(ValueError, match=r"'folder' lies in files\. Say where with --data_dir"):
+    with pytest.raises(ValueError, match=r"'folder' lies in files\. Say where with `data_dir"):
         directory(None, "folder")
-    with pytest.raises(FileNotFoundError, match="nowhere' is not a directory"):
+    with pytest.raises(FileNotFoundError, match=r"data_dir='.*nowhere'"):
         directory(tmp_path / "nowhere", "folder")

@@ -123,7 +123,7 @@ def test_around_a_frame_smaller_than_the_crop_lies_grey_and_void():
 
 
 def test_fewer_examples_than_a_batch_is_an_error_at_once():
-    with pytest.raises(ValueError, match=r"has 3 examples, fewer than one batch of 4\. Lower --batch_size"):
+    with pytest.raises(ValueError, match=r"has 3 examples, fewer than one batch of 4\. Lower `batch_size`"):
         training_batches(Numbered(3), SIZE, 4)
     with pytest.raises(ValueError, match="batch_size must be a number above 0"):
         training_batches(Numbered(3), SIZE, 0)

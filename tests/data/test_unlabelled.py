@@ -111,5 +111,5 @@ def test_as_a_data_set_of_its_own(frames, tmp_path):
     assert source.info.class_names == () and data.survey(source).absent() == ()
     (tmp_path / "labels.txt").write_text("road\nsky")
     assert data.load("unlabelled", "train", tmp_path).info.class_names == ("road", "sky")
-    with pytest.raises(ValueError, match=r"'unlabelled' lies in files\. Say where with --data_dir"):
+    with pytest.raises(ValueError, match=r"'unlabelled' lies in files\. Say where with `data_dir"):
         data.load("unlabelled", "train")

@@ -384,9 +384,7 @@ def test_a_student_must_be_functional():
     ("spec", "role"), [("hint@nowhere:stage", "teacher"), ("hint@stage:stge", "student")]
 )
 def test_an_unknown_tap_shows_the_choices(spec, role):
-    with pytest.raises(
-        ValueError, match=rf"not found in {role} '{role}'. Expected one of.*logits.*--distill"
-    ):
+    with pytest.raises(ValueError, match=rf"not found in {role} '{role}'. Expected one of.*logits.*terms="):
         Distiller(*pair(), parse_terms([spec]))
 
 

@@ -276,7 +276,7 @@ def test_a_saved_model_that_gives_labels_is_refused(tmp_path):
 def test_a_saved_model_is_not_loaded_unless_it_is_trusted(tmp_path):
     module = Module()
     tf.saved_model.save(module, str(tmp_path), signatures=module.one)
-    with pytest.raises(ValueError, match=r"can read and write files.*--trust_model"):
+    with pytest.raises(ValueError, match=r"can read and write files.*trust_model=True"):
         load_teacher(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import re
 import runpy
 import shlex
@@ -18,6 +19,7 @@ from PIL import Image
 
 from tfsegkd import checks, data, distillation, losses, models, spec
 from tfsegkd._keras import keras
+from tfsegkd.commands import command_line
 
 # The pages of docs/api hold nothing but names for MkDocs to look up.
 EVERY = [block for page in PAGES if page.parent.name != "api" for block in blocks(page)]
@@ -109,9 +111,14 @@ COMMANDS += list(of_configs())
 def defined(tool: str):
     """The names of a tool, its flags defined while it lasts."""
     before = set(flags.FLAGS)
-    sys.modules.pop("command", None)
+    name = tool.removesuffix(".py")
     try:
-        yield runpy.run_path(str(TOOLS / tool), run_name="documented")
+        if name == "benchmark":
+            names = runpy.run_path(str(TOOLS / tool), run_name="documented")
+        else:
+            names = vars(importlib.import_module(f"tfsegkd.commands.{name}"))
+        names["define_flags"]()
+        yield names
     finally:
         flags.FLAGS.unparse_flags()
         for flag in set(flags.FLAGS) - before:
@@ -127,7 +134,7 @@ def check_meaning(tool: dict) -> None:
         checks.one_of(stage, tool["STAGES"], "--stages")
     for flag in ("input_size", "crop_size", "teacher_size"):
         if values.get(flag):
-            tool["command"].size(values[flag], flag)
+            command_line.size(values[flag], flag)
     for flag in ("student", "teacher"):
         network = values.get(flag)
         if network and not re.search(r"/|\.(keras|h5|tflite)\b", network):
@@ -138,9 +145,7 @@ def check_meaning(tool: dict) -> None:
             checks.one_of(spec.parse(values[flag]).name.partition(":")[0], kinds, f"--{flag}")
 
 
-@pytest.mark.parametrize(
-    "tool", sorted(path.name for path in TOOLS.glob("*.py") if path.name != "command.py")
-)
+@pytest.mark.parametrize("tool", sorted(path.name for path in TOOLS.glob("*.py")))
 def test_command_lines_are_understood(tool, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(str(TOOLS))

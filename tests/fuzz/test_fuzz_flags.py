@@ -3,15 +3,15 @@
 import contextlib
 import importlib
 import io
-import sys
 import types
 
 import pytest
 from absl import flags
-from fuzzing import ROOT, edited, fuzz, ours
+from fuzzing import edited, fuzz, ours
 from hypothesis import strategies as st
 
 from tfsegkd import data, distillation, losses, models, pruning, spec
+from tfsegkd.commands import command_line
 from tfsegkd.distillation import schedules
 from tfsegkd.losses.base import registry as loss_registry
 from tfsegkd.models.registry import models as model_registry
@@ -161,38 +161,35 @@ class _FarEnough(Exception):
 def train():
     """tools/train.py in this process, up to the point where it opens a data set."""
     patch = pytest.MonkeyPatch()
-    patch.syspath_prepend(str(ROOT / "tools"))
     # The tests of other tools may define the same flags.
     patch.setattr(flags, "FLAGS", flags.FLAGS)
     known = {name: flags.FLAGS[name] for name in flags.FLAGS}
-    module = sys.modules.get("train") or importlib.import_module("train")
-    command = importlib.import_module("command")
+    module = importlib.import_module("tfsegkd.commands.train")
+    module.define_flags()
 
     def stop(*_):
         raise _FarEnough
 
     # Others go on reading data sets.
     patch.setattr(module, "data", types.SimpleNamespace(**{**vars(data), "load": stop}))
-    _train.append((module, command))
+    _train.append(module)
     yield
     _train.pop()
     patch.undo()
     for name in set(flags.FLAGS) - set(known):
         delattr(flags.FLAGS, name)
-    sys.modules.pop("train", None)
-    sys.modules.pop("command", None)
 
 
 _train = []
 
 
 def _up_to_the_data(arguments):
-    module, command = _train[-1]
+    module = _train[-1]
     module.FLAGS.unparse_flags()
     for flag in set(module.FLAGS):
         module.FLAGS[flag].unparse()
     with ours(flags.Error, _FarEnough), contextlib.redirect_stderr(io.StringIO()):
-        words = command.parsed(["train.py", *arguments])
+        words = command_line.parsed(["train.py", *arguments])
         if len(words) == 1:
             module.main()
 

@@ -25,7 +25,7 @@ with locked(Path(sys.argv[1])):
 def test_a_second_run_is_kept_out_until_the_first_is_gone(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"held\n"
-    taken = rf"Another run is writing.*process {holder.pid} on .*--output_dir"
+    taken = rf"Another run is writing.*process {holder.pid} on .*`output_dir`"
     with pytest.raises(BlockingIOError, match=taken), locked(tmp_path):
         pass
     holder.kill()

@@ -115,7 +115,7 @@ def test_what_is_done_is_not_done_again(tmp_path):
 
 
 def test_what_the_run_would_lack_is_missed_now(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"teacher\.keras.*--stages"):
+    with pytest.raises(FileNotFoundError, match=r"teacher\.keras.*`stages`"):
         plan(Recipe([STAGES[2]]), tmp_path / "run", frames(), timed_steps=0)
     with pytest.raises(FileNotFoundError, match=r"student_qat\.keras"):
         plan(Recipe([STAGES[1]]), tmp_path / "run", frames(), timed_steps=0)

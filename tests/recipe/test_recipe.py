@@ -111,7 +111,7 @@ def test_alone_and_distilled_start_from_the_same_weights(run, tmp_path):
 
 
 def test_a_stage_that_lacks_an_earlier_one_names_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"teacher.keras.*a later stage needs it.*--stages"):
+    with pytest.raises(FileNotFoundError, match=r"teacher.keras.*a later stage needs it.*`stages`"):
         Recipe([STAGES[2]]).run(tmp_path, frames())
     with pytest.raises(FileNotFoundError, match=r"'student.keras', 'student_alone.keras'"):
         Recipe([STAGES[3]]).run(tmp_path, frames())
@@ -120,7 +120,7 @@ def test_a_stage_that_lacks_an_earlier_one_names_it(tmp_path):
 def test_a_teacher_that_knows_nothing_is_refused_before_the_first_step(tmp_path, capsys):
     models.build("unet(width=8)", 11, (48, 64, 3)).save(tmp_path / "random.keras")
     stages = [Teacher(str(tmp_path / "random.keras")), Distill("unet(width=8)", SCHEDULE, ["pixelwise"])]
-    with pytest.raises(ValueError, match=r"knows nothing of.*--preflight=warn"):
+    with pytest.raises(ValueError, match=r"knows nothing of.*preflight=warn"):
         Recipe(stages, export=False).run(tmp_path / "run", frames())
     assert "epoch 1" not in capsys.readouterr().out
 

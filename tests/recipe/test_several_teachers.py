@@ -135,5 +135,5 @@ def test_weights_that_cannot_be_fitted_are_refused(options, words):
 
 
 def test_balanced_terms_need_labels():
-    with pytest.raises(ValueError, match="--balanced_terms"):
+    with pytest.raises(ValueError, match="balanced_terms"):
         Distill("unet", SCHEDULE, ["pixelwise"], task_weight=0, balanced_terms=True)

@@ -35,7 +35,7 @@ def test_settings_that_changed_are_named(tmp_path):
         "schedule was {'epochs': 2} and is {'epochs': 3}",
         "seed was 0 and is None",
         "crop_size was None and is [32, 32]",
-        "--output_dir",
+        "`output_dir`",
     ):
         assert words in message
     assert "size was [48" not in message, "a tuple and the list that JSON makes of it are equal"

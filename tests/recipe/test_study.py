@@ -354,5 +354,5 @@ def test_no_difference_can_be_seen_in_every_panel_of_differences(tmp_path, monke
 
 def test_without_matplotlib_the_cure_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"tfsegkd\[plots\].*--noplot"):
+    with pytest.raises(ImportError, match=r"tfsegkd\[plots\].*plot=False"):
         check_installed()

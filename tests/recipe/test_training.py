@@ -84,7 +84,7 @@ def test_an_average_is_kept_through_a_kill_and_is_what_comes_out(frames, tmp_pat
 def test_an_average_is_not_begun_in_the_middle(frames, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(started(1), frames, SCHEDULE, tmp_path, [Kill(2)])
-    with pytest.raises(ValueError, match=r"does not hold all that this training keeps.*--ema.*delete"):
+    with pytest.raises(ValueError, match=r"does not hold all that this training keeps.*`ema`.*delete"):
         train(started(1), dataclasses.replace(frames, ema=True), SCHEDULE, tmp_path)
     without = {key for key in frames.settings() if "ema" in key}
     assert not without and dataclasses.replace(frames, ema=True).settings()["ema"] is True

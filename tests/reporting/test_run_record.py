@@ -95,7 +95,7 @@ def test_runs_of_different_data_are_refused_with_the_reason(copy):
 
 
 def test_what_is_no_run_is_named(copy, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"No run in .*gone.*--output_dir"):
+    with pytest.raises(FileNotFoundError, match=r"No run in .*gone.*output directory"):
         read_runs([tmp_path / "gone"])
     with pytest.raises(ValueError, match="at least one run"):
         read_runs([])

@@ -12,15 +12,14 @@ TOOLS = Path(__file__).parents[2] / "tools"
 # Each command is run by a child of its own, which finds everything imported already.
 _SERVER = """
 import json, os, runpy, sys, traceback
-sys.path.insert(0, sys.argv[1])
-import command, tfsegkd
+import tfsegkd.commands.command_line
 for line in sys.stdin:
     tool, arguments, files = json.loads(line)
     child = os.fork()
     if not child:
         for number, path in zip((1, 2), files):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        sys.argv = [tool, *arguments]
+        sys.argv, sys.path[:0] = [tool, *arguments], [os.path.dirname(tool)]
         try:
             runpy.run_path(tool, run_name="__main__")
             code = 0
@@ -62,7 +61,7 @@ class Shell:
     def __init__(self, directory: Path):
         self.directory = directory
         self._server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER, str(TOOLS)],
+            [sys.executable, "-c", _SERVER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

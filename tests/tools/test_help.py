@@ -5,13 +5,14 @@ import re
 import pytest
 from command_lines import TOOLS
 
-# All but what they share.
-TOOL_NAMES = sorted(path.stem for path in TOOLS.glob("*.py") if path.stem != "command")
+TOOL_NAMES = sorted(path.stem for path in TOOLS.glob("*.py"))
+COMMANDS = TOOLS.parent / "tfsegkd" / "commands"
 
 
 def defined(tool):
     """The flags that the source of a tool names, read without running it."""
-    text = (TOOLS / f"{tool}.py").read_text(encoding="utf-8")
+    source = TOOLS if tool == "benchmark" else COMMANDS
+    text = (source / f"{tool}.py").read_text(encoding="utf-8")
     return re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', text)
 
 
@@ -26,6 +27,12 @@ def test_help_has_every_flag_of_the_tool_and_no_other(tool, shell):
     assert not {"verbosity", "logtostderr", "pdb", "help", "helpxml"} & set(shown)
     assert max(map(len, result.out.splitlines())) <= 110
     assert "--helpfull" in result.out.splitlines()[-1] and "repeat this option" not in result.out
+
+
+def test_every_tool_is_a_command():
+    for tool in set(TOOL_NAMES) - {"benchmark"}:
+        text = (TOOLS / f"{tool}.py").read_text(encoding="utf-8")
+        assert text == f"from tfsegkd.commands.{tool} import run\n\nrun()\n"
 
 
 def test_flags_stand_in_groups_with_defaults_and_choices(shell):

@@ -61,7 +61,7 @@ def test_what_is_wrong_is_one_line(shell, saved, tmp_path):
         (f"--model={saved}",): "--output=None must be",
         (f"--model={saved}", "--output=pruned.tflite"): "'pruned.tflite' must be",
         (f"--model={saved}", output): "Expected data=batches of (images, masks)",
-        (f"--model={saved}", output, "--importance=l1", "--target=macs:0"): "target must be one of",
+        (f"--model={saved}", output, "--importance=l1", "--target=macs:0"): "--target must be one of",
         (f"--model={saved}", output, "--point=3"): "Add --importance=cost_complexity",
         (f"--model={saved}", output, "--importance=cost_complexity", "--target=flops"): "--target must be",
         (f"--model={saved}", output, "--importance=l1", "--target=macs:0.01"): "is out of reach",

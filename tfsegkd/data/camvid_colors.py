@@ -77,7 +77,7 @@ def pairs(root: Path, split: str) -> list[Pair]:
     if found is None:
         raise FileNotFoundError(
             f"Not the original layout of CamVid in {str(root)!r}. Expected {FOLDERS}, or {split}/ and "
-            f"{split}_labels/. Correct --data_dir."
+            f"{split}_labels/. Correct `data_dir`."
         )
     images, masks = (pictures(folder) for folder in found)
     joined = counterparts(images, {stem.removesuffix("_L"): path for stem, path in masks.items()}, root)
@@ -92,7 +92,7 @@ def _split(image: Path) -> str:
     if match is None:
         raise ValueError(
             f"{str(image)!r} is not named as a frame of CamVid. Expected a name such as 0016E5_08640.png. "
-            f"Move it away, or use --dataset=folder for other frames."
+            f"Move it away, or use `dataset=folder` for other frames."
         )
     sequence, number = match[1], int(match[2])
     if sequence == "Seq05VD" or (sequence == "0001TP" and number > 8520):

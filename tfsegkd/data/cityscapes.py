@@ -67,7 +67,7 @@ def cityscapes(split: str, data_dir=None) -> Source:
             )
             raise FileNotFoundError(
                 f"No directory {str(root / folder / split)!r}. Expected one of the splits {choices} in "
-                f"{folder}/; correct --data_dir or the split."
+                f"{folder}/; correct `data_dir` or the split."
             )
         cities = directories_in(root / folder / split)
         files = [path for city in cities for path in files_in(city, {".png"})]

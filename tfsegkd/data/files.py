@@ -37,7 +37,7 @@ class FileSource(Source):
         if missing:
             raise FileNotFoundError(
                 f"{len(missing)} files of {info.name} are missing, the first: {missing[:3]}. Expected an "
-                f"image and a mask for every example. Complete the directory or correct --data_dir."
+                f"image and a mask for every example. Complete the directory or correct `data_dir`."
             )
         self.pairs = list(pairs)
         self.notes = tuple(notes)

@@ -61,7 +61,7 @@ def folder(
     if not (root / "labels.txt").is_file() and (tool := export_of(root)):
         raise FileNotFoundError(
             f"No labels.txt in {str(root)!r}, which looks like what a labelling tool has exported. Say "
-            f"--dataset={tool}."
+            f"`dataset={tool}`."
         )
     class_names = read_labels(root / "labels.txt")
     palette, colors = distinct_colors(len(class_names)), None

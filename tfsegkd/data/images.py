@@ -76,7 +76,7 @@ def decode(
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"Cannot read {os.fspath(path)!r}: {error}. Expected an image file; replace it, or leave such "
-            f"examples out with --skip_bad_examples."
+            f"examples out with `skip_bad=True`."
         ) from None
 
 

@@ -31,7 +31,7 @@ def labels_of(masks: tf.Tensor, num_classes: int, ignore_label: int) -> tf.Tenso
         raise ValueError(
             f"The masks of a batch must be labels (N, H, W) or (N, H, W, 1), or one-hot (N, H, W, "
             f"{num_classes}) with a channel for each class. Received: masks of shape {tuple(shape)}. Colors "
-            f"are no labels: read such masks with --dataset=folder and a colors.txt."
+            f"are no labels: read such masks with `dataset=folder` and a colors.txt."
         )
     whole = tf.cast(masks, tf.int32)
     is_binary = tf.cast(whole, masks.dtype) == masks if masks.dtype != tf.bool else tf.constant(True)

@@ -283,7 +283,7 @@ def mask_orientation(
         raise ValueError(
             f"{begin}; both have the same size, so nothing tells which pixels the masks were drawn on. Say "
             f"{dataset}(mask_orientation=own) if on upright photographs, {dataset}(mask_orientation=image) "
-            f"if on the stored pixels, and look at the overlays of tools/inspect_data.py."
+            f"if on the stored pixels, and look at `evaluation.contact_sheet`."
         )
     choice = choice or "own"
     return choice == "image", (told[choice],)

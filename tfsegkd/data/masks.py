@@ -273,7 +273,7 @@ def one_channel(values: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(
             f"Mask {name!r} is in colour: {tuple(values[row, column].tolist())} at row {row}, column "
             f"{column}. Expected one label a pixel, grey or with a palette. Convert colours to labels, or "
-            f"write down what they mean in the colors.txt of --dataset=folder."
+            f"write down what they mean in the colors.txt of `dataset=folder`."
         )
     return values[..., 0]
 

@@ -23,11 +23,11 @@ def directory(data_dir: str | os.PathLike | None, dataset: str) -> Path:
         FileNotFoundError: if it is no directory.
     """
     if data_dir is None:
-        raise ValueError(f"Data set {dataset!r} lies in files. Say where with --data_dir=DIRECTORY.")
+        raise ValueError(f"Data set {dataset!r} lies in files. Say where with `data_dir=DIRECTORY`.")
     path = Path(data_dir).expanduser()
     if not path.is_dir():
         raise FileNotFoundError(
-            f"--data_dir={str(path)!r} is not a directory. Expected the root of {dataset!r}."
+            f"`data_dir={str(path)!r}` is not a directory. Expected the root of {dataset!r}."
         )
     return path
 
@@ -71,7 +71,7 @@ def pictures(folder: Path) -> dict[str, Path]:
         ValueError: if two files differ in their suffix alone.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"No directory {str(folder)!r}. Expected images there; correct --data_dir.")
+        raise FileNotFoundError(f"No directory {str(folder)!r}. Expected images there; correct `data_dir`.")
     found = files_in(folder, IMAGE_SUFFIXES)
     # One system writes é as one character, another as two.
     by_stem = {unicodedata.normalize("NFC", path.stem): path for path in found}

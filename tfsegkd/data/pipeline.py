@@ -77,7 +77,7 @@ def training_batches(
     if len(source) < batch_size:
         raise ValueError(
             f"The training split has {len(source)} examples, fewer than one batch of {batch_size}. Lower "
-            f"--batch_size or add examples."
+            f"`batch_size` or add examples."
         )
     augmentation = augmentation or Augmentation()
     crop_size = tuple(crop_size or size)

@@ -103,7 +103,7 @@ class TFDSSource(Source):
             self._records = _open(builder, split, features)
         except ValueError as error:  # an unknown split, or one in the wrong form
             raise ValueError(
-                f"Split {split!r} of tfds:{builder.name}: {error} Choose it with --train_split, --val_split."
+                f"Split {split!r} of tfds:{builder.name}: {error} Choose another `split`."
             ) from None
         super().__init__(info, [f"{split}_{index:05d}" for index in range(len(self._records))])
         self._features, self._labels = features, labels
@@ -190,14 +190,14 @@ def _builder(name, data_dir, download):
     except tensorflow_datasets.core.DatasetNotFoundError:
         raise ValueError(
             f"TFDS knows no data set {name!r}, and none is prepared in {data_dir or 'its directory'!r}. "
-            f"Correct tfds:NAME or --data_dir."
+            f"Correct tfds:NAME or `data_dir`."
         ) from None
     if download:
         builder.download_and_prepare()
     if not builder.info.splits:
         raise FileNotFoundError(
-            f"Data set tfds:{name} is not prepared in {os.fspath(builder.data_path)!r}. Correct --data_dir, "
-            f"or let TFDS download it: --dataset='tfds:{name}(download=True)'."
+            f"Data set tfds:{name} is not prepared in {os.fspath(builder.data_path)!r}. Correct `data_dir`, "
+            f"or let TFDS download it: `dataset='tfds:{name}(download=True)'`."
         )
     return builder
 

@@ -52,7 +52,7 @@ def voc(split: str, data_dir=None, year: int = 2012) -> Source:
     if root is None:
         raise FileNotFoundError(
             f"No {str(_LISTS)!r} in any of {[str(place) for place in places]}. Expected the layout of "
-            f"VOCdevkit; correct --data_dir or voc(year={year})."
+            f"VOCdevkit; correct `data_dir` or voc(year={year})."
         )
     spellings = (split, split.replace("_aug", "aug"), split.replace("aug", "_aug"))
     listing = next((path for name in spellings if (path := root / _LISTS / f"{name}.txt").is_file()), None)

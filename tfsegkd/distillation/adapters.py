@@ -112,7 +112,7 @@ def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter | OwnAdapte
         raise ValueError(
             f"The teacher's logits have {teacher_shape[-1]} classes, the student's {student_shape[-1]}. "
             f"Expected the same classes in the same order. Use a teacher trained on these classes, or "
-            f"distil features with --distill=loss@teacher_tap:student_tap."
+            f"distil features with a term at layers, `terms=loss@teacher_layer:student_layer`."
         )
     return Adapter(channels, name)
 

@@ -413,7 +413,7 @@ def _balance(balance, terms, student, task_weight) -> TermBalance | None:
         received = f"{devices()} devices" if task_weight else "task_weight=0"
         raise ValueError(
             f"Terms are balanced against the labels' gradient, on one device. Received: {received}. Give the "
-            f"terms fixed weights, and leave balance (--balanced_terms) out."
+            f"terms fixed weights, and leave `balance` out."
         )
     return TermBalance(Balance() if balance is True else balance, terms, student)
 

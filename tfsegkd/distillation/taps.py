@@ -102,7 +102,7 @@ def _path(model, tap, role) -> tuple[str, ...]:
     if named:
         raise ValueError(
             f"Tap {tap!r} of {role} {model.name!r} is ambiguous. Expected one of "
-            f"{['/'.join(path) for path in named]}. Set it in --distill=loss@teacher_tap:student_tap."
+            f"{['/'.join(path) for path in named]}. Set it in `terms=loss@teacher_layer:student_layer`."
         )
     stride = re.fullmatch(r"stride(\d+)", tap)
     if stride and int(stride[1]).bit_count() == 1 and (end := _end_of_stride(model, int(stride[1]))):
@@ -112,7 +112,7 @@ def _path(model, tap, role) -> tuple[str, ...]:
     raise ValueError(
         f"Tap {tap!r} not found in {role} {model.name!r}. Expected one of {known}, or "
         f"the name of any other layer{f' such as {close}' if close else ''}. Set it in "
-        f"--distill=loss@teacher_tap:student_tap."
+        f"`terms=loss@teacher_layer:student_layer`."
     )
 
 

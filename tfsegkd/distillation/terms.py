@@ -68,7 +68,7 @@ class Term:
 
 
 def parse_terms(specs: Sequence[str]) -> list[Term]:
-    """Reads the values of `--distill`, such as `'pairwise@aspp:context*0.5*warm_up(steps=200)'`.
+    """Reads terms, each written such as `'pairwise@aspp:context*0.5*warm_up(steps=200)'`.
 
     Args:
         specs: A term each; `'preset'` stands for the terms in `PRESET`, the best that we have measured.

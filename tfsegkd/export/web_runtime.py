@@ -28,7 +28,7 @@ CHECKSUMS = {
 # Serves the files of the npm package as they are, to pages of any origin.
 HOST = "cdn.jsdelivr.net"
 CDN = f"https://{HOST}/npm/{PACKAGE}@{VERSION}"
-_HOW = f"Unpack what `npm pack {PACKAGE}@{VERSION}` downloads, or leave --web_runtime out"
+_HOW = f"Unpack what `npm pack {PACKAGE}@{VERSION}` downloads, or leave `web_runtime` out"
 # Where the package may lie below a directory: `npm pack` and tar, `npm install`, or itself.
 _PLACES = ("package", f"node_modules/{PACKAGE}", PACKAGE, "")
 _SECONDS = 120
@@ -86,7 +86,7 @@ def _package_in(directory: Path) -> Path:
                 f"which the page is tested. {_HOW}."
             )
         return described.parent
-    raise ValueError(f"No npm package {PACKAGE} {VERSION} in --web_runtime={str(directory)!r}. {_HOW}.")
+    raise ValueError(f"No npm package {PACKAGE} {VERSION} in `web_runtime={str(directory)!r}`. {_HOW}.")
 
 
 def _read(package: Path) -> dict[str, bytes]:

@@ -112,7 +112,7 @@ def refuse_untrusted(path: str | os.PathLike, trust_model: bool) -> None:
     if Path(path).is_dir() and not trust_model:
         raise ValueError(
             f"{os.fspath(path)!r} is a SavedModel, whose graph can read and write files. Expected a .keras "
-            f"or .h5 file. If you trust whoever made it, load it with trust_model=True (--trust_model)."
+            f"or .h5 file. If you trust whoever made it, load it with `trust_model=True`."
         )
 
 
@@ -146,7 +146,7 @@ def _check(node, path, allow_lambda):
             raise _refusal(
                 path,
                 f"the Lambda layer {name!r}, which is Python code",
-                " If you trust whoever made the file, allow it with allow_lambda=True (--allow_lambda).",
+                " If you trust whoever made the file, allow it with `allow_lambda=True`.",
             )
     elif kind in _OPERATIONS and isinstance(config, dict) and "function" in config:
         function = str(config["function"])

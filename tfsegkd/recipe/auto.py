@@ -103,7 +103,7 @@ class AutoQuantize:
         if not train.labelled:
             raise ValueError(
                 "Quantization by budget measures mean IoU on training frames, and these have no labels. Use "
-                "--quantize=qat, or frames with labels."
+                "`Quantize`, or frames with labels."
             )
         fitting, held_out = hold_out(train, self.schedule.batch_size)
         inner = copy.copy(run)
@@ -222,7 +222,7 @@ def hold_out(source: Source, batch_size: int) -> tuple[Source, Source]:
     if left < batch_size:
         raise ValueError(
             f"Of {len(source)} training frames {count} are held out to measure on, which leaves {left}, "
-            f"fewer than a batch of {batch_size}. Lower the batch size, or use --quantize=qat."
+            f"fewer than a batch of {batch_size}. Lower the batch size, or use `Quantize`."
         )
     return Subset(source, list(range(left))), Subset(source, list(range(left, len(source))))
 

@@ -27,7 +27,7 @@ def clone(directory: Path, commit: str | None = None, root: Path = ROOT) -> Path
     """
     if not is_checkout(root):
         if commit:
-            raise ValueError(f"--commit={commit}: {str(root)!r} is no git checkout. Leave --commit out.")
+            raise ValueError(f"`commit={commit}`: {str(root)!r} is no git checkout. Leave `commit` out.")
         return root
     wanted = git("rev-parse", "--verify", "--quiet", f"{commit or 'HEAD'}^{{commit}}", root=root)
     if not wanted:
@@ -37,8 +37,8 @@ def clone(directory: Path, commit: str | None = None, root: Path = ROOT) -> Path
         before = git("rev-parse", "HEAD", root=target)
         if commit and before != wanted:
             raise ValueError(
-                f"{str(directory)!r} began at commit {before}, --commit={commit} is {wanted}. Runs of one "
-                f"study are made by one code. Leave --commit out, or choose another --output_dir."
+                f"{str(directory)!r} began at commit {before}, `commit={commit}` is {wanted}. Runs of one "
+                f"study are made by one code. Leave `commit` out, or choose another `output_dir`."
             )
         return target
     changed = git("status", "--porcelain", "--untracked-files=no", "--", *_CODE, root=root)
@@ -46,7 +46,7 @@ def clone(directory: Path, commit: str | None = None, root: Path = ROOT) -> Path
         files = ", ".join(line.split(maxsplit=1)[-1] for line in changed.splitlines())
         raise ValueError(
             f"The code has changes that are in no commit: {files}. A study runs from a clone, so that its "
-            f"commit can be named. Commit them, or name a commit with --commit, such as --commit=HEAD."
+            f"commit can be named. Commit them, or name a commit with `commit`, such as `commit=HEAD`."
         )
     temporary = target.with_name(".code.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

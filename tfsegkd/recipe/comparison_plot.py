@@ -25,7 +25,7 @@ def check_installed() -> None:
     except ImportError:
         raise ImportError(
             "The picture of a study needs matplotlib, which is not installed. Run pip install "
-            "'tfsegkd[plots]', or leave the picture out with --noplot."
+            "'tfsegkd[plots]', or leave the picture out with `plot=False`."
         ) from None
 
 

@@ -30,7 +30,7 @@ def locked(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise OSError(
             f"Cannot write to the output directory {str(directory)!r}: {error.strerror}. Make it "
-            f"writable, or choose another --output_dir."
+            f"writable, or choose another `output_dir`."
         ) from None
     with file:
         if not _taken(file):
@@ -38,7 +38,7 @@ def locked(directory: Path) -> Iterator[None]:
             holder = file.read().strip() or "it has just begun"
             raise BlockingIOError(
                 f"Another run is writing to {str(directory)!r}: {holder}. "
-                f"Wait until it ends, or choose another --output_dir."
+                f"Wait until it ends, or choose another `output_dir`."
             )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

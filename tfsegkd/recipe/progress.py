@@ -82,8 +82,8 @@ class Progress:
             reason = str(error).partition("\n")[0]
             raise ValueError(
                 f"The checkpoint {str(path)!r} does not hold all that this training keeps. Expected one of "
-                f"this version, with the same network, terms and options (such as --ema). Received: {reason} "
-                f"Choose another --output_dir, or delete {str(path.parent)!r} to start anew."
+                f"this version, with the same network, terms and options (such as `ema`). Received: {reason} "
+                f"Choose another `output_dir`, or delete {str(path.parent)!r} to start anew."
             ) from error
 
     def save(self, epochs_done: int) -> None:

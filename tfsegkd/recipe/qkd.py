@@ -53,7 +53,7 @@ class QKD(QuantizedStudent):
         if self.schedule.epochs < 3:
             raise ValueError(
                 f"QKD has three phases and needs an epoch for each. Received: {self.schedule.epochs} epochs. "
-                f"Give it 3 or more, as with --qat_epochs=20."
+                f"Give it 3 or more, as with `qat_epochs=20`."
             )
         if all(term.at for term in parse_terms(self.distill)):
             raise ValueError(
@@ -99,7 +99,7 @@ class QKD(QuantizedStudent):
         if not isinstance(teacher, KerasTeacher):
             raise ValueError(
                 f"QKD trains its teacher, which must be one Keras network of the run's classes. Received: "
-                f"{teacher.name!r}, a {type(teacher).__name__}. Name such a network as --teacher, without a "
+                f"{teacher.name!r}, a {type(teacher).__name__}. Name such a network as `teacher`, without a "
                 f"class map, windows, mirrored frames or scales."
             )
         size, shape = run.frames.size, run.frames.training_shape[:2]

@@ -59,7 +59,7 @@ Stage = (
     | AutoQuantize
 )
 _OVERLAYS = 6
-# What the page at a run's end looks at and shows; tools/report.py makes one of more.
+# What the page at a run's end looks at and shows; `reporting.write_report` makes one of more.
 _EXAMINED, _PICTURES = 48, 12
 
 

@@ -76,7 +76,7 @@ class Run:
                 return self.directory / file
         raise FileNotFoundError(
             f"None of {list(files)} is in {str(self.directory)!r}, and a later stage needs it. Add the stage "
-            f"that makes it to --stages, or use the --output_dir of the run that has it."
+            f"that makes it to `stages`, or use the `output_dir` of the run that has it."
         )
 
     def load(self, *files: str) -> keras.Model:
@@ -189,7 +189,7 @@ class Run:
             try:
                 report.raise_for_errors()
             except ValueError as error:
-                raise ValueError(f"{error} Or go on all the same with --preflight=warn.") from None
+                raise ValueError(f"{error} Or go on all the same with `preflight=warn`.") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -383,7 +383,7 @@ class Distill:
         check_task(parse_terms(self.distill), self.task_weight)
         if self.balanced_terms and not self.task_weight:
             raise ValueError(
-                "Balanced terms (--balanced_terms) go by the labels' gradient. Received: a task weight of 0. "
+                "`balanced_terms` goes by the labels' gradient. Received: a task weight of 0. "
                 "Leave one of them out."
             )
 

@@ -28,7 +28,7 @@ class State:
         except (ValueError, AttributeError, RecursionError):
             raise ValueError(
                 f"{str(self.path)!r} is damaged. Expected the record of the stages that are done. Delete it "
-                f"to run them again, or choose another --output_dir."
+                f"to run them again, or choose another `output_dir`."
             ) from None
 
     def result(self, stage: str, settings: dict) -> dict | None:
@@ -54,7 +54,7 @@ class State:
             what, where = ("made", self.path.parent) if record["result"] else ("begun", progress)
             raise ValueError(
                 f"Stage {stage!r} in {str(self.path.parent)!r} was {what} with other settings: "
-                f"{'; '.join(changed)}. Choose another --output_dir, or delete {str(where)!r} to start anew."
+                f"{'; '.join(changed)}. Choose another `output_dir`, or delete {str(where)!r} to start anew."
             )
         return record["result"]
 

@@ -86,7 +86,7 @@ def _cluster():
             raise ValueError(f"no {kind} {index}")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"--strategy=multi_worker needs the variable TF_CONFIG, which says who works together. Expected "
+            f"`strategy=multi_worker` needs the variable TF_CONFIG, which says who works together. Expected "
             f"such as {example}, with its own index for each worker. Received: {text!r} ({error})."
         ) from None
     return workers, kind, index

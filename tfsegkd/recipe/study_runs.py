@@ -92,6 +92,12 @@ def run_study(
     return reports
 
 
+def script(root: Path, name: str) -> Path:
+    """The file that runs a command: of a checkout its tool, of an installed package its module."""
+    tool = root / "tools" / f"{name}.py"
+    return tool if tool.is_file() else root / "tfsegkd" / "commands" / f"{name}.py"
+
+
 def minutes_left(study: Study, reports: Reports) -> tuple[float, list[str]]:
     """How many minutes of runs are left, by those that are done, and the methods of which none is done."""
     left, unknown = 0.0, []
@@ -158,13 +164,13 @@ def _done_before(study: Study, method: Method, seed: int) -> dict | None:
         changed += [f"{flag} now" for flag in asked if flag not in before]
         raise ValueError(
             f"{str(path.parent)!r} was made with other flags: {'; '.join(changed) or 'their order'}. Runs of "
-            f"one study must be alike. Choose another --output_dir, or delete that directory to run it again."
+            f"one study must be alike. Choose another `output_dir`, or delete that directory to run it again."
         )
     others = shared_runs.changed(report)
     if others:
         raise ValueError(
             f"{str(path.parent)!r} was made from other files of these names: {', '.join(others)}. Put back "
-            f"what it was made from, choose another --output_dir, or delete that directory to run it again."
+            f"what it was made from, choose another `output_dir`, or delete that directory to run it again."
         )
     return report
 
@@ -244,10 +250,10 @@ class _Runner:
         return report
 
     def _measure(self, target: Path, row: dict, measure: Measure) -> dict:
-        """What `tools/evaluate.py` says of a row's file on further frames."""
+        """What the command `evaluate` says of a row's file on further frames."""
         result, log_file = target / "measured.json", target / "log.txt"
-        tool = (self.root or ROOT) / "tools" / "evaluate.py"
-        line = [sys.executable, str(tool), f"--model={target / row['file']}", f"--dataset={measure.dataset}"]
+        evaluate = str(script(self.root or ROOT, "evaluate"))
+        line = [sys.executable, evaluate, f"--model={target / row['file']}", f"--dataset={measure.dataset}"]
         line += [f"--split={measure.split}", f"--json={result}", f"--frames_per_block={_BLOCK}"]
         line += [f"--data_dir={self.data_dir}"] if self.data_dir else []
         code = self._call(line, log_file)

@@ -270,7 +270,7 @@ def _advice(distiller, batch_size, batch):
         except tf.errors.ResourceExhaustedError:
             fitting //= 2
     cure = (
-        f"--batch_size={fitting} fits" if fitting else "not even one image fits: use a smaller --input_size"
+        f"`batch_size={fitting}` fits" if fitting else "not even one image fits: use a smaller `input_size`"
     )
     return f"A step with {batch_size} images does not fit into memory; {cure}. What is done so far is kept."
 

@@ -77,7 +77,7 @@ def _check_source(runs: Sequence[RunRecord], source: Source) -> None:
             raise ValueError(
                 f"Run {run.title!r} was measured on {split['examples']} frames of {split['dataset']!r} "
                 f"({split['fingerprint']}). Received: {len(source)} frames of {source.info.name!r} "
-                f"({source.fingerprint()}). Pass the --dataset, --split and --data_dir of the run."
+                f"({source.fingerprint()}). Pass the split that the run was validated on."
             )
 
 

@@ -159,7 +159,7 @@ def _read_run(directory: Path, title: str) -> RunRecord:
     if report is None and state is None:
         raise FileNotFoundError(
             f"No run in {str(directory)!r}. Expected a report.json or, of a run that did not end, a "
-            f"state.json. Pass the --output_dir of tools/train.py."
+            f"state.json. Pass the output directory of a run."
         )
     run = RunRecord(directory, title, report or {}, state or {}, flags or {})
     try:

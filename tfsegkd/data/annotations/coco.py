@@ -157,7 +157,7 @@ def _files(root: Path, split: str, annotations: str | None) -> tuple[Path, list[
         if not named.is_file() or root.resolve() not in named.resolve().parents:
             raise FileNotFoundError(
                 f"No file {str(named)!r} of coco(annotations={annotations!r}). Expected a COCO JSON in "
-                f"--data_dir."
+                f"`data_dir`."
             )
         pattern = re.escape(annotations).replace(re.escape("{split}"), "[^/]+")
         every = [
@@ -172,7 +172,7 @@ def _files(root: Path, split: str, annotations: str | None) -> tuple[Path, list[
     if not files:
         raise FileNotFoundError(
             f"No COCO JSON below {str(root)!r}: no .json file with lists 'images', 'annotations' and "
-            f"'categories'. Correct --data_dir, or name the file: coco(annotations='FILE')."
+            f"'categories'. Correct `data_dir`, or name the file: coco(annotations='FILE')."
         )
     return matching(files, split, root, "coco")
 

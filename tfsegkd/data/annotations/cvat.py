@@ -56,7 +56,7 @@ def _labelmap(path: Path) -> dict[str, Color]:
     if not path.is_file():
         raise FileNotFoundError(
             f"No {str(path)!r}. Expected the labelmap of CVAT's format 'Segmentation mask 1.1'. Correct "
-            f"--data_dir."
+            f"`data_dir`."
         )
     colors: dict[str, Color] = {}
     for number, line in lines(path):
@@ -129,5 +129,5 @@ def _of_split(root: Path, split: str, pairs: dict[str, Pair]) -> tuple[list[Pair
         return [pairs[name] for name in names], ()
     names, note = splits.made(sorted(names, key=splits.in_order), split)
     if not names:
-        raise ValueError(f"Split {split!r} of {str(root)!r} is empty. Use --train_split=all --val_split=all.")
+        raise ValueError(f"Split {split!r} of {str(root)!r} is empty. Use `split='all'`.")
     return [pairs[name] for name in names], (note,)

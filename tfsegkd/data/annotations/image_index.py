@@ -49,7 +49,7 @@ class ImageIndex:
         if not found:
             raise FileNotFoundError(
                 f"No image {name!r} below {str(self._root)!r}, which has {len(self.paths)} images. Expected "
-                f"every image that is annotated. Copy the images there, or correct --data_dir."
+                f"every image that is annotated. Copy the images there, or correct `data_dir`."
             )
         if len(found) > 1:
             several = [str(path.relative_to(self._root)) for path in found[:3]]

@@ -81,7 +81,7 @@ def labelme(
     if not every:
         raise FileNotFoundError(
             f"No JSON file of LabelMe below {str(root)!r}: none has 'shapes' and 'imagePath'. Correct "
-            f"--data_dir."
+            f"`data_dir`."
         )
     choices = directories_of((file.path for file in every), root)
     chosen = [file for file in every if not choices or in_split(file.path, root, split)]

@@ -86,7 +86,7 @@ def opened(
     if not examples:
         raise ValueError(
             f"Split {split!r} of {options.dataset} is empty. Expected annotated images; with fewer than "
-            f"five, use --train_split=all --val_split=all."
+            f"five, use `split='all'`."
         )
     return AnnotatedSource(
         words.info, examples, Drawing(words.rest, options.order, like_image), (*notes, *turned)

@@ -37,7 +37,7 @@ def roboflow(
     if not places:
         raise FileNotFoundError(
             f"No {_CLASSES} in {str(root)!r} or a directory in it. Expected an export of Roboflow as "
-            f"Semantic Segmentation Masks. Correct --data_dir."
+            f"Semantic Segmentation Masks. Correct `data_dir`."
         )
     tables = {place: _values(place / _CLASSES) for place in places}
     names = (name for table in tables.values() for name in table.values())

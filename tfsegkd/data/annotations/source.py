@@ -143,5 +143,5 @@ def _check(region, size):
 def _fault(region, what):
     return ValueError(
         f"{region.where} {what}. Expected an outline of three points or more, in the image. Correct or "
-        f"delete it, or leave such examples out with --skip_bad_examples."
+        f"delete it, or leave such examples out with `skip_bad=True`."
     )

@@ -88,7 +88,7 @@ class Ensemble(Teacher):
             raise ValueError(
                 f"The teachers of {self.name!r} give {classes} classes. Expected the same classes in the "
                 f"same order. Give each a class_map of its own: Member(teacher, class_map=…), or "
-                f"--teacher=a.keras,b.tflite(class_map=FILE)."
+                f"`teacher=a.keras,b.tflite(class_map=FILE)`."
             )
         return self.weights(classes[0])
 
@@ -120,7 +120,7 @@ class Ensemble(Teacher):
             raise ValueError(
                 f"Several members of teacher {self.name!r} have a layer {tap!r}. Expected one of "
                 f"{[f'{label}/{tap}' for label in owners]}. Set it in "
-                f"--distill=loss@{owners[0]}/{tap}:student_tap."
+                f"`terms=loss@{owners[0]}/{tap}:student_layer`."
             )
         raise ValueError(
             f"Tap {tap!r} not found in any member of teacher {self.name!r}. " + " ".join(missing)

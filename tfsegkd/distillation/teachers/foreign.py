@@ -36,7 +36,7 @@ class FunctionTeacher(Teacher):
                 if tap not in shown:
                     raise ValueError(
                         f"Tap {tap!r} not found in teacher {self.name!r}. Expected one of {list(shown)}. Set "
-                        f"it in --distill=loss@teacher_tap:student_tap."
+                        f"it in `terms=loss@teacher_layer:student_layer`."
                     )
             if LOGITS in names:
                 shown[LOGITS] = checked_logits(shown[LOGITS], images, self.name, models.heads.UNKNOWN)

@@ -56,7 +56,7 @@ def load_teacher(
             SavedModel or of a `.tflite`; a function from images (N, H, W, 3), 0…255, to logits or to a
             dictionary of taps; a list of any of these, which is averaged (see `Ensemble`), each alone or as
             a `Member` with a class map, input size, windows and weight of its own, or the text of such a
-            list as `--teacher` takes it; or a Teacher.
+            list, as `parse_members` reads it; or a Teacher.
         class_map: Which of its channels stand for which of the student's classes, where they differ: a table
             `{"Car": [13, 14]}` or the path of one (see `read_class_map` and `Mapped`). Of a list, where all
             members give out the same other classes.

@@ -84,7 +84,7 @@ class Member:
 
 
 def parse_members(text: str) -> list[Member]:
-    """Reads the value of `--teacher`, such as `own.keras,city.tflite(class_map=FILE,weight=0.5)`.
+    """Reads a list of teachers, such as `own.keras,city.tflite(class_map=FILE,weight=0.5)`.
 
     Args:
         text: Paths with commas between, each with options of `Member` in parentheses, or without: `name`,
@@ -98,7 +98,7 @@ def parse_members(text: str) -> list[Member]:
 
 
 def split_members(text: str) -> list[tuple[str, str | None]]:
-    """The paths in the value of `--teacher`, each with what stands in parentheses behind it, or None."""
+    """The paths in a list of teachers, each with what stands in parentheses behind it, or None."""
     return [_split_options(part.strip()) for part in _split(text, ",")]
 
 

@@ -129,7 +129,7 @@ class Keras3Teacher(Teacher):
             close = [paths[last] for last in close]
             raise ValueError(
                 f"Tap {tap!r} not found in teacher {self.name!r}. Expected 'logits' or the name of a layer, "
-                f"such as {close}. Set it in --distill=loss@teacher_tap:student_tap."
+                f"such as {close}. Set it in `terms=loss@teacher_layer:student_layer`."
             )
         return self._layers[tap]
 

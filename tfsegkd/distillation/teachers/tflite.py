@@ -54,7 +54,7 @@ class TfliteTeacher(Teacher):
         if other:
             raise ValueError(
                 f"Tap {other[0]!r} not found in teacher {self.name!r}. A .tflite shows ['logits'] only. Set "
-                f"it in --distill=loss@teacher_tap:student_tap."
+                f"it in `terms=loss@teacher_layer:student_layer`."
             )
 
         def run(images):

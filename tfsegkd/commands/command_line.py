@@ -1,21 +1,19 @@
-"""Flags that several tools share, and how their faults are shown."""
+"""Flags that several commands share, and how their errors are shown."""
 
-import os
 import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from absl import app, flags, logging
 
 from tfsegkd import checks, data
+from tfsegkd.commands.flag_names import in_flags
 
 FLAGS = flags.FLAGS
 
-# What --web_runtime is for, in every tool that writes try.html.
+# What --web_runtime is for, in every command that writes try.html.
 WEB_RUNTIME = (
     "The directory of the unpacked npm package @litertjs/core, for try.html to run offline; from npm, if "
     "that is on the path, unless given."
@@ -85,7 +83,7 @@ def print_choices(choices: dict[str, str]) -> None:
 
 
 def values() -> dict:
-    """The values of a tool's own flags, without those that absl and TensorFlow bring along."""
+    """The values of a command's own flags, without those that absl and TensorFlow bring along."""
     return {flag.name: flag.value for flag in _own_flags()}
 
 
@@ -95,16 +93,17 @@ def _own_flags() -> list[flags.Flag]:
     return [flag for flag in own if not isinstance(flag, _Help)]
 
 
-def run(main: Callable[..., None], takes_words: bool = False) -> None:
-    """Runs a tool; what the user can mend is one line, without a traceback.
+def run(main: Callable[..., None], define_flags: Callable[[], None], takes_words: bool = False) -> None:
+    """Runs a command; what the user can fix is one line, without a traceback.
 
     Args:
-        main: The tool.
+        main: The command; the docstring of its module is what --help begins with.
+        define_flags: Defines its flags.
         takes_words: Whether it takes a list of what stands on the line beside the options.
     """
 
     def guarded(arguments):
-        # What TensorFlow says of its own workings would drown what the tool says.
+        # What TensorFlow says of its own workings would drown what the command says.
         logging.set_verbosity(logging.ERROR)
         try:
             if len(arguments) > 1 and not takes_words:
@@ -113,8 +112,9 @@ def run(main: Callable[..., None], takes_words: bool = False) -> None:
         except _SAID_WELL as error:
             if FLAGS.debug:
                 raise
-            _fail(error)
+            _fail(in_flags(str(error), FLAGS))
 
+    define_flags()
     if _GROUPS:
         group("Help")
     flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
@@ -129,7 +129,7 @@ def _fail(message) -> None:
 
 
 def parsed(arguments: list[str]) -> list[str]:
-    """Reads the flags of a line and of the flagfiles on it; returns what is left, the tool's name first.
+    """Reads the flags of a line and of the flagfiles on it; returns what is left, the command's name first.
 
     Raises:
         flags.Error: for what cannot be read; the message names the value that may be meant.
@@ -158,7 +158,7 @@ def _parsed_or_said(arguments: list[str]) -> list[str]:
 
 
 class _Help(flags.BooleanFlag):
-    """--help: what a tool does, and its own flags by group."""
+    """--help: what a command does, and its own flags by group."""
 
     def __init__(self, summary: str):
         super().__init__("help", False, "Show this.", short_name="?", allow_override=True)
@@ -174,7 +174,7 @@ def help_text(summary: str, columns: int) -> str:
     """What --help shows.
 
     Args:
-        summary: What the tool does.
+        summary: What the command does.
         columns: The width of the terminal.
     """
     width = min(max(columns, 60), 110)
@@ -184,14 +184,14 @@ def help_text(summary: str, columns: int) -> str:
     for (title, before), after in zip(starts, ends, strict=True):
         members = [flag for flag in _own_flags() if flag.name in after - before]
         if not _GROUPS:
-            # The tool's own before those that it shares with others.
+            # The command's own before those that it shares with others.
             members.sort(key=lambda flag: FLAGS.find_module_defining_flag(flag.name) == __name__)
         parts.append("\n".join([f"{title}:", *(line for flag in members for line in _help_of(flag, width))]))
     return "\n\n".join([*parts, "--flagfile=FILE reads options from a file; --helpfull shows absl's, too."])
 
 
 def _help_of(flag: flags.Flag, width: int) -> list[str]:
-    # absl puts the choices before, and what a repeated flag is after, what the tool says of a flag.
+    # absl puts the choices before, and what a repeated flag is after, what the command says of a flag.
     text = re.sub(r"^<[^>]*>: |;\s+repeat this option to specify a list of values$", "", flag.help)
     left = f"  --[no]{flag.name}" if flag.boolean and flag.default else f"  --{flag.name}"
     if not flag.boolean:

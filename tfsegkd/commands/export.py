@@ -1,0 +1,175 @@
+"""Writes a network as int8 .tflite files that an app takes as they are.
+
+    tfsegkd-export --model=student_qat.keras --labels=labels.txt --output_dir=DIRECTORY
+    tfsegkd-export --model=student_qat.keras --labels=labels.txt --output_dir=DIRECTORY --bundle
+
+The bundle holds more forms of the network, a picture to check them with, code for the app and a README. A
+network that is not quantized becomes int8 by looking at the images of --representative.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from tfsegkd import data, export, models, runtime
+from tfsegkd.commands import command_line
+from tfsegkd.data import DatasetInfo
+from tfsegkd.data.images import IMAGE_SUFFIXES
+from tfsegkd.data.paths import files_in
+from tfsegkd.data.road_scenes import RoadScenes
+from tfsegkd.evaluation import evaluate
+from tfsegkd.quantization import post_training
+
+FLAGS = flags.FLAGS
+_MOST_REPRESENTATIVE = 64
+
+
+def define_flags():
+    flags.DEFINE_string("model", None, "A saved network, quantized by tfsegkd-train or not.", required=True)
+    flags.DEFINE_string("output_dir", None, "Where to write.", required=True)
+    flags.DEFINE_string("labels", None, "A text file with a class a line; those of --dataset unless given.")
+    flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
+    flags.DEFINE_bool("bundle", False, "Write all that an Android app needs.")
+    flags.DEFINE_string(
+        "representative",
+        None,
+        "For a network that is not quantized: a directory of images, or an .npy (N, H, W, 3) of its size.",
+    )
+    flags.DEFINE_string("dataset", None, f"Of the bundle: a data set to measure on, one of {data.names()}.")
+    flags.DEFINE_string("data_dir", None, "Where the files of --dataset lie.")
+    flags.DEFINE_string("split", "val", "The split of --dataset to measure on.")
+    flags.DEFINE_string("golden", None, "Of the bundle: the picture to check devices with.")
+    flags.DEFINE_string("latency_table", None, "Of the bundle: CSV file,ms of your device, for the card.")
+    flags.DEFINE_string("web_runtime", None, f"Of the bundle: {command_line.WEB_RUNTIME}")
+    flags.DEFINE_integer(
+        "output_stride",
+        1,
+        "Write model_strideN.tflite as well, whose logits are N times smaller: the app enlarges them.",
+        lower_bound=1,
+    )
+
+
+def main():
+    alone = [name for name in ("dataset", "golden", "latency_table", "web_runtime") if getattr(FLAGS, name)]
+    if alone and not FLAGS.bundle:
+        raise ValueError(f"--{alone[0]} is for a bundle. Add --bundle, or leave it out.")
+    if FLAGS.bundle and FLAGS.output_stride != 1:
+        raise ValueError(
+            "--output_stride is not for a bundle, which holds smaller logits as it is. Leave it out."
+        )
+    model = models.load(FLAGS.model)
+    source = data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir) if FLAGS.dataset else None
+    info = classes(model, source)
+    images = representative(tuple(model.input_shape[1:3]))
+    if FLAGS.bundle:
+        write_bundle(model, info, images, source)
+        return
+    if images is not None:
+        model = post_training(model, images)
+    directory = Path(FLAGS.output_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, options in export.variants(FLAGS.output_stride).items():
+        report = export.export_tflite(
+            model, directory / name, metadata=info, overwrite=FLAGS.overwrite, **options
+        )
+        print(json.dumps(dataclasses.asdict(report), indent=2))
+
+
+def write_bundle(model, info, images, source):
+    def measure(path):
+        found = evaluate(path, source)
+        return {
+            "mean_iou": found.mean_iou,
+            "pixel_accuracy": found.pixel_accuracy,
+            "iou": found.iou,
+            "images": found.num_images,
+            "dataset": source.info.name,
+            "split": FLAGS.split,
+        }
+
+    size = tuple(model.input_shape[1:3])
+    card = export.write_bundle(
+        model,
+        FLAGS.output_dir,
+        info,
+        golden(size, images, source),
+        images,
+        measure if source else None,
+        runtime.DeviceTable(FLAGS.latency_table) if FLAGS.latency_table else None,
+        source=Path(FLAGS.model).name,
+        overwrite=FLAGS.overwrite,
+        web_runtime=FLAGS.web_runtime,
+    )
+    for one in card.files:
+        device = "" if one.device_ms is None else f"   {one.device_ms:.2f} ms on your device"
+        print(f"{one.file:22} {one.file_bytes / 1000:8,.0f} KB {one.latency_ms:8.2f} ms here{device}")
+    for name, why in card.left_out.items():
+        print(f"{name:22} left out: {why}")
+    if card.accuracy:
+        print(f"mean IoU {100 * card.accuracy['mean_iou']:.2f} on {card.accuracy['images']} images")
+    print(f"golden mask: {100 * card.golden['agreement']:.2f} % of its pixels are the network's")
+    print(f"{card.try_page['file']}: {card.try_page['note']}")
+    print(f"Read {Path(FLAGS.output_dir) / 'README.md'}")
+
+
+def classes(model, source):
+    """What the channels of the network's logits mean."""
+    if not FLAGS.labels and source is None:
+        raise ValueError("Nothing names the classes. Pass --labels=labels.txt, a name a line.")
+    if not FLAGS.labels:
+        return source.info
+    labels = data.read_labels(FLAGS.labels)
+    if len(labels) != model.output_shape[-1]:
+        raise ValueError(
+            f"{FLAGS.labels!r} names {len(labels)} classes and {FLAGS.model!r} tells "
+            f"{model.output_shape[-1]} apart. Pass the labels that the network was trained with."
+        )
+    palette = data.distinct_colors(len(labels))
+    if source and source.info.num_classes == len(labels):
+        palette = source.info.palette
+    return DatasetInfo(source.info.name if source else "labels", labels, palette)
+
+
+def representative(size):
+    """The images of --representative; None without."""
+    if not FLAGS.representative:
+        return None
+    path = Path(FLAGS.representative)
+    if path.suffix == ".npy":
+        if not path.is_file():
+            raise FileNotFoundError(f"No file at --representative={str(path)!r}.")
+        return np.load(path, allow_pickle=False)
+    found = files_in(path, IMAGE_SUFFIXES, below=True) if path.is_dir() else []
+    if not found:
+        raise FileNotFoundError(
+            f"--representative={str(path)!r} holds no image. Expected a directory of images of the kind that "
+            f"the network will see."
+        )
+    # Evenly spread, for neighbouring frames show the same.
+    step = -(-len(found) // _MOST_REPRESENTATIVE)
+    return np.stack([data.resize_image(data.read_image(file), size) for file in found[::step]])
+
+
+def golden(size, images, source):
+    """The picture of --golden, or else the first one at hand."""
+    if FLAGS.golden:
+        image = data.read_image(FLAGS.golden)
+    elif source is not None:
+        image = source[0][0]
+    elif images is not None:
+        image = np.clip(np.rint(images[0]), 0, 255).astype(np.uint8)
+    else:
+        image = RoadScenes("val", num_images=1)[0][0]
+    return data.resize_image(image, size)
+
+
+def run():
+    """The entry point of the command."""
+    command_line.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,143 @@
+"""Draws what a network sees in images and videos of any size.
+
+    tfsegkd-predict --model=model_int8.tflite --images='photos/*.jpg' --output_dir=predictions
+
+For each image, and each frame of a video: NAME_mask.png, labels as a palette picture at the image's size,
+and NAME_overlay.png. shares.csv tells the share of each class in each. Images are resized for the network, or
+looked at part by part with --tiles.
+"""
+
+import glob
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from tfsegkd import data
+from tfsegkd.atomic import write_atomically
+from tfsegkd.commands import command_line
+from tfsegkd.data.images import IMAGE_SUFFIXES
+from tfsegkd.data.paths import files_in, is_hidden
+from tfsegkd.evaluation import Predictor, class_shares, overlay, segment, write_mask, write_shares
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+    flags.DEFINE_string("model", None, "A saved Keras model or a .tflite.", required=True)
+    flags.DEFINE_string("images", None, "An image, a video, a directory, or a pattern with *.", required=True)
+    flags.DEFINE_string(
+        "labels", None, "The classes, a name a line; labels.txt beside the model unless given."
+    )
+    flags.DEFINE_string("output_dir", "predictions", "Where to write.")
+    flags.DEFINE_bool("tiles", False, "Look through windows of the network's size instead of resizing.")
+    flags.DEFINE_float("overlap", 0.25, "The share of a window that the next one sees again.", 0, 0.9)
+    flags.DEFINE_integer("every", 1, "Of a video, take every so manieth frame.", lower_bound=1)
+
+
+def main():
+    paths = find_images(FLAGS.images)
+    predictor = Predictor(FLAGS.model)
+    info = classes(predictor.num_classes)
+    directory = Path(FLAGS.output_dir)
+    found, seconds, began = [], 0.0, time.monotonic()
+    try:
+        for path, name in zip(paths, names(paths), strict=True):
+            shares = []
+            for frame, image in frames(path, name):
+                started = time.monotonic()
+                mask = segment(predictor, image, FLAGS.tiles, FLAGS.overlap)
+                seconds += time.monotonic() - started
+                write_mask(directory / f"{frame}_mask.png", mask, info)
+                picture = Image.fromarray(overlay(image, mask, info))
+                write_atomically(directory / f"{frame}_overlay.png", picture.save)
+                shares.append(class_shares(mask, info.num_classes))
+                found.append((frame, shares[-1]))
+            print(f"{path}: {describe(np.mean(shares, axis=0), info.class_names)}", flush=True)
+    finally:
+        # What was seen before a file that cannot be read is kept.
+        if found:
+            write_shares(directory / "shares.csv", info.class_names, found)
+    count, passed = len(found), time.monotonic() - began
+    print(
+        f"{count} images in {directory}: {count / passed:.1f} a second, of which the network could do "
+        f"{count / seconds:.1f} ({1000 * seconds / count:.1f} ms each)"
+    )
+
+
+def classes(count):
+    """The names and colours of the network's classes."""
+    beside = Path(FLAGS.model).with_name("labels.txt")
+    file = FLAGS.labels or (beside if beside.is_file() else None)
+    found = data.read_labels(file) if file else tuple(str(number) for number in range(count))
+    if len(found) != count:
+        raise ValueError(
+            f"{str(file)!r} names {len(found)} classes and {FLAGS.model!r} tells {count} apart. Pass the "
+            f"--labels that the network was trained with."
+        )
+    return data.DatasetInfo("labels", found, data.distinct_colors(count))
+
+
+def find_images(pattern):
+    """The files that --images names."""
+    path = Path(pattern)
+    known = IMAGE_SUFFIXES | data.VIDEO_SUFFIXES
+    if path.is_dir():
+        paths = files_in(path, known)
+    else:
+        found = map(Path, glob.glob(pattern, recursive=True))
+        paths = sorted(file for file in found if file.suffix.lower() in known and not is_hidden(file))
+    if not paths and path.is_file():
+        paths = [path]  # whoever names a file means it
+    if not paths:
+        raise FileNotFoundError(
+            f"--images={pattern!r} names no image. Expected an image, a video, a directory of them or a "
+            f"pattern."
+        )
+    return paths
+
+
+def names(paths):
+    """What to call the outputs of each file, below --output_dir, all different."""
+    shared = Path(os.path.commonpath([path.resolve().parent for path in paths]))
+    found = [path.resolve().relative_to(shared) for path in paths]
+    count = Counter(path.with_suffix("") for path in found)
+    return [str(path if count[path.with_suffix("")] > 1 else path.with_suffix("")) for path in found]
+
+
+def frames(path, name):
+    """Each frame with the name of its outputs; an image is a single one."""
+    if not is_video(path):
+        yield name, data.read_image(path)
+        return
+    for number, image in enumerate(data.video_frames(path)):
+        if number % FLAGS.every == 0:
+            yield f"{name}_{number:06}", image
+
+
+def is_video(path):
+    if path.suffix.lower() != ".gif":
+        return path.suffix.lower() in data.VIDEO_SUFFIXES
+    try:
+        with Image.open(path) as image:
+            return getattr(image, "n_frames", 1) > 1
+    except (OSError, SyntaxError, ValueError, EOFError):
+        return False  # the reader of images says what is wrong
+
+
+def describe(shares, class_names):
+    most = [number for number in np.argsort(-shares)[:4] if shares[number] > 0]
+    return ", ".join(f"{class_names[number]} {100 * shares[number]:.0f} %" for number in most)
+
+
+def run():
+    """The entry point of the command."""
+    command_line.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    run()

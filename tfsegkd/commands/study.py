@@ -1,0 +1,138 @@
+"""Trains methods × seeds under one schedule and writes the table and the picture that compare them.
+
+    python tools/study.py --flagfile=configs/studies/camvid_first.cfg --data_dir=DIRECTORY
+
+Every method is the same command with a few flags of its own. `study.md`, `study.json` and `study.png` are
+written after every run; in the end, `costs.json` as well. Rerun the line to go on after an interruption.
+Runs are made from a clone at one commit; what a study beside this one has trained is not trained again.
+
+    python tools/study.py --page=docs/results/camvid_losses.md
+
+makes the tables, figures and pictures of a page anew from the JSON that the page names.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from tfsegkd import checks
+from tfsegkd.commands import command_line
+from tfsegkd.recipe import clone, comparison, comparison_plot, costs, pages, provenance
+from tfsegkd.recipe.study import Study, parse_measure, parse_method, parse_row
+from tfsegkd.recipe.study_runs import outlook, run_study, script
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+    flags.DEFINE_list("page", [], "Only remake these pages from their JSON; train nothing.")
+    flags.DEFINE_string("base", None, "Flagfile of tfsegkd-train that all runs share.")
+    flags.DEFINE_multi_string(
+        "method",
+        [],
+        "'name>stage: --flag=value …', several stages with commas between; may be repeated.",
+    )
+    flags.DEFINE_list(
+        "against", [], "The rows 'name>stage' that all are compared with; unless given, the first."
+    )
+    flags.DEFINE_list("varies", [], "Settings that are compared; in all others rows must be equal.")
+    flags.DEFINE_multi_string(
+        "measure",
+        [],
+        "'name>dataset@split': further frames on which every row is measured; may be repeated.",
+    )
+    flags.DEFINE_list("only", [], "Run only these methods, such as one row that is to be trained again.")
+    flags.DEFINE_string(
+        "commit", None, "The commit whose code makes the runs; what is checked out unless given."
+    )
+    flags.DEFINE_string("data_dir", None, "Where the data set's files lie.")
+    flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds.")
+    flags.DEFINE_integer(
+        "jobs", 1, "Runs at once; each gets an equal share of the processors.", lower_bound=1
+    )
+    flags.DEFINE_string("output_dir", "saved_models/study", "Where the runs, table and picture are written.")
+    flags.DEFINE_bool("dry_run", False, "Only say what is done, what is left, and how long that takes.")
+    flags.DEFINE_bool("plot", True, "Draw study.png; needs the extra tfsegkd[plots].")
+
+
+def main():
+    if FLAGS.page:
+        for path in map(Path, FLAGS.page):
+            print(f"{path}: {'remade' if pages.remake(path) else 'is as its JSON says'}")
+        return
+    study = asked()
+    if FLAGS.dry_run:
+        print(outlook(study, FLAGS.jobs))
+        return
+    if FLAGS.plot:
+        comparison_plot.check_installed()  # not after the first hours of training
+    root = clone.clone(study.directory, FLAGS.commit)
+    study = dataclasses.replace(study, command=(*command_of(root), *study.command[2:]))
+    reports, failures = {}, {}
+
+    def write(found, failed):
+        reports.update(found)
+        failures.update(failed)
+        comparison.write_study(study, line(), reports, failures=failures)
+        lines = comparison.compare(study, reports, failures)
+        if FLAGS.plot and lines:
+            comparison_plot.draw(study.directory / "study.png", lines)
+
+    try:
+        run_study(study, FLAGS.jobs, write, root, clone.code(root), FLAGS.data_dir, FLAGS.only)
+        comparison.write_study(study, line(), reports, costs.price(study, reports))
+    finally:
+        # Also after a failure or an interruption.
+        if reports:
+            print(comparison.table(comparison.compare(study, reports, failures)))
+
+
+def asked():
+    """The study of the flags."""
+    methods = tuple(parse_method(text) for text in FLAGS.method)
+    if not methods:
+        raise ValueError("A study needs --method='name>stage: --flag=value …', better two of them.")
+    if not FLAGS.base or not Path(FLAGS.base).is_file():
+        raise FileNotFoundError(f"No flagfile --base={FLAGS.base!r}. Expected the flags that all runs share.")
+    if not all(seed.strip().isdigit() for seed in FLAGS.seeds):
+        raise ValueError(f"--seeds={','.join(FLAGS.seeds)} must be whole numbers, such as 0,1,2.")
+    baselines = tuple(map(parse_row, FLAGS.against))
+    for name in FLAGS.only:
+        checks.one_of(name, [method.name for method in methods], "--only")
+    # Spelt out, so that whoever edits the flagfile meanwhile does not change the runs to come.
+    shared = FLAGS.read_flags_from_files([f"--flagfile={FLAGS.base}"])
+    methods = tuple(
+        dataclasses.replace(method, flags=tuple(FLAGS.read_flags_from_files(list(method.flags))))
+        for method in methods
+    )
+    if FLAGS.data_dir:
+        shared.append(f"--data_dir={FLAGS.data_dir}")
+    return Study(
+        (*command_of(provenance.ROOT), *shared),
+        methods,
+        tuple(int(seed) for seed in FLAGS.seeds),
+        Path(FLAGS.output_dir),
+        baselines,
+        tuple(FLAGS.varies),
+        tuple(map(parse_measure, FLAGS.measure)),
+    )
+
+
+def command_of(root):
+    return sys.executable, str(script(root, "train"))
+
+
+def line():
+    """The command that was given, for whoever reads the table elsewhere."""
+    return provenance.command_line(["tools/study.py", *sys.argv[1:]])
+
+
+def run():
+    """The entry point of the command."""
+    command_line.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,631 @@
+"""Images and masks in, a distilled and verified int8 .tflite out.
+
+    tfsegkd-train --flagfile=configs/quickstart.cfg --output_dir=saved_models/mine
+
+Runs the stages teacher, student_alone, distill, quantize and export, and prune and group if asked to. Rerun
+the same line after an interruption: finished stages are reused, an unfinished one goes on after its last
+epoch. With --dry_run it says what would be done, and how long that takes, and does nothing.
+"""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import tensorflow as tf
+from absl import flags
+
+from tfsegkd import checks, data, distillation, grouping, losses, models, pruning, runtime
+from tfsegkd.commands import command_line
+from tfsegkd.quantization import QUANTIZERS, Precision
+from tfsegkd.recipe import (
+    ASSIGNMENTS,
+    COST_COMPLEXITY,
+    PREFLIGHT,
+    QKD,
+    STRATEGIES,
+    AutoQuantize,
+    BorrowedTeacher,
+    Distill,
+    Frames,
+    Group,
+    Prune,
+    Quantize,
+    Recipe,
+    Schedule,
+    StudentAlone,
+    Teacher,
+    TrainedStudent,
+    open_workers,
+    plan,
+)
+from tfsegkd.runtime.apart import apart
+
+WEIGHT_BITS = ("8", "4", "2")
+ACTIVATION_BITS = ("8", "4")
+STAGES = ("teacher", "student_alone", "distill", "prune", "group", "quantize", "export")
+
+LISTS = {
+    "losses": losses.describe,
+    "models": models.describe,
+    "datasets": data.describe,
+    "importance": lambda: pruning.IMPORTANCES,
+}
+
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+    command_line.group("Data")
+    command_line.define_data()
+    flags.DEFINE_string("train_split", "train", "The split to train on.")
+    flags.DEFINE_string("val_split", "val", "The split to report on.")
+    flags.DEFINE_string("val_dataset", None, "The data set to report on; --dataset unless given.")
+    flags.DEFINE_string(
+        "unlabelled",
+        None,
+        "Frames to distil on as well, of which only the teacher speaks: a directory, or a data set, whose "
+        "masks are not looked at.",
+    )
+    flags.DEFINE_integer(
+        "unlabelled_per_batch", 4, "How many frames of --unlabelled each batch gets on top.", lower_bound=1
+    )
+    flags.DEFINE_bool(
+        "unlabelled_in_batch",
+        False,
+        "Let frames of --unlabelled take places in the batch instead of coming on top, so that a step "
+        "costs no more.",
+    )
+    flags.DEFINE_bool("skip_bad_examples", False, "Leave out examples that cannot be read, and count them.")
+    flags.DEFINE_string("input_size", "192x256", "HEIGHTxWIDTH of the network's input, in pixels.")
+    flags.DEFINE_string("crop_size", None, "HEIGHTxWIDTH of training crops; --input_size unless given.")
+
+    command_line.group("Run")
+    flags.DEFINE_enum("list", None, list(LISTS), "Only say what there is, a line each.")
+    flags.DEFINE_bool("dry_run", False, "Only say what would be done, and how long it would take.")
+    flags.DEFINE_integer(
+        "timed_steps", 3, "Steps of each training that --dry_run times; 0 for none.", lower_bound=0
+    )
+    flags.DEFINE_string("output_dir", "saved_models/run", "Where the run writes.")
+    flags.DEFINE_list(
+        "stages",
+        [stage for stage in STAGES if stage not in ("prune", "group")],
+        f"Which stages to run, of {','.join(STAGES)}.",
+    )
+
+    command_line.group("Networks and what is learnt")
+    flags.DEFINE_string(
+        "teacher",
+        "deeplab_v3_plus",
+        f"A network of {models.names()} with options, or a saved one of any kind; several with commas "
+        f"between are averaged, each with options of its own, such as "
+        f"own.keras,city.tflite(class_map=FILE,windows=true,weight=0.5). {{seed}} in a path stands for "
+        f"--seed.",
+    )
+    command_line.define_trust()
+    flags.DEFINE_string("class_map", None, "Table from the students' classes to a saved teacher's channels.")
+    flags.DEFINE_string("teacher_classes", None, "File that names a saved teacher's classes, one a line.")
+    flags.DEFINE_string(
+        "teacher_size", None, "HEIGHTxWIDTH at which a saved teacher sees frames, with a cache."
+    )
+    flags.DEFINE_bool(
+        "teacher_windows", False, "Let a teacher of one size look through windows of its shape."
+    )
+    flags.DEFINE_bool("teacher_flip", False, "Let a saved teacher look at mirrored frames too.")
+    flags.DEFINE_string(
+        "teacher_weights_split",
+        None,
+        "A split that no teacher was trained on, to fit on it how much each of several counts for each "
+        "class.",
+    )
+    flags.DEFINE_string(
+        "teacher_weights_dataset", None, "The data set of that split; --dataset unless given."
+    )
+    flags.DEFINE_list("teacher_scales", ["1"], "The sizes, in shares of the frame's, at which it looks.")
+    flags.DEFINE_string("student", "mobile_unet", f"A network of {models.names()} with options.")
+    flags.DEFINE_string(
+        "begin_from",
+        None,
+        "A saved network whose layers the student begins from, where it has the same, such as an encoder "
+        "that learnt by itself. {seed} stands for --seed.",
+    )
+    flags.DEFINE_multi_string(
+        "distill",
+        ["pixelwise"],
+        f"loss(options)@teacher_tap:student_tap*weight, of {losses.names()}; may be repeated.",
+    )
+    flags.DEFINE_float(
+        "task_weight", 1.0, "Factor of the labels' loss; 0 learns from the teacher alone.", lower_bound=0
+    )
+    flags.DEFINE_bool(
+        "balanced_terms",
+        False,
+        "Hold each term of --distill at a share of the labels' gradient, which is measured all along; its "
+        "weight is this share.",
+    )
+    flags.DEFINE_bool("class_balanced", False, "Let rare classes count more in the labels' loss.")
+    flags.DEFINE_bool(
+        "cache_teacher",
+        False,
+        "Run the teacher once over the training frames and keep what it says on disk, beside a saved "
+        "teacher or in --output_dir.",
+    )
+    flags.DEFINE_enum(
+        "preflight",
+        "refuse",
+        PREFLIGHT,
+        "What to do if a check before distillation finds that it cannot work.",
+    )
+
+    command_line.group("Pruning")
+    flags.DEFINE_string(
+        "prune",
+        "macs:0.5",
+        "What pruning keeps: macs:, params:, latency: or arm: and a fraction, or one of these words alone "
+        "with --importance=cost_complexity, which then chooses. sparsity:0.8 and sparsity:2:4 zero weights "
+        "instead.",
+    )
+    flags.DEFINE_enum(
+        "importance",
+        "taylor",
+        [*pruning.IMPORTANCES, COST_COMPLEXITY],
+        "What tells the channels that go from those that stay.",
+    )
+    flags.DEFINE_enum("scope", "global", pruning.SCOPES, "Which channels compete for a place.")
+    flags.DEFINE_integer("round_to", 8, "Every layer keeps a multiple of so many channels.", lower_bound=1)
+    flags.DEFINE_integer("prune_rounds", 1, "Steps of pruning and training.", lower_bound=1)
+    flags.DEFINE_multi_string(
+        "prune_distill", [], "What the pruned network learns from the dense one, written as for --distill."
+    )
+    flags.DEFINE_string(
+        "latency_table",
+        None,
+        "CSV of your device: layer,ms for a latency target of pruning there, or file,ms to show in the "
+        "report.",
+    )
+    flags.DEFINE_string(
+        "dense",
+        None,
+        "A trained network to prune, group or quantize in place of the run's student; {seed} stands for "
+        "--seed.",
+    )
+
+    command_line.group("Grouping")
+    flags.DEFINE_string("groups", "4", "Groups of the convolutions in the end; a number, or depthwise.")
+    flags.DEFINE_list(
+        "group_layers", [], "Names or patterns of them; all that --groups divides unless given."
+    )
+    flags.DEFINE_float(
+        "group_from", 0.1, "Share of the training when weights between groups begin to shrink."
+    )
+    flags.DEFINE_float("group_until", 0.6, "Share when they are gone; 0 and 0 groups from scratch.")
+    flags.DEFINE_enum("group_shape", "linear", [*grouping.SHAPES], "How they shrink.")
+    flags.DEFINE_enum("group_assignment", "identity", ASSIGNMENTS, "Which channels form a group.")
+    flags.DEFINE_multi_string(
+        "group_distill", [], "What the grouped network learns from the teacher, written as for --distill."
+    )
+    flags.DEFINE_enum(
+        "grouped_form",
+        grouping.MEASURED,
+        [grouping.MEASURED, *grouping.FORMS],
+        "How a grouped convolution runs in the .tflite: as what is fastest here, or always as one of the "
+        "others.",
+    )
+
+    command_line.group("Quantization")
+    flags.DEFINE_enum(
+        "quantize",
+        "qat",
+        ["qat", "qkd", "auto"],
+        "How the student becomes int8: by training, by training while the teacher adapts to it, or in the "
+        "cheapest way that keeps --max_miou_drop.",
+    )
+    flags.DEFINE_float(
+        "max_miou_drop", 0.5, "Points of mean IoU that --quantize=auto may cost on held-out frames.", 0, 100
+    )
+    flags.DEFINE_string(
+        "quantizer",
+        "minmax",
+        f"How kernels are rounded, one of {', '.join(QUANTIZERS.names())}: ranges read from the values "
+        "(minmax), learned steps (lsq), levels in buckets (uniform(bucket_size=256)), or learned ones "
+        "(points).",
+    )
+    flags.DEFINE_enum(
+        "weight_bits",
+        "8",
+        WEIGHT_BITS,
+        "Bits of kernels; 4 is for a smaller file, not a faster one, and 2 is for study.",
+    )
+    flags.DEFINE_enum(
+        "activation_bits", "8", ACTIVATION_BITS, "Bits of activations; 4 is for study and cannot be exported."
+    )
+    flags.DEFINE_integer(
+        "output_stride",
+        1,
+        "Export model_strideN.tflite as well, whose logits are N times smaller: the app enlarges them.",
+        lower_bound=1,
+    )
+
+    command_line.group("Schedules")
+    flags.DEFINE_integer("teacher_epochs", 30, "Epochs of the teacher.", lower_bound=1)
+    flags.DEFINE_integer("epochs", 40, "Epochs of the student, alone and distilled.", lower_bound=1)
+    flags.DEFINE_integer("prune_epochs", 20, "Epochs after pruning, all rounds together.", lower_bound=1)
+    flags.DEFINE_integer(
+        "qat_epochs",
+        6,
+        "Epochs of quantization-aware fine-tuning, all phases of qkd together.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float("teacher_learning_rate", 1e-3, "Highest learning rate of the teacher.", lower_bound=0)
+    flags.DEFINE_float("learning_rate", 4e-3, "Highest learning rate of the student.", lower_bound=0)
+    flags.DEFINE_float("prune_learning_rate", 2e-3, "Highest learning rate after pruning.", lower_bound=0)
+    flags.DEFINE_float("qat_learning_rate", 4e-4, "Highest learning rate of the fine-tuning.", lower_bound=0)
+    flags.DEFINE_integer("batch_size", 8, "Images a step.", lower_bound=1)
+    flags.DEFINE_bool(
+        "ema",
+        False,
+        "Validate with the exponential moving average of the weights, and end every training with it.",
+    )
+    flags.DEFINE_float("weight_decay", 1e-4, "AdamW's decay of kernels.", lower_bound=0)
+
+    command_line.group("How frames are varied")
+    flags.DEFINE_float("min_scale", 0.75, "Smallest random enlargement of a training frame.")
+    flags.DEFINE_float("max_scale", 1.5, "Largest random enlargement of a training frame.")
+    flags.DEFINE_bool("flip", True, "Mirror half of the training frames.")
+    flags.DEFINE_float(
+        "color_jitter", 1.0, "Strength of the colour jitter, relative to the default; 0 for none."
+    )
+
+    command_line.group("Machine")
+    flags.DEFINE_enum(
+        "strategy",
+        "none",
+        STRATEGIES,
+        "What shares each batch: one device, all of this machine, or the workers of the variable TF_CONFIG.",
+    )
+    flags.DEFINE_integer("seed", 0, "Seed of initial weights, order and augmentation.")
+    flags.DEFINE_bool("deterministic", False, "Let equal runs end in equal weights, bit by bit; slower.")
+    flags.DEFINE_integer(
+        "halve_at_nan",
+        0,
+        "How often a training whose loss became NaN may go back an epoch, at half the learning rate.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "validate_every", 0, "Epochs between validations while training; 0 for none.", lower_bound=0
+    )
+    flags.DEFINE_string("web_runtime", None, command_line.WEB_RUNTIME)
+    flags.DEFINE_bool("histograms", False, "Show histograms of the activations in TensorBoard.")
+
+
+def main():
+    if FLAGS.list:
+        command_line.print_choices(LISTS[FLAGS.list]())
+        return
+    for stage in FLAGS.stages:
+        checks.one_of(stage, STAGES, "--stages")
+    for name in ("teacher", "dense", "begin_from"):
+        if path := getattr(FLAGS, name):
+            setattr(FLAGS, name, path.replace("{seed}", str(FLAGS.seed)))
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    # Whatever can be wrong with the flags shows before a file is read.
+    terms = distillation.parse_terms(FLAGS.distill)
+    size = command_line.size(FLAGS.input_size, "input_size")
+    crop_size = command_line.size(FLAGS.crop_size, "crop_size") if FLAGS.crop_size else None
+    workers = open_workers(FLAGS.strategy)
+    exports = "export" in FLAGS.stages
+    recipe = Recipe(
+        stages(),
+        exports,
+        workers,
+        FLAGS.grouped_form,
+        device_table(),
+        FLAGS.web_runtime,
+        output_stride=FLAGS.output_stride,
+    )
+    varied = augmentation()
+    splits = (FLAGS.train_split, FLAGS.val_split)
+    datasets = (FLAGS.dataset, FLAGS.val_dataset or FLAGS.dataset)
+    sources = [data.load(name, split, FLAGS.data_dir) for name, split in zip(datasets, splits, strict=True)]
+    check_labels(*sources)
+    if not FLAGS.dry_run:  # which builds them anyway
+        apart(partial(rehearse, recipe, terms, sources[0].info, crop_size or size))
+
+    if len(sources[0]) < FLAGS.batch_size:
+        raise ValueError(
+            f"Split {FLAGS.train_split!r} has {len(sources[0])} examples, fewer than one batch of "
+            f"{FLAGS.batch_size}. Lower --batch_size."
+        )
+    classes = [source.info.class_names for source in sources]
+    if classes[0] != classes[1]:
+        raise ValueError(
+            f"--val_dataset={FLAGS.val_dataset} has the classes {classes[1]}. Expected those of --dataset: "
+            f"{classes[0]}. Report on a data set with the classes that are trained."
+        )
+    # Training frames are kept as they are surveyed; those to report on are looked at in their own size.
+    train, val = (
+        survey(source, f"{name} {split}", keep)
+        for source, name, split, keep in zip(sources, datasets, splits, (size, None), strict=True)
+    )
+    for name in train.absent():
+        print(
+            f"warning: no pixel of {name!r} in {datasets[0]} {splits[0]}: nothing can be learnt of it there"
+        )
+    unlabelled = None
+    if FLAGS.unlabelled:
+        unlabelled = survey(without_masks(train.source.info), FLAGS.unlabelled, size).source
+        most = min(len(unlabelled), FLAGS.batch_size - 1 if FLAGS.unlabelled_in_batch else len(unlabelled))
+        checks.in_range(FLAGS.unlabelled_per_batch, 1, most, "--unlabelled_per_batch")
+    frames = Frames(
+        train=train.source,
+        val=val.source,
+        size=size,
+        crop_size=crop_size,
+        augmentation=varied,
+        seed=FLAGS.seed,
+        class_weights=train.class_weights() if FLAGS.class_balanced else None,
+        validate_every=FLAGS.validate_every,
+        ema=FLAGS.ema,
+        histograms=FLAGS.histograms,
+        unlabelled=unlabelled,
+        unlabelled_per_batch=FLAGS.unlabelled_per_batch if unlabelled else 0,
+        unlabelled_in_batch=FLAGS.unlabelled_in_batch and unlabelled is not None,
+    )
+    if FLAGS.dry_run:
+        print(plan(recipe, FLAGS.output_dir, frames, FLAGS.timed_steps))
+        return
+    recipe.run(FLAGS.output_dir, frames, flags=command_line.values())
+
+
+def without_masks(info):
+    """The frames that --unlabelled names."""
+    name = FLAGS.unlabelled
+    if Path(name).is_dir():
+        return data.UnlabelledFrames(name, info)
+    try:
+        return data.WithoutLabels(data.load(name, FLAGS.train_split, FLAGS.data_dir))
+    except ValueError as error:
+        raise ValueError(f"--unlabelled={name!r} is no directory, and no data set either. {error}") from None
+
+
+def stages():
+    """The chosen stages, in their order."""
+
+    def schedule(epochs, learning_rate):
+        return Schedule(
+            epochs,
+            learning_rate,
+            FLAGS.batch_size,
+            FLAGS.weight_decay,
+            halve_at_nan=FLAGS.halve_at_nan,
+        )
+
+    student = schedule(FLAGS.epochs, FLAGS.learning_rate)
+    cache = teacher_cache() if FLAGS.cache_teacher else None
+    # What an earlier stage has trained becomes grouped; without one it is trained from scratch.
+    is_trained = bool(FLAGS.dense or {"student_alone", "distill", "prune"} & {*FLAGS.stages})
+    begins = {"student_alone": True, "distill": not FLAGS.dense, "group": not is_trained}
+    if FLAGS.begin_from and not any(begins.get(stage) for stage in FLAGS.stages):
+        raise ValueError(
+            f"--begin_from={FLAGS.begin_from} is for a student that is trained from its beginning. Expected "
+            f"student_alone, distill or group among --stages, and no --dense, which is trained already; or "
+            f"leave --begin_from out."
+        )
+    # A stage is made only where it is asked for: a teacher's file need not be there for a student alone.
+    makers = {
+        "teacher": lambda: teacher(schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
+        "student_alone": lambda: StudentAlone(FLAGS.student, student, FLAGS.begin_from),
+        "distill": lambda: Distill(
+            FLAGS.student,
+            student,
+            FLAGS.distill,
+            FLAGS.task_weight,
+            cache,
+            FLAGS.preflight,
+            FLAGS.begin_from,
+            FLAGS.balanced_terms,
+        ),
+        "prune": lambda: Prune(
+            FLAGS.prune,
+            schedule(FLAGS.prune_epochs, FLAGS.prune_learning_rate),
+            FLAGS.importance,
+            FLAGS.scope,
+            FLAGS.round_to,
+            FLAGS.prune_rounds,
+            FLAGS.prune_distill,
+            FLAGS.task_weight,
+            None if times_files() else FLAGS.latency_table,
+        ),
+        "group": lambda: Group(
+            None if is_trained else FLAGS.student,
+            student,
+            int(FLAGS.groups) if FLAGS.groups.isdigit() else FLAGS.groups,
+            FLAGS.group_layers,
+            FLAGS.group_from,
+            FLAGS.group_until,
+            FLAGS.group_shape,
+            FLAGS.group_assignment,
+            FLAGS.group_distill,
+            FLAGS.task_weight,
+            cache,
+            FLAGS.preflight,
+            None if is_trained else FLAGS.begin_from,
+        ),
+        "quantize": lambda: quantize(schedule(FLAGS.qat_epochs, FLAGS.qat_learning_rate), cache),
+    }
+    trained = [TrainedStudent(FLAGS.dense)] if FLAGS.dense else []
+    return trained + [make() for name, make in makers.items() if name in FLAGS.stages]
+
+
+def quantize(schedule, cache):
+    """The stage that makes the student int8."""
+    precision = Precision(int(FLAGS.weight_bits), int(FLAGS.activation_bits), FLAGS.quantizer)
+    if precision.activation_bits == 4 and "export" in FLAGS.stages:
+        raise ValueError("TFLite has no activations of 4 bits. With --activation_bits=4 leave out export.")
+    if FLAGS.quantize == "qkd":
+        return QKD(schedule, FLAGS.distill, FLAGS.task_weight, precision, preflight=FLAGS.preflight)
+    # Without these stages there may be no teacher to go on learning from.
+    distill = FLAGS.distill if {"teacher", "distill"} & {*FLAGS.stages} else ()
+    if FLAGS.quantize == "qat":
+        return Quantize(schedule, distill, FLAGS.task_weight, cache, precision)
+    if precision != Precision():
+        raise ValueError(
+            "--quantize=auto is for 8 bits and ranges read from the values. Leave out --quantizer, "
+            "--weight_bits and --activation_bits, or use --quantize=qat."
+        )
+    return AutoQuantize(schedule, distill, FLAGS.task_weight, cache, FLAGS.max_miou_drop)
+
+
+def times_files():
+    """Whether --latency_table is of whole files, for the report, and not of layers, for pruning."""
+    return bool(FLAGS.latency_table) and runtime.kind_of_table(FLAGS.latency_table) == "file"
+
+
+def device_table():
+    """What --latency_table says of the run's files; None if it says nothing of files."""
+    if times_files():
+        return runtime.DeviceTable(FLAGS.latency_table)
+    if FLAGS.latency_table and not ("prune" in FLAGS.stages and FLAGS.prune.startswith("latency")):
+        print(
+            f"warning: --latency_table={FLAGS.latency_table} holds times of layers, for --prune=latency:…, "
+            f"and cannot say how long a file takes. For the report, give it the columns file,ms."
+        )
+    return None
+
+
+def saved_teachers():
+    """The saved networks that --teacher names; none if it names a network to train."""
+    kinds = (".keras", ".h5", ".tflite")
+    paths = [path for path, _ in distillation.split_members(FLAGS.teacher)]
+    if not any(Path(path).suffix in kinds or Path(path).exists() for path in paths):
+        return []
+    return distillation.parse_members(FLAGS.teacher)
+
+
+def teacher(schedule):
+    """The stage that trains a teacher, takes over one of ours, or borrows others as they are."""
+    members = saved_teachers()
+    options = {
+        "size": command_line.size(FLAGS.teacher_size, "teacher_size") if FLAGS.teacher_size else None,
+        "class_map": FLAGS.class_map,
+        "teacher_classes": FLAGS.teacher_classes,
+        "windows": FLAGS.teacher_windows,
+        "flip": FLAGS.teacher_flip,
+        "scales": tuple(command_line.number(scale, "teacher_scales") for scale in FLAGS.teacher_scales),
+        **command_line.allowed(),
+    }
+    if options["size"] and not FLAGS.cache_teacher:
+        raise ValueError(
+            "--teacher_size needs --cache_teacher: in a step, teacher and student see one batch."
+        )
+    frames = held_out()
+    plain = BorrowedTeacher((), **options) == BorrowedTeacher(()) and frames is None
+    plain = plain and all(each.is_plain for each in members)
+    if not members and not plain:
+        raise ValueError(
+            f"--teacher={FLAGS.teacher!r} is trained here. --teacher_size, --class_map and the like are for "
+            f"a saved one."
+        )
+    if members and not (plain and len(members) == 1 and apart(partial(is_keras, members[0].teacher))):
+        parts = distillation.split_members(FLAGS.teacher)
+        texts = (path if given is None else f"{path}({given})" for path, given in parts)
+        return BorrowedTeacher(tuple(texts), **options, held_out=frames)
+    return Teacher(FLAGS.teacher, schedule)
+
+
+def held_out():
+    """The frames on which the teachers' weights are fitted; None if they are not."""
+    if not FLAGS.teacher_weights_split:
+        if FLAGS.teacher_weights_dataset:
+            raise ValueError(
+                f"--teacher_weights_dataset={FLAGS.teacher_weights_dataset} needs --teacher_weights_split."
+            )
+        return None
+    dataset = FLAGS.teacher_weights_dataset or FLAGS.dataset
+    return data.load(dataset, FLAGS.teacher_weights_split, FLAGS.data_dir)
+
+
+def is_keras(path):
+    return isinstance(distillation.load_teacher(path), distillation.KerasTeacher)
+
+
+def teacher_cache():
+    """Where the outputs of the teacher are recorded: beside it, so that every run with it finds them."""
+    saved = saved_teachers()
+    return str(
+        Path(saved[0].teacher).with_suffix(".cache") if saved else Path(FLAGS.output_dir) / "teacher.cache"
+    )
+
+
+def rehearse(recipe, terms, info, size):
+    """Builds and joins the networks once, so that a wrong option or tap shows before hours of training."""
+    student = models.build(FLAGS.student, info.num_classes, (*size, 3))
+    if FLAGS.begin_from:
+        models.begin_from(student, FLAGS.begin_from)
+    stage = next((stage for stage in recipe.stages if stage.name == "teacher"), None)
+    learns = "distill" in FLAGS.stages or ("quantize" in FLAGS.stages and FLAGS.quantize == "qkd")
+    if FLAGS.dense or not (stage and learns):
+        return
+    if isinstance(stage, BorrowedTeacher):
+        # As large as the student's frames, though a cache may record larger ones: taps are the same.
+        teaches = dataclasses.replace(stage, size=None).load(info, size)
+    elif saved_teachers():
+        teaches = models.at_size(models.load(stage.model), size)
+    else:
+        teaches = models.build(stage.model, info.num_classes, (*size, 3))
+    distillation.Distiller(teaches, student, terms)
+
+
+def check_labels(train, val):
+    """Refuses what needs labels where there are none, and lends frames without classes those of `val`."""
+    if not val.labelled:
+        raise ValueError(
+            f"There is nothing to report on in {FLAGS.val_dataset or FLAGS.dataset}: its frames have no "
+            f"labels. Name a data set with labels, --val_dataset=NAME."
+        )
+    if train.labelled:
+        return
+    trained = {"student_alone"} | (set() if saved_teachers() else {"teacher"})
+    if FLAGS.task_weight or trained & {*FLAGS.stages}:
+        raise ValueError(
+            f"--dataset={FLAGS.dataset} has no labels to learn from. Expected --task_weight=0, a saved "
+            f"--teacher and --stages without student_alone. To add such frames to labelled ones, use "
+            f"--unlabelled=DIRECTORY."
+        )
+    if not train.info.class_names:
+        train.info = val.info
+
+
+def survey(source, name, size=None):
+    """Reads every example of a split, before a training depends on it."""
+    found = data.survey(source, FLAGS.skip_bad_examples, size)
+    for problem in found.bad.values():
+        print(f"skipped: {problem}")
+    for note in source.notes:
+        print(f"note: {note}")
+    note = f", {len(found.bad)} left out" if found.bad else ""
+    print(f"{name}: {len(found.source)} examples{note}")
+    return found
+
+
+def augmentation():
+    default = data.Augmentation()
+    return data.Augmentation(
+        FLAGS.min_scale,
+        FLAGS.max_scale,
+        FLAGS.flip,
+        *(
+            FLAGS.color_jitter * getattr(default, name)
+            for name in ("brightness", "contrast", "saturation", "hue")
+        ),
+    )
+
+
+def run():
+    """The entry point of the command."""
+    command_line.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    run()
