@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfsegkd import models
 from tfsegkd._keras import keras, keras3
@@ -179,3 +180,75 @@ def test_a_size_that_does_not_divide_is_refused_with_those_that_do(k):
 def test_at_size_names_the_sizes_that_fit():
     with pytest.raises(ValueError, match=r"\(50, 64\).*multiples of 8, such as \(48, 64\)"):
         models.at_size(open_unet(keras), (50, 64))
+
+
+FLAT = {
+    "softmax behind": lambda L, x: L.Softmax()(L.Reshape((-1, 3))(x)),
+    "softmax before": lambda L, x: L.Reshape((-1, 3))(L.Softmax()(x)),
+    "logits": lambda L, x: L.Reshape((-1, 3))(x),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("kind", FLAT)
+def test_pixels_in_a_row_come_back_into_rows_and_columns(k, kind):
+    model = head(k, lambda L, x: FLAT[kind](L, L.Conv2D(3, 1, name="end")(x)))
+    network, report = models.adopt(model)
+    assert network.output_shape == (None, *SHAPE[:2], 3)
+    before = k.Model(model.inputs, model.get_layer("end").output)
+    np.testing.assert_allclose(network(images()), before(images()), atol=1e-5)
+    assert any("(N, H·W, C)" in line for line in report.removed)
+
+
+@BOTH
+def test_numbers_of_classes_are_refused_with_the_layer_before_which_to_cut(k):
+    if k is keras3:
+        model = head(k, lambda L, x: k.ops.argmax(L.Conv2D(3, 1)(x), -1))
+    else:
+        model = head(k, lambda L, x: tf.argmax(L.Conv2D(3, 1)(x), -1))
+    with pytest.raises(ValueError, match=r"(?i)int.*\(None, 16, 24\).*argmax.*keras.Model"):
+        models.adopt(model)
+
+
+def own_call(k):
+    """A network whose `call` is its own, as it is when nobody has called it."""
+
+    class Own(k.Model):
+        def __init__(self):
+            super().__init__(name="own")
+            self.first = k.layers.Conv2D(4, 3, padding="same", activation="silu", name="first")
+            self.last = k.layers.Conv2D(3, 1, name="last")
+
+        def call(self, pixels, training=None):
+            x = self.first(pixels / 255.0)
+            return self.last(x + x)
+
+    return Own()
+
+
+@BOTH
+def test_a_network_without_inputs_is_adopted_at_a_size(k):
+    model = own_call(k)
+    with pytest.raises(TypeError, match=r"'own'.*\(1, 16, 24, 3\)"):
+        models.adopt(model, input_shape=SHAPE[:2])
+    expected = np.asarray(model(images()))
+    with pytest.raises(TypeError, match="input_shape="):
+        models.adopt(model)
+    adoption = models.Adoption(model, input_shape=SHAPE[:2])
+    np.testing.assert_allclose(adoption.model(images()), expected, atol=1e-5)
+    assert {"first", "last"} <= {layer.name for layer in adoption.model.layers}
+    adoption.model.get_layer("last").set_weights([np.zeros((1, 1, 4, 3)), np.ones(3)])
+    adoption.write_back()
+    np.testing.assert_allclose(model(images()), np.ones_like(expected))
+
+
+@BOTH
+def test_a_network_that_fails_at_its_own_size_is_quoted(k):
+    class Square(k.layers.Layer):
+        def call(self, x):
+            return tf.reshape(x, (-1, 16, 16, 3)) if x.shape[1] else x
+
+    inputs = k.Input((None, None, 3))
+    model = k.Model(inputs, k.layers.Conv2D(2, 1)(Square()(inputs)), name="squares")
+    with pytest.raises(ValueError, match=r"'squares'.*\(16, 24"):
+        models.adopt(model, input_shape=SHAPE[:2])

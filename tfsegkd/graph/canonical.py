@@ -27,22 +27,23 @@ def canonical(
     Layers with weights keep them, and are shared where they were.
 
     Args:
-        model: A built model with inputs, of tf_keras or what `dialect` reads.
-        input_shape: (H, W, C), for a model of one input that leaves some of them open.
+        model: A built model, of tf_keras or what `dialect` reads.
+        input_shape: (H, W, C), for a model of one input that leaves some of them open or has no inputs.
         entrance: A function of TensorFlow that the (first) input goes through before the model; it becomes
             layers.
         dialect: How to read its layers; tf_keras unless given.
         output: Which of its outputs to keep; all of them unless given.
 
     Raises:
-        TypeError: if the model has no inputs to begin at.
-        ValueError: for open sizes, or for what no Keras layer does; the message names each of these places.
+        TypeError: if the model has no inputs to begin at, and no input_shape was given.
+        ValueError: for open sizes, for a model that cannot be called on images of this size, or for what no
+            Keras layer does; the message names each of these places.
     """
     dialect = dialect or Dialect()
-    if not getattr(model, "inputs", None):
+    if not getattr(model, "inputs", None) and (input_shape is None or None in tuple(input_shape)):
         raise TypeError(
             f"Only a model with inputs can be read. Received: {type(model).__name__}. Build the network with "
-            f"keras.Model(inputs, outputs)."
+            f"keras.Model(inputs, outputs), or pass input_shape=(height, width)."
         )
     specs = _specs(model, input_shape, entrance is not None)
 
@@ -67,7 +68,9 @@ def canonical(
 
 
 def _specs(model, input_shape, has_entrance):
-    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    # A subclassed model has no inputs; what it is called on is all that it tells.
+    shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
+    shapes = shapes or [(None, *input_shape)]
     if input_shape is not None:
         if len(shapes) > 1 or len(shapes[0]) != len(input_shape) + 1:
             raise ValueError(

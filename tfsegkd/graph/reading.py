@@ -86,8 +86,10 @@ class Reading:
         self._places = {op.name: i for i, op in enumerate(self.trace.graph.get_operations())}
         self._callers = {t.name: call for call in self.trace.calls for t in tf.nest.flatten(call.outputs)}
         self._moving = self._depend_on_inputs()
-        for tensor, keras_input in zip(self.trace.inputs, self.model.inputs, strict=True):
-            entry = layers.InputLayer(tuple(tensor.shape)[1:], name=producer(keras_input).layer.name)
+        known = getattr(self.model, "inputs", None)
+        names = [producer(keras_input).layer.name for keras_input in known] if known else ["images"]
+        for tensor, name in zip(self.trace.inputs, names, strict=True):
+            entry = layers.InputLayer(tuple(tensor.shape)[1:], name=name)
             output = self._assign(tensor)
             self.drafts.append(_Draft(entry, (), {}, output, name=entry.name))
         for step in self._steps():

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 # A number of images that no other axis is likely to have, so that operations that mix images are noticed.
 BATCH = 7
+_LONGEST = 200  # characters of what another's code says
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,14 @@ def _trace(model, specs, run, is_leaf, splits, training):
         with listener.heard(model):
             return run(list(tensors), training)
 
-    graph = tf.function(follow, autograph=False).get_concrete_function(*specs).graph
+    try:
+        graph = tf.function(follow, autograph=False).get_concrete_function(*specs).graph
+    except Exception as error:  # whatever the user's code says
+        reason = " ".join(str(error).split())[:_LONGEST]
+        raise ValueError(
+            f"Model {model.name!r} cannot be called on images of {tuple(specs[0].shape)[1:]}: {reason} "
+            f"Expected a network that runs at this size. Choose another size, or mend the network."
+        ) from error
     found = listener.trace
     found.graph, found.inputs = graph, graph.inputs[: len(specs)]
     found.outputs = graph.structured_outputs

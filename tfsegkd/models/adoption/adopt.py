@@ -11,9 +11,10 @@ from tfsegkd import checks
 from tfsegkd._keras import is_keras3, keras
 from tfsegkd.graph import Canonical, canonical, float32_changes, rebuild
 from tfsegkd.graph.dialect import Dialect
+from tfsegkd.graph.keras_graph import producer
 from tfsegkd.models.adoption.binary import with_one_logit
 from tfsegkd.models.adoption.comparison import check_same
-from tfsegkd.models.adoption.exit import ending_in_logits
+from tfsegkd.models.adoption.exit import ending_in_logits, with_rows_and_columns, without_activation
 from tfsegkd.models.adoption.keras3 import Keras3, check_backend
 from tfsegkd.models.heads import check_one_output, output_names
 from tfsegkd.models.sizes import sizes_that_fit
@@ -81,6 +82,8 @@ class Adoption:
     ):
         self.original = model
         dialect = _dialect(model)
+        _check_inputs(model, input_shape)
+        _check_scores(model, output)
         is_grey = _takes_grey(model)
         entrance = _entrance(_pixels_to(pixel_range), is_grey)
         shape = _input_shape(model, input_shape, is_grey)
@@ -143,14 +146,15 @@ def adopt(
 
     Args:
         model: A functional or sequential network of tf_keras or Keras 3, or a subclass of these that calls
-            layers and operations in a fixed way, such as those of keras-cv.
+            layers and operations in a fixed way, such as those of keras-cv. One without inputs, whose `call`
+            is its own, needs input_shape.
         pixel_range: The darkest and the brightest pixel that it expects. The mapping from 0…255 becomes
             part of the new network.
-        input_shape: (height, width), for a network that takes several.
+        input_shape: (height, width), for a network that takes several or has no inputs.
         output: Which output to keep, by name, for a network of several; what only the others need goes.
 
     Raises:
-        TypeError: if it is no Keras model with inputs.
+        TypeError: if it is no Keras model, or has no inputs and no input_shape was given.
         ValueError: for parts that no plain layer can do, each named; for inputs that are not images, several
             outputs of which none is chosen, or one that is not one value a class and pixel; if the outputs
             differ by more than 1e-5 of the largest, and by more than the network's own rounding, with the
@@ -220,6 +224,32 @@ def _input_shape(model, input_shape, is_grey: bool):
     return (*input_shape[:2], 3)
 
 
+def _check_inputs(model, input_shape):
+    """Refuses a network that nobody has called yet."""
+    if getattr(model, "inputs", None) or model.built:
+        return
+    size = "(1, height, width, 3)" if input_shape is None else (1, *input_shape[:2], 3)
+    raise TypeError(
+        f"Model {model.name!r} ({type(model).__name__}) has no weights yet. Expected one that has been "
+        f"called or built. Call it on a batch of shape {size} and load its weights, then adopt it."
+    )
+
+
+def _check_scores(model, output: str | None):
+    """Refuses a network that gives the numbers of classes."""
+    outputs = getattr(model, "outputs", None) or []
+    index = _chosen(model, output)
+    if len(outputs) == 1 or index is not None:
+        chosen = outputs[index or 0]
+        if not tf.as_dtype(chosen.dtype).is_floating:
+            layer = producer(chosen).layer
+            raise ValueError(
+                f"Model {model.name!r} must give one value for each class and pixel, (N, H, W, C). Received: "
+                f"numbers of classes, {tf.as_dtype(chosen.dtype).name} of shape {tuple(chosen.shape)}, from "
+                f"{layer.name!r}. Adopt keras.Model(model.input, what {layer.name!r} is called on)."
+            )
+
+
 def _check_size(model, size: tuple[int, int]):
     """Refuses a size of which the network's own layers do not fit one another."""
     inputs = getattr(model, "inputs", None) or []
@@ -251,7 +281,10 @@ def _chosen(model, output: str | None) -> int | None:
 
 
 def _check_output(model, found: Canonical):
-    outputs = tf.nest.flatten(found.graph.outputs)
+    graph = found.graph
+    if len(tf.nest.flatten(graph.outputs)) == 1:
+        graph, _ = with_rows_and_columns(without_activation(graph)[0])
+    outputs = tf.nest.flatten(graph.outputs)
     if len(outputs) != 1 or len(outputs[0].shape) != 4:
         raise ValueError(
             f"Model {model.name!r} must give one value for each class and pixel, (N, H, W, C). Received: "

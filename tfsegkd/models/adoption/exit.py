@@ -39,6 +39,10 @@ def ending_in_logits(graph: Graph) -> Ending:
             outside of the image.
     """
     graph, removed = without_activation(graph)
+    graph, flat = with_rows_and_columns(graph)
+    if flat and not removed:
+        graph, removed = without_activation(graph)
+    removed = (*removed, *flat)
     added, doubled = (), None
     if tf.nest.flatten(graph.outputs)[0].shape[-1] == 1:
         graph, what, doubled = with_two_logits(graph)
@@ -87,6 +91,26 @@ def without_activation(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     if kind == "sigmoid" and channels > 1:
         what += ": classes that were found each by itself now exclude each other"
     return replace(graph, nodes=tuple(nodes), outputs=tf.nest.map_structure(moved, graph.outputs)), (what,)
+
+
+def with_rows_and_columns(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
+    """The graph without what lays an image's pixels in a row, (N, H·W, C), at its end.
+
+    Returns:
+        The graph, the same if there is no such layer; what was removed.
+    """
+    (output,) = tf.nest.flatten(graph.outputs)
+    (node,) = (node for node in graph.nodes if output.id in [tensor.id for tensor in node.outputs])
+    if len(output.shape) != 3 or not isinstance(node.layer, layers.Reshape):
+        return graph, ()
+    (image,) = node.inputs
+    if len(image.shape) != 4 or (None, image.shape[1] * image.shape[2], image.shape[3]) != output.shape:
+        return graph, ()
+    nodes = tuple(each for each in graph.nodes if each is not node)
+    outputs = tf.nest.map_structure(lambda _: image, graph.outputs)
+    return replace(graph, nodes=nodes, outputs=outputs), (
+        f"Reshape {node.name!r}: logits are (N, H, W, C) now, not (N, H·W, C)",
+    )
 
 
 def head_node(graph: Graph) -> tuple[Node, list[str]]:
