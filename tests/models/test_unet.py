@@ -1,6 +1,6 @@
 """U-Net."""
 
-from model_battery import check_parts, classifier, conv, parameters
+from model_battery import check_parts, classifier, conv, parameters, trainable
 
 from tfsegkd import models
 
@@ -19,3 +19,9 @@ def test_published_architecture():
     check_parts(models.build("unet", 21, (32, 48, 3)), parts)
     norms = sum(part.others for part in parts if part.others % 64 == 0 and part.kernel % 9 == 0)
     assert round((parameters(parts) - norms) / 1e6, 2) == 31.03
+
+
+def test_half_the_width_is_the_network_of_buda_et_al():
+    """7,763,041 parameters with one output; each further one has 32 weights and a bias."""
+    model = models.build("unet(width=32)", 3, (16, 16, 3))
+    assert trainable(model) - 2 * (32 + 1) == 7_763_041

@@ -1,5 +1,6 @@
 """Studies at one commit, of equal settings, that train what they share once. The runs are a script."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from tfsegkd.recipe import clone, settings
-from tfsegkd.recipe.comparison import compare, record, table, write_study
+from tfsegkd.recipe.comparison import compare, page, record, table, write_study
 from tfsegkd.recipe.study import Method, Study, parse_measure
 from tfsegkd.recipe.study_runs import run_study
 
@@ -193,6 +194,32 @@ row = {"name\"""",
     subprocess.run(line, cwd=tmp_path, check=True, capture_output=True)
     assert trained(tmp_path) == ["alone 0", "alone 1", "alone 1"]
     assert json.loads((run / "study.json").read_text())["stages"][0]["mean_iou"] == 0.51
+
+
+def test_a_study_begun_on_another_machine_is_continued(code, tmp_path):
+    here, there = tmp_path / "studies", tmp_path / "elsewhere"
+    processor = code / "tools" / "train.py"
+    processor.write_text(
+        TRAIN.replace('"stages": [row]', '"stages": [row], "cpu": pathlib.Path("cpu").read_text()')
+    )
+    (tmp_path / "cpu").write_text("Epyc")
+    asked = study(tmp_path, "one", code, (ALONE, BETTER))
+    run_study(asked, 1, code="abc", data_dir="/home/me", only=("alone",))
+    shutil.move(here, there)
+    (tmp_path / "cpu").write_text("Xeon")
+    moved = study(tmp_path, "one", code, (ALONE, BETTER), ("--epochs=3", "--data_dir=/data"))
+    moved = dataclasses.replace(moved, directory=there / "one")
+    reports = run_study(moved, 1, code="abc", data_dir="/data")
+    assert trained(tmp_path) == ["alone 0", "alone 1", "better 0", "better 1"]
+    assert {name: report[1]["cpu"] for name, report in reports.items()} == {"alone": "Epyc", "better": "Xeon"}
+    assert "on Epyc and Xeon." in page(moved, "", reports)
+    # Other code or another setting is another study.
+    with pytest.raises(ValueError, match="other code, abc, than def"):
+        run_study(moved, 1, code="def", data_dir="/data")
+    longer = dataclasses.replace(moved, command=(*moved.command[:2], "--epochs=4"))
+    with pytest.raises(ValueError, match="--epochs=3 before; --epochs=4 now"):
+        run_study(longer, 1, code="abc", data_dir="/data")
+    assert len(trained(tmp_path)) == 4
 
 
 def test_a_failed_seed_is_said(code, tmp_path, capsys):

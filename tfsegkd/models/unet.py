@@ -15,10 +15,12 @@ def unet(num_classes: int, input_shape: tuple[int, int, int], width: int = 64) -
 
     Args:
         width: Channels of the first stage; each of the four further stages doubles them. 64 is the paper's
-            network with 31.0 M parameters, 8 a student of 0.5 M.
+            network with 31.0 M parameters, 32 that of Buda et al. with 7.76 M, 8 a student of 0.5 M.
 
     Reference:
         Ronneberger et al., MICCAI 2015, https://arxiv.org/abs/1505.04597, fig. 1.
+        Buda et al., Computers in Biology and Medicine 2019,
+        https://doi.org/10.1016/j.compbiomed.2019.05.002, with 32 channels, 'same' padding and BatchNorm.
         Differs: 'same' padding, and BatchNorm in place of the convolutions' biases.
     """
     checks.whole(width, 1, "width")

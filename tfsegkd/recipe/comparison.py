@@ -198,7 +198,7 @@ def page(
         "\n".join(f"    {flag}" for flag in study.shared_flags),
         "and each method:",
         "\n".join(methods),
-        f"Made with {_versions(reports)}." if done else "",
+        f"Made with {_versions(reports)}{_processors(reports)}." if done else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -210,6 +210,12 @@ def _versions(reports: Reports) -> str:
             for package, version in report.get("versions", {}).items():
                 found.setdefault(package, set()).add(version)
     return ", ".join(f"{package} {' and '.join(sorted(versions))}" for package, versions in found.items())
+
+
+def _processors(reports: Reports) -> str:
+    """The processors of all machines that had a part in it."""
+    found = {report["cpu"] for by_seed in reports.values() for report in by_seed.values() if "cpu" in report}
+    return f", on {' and '.join(sorted(found))}" if found else ""
 
 
 def record(study: Study, reports: Reports, failures: Failures | None = None) -> dict:

@@ -47,7 +47,7 @@ def run_study(
         only: The methods to run; all unless given. Of the others, what is done is collected.
 
     Raises:
-        ValueError: if a run was done before with other flags or other files.
+        ValueError: if a run was done before with other flags, other files or other code.
         ChildProcessError: at the end, if runs failed; the message names their logs.
     """
     runner = _Runner(study, jobs, root, code, data_dir)
@@ -55,7 +55,7 @@ def run_study(
     reports: dict[str, dict[int, dict]] = {method.name: {} for method in study.methods}
     failures: dict[str, dict[int, str]] = {}
     for method, seed in tasks:
-        report = _done_before(study, method, seed)
+        report = _done_before(study, method, seed, code)
         if report is not None and not _unmeasured(study, method, report):
             reports[method.name][seed] = report
     finished(reports, failures)
@@ -147,7 +147,7 @@ def outlook(study: Study, jobs: int) -> str:
     return "\n".join(lines)
 
 
-def _done_before(study: Study, method: Method, seed: int) -> dict | None:
+def _done_before(study: Study, method: Method, seed: int, code: str | None = None) -> dict | None:
     path = study.run_directory(method.name, seed) / "study.json"
     if not path.exists():
         return None
@@ -165,6 +165,12 @@ def _done_before(study: Study, method: Method, seed: int) -> dict | None:
         raise ValueError(
             f"{str(path.parent)!r} was made with other flags: {'; '.join(changed) or 'their order'}. Runs of "
             f"one study must be alike. Choose another `output_dir`, or delete that directory to run it again."
+        )
+    if code and report.get("code", code) not in (None, code):
+        raise ValueError(
+            f"{str(path.parent)!r} was made by other code, {report['code']}, than {code}. Runs of one study "
+            f"are made by one code. Copy the study's directory 'code' as well when you go on with it on "
+            f"another machine, or choose another --output_dir."
         )
     others = shared_runs.changed(report)
     if others:
@@ -220,7 +226,7 @@ class _Runner:
         target, asked = self.study.run_directory(method.name, seed), self.study.flags_of(method)
         if target.is_symlink() and not target.exists():
             target.unlink()  # the study that it was shared with is gone
-        report = _done_before(self.study, method, seed)
+        report = _done_before(self.study, method, seed, self.code)
         if report is None and not target.exists():
             other = shared_runs.find_alike(self.study.directory, asked, seed, self.code)
             if other:
