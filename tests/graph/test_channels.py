@@ -92,8 +92,8 @@ def test_what_is_added_is_one_group():
         return layers.Conv2D(2, 1, name="out")(layers.ReLU()(layers.Add()([a, b])))
 
     found = groups(network(body))
-    assert found["a"].makers == ("a", "b")
-    assert found["a"].readers == ("out",)
+    assert found["a"].producers == ("a", "b")
+    assert found["a"].consumers == ("out",)
     assert found["a"].is_prunable
     assert found["out"].frozen == ("'out' is an output of the network",)
 
@@ -145,7 +145,7 @@ def test_filters_of_one_layer_can_have_different_partners():
         return layers.Conv2D(2, 1, name="out")(layers.Add()([c, layers.Concatenate()([a, b])]))
 
     channels = ChannelGraph(network(body))
-    found = {name: group.makers for name, group in groups_by_name(channels).items() if group.is_prunable}
+    found = {name: group.producers for name, group in groups_by_name(channels).items() if group.is_prunable}
     assert sorted(map(sorted, found.values())) == [["a", "c"], ["b", "c"]]
     check_exact(channels.model, pick(channels, 0), channels)
 
@@ -159,7 +159,7 @@ def test_two_calls_of_one_layer_share_their_channels():
 
     channels = ChannelGraph(network(body))
     found = groups_by_name(channels)
-    assert set(found["a"].makers) == {"a", "b"} and len(found["a"].units) == 5
+    assert set(found["a"].producers) == {"a", "b"} and len(found["a"].units) == 5
     assert len(found["shared"].units) == 4
     assert cost(channels.model).macs == 64 * (3 * 5 * 2 + 5 * 4 * 2 + 8 * 2)
 

@@ -53,9 +53,9 @@ class Widened(layers.Layer):
         return tf.concat([inputs, inputs], -1)
 
 
-def gain_channels(coupling, node, inputs):
-    (atoms,) = inputs
-    return LayerChannels(atoms, atoms, [Cut(0, 0, atoms, "carries")])
+def gain_channels(dependencies, node, inputs):
+    (channels,) = inputs
+    return LayerChannels(channels, channels, [Cut(0, 0, channels, "passes")])
 
 
 def as_depthwise(layer, x, weights, build):
@@ -181,7 +181,7 @@ def test_a_rule_that_forgets_a_weight_is_refused():
         pass
 
     with pytest.raises(ValueError, match=r"'Shift'.*rule for channels"):
-        graph.register(Shift, LayerSpec(channels=lambda coupling, node, inputs: inputs[0]))
+        graph.register(Shift, LayerSpec(channels=lambda dependencies, node, inputs: inputs[0]))
 
 
 def test_two_registrations_of_one_type_are_refused():
@@ -189,7 +189,7 @@ def test_two_registrations_of_one_type_are_refused():
     with pytest.raises(ValueError, match=r"'Raised' is registered already.*through"):
         graph.register(Raised, LayerSpec())
     with pytest.raises(ValueError, match="'Conv2D' is registered already"):
-        quantization.register(quantization.Kind.CARRIES, layers.Conv2D)
+        graph.register(layers.Conv2D, LayerSpec(scale=Scale.SAME))
     assert layer_spec.spec_of(Raised) is RAISED
 
 

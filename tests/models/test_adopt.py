@@ -12,7 +12,7 @@ from foreign_networks import NUM_CLASSES, shaken
 
 from tfsegkd import _keras, models
 from tfsegkd._keras import keras
-from tfsegkd.models.adoption.keras3 import Keras3
+from tfsegkd.models.adoption.keras3 import Keras3Frontend
 
 SHAPE = (8, 12, 3)
 
@@ -218,7 +218,7 @@ def test_what_cannot_be_adopted_is_named_layer_by_layer(keras3):
 
 
 def test_a_layer_that_computes_something_else_is_named(keras3, monkeypatch):
-    convert = Keras3.convert
+    convert = Keras3Frontend.convert
 
     def wrong(self, call, shapes):
         made = convert(self, call, shapes)
@@ -226,7 +226,7 @@ def test_a_layer_that_computes_something_else_is_named(keras3, monkeypatch):
             made.set_weights([1.01 * weight for weight in made.get_weights()])
         return made
 
-    monkeypatch.setattr(Keras3, "convert", wrong)
+    monkeypatch.setattr(Keras3Frontend, "convert", wrong)
     with pytest.raises(
         ValueError, match=r"difference of .*first layer whose output differs is 'context' \(Conv2D\)"
     ):

@@ -6,13 +6,13 @@ import tensorflow as tf
 
 from tfsegkd import models, quantization
 from tfsegkd._keras import keras
-from tfsegkd.quantization.configs import JointRounding, QuantizedLayer
+from tfsegkd.quantization.configs import QuantizedLayer, SharedRange
 from tfsegkd.quantization.learned import (
     LearnedActivationQuantizer,
     LearnedWeightQuantizer,
     learned_step,
 )
-from tfsegkd.quantization.quantizers import Seen
+from tfsegkd.quantization.quantizers import Observed
 
 layers = keras.layers
 
@@ -114,7 +114,7 @@ def test_activation_starts_at_the_first_batch_and_has_so_many_levels(limits, bit
     quantizer(tf.constant(10 * values), True, weights)
     assert float(weights["start"][0]) == pytest.approx(step)
     for far in (1.0, 100.0):
-        quantizer.set_seen(weights, [Seen(low=-far, high=far, magnitude=0.5, batches=3)])
+        quantizer.set_observed(weights, [Observed(low=-far, high=far, magnitude=0.5, batches=3)])
         assert float(weights["start"][0]) == pytest.approx(min(1 / np.sqrt(high), far / high))
 
 
@@ -140,7 +140,7 @@ def test_network_learns_its_steps_and_comes_back_from_a_file(weight_bits, tmp_pa
     }
     assert bits == {"first": 8, "up": 8, "middle": weight_bits, "last": 8}
     steps = [w for w in model.trainable_weights if w.name.split(":")[0].endswith("_step_factor")]
-    kernels, outputs = 5, sum(isinstance(layer, JointRounding) for layer in model.layers)
+    kernels, outputs = 5, sum(isinstance(layer, SharedRange) for layer in model.layers)
     outputs += sum(
         layer.quantize_config.output is not None
         for layer in model.layers

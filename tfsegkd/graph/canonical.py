@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tfsegkd.graph.dialect import Dialect
+from tfsegkd.graph.frontend import Frontend
 from tfsegkd.graph.reading import Canonical, Reading
 from tfsegkd.graph.tracing import BATCH, trace
 
@@ -16,8 +16,8 @@ from tfsegkd.graph.tracing import BATCH, trace
 def canonical(
     model,
     input_shape: Sequence[int] | None = None,
-    entrance: Callable | None = None,
-    dialect: Dialect | None = None,
+    preprocessing: Callable | None = None,
+    frontend: Frontend | None = None,
     output: int | None = None,
 ) -> Canonical:
     """Reads a model as a flat graph of Keras layers, each with a name of its own.
@@ -27,11 +27,11 @@ def canonical(
     Layers with weights keep them, and are shared where they were.
 
     Args:
-        model: A built model, of tf_keras or what `dialect` reads.
+        model: A built model, of tf_keras or what `frontend` reads.
         input_shape: (H, W, C), for a model of one input that leaves some of them open or has no inputs.
-        entrance: A function of TensorFlow that the (first) input goes through before the model; it becomes
-            layers.
-        dialect: How to read its layers; tf_keras unless given.
+        preprocessing: A function of TensorFlow that the (first) input goes through before the model; it
+            becomes layers.
+        frontend: How to read its layers; tf_keras unless given.
         output: Which of its outputs to keep; all of them unless given.
 
     Raises:
@@ -39,35 +39,35 @@ def canonical(
         ValueError: for open sizes, for a model that cannot be called on images of this size, or for what no
             Keras layer does; the message names each of these places.
     """
-    dialect = dialect or Dialect()
+    frontend = frontend or Frontend()
     if not getattr(model, "inputs", None) and (input_shape is None or None in tuple(input_shape)):
         raise TypeError(
             f"Only a model with inputs can be read. Received: {type(model).__name__}. Build the network with "
             f"keras.Model(inputs, outputs), or pass input_shape=(height, width)."
         )
-    specs = _specs(model, input_shape, entrance is not None)
+    specs = _specs(model, input_shape, preprocessing is not None)
 
     def run(tensors, training):
-        first = tensors[0] if entrance is None else entrance(tensors[0])
+        first = tensors[0] if preprocessing is None else preprocessing(tensors[0])
         made = model(first if len(tensors) == 1 else [first, *tensors[1:]], training=training)
         return made if output is None else tf.nest.flatten(made)[output]
 
-    whole: set[int] = set()
+    opaque: set[int] = set()
 
     def is_leaf(layer):
-        return id(layer) in whole or dialect.is_leaf(layer)
+        return id(layer) in opaque or frontend.is_leaf(layer)
 
     while True:
-        found = trace(model, specs, run, is_leaf, dialect.splits)
-        reading = Reading(model, found, dialect)
-        # What cannot be looked into stays a layer of its own, if it is one that can be built anew.
-        more = {id(layer) for layer in reading.unopened if dialect.can_stay(layer)} - whole
+        found = trace(model, specs, run, is_leaf, frontend.splits)
+        reading = Reading(model, found, frontend)
+        # What cannot be looked into stays a layer of its own, if it is one that can be rebuilt.
+        more = {id(layer) for layer in reading.unopened if frontend.can_stay(layer)} - opaque
         if not more:
             return reading.finish()
-        whole |= more
+        opaque |= more
 
 
-def _specs(model, input_shape, has_entrance):
+def _specs(model, input_shape, has_preprocessing):
     # A subclassed model has no inputs; what it is called on is all that it tells.
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
     shapes = shapes or [(None, *input_shape)]
@@ -77,8 +77,10 @@ def _specs(model, input_shape, has_entrance):
                 f"input_shape={tuple(input_shape)} does not fit the inputs of model {model.name!r}, which "
                 f"have the shapes {shapes}. Give a size for each axis but the first of a single input."
             )
-        # What the entrance makes of the channels is its own affair.
-        for size, asked in list(zip(shapes[0][1:], input_shape, strict=True))[: -1 if has_entrance else None]:
+        # What the preprocessing makes of the channels is its own affair.
+        for size, asked in list(zip(shapes[0][1:], input_shape, strict=True))[
+            : -1 if has_preprocessing else None
+        ]:
             if size not in (None, asked):
                 raise ValueError(
                     f"Model {model.name!r} is built for inputs {shapes[0]}. Received: "

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfsegkd._keras import keras
 from tfsegkd.graph.cost import cost
-from tfsegkd.graph.coupling import Coupling
+from tfsegkd.graph.dependencies import Dependencies
 from tfsegkd.graph.layer_spec import LayerChannels
 from tfsegkd.graph.nodes import Graph, has_inner_models, read
 from tfsegkd.graph.rebuild import rebuild
@@ -25,18 +25,19 @@ class Group:
     Args:
         name: The first layer that makes these channels, numbered if it makes several groups.
         units: Their numbers. A unit is what lives or dies together: a channel of each layer, or several.
-        makers: Layers whose filters make them.
-        carriers: Layers with weights that they run through, channel by channel.
-        readers: Layers that read them into channels of their own.
-        widths: Layer → how many of its output channels one unit is, for the makers and carriers.
+        producers: Layers whose filters make them.
+        pass_through: Layers with weights that they run through, channel by channel.
+        consumers: Layers that read them into channels of their own.
+        widths: Layer → how many of its output channels one unit is, for the producers and pass-through
+            layers.
         frozen: Why none of them can go; empty if they can.
     """
 
     name: str
     units: np.ndarray
-    makers: tuple[str, ...]
-    carriers: tuple[str, ...]
-    readers: tuple[str, ...]
+    producers: tuple[str, ...]
+    pass_through: tuple[str, ...]
+    consumers: tuple[str, ...]
     widths: dict[str, int]
     frozen: tuple[str, ...]
 
@@ -89,14 +90,14 @@ class ChannelGraph:
         self.model = model
         self.graph: Graph = read(model)
         self._templates = self.graph.layers()
-        coupling = Coupling(self.graph)
-        roots = [coupling.find(atom) for atom in range(coupling.count)]
+        dependencies = Dependencies(self.graph)
+        roots = [dependencies.find(atom_id) for atom_id in range(dependencies.count)]
         found, unit_of = np.unique(np.asarray(roots, int), return_inverse=True)
         self.num_units = len(found)
-        reasons = coupling.reasons()
+        reasons = dependencies.reasons()
         self._frozen = {unit: tuple(reasons[root]) for unit, root in enumerate(found) if root in reasons}
-        self._channels = {tensor: unit_of[atoms] for tensor, atoms in coupling.channels.items()}
-        self.layers = {name: _in_units(layer, unit_of) for name, layer in coupling.layers.items()}
+        self._channels = {tensor: unit_of[ids] for tensor, ids in dependencies.channels.items()}
+        self.layers = {name: _in_units(layer, unit_of) for name, layer in dependencies.layers.items()}
         self.groups = self._gather()
 
     @property
@@ -185,7 +186,11 @@ class ChannelGraph:
         for group in self.groups:
             lines.append("")
             lines.append(f"{group.name}: {_size(group)}")
-            names = (("made by", group.makers), ("carried by", group.carriers), ("read by", group.readers))
+            names = (
+                ("made by", group.producers),
+                ("carried by", group.pass_through),
+                ("read by", group.consumers),
+            )
             lines.extend(f"    {what:<10} {', '.join(layers)}" for what, layers in names if layers)
             lines.extend(f"    frozen     {reason}" for reason in group.frozen)
         return "\n".join(lines)
@@ -221,11 +226,11 @@ class ChannelGraph:
         return groups
 
     def _group(self, units, passed, frozen) -> Group:
-        roles: dict[str, dict[str, None]] = {"makes": {}, "carries": {}, "reads": {}}
+        roles: dict[str, dict[str, None]] = {"produces": {}, "passes": {}, "consumes": {}}
         for name, number, _ in passed:
             roles[self.layers[name].cuts[number].role][name] = None
-        name = next(iter(roles["makes"]), None) or self._source(units[0])
-        gives = {name: self.layers[name].gives for name in (*roles["makes"], *roles["carries"])}
+        name = next(iter(roles["produces"]), None) or self._source(units[0])
+        gives = {name: self.layers[name].outputs for name in (*roles["produces"], *roles["passes"])}
         widths = {name: int((channels == units[0]).sum()) for name, channels in gives.items()}
         return Group(name, np.asarray(units), *map(tuple, roles.values()), widths, frozen)
 
@@ -245,7 +250,7 @@ class ChannelGraph:
                     "them all."
                 )
         for name, layer in self.layers.items():
-            if not keep[layer.gives].any() or not keep[layer.reads].any():
+            if not keep[layer.outputs].any() or not keep[layer.inputs].any():
                 raise ValueError(f"Layer {name!r} would be left without channels. Keep at least one.")
 
 
@@ -259,10 +264,10 @@ def _left(size: int, axes: Iterable[np.ndarray], keep: np.ndarray) -> int:
 def _in_units(layer: LayerChannels, unit_of: np.ndarray) -> LayerChannels:
     return replace(
         layer,
-        reads=unit_of[layer.reads],
-        gives=unit_of[layer.gives],
+        inputs=unit_of[layer.inputs],
+        outputs=unit_of[layer.outputs],
         cuts=[replace(cut, channels=unit_of[cut.channels]) for cut in layer.cuts],
-        sizes={entry: unit_of[atoms] for entry, atoms in layer.sizes.items()},
+        sizes={entry: unit_of[ids] for entry, ids in layer.sizes.items()},
     )
 
 

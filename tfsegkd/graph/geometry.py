@@ -49,7 +49,7 @@ def _grids(node: Node, given):
     if first is None or len(node.outputs[0].shape) != 4 or len(node.inputs[0].shape) != 4:
         return None
     if node.outputs[0].shape[1:3] == (1, 1):
-        return None  # it is everywhere, and says nothing of places
+        return None  # it is everywhere, so it has no position
     rule = inherited(node.layer).grid
     if rule is not None:
         if given[0] is None:

@@ -17,11 +17,6 @@ class Scale(enum.Enum):
     POOLED = "new values on the same scale"
     SHARED = "one scale for all inputs and the output"
     OWN = "new values on a scale of its own"
-    # The names that they had first.
-    CARRIES = SAME
-    AVERAGES = POOLED
-    JOINS = SHARED
-    COMPUTES = OWN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,15 +43,16 @@ class LayerSpec:
     Args:
         channels: How channels pass: 'through', each by itself; 'united', the inputs' channels tied place by
             place; 'joined', the inputs' channels one behind the other; 'repeated', each several times in a
-            row; 'frozen', it looks at all of them at once; or a rule (coupling, node, inputs) → the output's
-            channels, or a `LayerChannels` where weights go along. None: nobody knows, so none is removed.
+            row; 'frozen', it looks at all of them at once; or a rule (dependencies, node, inputs) → the
+            output's channels, or a `LayerChannels` where weights go along. None: nobody knows, so none is
+            removed.
         macs: (layer, input shapes, output shapes) → multiply-accumulates of one image. A number where it is
             always that. None: told from the weights whether there may be some.
         scale: What int8 does to the scale, or a function that tells it from a layer. None: int8 cannot run
             it, unless it decomposes.
         decompose: (layer, inputs, weights, build) → the output of other layers that compute the same, or None
-            where this one may stay. `build.add` calls a layer, `build.open` decomposes it as well.
-        cure: What to do if int8 cannot run it.
+            where this one may stay. `build.add` calls a layer, `build.decompose` decomposes it as well.
+        fix: What to do if int8 cannot run it.
         kernel: Its kernel, if int8 runs it as one multiplication.
         folds_norm: Whether BatchNorm behind it becomes part of it.
         ends_in_relu: Whether TFLite's operation ends in a ReLU or ReLU6 at no cost.
@@ -82,7 +78,7 @@ class LayerSpec:
     macs: Callable | int | None = None
     scale: Scale | Callable | None = None
     decompose: Callable | None = None
-    cure: str = ""
+    fix: str = ""
     kernel: Kernel | None = None
     folds_norm: bool = False
     ends_in_relu: bool = False
@@ -192,8 +188,8 @@ class Cut:
     Args:
         weight: The number of the weight in `layer.get_weights()`.
         axis: Its axis.
-        channels: What stands at each position of the axis: an atom or, once they are counted, a unit.
-        role: 'makes' new channels, 'carries' those it gets, or 'reads' them, so that they end here.
+        channels: What stands at each position of the axis: a channel or, once they are counted, a unit.
+        role: 'produces' new channels, 'passes' on those it gets, or 'consumes' them, so that they end here.
     """
 
     weight: int
@@ -207,21 +203,21 @@ class LayerChannels:
     """What removing channels means for one layer.
 
     Args:
-        reads: The channels of its (first) input.
-        gives: The channels of its output.
+        inputs: The channels of its (first) input.
+        outputs: The channels of its output.
         cuts: How its weights shrink.
         sizes: Entry of its configuration → the channels whose number it is.
         kernels: The numbers of the weights that it multiplies by.
         positions: How often it multiplies by them for one image, all its calls together.
     """
 
-    reads: np.ndarray
-    gives: np.ndarray
+    inputs: np.ndarray
+    outputs: np.ndarray
     cuts: list[Cut] = dataclasses.field(default_factory=list)
     sizes: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     kernels: tuple[int, ...] = ()
     positions: int = 0
 
     @property
-    def is_consumer(self) -> bool:
-        return any(cut.role == "reads" for cut in self.cuts)
+    def consumes(self) -> bool:
+        return any(cut.role == "consumes" for cut in self.cuts)

@@ -1,9 +1,9 @@
 """The one table of what each type of layer is: how its channels pass, what it costs, what int8 makes of it.
 
 Whoever changes or converts a network asks this table and keeps no list of its own. A rule for channels is
-called with the `Coupling`, the node and the channels of its inputs, and gives those of the output; it gives a
-`LayerChannels` where weights go along. Every tensor carries one atom for each position of its channel axis;
-atoms that became one live or die together.
+called with the `Dependencies`, the node and the channels of its inputs, and returns those of the output, or a
+`LayerChannels` where weights go along. Channels are numbered through the whole graph; those that are united
+are kept or removed together.
 """
 
 import math
@@ -56,150 +56,154 @@ def _is_last(layer) -> bool:
     return getattr(layer, "data_format", None) != "channels_first"
 
 
-def _input(coupling, node, _):
-    atoms = coupling.fresh(node.outputs[0].width)
-    coupling.freeze(atoms, f"{node.name!r} is an input of the network")
-    return atoms
+def _input(dependencies, node, _):
+    channels = dependencies.fresh(node.outputs[0].width)
+    dependencies.freeze(channels, f"{node.name!r} is an input of the network")
+    return channels
 
 
-def _through(coupling, node, inputs):
+def _through(dependencies, node, inputs):
     if not _is_last(node.layer):
-        return coupling.stop(node, inputs, "its channels come first")
+        return dependencies.stop(node, inputs, "its channels come first")
     return inputs[0]
 
 
-def _activation(coupling, node, inputs):
+def _activation(dependencies, node, inputs):
     if mixes(node.layer.activation):
         name = getattr(node.layer.activation, "__name__", repr(node.layer.activation))
-        return coupling.stop(node, inputs, f"the function {name!r} is not known to work channel by channel")
+        return dependencies.stop(
+            node, inputs, f"the function {name!r} is not known to work channel by channel"
+        )
     return inputs[0]
 
 
-def _frozen(coupling, node, inputs):
-    return coupling.stop(node, inputs, "it looks at all channels at once")
+def _frozen(dependencies, node, inputs):
+    return dependencies.stop(node, inputs, "it looks at all channels at once")
 
 
-def _makes(coupling, node, atoms, cuts, sizes, kernels):
+def _makes(dependencies, node, channels, cuts, sizes, kernels):
     """A layer that makes new channels; its weights end with a bias along them."""
     layer = node.layer
     if layer.use_bias:
-        role = next(cut.role for cut in cuts if cut.channels is atoms)
-        cuts = [*cuts, Cut(len(kernels), 0, atoms, role)]
-    reads = next((cut.channels for cut in cuts if cut.role == "reads"), atoms)
+        role = next(cut.role for cut in cuts if cut.channels is channels)
+        cuts = [*cuts, Cut(len(kernels), 0, channels, role)]
+    reads = next((cut.channels for cut in cuts if cut.role == "consumes"), channels)
     if mixes(layer.activation):
-        coupling.freeze(atoms, f"the activation of {node.name!r} is not known to work channel by channel")
-    return LayerChannels(reads, atoms, cuts, sizes, kernels)
+        dependencies.freeze(
+            channels, f"the activation of {node.name!r} is not known to work channel by channel"
+        )
+    return LayerChannels(reads, channels, cuts, sizes, kernels)
 
 
-def _conv(coupling, node, inputs):
-    layer, atoms = node.layer, inputs[0]
+def _conv(dependencies, node, inputs):
+    layer, channels = node.layer, inputs[0]
     if not _is_last(layer):
         return None
     groups = layer.groups
-    if groups == len(atoms) and groups > 1:  # a depthwise convolution by another name
-        made = np.repeat(atoms, layer.filters // groups)
-        found = _makes(coupling, node, made, [Cut(0, 3, made, "carries")], {}, (0,))
-        found.reads, found.sizes = atoms, {"groups": atoms, "filters": made}
+    if groups == len(channels) and groups > 1:  # a depthwise convolution by another name
+        made = np.repeat(channels, layer.filters // groups)
+        found = _makes(dependencies, node, made, [Cut(0, 3, made, "passes")], {}, (0,))
+        found.inputs, found.sizes = channels, {"groups": channels, "filters": made}
         return found
-    made = coupling.fresh(layer.filters)
-    for blocks in (atoms.reshape(groups, -1), made.reshape(groups, -1)):
+    made = dependencies.fresh(layer.filters)
+    for blocks in (channels.reshape(groups, -1), made.reshape(groups, -1)):
         for block in blocks[1:]:  # every block must lose as many
-            coupling.unite(blocks[0], block)
-    cuts = [Cut(0, 2, atoms[: len(atoms) // groups], "reads"), Cut(0, 3, made, "makes")]
-    found = _makes(coupling, node, made, cuts, {"filters": made}, (0,))
-    found.reads = atoms
+            dependencies.unite(blocks[0], block)
+    cuts = [Cut(0, 2, channels[: len(channels) // groups], "consumes"), Cut(0, 3, made, "produces")]
+    found = _makes(dependencies, node, made, cuts, {"filters": made}, (0,))
+    found.inputs = channels
     return found
 
 
-def _transposed(coupling, node, inputs):
+def _transposed(dependencies, node, inputs):
     if not _is_last(node.layer):
         return None
-    made = coupling.fresh(node.layer.filters)
-    cuts = [Cut(0, 2, made, "makes"), Cut(0, 3, inputs[0], "reads")]
-    return _makes(coupling, node, made, cuts, {"filters": made}, (0,))
+    made = dependencies.fresh(node.layer.filters)
+    cuts = [Cut(0, 2, made, "produces"), Cut(0, 3, inputs[0], "consumes")]
+    return _makes(dependencies, node, made, cuts, {"filters": made}, (0,))
 
 
-def _dense(coupling, node, inputs):
-    made = coupling.fresh(node.layer.units)
-    cuts = [Cut(0, 0, inputs[0], "reads"), Cut(0, 1, made, "makes")]
-    return _makes(coupling, node, made, cuts, {"units": made}, (0,))
+def _dense(dependencies, node, inputs):
+    made = dependencies.fresh(node.layer.units)
+    cuts = [Cut(0, 0, inputs[0], "consumes"), Cut(0, 1, made, "produces")]
+    return _makes(dependencies, node, made, cuts, {"units": made}, (0,))
 
 
-def _depthwise(coupling, node, inputs):
+def _depthwise(dependencies, node, inputs):
     if not _is_last(node.layer):
         return None
     made = np.repeat(inputs[0], node.layer.depth_multiplier)
-    found = LayerChannels(inputs[0], made, [Cut(0, 2, inputs[0], "carries")], {}, (0,))
+    found = LayerChannels(inputs[0], made, [Cut(0, 2, inputs[0], "passes")], {}, (0,))
     if node.layer.use_bias:
-        found.cuts.append(Cut(1, 0, made, "carries"))
+        found.cuts.append(Cut(1, 0, made, "passes"))
     if mixes(node.layer.activation):
-        coupling.freeze(made, f"the activation of {node.name!r} is not known to work channel by channel")
+        dependencies.freeze(made, f"the activation of {node.name!r} is not known to work channel by channel")
     return found
 
 
-def _separable(coupling, node, inputs):
+def _separable(dependencies, node, inputs):
     if not _is_last(node.layer):
         return None
-    made, between = coupling.fresh(node.layer.filters), np.repeat(inputs[0], node.layer.depth_multiplier)
-    cuts = [Cut(0, 2, inputs[0], "reads"), Cut(1, 2, between, "reads"), Cut(1, 3, made, "makes")]
-    return _makes(coupling, node, made, cuts, {"filters": made}, (0, 1))
+    made, between = dependencies.fresh(node.layer.filters), np.repeat(inputs[0], node.layer.depth_multiplier)
+    cuts = [Cut(0, 2, inputs[0], "consumes"), Cut(1, 2, between, "consumes"), Cut(1, 3, made, "produces")]
+    return _makes(dependencies, node, made, cuts, {"filters": made}, (0, 1))
 
 
-def _batch_norm(coupling, node, inputs):
+def _batch_norm(dependencies, node, inputs):
     if list(node.layer.axis) != [len(node.inputs[0].shape) - 1]:
-        return coupling.stop(node, inputs, "it does not normalise the last axis")
+        return dependencies.stop(node, inputs, "it does not normalise the last axis")
     count = len(node.layer.weights)
-    return LayerChannels(inputs[0], inputs[0], [Cut(i, 0, inputs[0], "carries") for i in range(count)])
+    return LayerChannels(inputs[0], inputs[0], [Cut(i, 0, inputs[0], "passes") for i in range(count)])
 
 
-def _group_norm(coupling, node, inputs):
-    layer, atoms = node.layer, inputs[0]
+def _group_norm(dependencies, node, inputs):
+    layer, channels = node.layer, inputs[0]
     if layer.axis not in (-1, len(node.inputs[0].shape) - 1):
-        return coupling.stop(node, inputs, "it does not normalise the last axis")
-    blocks = atoms.reshape(len(atoms) if layer.groups == -1 else layer.groups, -1)
+        return dependencies.stop(node, inputs, "it does not normalise the last axis")
+    blocks = channels.reshape(len(channels) if layer.groups == -1 else layer.groups, -1)
     for column in blocks.T[1:]:  # a block has one mean: it goes as a whole
-        coupling.unite(blocks[:, 0], column)
-    cuts = [Cut(i, 0, atoms, "carries") for i in range(len(layer.weights))]
-    return LayerChannels(atoms, atoms, cuts, {"groups": blocks[:, 0]})
+        dependencies.unite(blocks[:, 0], column)
+    cuts = [Cut(i, 0, channels, "passes") for i in range(len(layer.weights))]
+    return LayerChannels(channels, channels, cuts, {"groups": blocks[:, 0]})
 
 
-def _prelu(coupling, node, inputs):
+def _prelu(dependencies, node, inputs):
     axis = len(node.layer.alpha.shape) - 1
     if node.layer.alpha.shape[-1] != len(inputs[0]):
         return inputs[0]
-    return LayerChannels(inputs[0], inputs[0], [Cut(0, axis, inputs[0], "carries")])
+    return LayerChannels(inputs[0], inputs[0], [Cut(0, axis, inputs[0], "passes")])
 
 
-def _united(coupling, node, inputs):
+def _united(dependencies, node, inputs):
     widest = max(inputs, key=len)
-    for atoms in inputs:
-        if len(atoms) == len(widest):
-            coupling.unite(widest, atoms)
+    for channels in inputs:
+        if len(channels) == len(widest):
+            dependencies.unite(widest, channels)
         else:
-            coupling.freeze(atoms, f"{node.name!r} spreads it over {len(widest)} channels")
+            dependencies.freeze(channels, f"{node.name!r} spreads it over {len(widest)} channels")
     return widest
 
 
-def _joined(coupling, node, inputs):
+def _joined(dependencies, node, inputs):
     if node.layer.axis in (-1, len(node.inputs[0].shape) - 1):
         return np.concatenate(inputs)
-    return _united(coupling, node, inputs)
+    return _united(dependencies, node, inputs)
 
 
-def _rescaling(coupling, node, inputs):
+def _rescaling(dependencies, node, inputs):
     if np.ndim(node.layer.scale) or np.ndim(node.layer.offset):
-        return coupling.stop(node, inputs, "it has a scale of its own for each channel")
+        return dependencies.stop(node, inputs, "it has a scale of its own for each channel")
     return inputs[0]
 
 
-def _flatten(coupling, node, inputs):
+def _flatten(dependencies, node, inputs):
     positions = node.inputs[0].positions
     if not _is_last(node.layer) or not positions:
-        return coupling.stop(node, inputs, "its input has no fixed size with channels last")
+        return dependencies.stop(node, inputs, "its input has no fixed size with channels last")
     return np.tile(inputs[0], positions)
 
 
-def _reshape(coupling, node, inputs):
+def _reshape(dependencies, node, inputs):
     """Keeps the channels if the last axis keeps its length, or if each of its positions means one channel."""
     target, shape, width = node.layer.target_shape, node.outputs[0].shape, node.outputs[0].width
     given = inputs[0]
@@ -208,32 +212,32 @@ def _reshape(coupling, node, inputs):
     if width != len(given):
         rows = given.reshape(-1, width) if width and len(given) % width == 0 else None
         if rows is None or (rows != rows[0]).any():
-            return coupling.stop(node, inputs, "it mixes channels with positions")
+            return dependencies.stop(node, inputs, "it mixes channels with positions")
         given = rows[0]
     if target[-1] == -1:
         return given
     return LayerChannels(inputs[0], given, sizes={"target_shape": given})
 
 
-def _permute(coupling, node, inputs):
+def _permute(dependencies, node, inputs):
     if node.layer.dims[-1] != len(node.layer.dims):
-        return coupling.stop(node, inputs, "it moves the channels to another axis")
+        return dependencies.stop(node, inputs, "it moves the channels to another axis")
     return inputs[0]
 
 
-def _shuffle(coupling, node, inputs):
+def _shuffle(dependencies, node, inputs):
     groups = inputs[0].reshape(node.layer.groups, -1)
     for group in groups[1:]:  # what is dealt out together goes together, or the next places would shift
-        coupling.unite(groups[0], group)
+        dependencies.unite(groups[0], group)
     return groups.T.ravel()
 
 
-def _repeated(coupling, node, inputs):
+def _repeated(dependencies, node, inputs):
     times, rest = divmod(node.outputs[0].width, len(inputs[0]) or 1)
     return None if rest else np.repeat(inputs[0], times)
 
 
-# The ways that have a name; `Coupling` looks them up here.
+# The ways that have a name; `Dependencies` looks them up here.
 PASSAGES = {
     "through": _through,
     "united": _united,
@@ -363,7 +367,7 @@ _PLAIN = ("linear", "sigmoid", "tanh", "softmax")
 def _decomposed_activation(layer, x, weights, build):
     name = activation(layer)
     if isinstance(layer.activation, layers.Layer):
-        return build.open(twin(layer.activation, name=layer.name), x, weights)
+        return build.decompose(twin(layer.activation, name=layer.name), x, weights)
     if name == "leaky_relu":
         # By name it has the slope that tf.nn.leaky_relu has.
         return build.add(layers.LeakyReLU(0.2, name=layer.name), x)
@@ -386,7 +390,7 @@ def _without_activation(layer, x, weights, build):
     else:
         after = layers.Activation(function, name=layer.name)
     count = 1 + bool(layer.use_bias)
-    return build.open(after, build.add(linear, x, weights[:count]), weights[count:])
+    return build.decompose(after, build.add(linear, x, weights[:count]), weights[count:])
 
 
 def _two_convolutions(layer, x, weights, build):
@@ -407,7 +411,7 @@ def _two_convolutions(layer, x, weights, build):
         trainable=layer.trainable,
         name=layer.name,
     )
-    return build.open(pointwise, build.add(depthwise, x, weights[:1]), weights[1:])
+    return build.decompose(pointwise, build.add(depthwise, x, weights[:1]), weights[1:])
 
 
 def _plain_relu(layer, x, weights, build):
@@ -450,7 +454,7 @@ def _two_by_two(layer, inputs, weights, build):
 
 
 def _sum_and_scale(layer, inputs, weights, build):
-    total = build.open(layers.Add(name=f"{layer.name}_sum"), inputs)
+    total = build.decompose(layers.Add(name=f"{layer.name}_sum"), inputs)
     return affine(build, total, 1.0 / len(inputs), None, layer.name)
 
 
@@ -458,7 +462,7 @@ def _few_at_once(layer, inputs, weights, build):
     if len(inputs) <= _MOST_JOINED:
         return None
     rest = build.add(twin(layer, name=f"{layer.name}_{len(inputs)}"), inputs[_MOST_JOINED - 1 :])
-    return build.open(layer, [*inputs[: _MOST_JOINED - 1], rest])
+    return build.decompose(layer, [*inputs[: _MOST_JOINED - 1], rest])
 
 
 def _as_depthwise(layer, x, weights, build):
@@ -592,8 +596,8 @@ enter(
 )
 # Normalisations.
 enter(LayerSpec(_batch_norm, scale=Scale.OWN, ends_in_relu=True, **_NORM), layers.BatchNormalization)
-enter(LayerSpec(_group_norm, cure=_NO_NORM, **_NORM), layers.GroupNormalization)
-enter(LayerSpec("frozen", cure=_NO_NORM, **_NORM), layers.LayerNormalization, layers.UnitNormalization)
+enter(LayerSpec(_group_norm, fix=_NO_NORM, **_NORM), layers.GroupNormalization)
+enter(LayerSpec("frozen", fix=_NO_NORM, **_NORM), layers.LayerNormalization, layers.UnitNormalization)
 # Activations.
 enter(
     LayerSpec(
@@ -622,7 +626,7 @@ enter(
         "through",
         elementwise=True,
         keras3=True,
-        cure="TFLite has no 'elu' in int8. Replace it by ReLU or LeakyReLU.",
+        fix="TFLite has no 'elu' in int8. Replace it by ReLU or LeakyReLU.",
     ),
     layers.ELU,
 )
@@ -722,5 +726,5 @@ enter(LayerSpec(scale=Scale.OWN), StripMean, GridGain)
 # Products that nobody counts.
 enter(LayerSpec(macs=_uncounted), layers.Attention, layers.Dot)
 enter(
-    LayerSpec(macs=_uncounted, cure="Nobody can see what it computes. Replace it by a layer."), layers.Lambda
+    LayerSpec(macs=_uncounted, fix="Nobody can see what it computes. Replace it by a layer."), layers.Lambda
 )

@@ -11,7 +11,7 @@ from tfsegkd._keras import keras
 layers = keras.layers
 
 
-class Untranslatable(ValueError):
+class UnsupportedLayerError(ValueError):
     """There is no Keras layer for an operation."""
 
 
@@ -42,14 +42,14 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Pick:
+class ChannelSelection:
     """One channel of an image, as in x[..., 2]."""
 
     channel: int
 
 
 @dataclass(frozen=True)
-class Below:
+class PoolPadding:
     """Padding by what is below every number, for a max pool.
 
     Args:
@@ -104,7 +104,9 @@ def clipping(clip: Clip) -> keras.layers.Layer:
         Untranslatable: if the lower one is not zero.
     """
     if clip.low != 0:
-        raise Untranslatable(f"it keeps values between {clip.low} and {clip.high}, and only ReLU is known")
+        raise UnsupportedLayerError(
+            f"it keeps values between {clip.low} and {clip.high}, and only ReLU is known"
+        )
     return layers.ReLU(None if math.isinf(clip.high) else clip.high)
 
 

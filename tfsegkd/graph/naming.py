@@ -11,12 +11,12 @@ class Names:
         self._names: dict[int, str] = {}
         self._owners: list = []  # kept, so that no other object can have the id of one
 
-    def take(self, owner, wishes: Sequence[str]) -> str:
-        """The name of `owner`: one that it has already, its first free wish, or its last wish numbered."""
+    def take(self, owner, candidates: Sequence[str]) -> str:
+        """The name of `owner`: the one that it has, its first free candidate, or the last one numbered."""
         if id(owner) not in self._names:
             taken = set(self._names.values())
-            numbered = (f"{wishes[-1]}_{number}" for number in itertools.count(1))
-            chosen = next(name for name in itertools.chain(wishes, numbered) if name not in taken)
+            numbered = (f"{candidates[-1]}_{number}" for number in itertools.count(1))
+            chosen = next(name for name in itertools.chain(candidates, numbered) if name not in taken)
             self._names[id(owner)] = chosen
             self._owners.append(owner)
         return self._names[id(owner)]

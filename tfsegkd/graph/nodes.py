@@ -97,8 +97,9 @@ class Graph:
         """The layers by their name in the graph, each once."""
         return {node.name: node.layer for node in self.nodes}
 
-    def readers(self) -> dict[int, list[Node]]:
-        """The id of each tensor → the nodes that read it, as often as they do."""
+    @cached_property
+    def consumers(self) -> dict[int, list[Node]]:
+        """The id of each tensor → the nodes that it goes into, as often as it does."""
         found = {tensor.id: [] for node in self.nodes for tensor in node.outputs}
         for node in self.nodes:
             for tensor in node.inputs:

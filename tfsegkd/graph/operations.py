@@ -12,7 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph.maps import Affine, Below, Clip, Pick, Untranslatable, convolution, filled, permutation
+from tfsegkd.graph.maps import (
+    Affine,
+    ChannelSelection,
+    Clip,
+    PoolPadding,
+    UnsupportedLayerError,
+    convolution,
+    filled,
+    permutation,
+)
 from tfsegkd.graph.nodes import Tensor
 from tfsegkd.layers import ResizeLike
 
@@ -35,7 +44,7 @@ class Operation:
 
     op: tf.Operation
     operands: Sequence[Tensor | np.ndarray]
-    picks: Sequence[Pick | None]
+    selections: Sequence[ChannelSelection | None]
     same_size: Callable[[int, int], Tensor | None]
 
     @property
@@ -49,7 +58,7 @@ class Operation:
 
     def constant(self, number: int) -> np.ndarray:
         if isinstance(self.operands[number], Tensor):
-            raise Untranslatable(f"its operand {number} depends on the image")
+            raise UnsupportedLayerError(f"its operand {number} depends on the image")
         return np.asarray(self.operands[number])
 
 
@@ -71,11 +80,11 @@ def translate(operation: Operation) -> Made:
     Raises:
         Untranslatable: if there is none.
     """
-    if any(operation.picks) and operation.op.type != "Pack":
-        raise Untranslatable("it takes a single channel")
+    if any(operation.selections) and operation.op.type != "Pack":
+        raise UnsupportedLayerError("it takes a single channel")
     rule = _RULES.get(operation.op.type)
     if rule is None:
-        raise Untranslatable("no Keras layer does this")
+        raise UnsupportedLayerError("no Keras layer does this")
     return rule(operation)
 
 
@@ -95,7 +104,7 @@ def _binary(joined, affine):
         tensors = operation.tensors
         if len(tensors) == len(operation.operands):
             if joined is None or len({len(tensor.shape) for tensor in tensors}) > 1:
-                raise Untranslatable("no Keras layer does this to two tensors of these shapes")
+                raise UnsupportedLayerError("no Keras layer does this to two tensors of these shapes")
             return joined(), tensors
         place = next(i for i, operand in enumerate(operation.operands) if not isinstance(operand, Tensor))
         return affine(_per_channel(operation.constant(place), tensors[0]), place), tensors[0]
@@ -107,7 +116,7 @@ def _per_channel(constant, tensor):
     if constant.size == 1:
         return constant.reshape(())
     if constant.size != constant.shape[-1] or constant.size != tensor.shape[-1]:
-        raise Untranslatable(f"its constant of shape {constant.shape} differs from place to place")
+        raise UnsupportedLayerError(f"its constant of shape {constant.shape} differs from place to place")
     return constant.reshape(-1)
 
 
@@ -125,7 +134,7 @@ def _times(constant, _):
 
 def _over(constant, place):
     if not place:
-        raise Untranslatable("it divides by what depends on the image")
+        raise UnsupportedLayerError("it divides by what depends on the image")
     return Affine(np.float32(1) / constant, np.float32(0))
 
 
@@ -139,7 +148,7 @@ def _at_most(constant, _):
 
 def _number(constant):
     if constant.ndim:
-        raise Untranslatable("its bound differs from channel to channel")
+        raise UnsupportedLayerError("its bound differs from channel to channel")
     return float(constant)
 
 
@@ -162,20 +171,20 @@ def _softmax(operation):
 def _concatenate(operation):
     *parts, axis = operation.operands
     if not all(isinstance(part, Tensor) for part in parts):
-        raise Untranslatable("it joins constants")
+        raise UnsupportedLayerError("it joins constants")
     axis = int(axis) % len(parts[0].shape)
     if not axis:
-        raise Untranslatable("it joins images of a batch")
+        raise UnsupportedLayerError("it joins images of a batch")
     return layers.Concatenate(-1 if axis == len(parts[0].shape) - 1 else axis), parts
 
 
 def _stack(operation):
     """Single channels put together again, in another order."""
     source, axis = operation.operands[0], operation.op.get_attr("axis")
-    same = all(operation.picks) and all(operand is source for operand in operation.operands)
+    same = all(operation.selections) and all(operand is source for operand in operation.operands)
     if not same or axis not in (-1, 3):
-        raise Untranslatable("it makes an axis of several tensors")
-    return permutation([pick.channel for pick in operation.picks], source.shape[-1]), source
+        raise UnsupportedLayerError("it makes an axis of several tensors")
+    return permutation([selection.channel for selection in operation.selections], source.shape[-1]), source
 
 
 def _resize(method):
@@ -183,7 +192,7 @@ def _resize(method):
         op, tensor = operation.op, operation.tensors[0]
         # tf.image.resize asks for half pixel centers, and no Keras layer does without.
         if op.get_attr("align_corners") or not op.get_attr("half_pixel_centers"):
-            raise Untranslatable("it aligns pixels in another way than tf.image.resize")
+            raise UnsupportedLayerError("it aligns pixels in another way than tf.image.resize")
         height, width = operation.shape[1:3]
         if (height, width) == tensor.shape[1:3]:
             return tensor
@@ -211,14 +220,14 @@ def _reshape(operation):
     tensor = operation.tensors[0]
     before, after = tuple(operation.op.inputs[0].shape), operation.shape
     if before[0] != after[0]:
-        raise Untranslatable("it mixes the images of a batch")
+        raise UnsupportedLayerError("it mixes the images of a batch")
     return tensor if before == after else (layers.Reshape(after[1:]), tensor)
 
 
 def _transpose(operation):
     order = [int(axis) for axis in operation.constant(1)]
     if order[0] != 0:
-        raise Untranslatable("it moves the images of a batch to another axis")
+        raise UnsupportedLayerError("it moves the images of a batch to another axis")
     return layers.Permute(tuple(order[1:])), operation.tensors[0]
 
 
@@ -233,7 +242,9 @@ def _gathered(over_image, over_channels):
             return over_image(keepdims=keepdims), tensor
         if rank == 4 and axes == [3] and keepdims:
             return over_channels(tensor), tensor
-        raise Untranslatable(f"it gathers over the axes {axes} instead of height and width, or channels")
+        raise UnsupportedLayerError(
+            f"it gathers over the axes {axes} instead of height and width, or channels"
+        )
 
     return rule
 
@@ -281,7 +292,7 @@ def _space_to_depth(operation):
 
 def _block(operation):
     if operation.op.get_attr("data_format") != b"NHWC":
-        raise Untranslatable("it has channels first")
+        raise UnsupportedLayerError("it has channels first")
     return operation.op.get_attr("block_size")
 
 
@@ -301,27 +312,27 @@ def parts(operation: Operation) -> list[Made]:
         size, still = tensor.shape[axis], [(0, 0), (0, 0)]
         crops = [[*still[: axis - 1], (first, size - last), *still[axis:]] for first, last in ranges]
         return [(layers.Cropping2D(tuple(crop)), tensor) for crop in crops]
-    raise Untranslatable("it splits something else than channels or the image")
+    raise UnsupportedLayerError("it splits something else than channels or the image")
 
 
 def _pad(operation):
     amounts = operation.constant(1)
     value = operation.constant(2) if len(operation.operands) > 2 else 0
     if len(amounts) == 4 and not amounts[[0, 3]].any() and np.ndim(value) == 0 and value <= _LOWEST:
-        return Below(tuple(map(tuple, amounts[1:3].tolist()))), operation.tensors[0]
+        return PoolPadding(tuple(map(tuple, amounts[1:3].tolist()))), operation.tensors[0]
     if np.any(value) or len(amounts) != 4 or amounts[[0, 3]].any():
-        raise Untranslatable("it pads with something else than zeros around the image")
+        raise UnsupportedLayerError("it pads with something else than zeros around the image")
     return layers.ZeroPadding2D(tuple(map(tuple, amounts[1:3].tolist()))), operation.tensors[0]
 
 
-def pooled_above(amounts, size, strides) -> Chain:
+def padded_pool(amounts, size, strides) -> Chain:
     """A max pool over an image that is padded by what is below everything in it.
 
     Raises:
         Untranslatable: for a padding that is not half of the pool on each side.
     """
     if any(pair != (side // 2, side // 2) for pair, side in zip(amounts, size, strict=True)):
-        raise Untranslatable("it pads a max pool by something else than half of its size")
+        raise UnsupportedLayerError("it pads a max pool by something else than half of its size")
     # Keras' own padding is below everything too. With strides it would begin elsewhere.
     at_each = layers.MaxPooling2D(size, 1, "same")
     return Chain([at_each] if strides == (1, 1) else [at_each, layers.MaxPooling2D(1, strides)])
@@ -334,7 +345,7 @@ def _pool(make):
         _, *strides, _ = op.get_attr("strides")
         padding = op.get_attr("padding").decode().lower()
         if padding == "explicit" or op.get_attr("data_format") != b"NHWC":
-            raise Untranslatable("it pads on its own or has channels first")
+            raise UnsupportedLayerError("it pads on its own or has channels first")
         return make(tuple(size), tuple(strides), padding), operation.tensors[0]
 
     return rule
@@ -344,10 +355,10 @@ def _convolution(operation):
     op, kernel = operation.op, operation.constant(1)
     padding = op.get_attr("padding").decode().lower()
     if padding == "explicit" or op.get_attr("data_format") != b"NHWC":
-        raise Untranslatable("it pads on its own or has channels first")
+        raise UnsupportedLayerError("it pads on its own or has channels first")
     strides, dilations = (tuple(op.get_attr(name)[1:3]) for name in ("strides", "dilations"))
     if kernel.shape[2] != operation.tensors[0].shape[-1]:
-        raise Untranslatable("it convolves channels in groups")
+        raise UnsupportedLayerError("it convolves channels in groups")
     return convolution(kernel, strides, padding, dilations), operation.tensors[0]
 
 
@@ -355,7 +366,7 @@ def _slice(operation):
     """A window of the image, its channels the other way round, or one of them."""
     tensor, shape = operation.tensors[0], tuple(operation.op.inputs[0].shape)
     if len(shape) == 4 and operation.shape == shape[:3]:
-        return Pick(_picked(operation) % shape[3]), tensor
+        return ChannelSelection(_selected(operation) % shape[3]), tensor
     if operation.op.get_attr("new_axis_mask") and np.prod(operation.shape[1:]) == np.prod(shape[1:]):
         return layers.Reshape(operation.shape[1:]), tensor  # all of it, with axes of length 1
     slices = _slices(operation, len(shape))
@@ -367,7 +378,7 @@ def _slice(operation):
         return _window(ranges[1:3], shape[1:3]), tensor
     if len(shape) == 4 and all(whole[:3]):
         return permutation(list(ranges[3]), shape[3]), tensor
-    raise Untranslatable("it takes something else than a window of the image")
+    raise UnsupportedLayerError("it takes something else than a window of the image")
 
 
 def _window(ranges, shape):
@@ -381,11 +392,11 @@ def _window(ranges, shape):
     return Chain([layers.Cropping2D(cut), thinned]) if np.any(cut) else thinned
 
 
-def _picked(operation):
+def _selected(operation):
     begin, op = operation.constant(1), operation.op
     lasts = 1 << len(begin) - 1
     if op.get_attr("shrink_axis_mask") != lasts or op.get_attr("new_axis_mask"):
-        raise Untranslatable("it takes a single row or column")
+        raise UnsupportedLayerError("it takes a single row or column")
     return int(begin[-1])
 
 
@@ -396,7 +407,7 @@ def _slices(operation, rank):
         name: op.get_attr(f"{name}_mask") for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
     }
     if bits["new_axis"] or bits["shrink_axis"]:
-        raise Untranslatable("it changes the number of axes")
+        raise UnsupportedLayerError("it changes the number of axes")
     found = []
     for place in range(len(begin)):
         if bits["ellipsis"] >> place & 1:

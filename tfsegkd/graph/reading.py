@@ -8,17 +8,25 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph.dialect import Dialect, own_weights
+from tfsegkd.graph.frontend import Frontend, own_weights
 from tfsegkd.graph.keras_graph import producer
-from tfsegkd.graph.maps import Affine, Below, Clip, Pick, Untranslatable, clipping, scaling
+from tfsegkd.graph.maps import (
+    Affine,
+    ChannelSelection,
+    Clip,
+    PoolPadding,
+    UnsupportedLayerError,
+    clipping,
+    scaling,
+)
 from tfsegkd.graph.naming import Names
 from tfsegkd.graph.nodes import Graph, Node, Tensor
-from tfsegkd.graph.operations import SPLITS, Chain, Operation, parts, pooled_above, translate
+from tfsegkd.graph.operations import SPLITS, Chain, Operation, padded_pool, parts, translate
 from tfsegkd.graph.tracing import Call, Function, Opened, Trace
 
 layers = keras.layers
 
-_MOST_TROUBLES, _LONGEST = 8, 200  # of a message, which is to fit on a screen
+_MOST_ISSUES, _LONGEST = 8, 200  # of a message, which is to fit on a screen
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Canonical:
 
 
 @dataclass(eq=False)
-class _Draft:
+class _UnnamedNode:
     """A node without its name."""
 
     layer: keras.layers.Layer
@@ -63,7 +71,7 @@ class _Pending:
     """A map that waits for what comes next, to become one layer with it."""
 
     source: Tensor
-    map: Affine | Below | Clip | Pick
+    map: Affine | PoolPadding | Clip | ChannelSelection
     op: tf.Operation
 
 
@@ -73,9 +81,9 @@ class Reading:
 
     model: Any
     trace: Trace
-    dialect: Dialect
-    drafts: list[_Draft] = field(default_factory=list)
-    troubles: dict[str, None] = field(default_factory=dict)
+    frontend: Frontend
+    unnamed: list[_UnnamedNode] = field(default_factory=list)
+    issues: dict[str, None] = field(default_factory=dict)
     unopened: list = field(default_factory=list)
     replaced: list = field(default_factory=list)
 
@@ -83,7 +91,7 @@ class Reading:
         self._values: dict[str, Tensor | _Pending] = {}
         self._converted: dict[int, keras.layers.Layer] = {}
         self._number = 0
-        self._places = {op.name: i for i, op in enumerate(self.trace.graph.get_operations())}
+        self._order = {op.name: i for i, op in enumerate(self.trace.graph.get_operations())}
         self._callers = {t.name: call for call in self.trace.calls for t in tf.nest.flatten(call.outputs)}
         self._moving = self._depend_on_inputs()
         known = getattr(self.model, "inputs", None)
@@ -91,7 +99,7 @@ class Reading:
         for tensor, name in zip(self.trace.inputs, names, strict=True):
             entry = layers.InputLayer(tuple(tensor.shape)[1:], name=name)
             output = self._assign(tensor)
-            self.drafts.append(_Draft(entry, (), {}, output, name=entry.name))
+            self.unnamed.append(_UnnamedNode(entry, (), {}, output, name=entry.name))
         for step in self._steps():
             (self._read_call if isinstance(step, Call) else self._read_operation)(step)
         self.outputs = tf.nest.map_structure(self._tensor, self.trace.outputs)
@@ -112,9 +120,9 @@ class Reading:
             if tensor.name in ends or tensor.name not in self._moving:
                 continue
             step = self._callers.get(tensor.name) or tensor.op
-            place = self._places[tensor.op.name]
+            place = self._order[tensor.op.name]
             if isinstance(step, Call):
-                place = min(self._places[t.op.name] for t in tf.nest.flatten(step.outputs))
+                place = min(self._order[t.op.name] for t in tf.nest.flatten(step.outputs))
                 waiting += [t for t in tf.nest.flatten((step.args, step.kwargs)) if tf.is_tensor(t)]
             elif place not in needed:
                 waiting += list(step.inputs)
@@ -139,30 +147,30 @@ class Reading:
         else:
             try:
                 layer = self._convert(call, tf.nest.map_structure(lambda t: t.shape, args[0] if args else ()))
-            except Untranslatable as trouble:
-                self._trouble(f"{'/'.join(call.path[1:])!r} ({type(call.layer).__name__}): {trouble}")
+            except UnsupportedLayerError as issue:
+                self._report(f"{'/'.join(call.path[1:])!r} ({type(call.layer).__name__}): {issue}")
                 return
-        self.drafts.append(_Draft(layer, args, kwargs, output, call))
+        self.unnamed.append(_UnnamedNode(layer, args, kwargs, output, call))
 
     def _is_padded_pool(self, call) -> bool:
         """Whether it is a max pool over what is padded by minus infinity."""
         given = self._values.get(getattr(call.args[0], "name", None)) if len(call.args) == 1 else None
-        below = isinstance(given, _Pending) and isinstance(given.map, Below)
+        below = isinstance(given, _Pending) and isinstance(given.map, PoolPadding)
         return below and type(call.layer).__name__ == "MaxPooling2D" and call.layer.padding == "valid"
 
     def _read_padded_pool(self, call):
         pending = self._values[call.args[0].name]
         try:
-            chain = pooled_above(pending.map.amounts, tuple(call.layer.pool_size), tuple(call.layer.strides))
-        except Untranslatable as trouble:
-            self._trouble(f"'{'/'.join(call.path[1:])}' (MaxPooling2D): {trouble}")
+            chain = padded_pool(pending.map.amounts, tuple(call.layer.pool_size), tuple(call.layer.strides))
+        except UnsupportedLayerError as issue:
+            self._report(f"'{'/'.join(call.path[1:])}' (MaxPooling2D): {issue}")
             self._assign(call.outputs)
             return
-        self._draft_chain(pending.op, chain, pending.source, call.outputs)
+        self._append_chain(pending.op, chain, pending.source, call.outputs)
 
     def _convert(self, call, shapes):
         if id(call.layer) not in self._converted:
-            self._converted[id(call.layer)] = self.dialect.convert(call, shapes)
+            self._converted[id(call.layer)] = self.frontend.convert(call, shapes)
         return self._converted[id(call.layer)]
 
     def _read_operation(self, op):
@@ -171,13 +179,13 @@ class Reading:
                 self._split(op)
                 return
             self._translate(op, [self._operand(tensor) for tensor in op.inputs])
-        except Untranslatable as trouble:
-            self._not_translated(op, trouble)
+        except UnsupportedLayerError as issue:
+            self._not_translated(op, issue)
 
     def _split(self, op):
-        operands = [self._settle(t) if t.name in self._moving else self._constant(t) for t in op.inputs]
+        operands = [self._resolve(t) if t.name in self._moving else self._constant(t) for t in op.inputs]
         for output, made in zip(op.outputs, parts(self._operation(op, operands)), strict=True):
-            self._draft(op, *made, at=output)
+            self._append(op, *made, at=output)
 
     def _operand(self, tensor):
         return self._values[tensor.name] if tensor.name in self._moving else self._constant(tensor)
@@ -188,67 +196,71 @@ class Reading:
         if pending is not None and made is pending.source:
             self._values[op.outputs[0].name] = pending  # such as an identity
             return
-        if pending is not None and not isinstance(pending.map, Pick) and not _joins(pending, made):
-            settled = [self._settle(t) if t.name in self._moving else t for t in op.inputs]
+        if (
+            pending is not None
+            and not isinstance(pending.map, ChannelSelection)
+            and not _joins(pending, made)
+        ):
+            resolved = [self._resolve(t) if t.name in self._moving else t for t in op.inputs]
             operands = [
-                new if isinstance(new, Tensor) else old for new, old in zip(settled, operands, strict=True)
+                new if isinstance(new, Tensor) else old for new, old in zip(resolved, operands, strict=True)
             ]
             made, pending = translate(self._operation(op, operands)), None
         if isinstance(made, Tensor):
             self._values[op.outputs[0].name] = made
         elif isinstance(made[0], Chain):
-            self._draft_chain(op, *made, op.outputs[0])
-        elif isinstance(made[0], Affine | Below | Clip | Pick):
+            self._append_chain(op, *made, op.outputs[0])
+        elif isinstance(made[0], Affine | PoolPadding | Clip | ChannelSelection):
             step = made[0] if pending is None else made[0].after(pending.map)
             changes = not isinstance(step, Affine) or step.changes
             self._values[op.outputs[0].name] = _Pending(made[1], step, op) if changes else made[1]
         else:
-            self._draft(op, *made)
+            self._append(op, *made)
 
     def _operation(self, op, operands) -> Operation:
         plain = [value.source if isinstance(value, _Pending) else value for value in operands]
         maps = [value.map if isinstance(value, _Pending) else None for value in operands]
-        picks = [each if isinstance(each, Pick) else None for each in maps]
-        return Operation(op, plain, picks, self._sized)
+        selections = [each if isinstance(each, ChannelSelection) else None for each in maps]
+        return Operation(op, plain, selections, self._sized)
 
-    def _settle(self, tensor) -> Tensor:
+    def _resolve(self, tensor) -> Tensor:
         """The graph's tensor for one of the trace; what waits becomes a layer."""
         value = self._values[tensor.name]
         if isinstance(value, _Pending):
             try:
-                value = self._draft(value.op, _layer_of(value), value.source, at=tensor)
-            except Untranslatable as trouble:
-                self._not_translated(value.op, trouble)
+                value = self._append(value.op, _layer_of(value), value.source, at=tensor)
+            except UnsupportedLayerError as issue:
+                self._not_translated(value.op, issue)
                 value = self._assign(tensor)
         return value
 
     def _tensor(self, tensor) -> Tensor:
-        if tensor.name not in self._values:  # constants, and what troubles left undone
+        if tensor.name not in self._values:  # constants, and what issues left undone
             return self._assign(tensor)
-        return self._settle(tensor)
+        return self._resolve(tensor)
 
-    def _draft_chain(self, op, chain, source, at):
+    def _append_chain(self, op, chain, source, at):
         for layer in chain.layers[:-1]:
             shape = layer.compute_output_shape(source.shape)
             self._number += 1
             between = Tensor(self._number - 1, (None, *tuple(shape)[1:]))
-            source = self._draft(op, layer, source, output=between)
-        self._draft(op, chain.layers[-1], source, at=at)
+            source = self._append(op, layer, source, output=between)
+        self._append(op, chain.layers[-1], source, at=at)
 
-    def _draft(self, op, layer, inputs, at=None, output=None) -> Tensor:
+    def _append(self, op, layer, inputs, at=None, output=None) -> Tensor:
         if output is None:
             output = self._assign(at if at is not None else op.outputs[0])
         scope = self._scope(op)
-        is_entrance = isinstance(layer, layers.DepthwiseConv2D) and inputs is self.drafts[0].output
+        is_preprocessing = isinstance(layer, layers.DepthwiseConv2D) and inputs is self.unnamed[0].output
         kind = "scale" if isinstance(layer, layers.DepthwiseConv2D) else layer.name.rstrip("_0123456789")
-        draft = _Draft(layer, (inputs,), {}, output, kind=kind)
-        if is_entrance:
-            draft.scope = "normalization"
+        node = _UnnamedNode(layer, (inputs,), {}, output, kind=kind)
+        if is_preprocessing:
+            node.scope = "normalization"
         elif scope is not None and not isinstance(getattr(scope.layer, "layers", None), list):
-            draft.scope = re.sub(r"\W+", "_", scope.path[-1].split(".")[-1]).strip("_")
-        self.drafts.append(draft)
+            node.scope = re.sub(r"\W+", "_", scope.path[-1].split(".")[-1]).strip("_")
+        self.unnamed.append(node)
         where = "/".join(scope.path[1:]) if scope is not None else ""
-        self.replaced.append((f"{op.type} {where!r}" if where else op.type, draft))
+        self.replaced.append((f"{op.type} {where!r}" if where else op.type, node))
         return output
 
     def _assign(self, tensor) -> Tensor:
@@ -257,7 +269,7 @@ class Reading:
         return self._values[tensor.name]
 
     def _sized(self, height, width) -> Tensor | None:
-        made = (tensor for draft in self.drafts for tensor in tf.nest.flatten(draft.output))
+        made = (tensor for node in self.unnamed for tensor in tf.nest.flatten(node.output))
         return next((t for t in made if len(t.shape) == 4 and t.shape[1:3] == (height, width)), None)
 
     def _constant(self, tensor) -> np.ndarray:
@@ -275,7 +287,7 @@ class Reading:
             with tf.compat.v1.Session(graph=graph) as session:
                 return session.run(tensor, feeds)
         except tf.errors.InvalidArgumentError as error:
-            raise Untranslatable("it computes with a weight of its own") from error
+            raise UnsupportedLayerError("it computes with a weight of its own") from error
 
     def _variables(self) -> dict[str, np.ndarray]:
         """What the trace reads of variables, with their numbers."""
@@ -290,40 +302,40 @@ class Reading:
         }
 
     def _scope(self, op) -> Opened | None:
-        place = self._places[op.name]
+        place = self._order[op.name]
         around = [opened for opened in self.trace.opened if place in opened.span]
         return min(around, key=lambda opened: len(opened.span), default=None)
 
-    def _not_translated(self, op, trouble):
+    def _not_translated(self, op, issue):
         scope = self._scope(op)
-        place = self._places[op.name]
+        place = self._order[op.name]
         for opened in self.trace.opened:
             own = place in opened.span and not hasattr(opened.layer, "layers")
-            if own and isinstance(opened.layer, keras.layers.Layer) and self.dialect.can_stay(opened.layer):
+            if own and isinstance(opened.layer, keras.layers.Layer) and self.frontend.can_stay(opened.layer):
                 self.unopened.append(opened.layer)
                 break
         where = "/".join(scope.path[1:]) if scope is not None else ""
         kind = f" in {where!r} ({type(scope.layer).__name__})" if where else ""
-        self._trouble(f"operation {op.type}{kind}: {trouble}")
+        self._report(f"operation {op.type}{kind}: {issue}")
         for tensor in op.outputs:
             self._assign(tensor)
 
-    def _trouble(self, text):
-        self.troubles[text] = None
+    def _report(self, text):
+        self.issues[text] = None
 
     def finish(self) -> Canonical:
-        if self.troubles:
+        if self.issues:
             raise ValueError(
                 f"Model {self.model.name!r} cannot be made of plain Keras layers. Expected layers and "
-                f"operations that have a counterpart. Received: {_on_a_screen(list(self.troubles))}. Replace "
+                f"operations that have a counterpart. Received: {_on_a_screen(list(self.issues))}. Replace "
                 f"these, or use the network as a teacher, which needs no counterparts."
             )
-        renamed = self._give_names()
-        nodes = [Node(d.layer, d.name, d.args, d.kwargs, d.output) for d in self.drafts]
-        entries = [draft.output for draft in self.drafts[: len(self.trace.inputs)]]
+        renamed = self._assign_names()
+        nodes = [Node(d.layer, d.name, d.args, d.kwargs, d.output) for d in self.unnamed]
+        entries = [node.output for node in self.unnamed[: len(self.trace.inputs)]]
         inputs = entries[0] if len(entries) == 1 else entries
         graph = Graph(self.model.name, tuple(nodes), inputs, self.outputs, True)
-        called = [draft for draft in self.drafts if draft.call is not None]
+        called = [node for node in self.unnamed if node.call is not None]
         return Canonical(
             graph,
             {d.name: d.call.layer for d in called if d.layer.weights},
@@ -352,7 +364,7 @@ class Reading:
         ]
 
     def _name_of(self, made):
-        found = made if isinstance(made, _Draft) else next(d for d in self.drafts if d.layer is made)
+        found = made if isinstance(made, _UnnamedNode) else next(d for d in self.unnamed if d.layer is made)
         return found.name
 
     def _opened(self, idle) -> list[str]:
@@ -365,38 +377,38 @@ class Reading:
                 lines["/".join(opened.path[1:]) + f" ({type(opened.layer).__name__})"] = None
         return list(lines)
 
-    def _give_names(self) -> list[tuple[str, str]]:
+    def _assign_names(self) -> list[tuple[str, str]]:
         names, renamed = Names(), []
-        for draft in self.drafts[: len(self.trace.inputs)]:
-            names.take(draft, [draft.name])
-        called = [draft for draft in self.drafts if draft.call is not None]
-        for draft in sorted(called, key=lambda draft: len(draft.call.path)):  # outer layers choose first
-            path = draft.call.path
-            if isinstance(draft.call.layer, Function):
-                wishes = [f"{path[-2]}_{path[-1]}", "_".join(path[1:])]
+        for node in self.unnamed[: len(self.trace.inputs)]:
+            names.take(node, [node.name])
+        called = [node for node in self.unnamed if node.call is not None]
+        for node in sorted(called, key=lambda node: len(node.call.path)):  # outer layers choose first
+            path = node.call.path
+            if isinstance(node.call.layer, Function):
+                candidates = [f"{path[-2]}_{path[-1]}", "_".join(path[1:])]
             else:
-                wishes = [path[-1], "_".join(path[1:])]
+                candidates = [path[-1], "_".join(path[1:])]
             # A layer with weights has one name wherever it is called.
-            owner = draft.layer if draft.layer.weights else draft
-            draft.name = names.take(owner, wishes)
-            if draft.name not in wishes[:1] and not isinstance(draft.call.layer, Function):
-                renamed.append(("/".join(path[1:]), draft.name))
+            owner = node.layer if node.layer.weights else node
+            node.name = names.take(owner, candidates)
+            if node.name not in candidates[:1] and not isinstance(node.call.layer, Function):
+                renamed.append(("/".join(path[1:]), node.name))
         # The last layer of several that were one has that one's name.
-        for draft in reversed(self.drafts):
-            if draft.call is None and not draft.name:
-                scope = draft.scope
-                draft.name = names.take(draft, [scope, f"{scope}_{draft.kind}"] if scope else [draft.kind])
+        for node in reversed(self.unnamed):
+            if node.call is None and not node.name:
+                scope = node.scope
+                node.name = names.take(node, [scope, f"{scope}_{node.kind}"] if scope else [node.kind])
         return list(dict.fromkeys(renamed))
 
 
-def _on_a_screen(troubles: list[str]) -> str:
-    """The troubles, one of each kind, with how often it comes."""
+def _on_a_screen(issues: list[str]) -> str:
+    """The issues, one of each kind, with how often it comes."""
     kinds: dict[str, list[str]] = {}
-    for trouble in troubles:
+    for issue in issues:
         # The place differs, what is wrong there does not.
-        kinds.setdefault(re.sub(r"'[^']*'", "", trouble), []).append(trouble)
+        kinds.setdefault(re.sub(r"'[^']*'", "", issue), []).append(issue)
     lines = []
-    for alike in list(kinds.values())[:_MOST_TROUBLES]:
+    for alike in list(kinds.values())[:_MOST_ISSUES]:
         line = alike[0] if len(alike[0]) <= _LONGEST else alike[0][: _LONGEST - 1] + "…"
         lines.append(line + (f" (and {len(alike) - 1} more of this kind)" if len(alike) > 1 else ""))
     if len(kinds) > len(lines):
@@ -411,10 +423,10 @@ def _joins(pending, made) -> bool:
 
 
 def _layer_of(pending):
-    if isinstance(pending.map, Pick):
-        raise Untranslatable("it takes a single channel")
-    if isinstance(pending.map, Below):
-        raise Untranslatable("it pads with something else than zeros around the image")
+    if isinstance(pending.map, ChannelSelection):
+        raise UnsupportedLayerError("it takes a single channel")
+    if isinstance(pending.map, PoolPadding):
+        raise UnsupportedLayerError("it pads with something else than zeros around the image")
     return (
         scaling(pending.map, pending.source.shape)
         if isinstance(pending.map, Affine)
@@ -423,7 +435,7 @@ def _layer_of(pending):
 
 
 def _layer(made):
-    return made.layer if isinstance(made, _Draft) else made
+    return made.layer if isinstance(made, _UnnamedNode) else made
 
 
 def _activation(name):

@@ -72,7 +72,7 @@ def _make(layer, name, changes):
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"Layer {name!r} ({type(layer).__name__}) cannot be built anew from its configuration: {reason} "
+            f"Layer {name!r} ({type(layer).__name__}) cannot be rebuilt from its configuration: {reason} "
             f"Give the class a get_config that holds all its arguments."
         ) from error
 

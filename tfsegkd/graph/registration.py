@@ -1,4 +1,4 @@
-"""Layers of a user's own in the table, after a look at whether they do what is said of them."""
+"""Layers of a user's own in the table, after a check that they do what their registration says."""
 
 from collections.abc import Callable
 
@@ -110,7 +110,7 @@ def _check_channels(layer_type, spec, model):
     """Without a channel the network must compute what it does where nobody reads that channel."""
     said = f"channels={spec.channels!r}" if isinstance(spec.channels, str) else "its rule for channels"
     channels = ChannelGraph(model)
-    behind = channels.layers["behind"].reads
+    behind = channels.layers["behind"].inputs
     images = np.random.default_rng(1).normal(size=(2, *_SIZE, 3)).astype(np.float32)
     for group in channels.prunable:
         for unit in group.units:

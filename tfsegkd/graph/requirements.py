@@ -1,4 +1,4 @@
-"""What a network must be before anything is done to it, said before any training."""
+"""What a network must be before anything is done to it, checked before any training."""
 
 from typing import NoReturn
 

@@ -95,7 +95,7 @@ def trace(model, specs: Sequence[tf.TensorSpec], run: Callable, is_leaf: Callabl
         modes = _trace(model, specs, run, is_leaf, splits, training=True).calls
     except Exception:  # the user's code fails when it is to train: then no layer insists on a mode
         modes = []
-    # By their paths, because what stands for a split-off activation is made anew in each pass.
+    # By their paths, because what stands for a split-off activation is new in each pass.
     if [call.path for call in modes] == [call.path for call in found.calls]:
         insisted = [other.training for other in modes]
     else:
@@ -106,17 +106,17 @@ def trace(model, specs: Sequence[tf.TensorSpec], run: Callable, is_leaf: Callabl
 
 def record(model, run: Callable, is_leaf: Callable, splits: Callable) -> Trace:
     """Runs `run()` for good and notes the calls with the numbers that came out."""
-    listener = _Listener(is_leaf, splits)
-    with listener.heard(model):
-        listener.trace.outputs = run()
-    return listener.trace
+    recorder = _Recorder(is_leaf, splits)
+    with recorder.recording(model):
+        recorder.trace.outputs = run()
+    return recorder.trace
 
 
 def _trace(model, specs, run, is_leaf, splits, training):
-    listener = _Listener(is_leaf, splits)
+    recorder = _Recorder(is_leaf, splits)
 
     def follow(*tensors):
-        with listener.heard(model):
+        with recorder.recording(model):
             return run(list(tensors), training)
 
     try:
@@ -127,7 +127,7 @@ def _trace(model, specs, run, is_leaf, splits, training):
             f"Model {model.name!r} cannot be called on images of {tuple(specs[0].shape)[1:]}: {reason} "
             f"Expected a network that runs at this size. Choose another size, or mend the network."
         ) from error
-    found = listener.trace
+    found = recorder.trace
     found.graph, found.inputs = graph, graph.inputs[: len(specs)]
     found.outputs = graph.structured_outputs
     return found
@@ -139,7 +139,7 @@ def _insisting(call, when_training):
     return Call(call.layer, call.path, call.args, call.kwargs, call.outputs, mode, call.is_linear)
 
 
-class _Listener:
+class _Recorder:
     """Stands between layers and their calls for a while."""
 
     def __init__(self, is_leaf, splits):
@@ -149,13 +149,13 @@ class _Listener:
         self._is_inside = False  # of a layer that is not looked into
 
     @contextlib.contextmanager
-    def heard(self, model) -> Iterator[None]:
+    def recording(self, model) -> Iterator[None]:
         replaced = []
         try:
             for part in _parts(model):
                 replaced.append((part, vars(part).get("call")))
                 # Keras' own __setattr__ would track what is set.
-                object.__setattr__(part, "call", self._listening(part, part.call))
+                object.__setattr__(part, "call", self._recorded(part, part.call))
             yield
         finally:
             for part, own in replaced:
@@ -163,18 +163,18 @@ class _Listener:
                 if own is not None:  # an op that Keras wrapped into a layer has its function there
                     object.__setattr__(part, "call", own)
 
-    def _listening(self, part, call):
-        def heard(*args, **kwargs):
+    def _recorded(self, part, call):
+        def recording(*args, **kwargs):
             if self._is_inside:
                 return call(*args, **kwargs)
             self._path.append(part.name)
             try:
-                heard_out = self._call if self._is_leaf(part) else self._open
-                return heard_out(part, call, args, kwargs)
+                visit = self._call if self._is_leaf(part) else self._open
+                return visit(part, call, args, kwargs)
             finally:
                 self._path.pop()
 
-        return heard
+        return recording
 
     def _open(self, part, call, args, kwargs):
         first = _now()

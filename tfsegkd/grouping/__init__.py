@@ -1,7 +1,7 @@
 """Networks whose convolutions learn to be grouped, and how they are deployed."""
 
 from tfsegkd.grouping.assignment import AssignmentReport, assign_channels
-from tfsegkd.grouping.blocks import BlockDiagonal, as_dense, written_dense
+from tfsegkd.grouping.dense_form import BlockDiagonal, as_dense, written_dense
 from tfsegkd.grouping.gradual import ChannelOrder, GradualConv2D, alpha, make_gradual, set_alpha
 from tfsegkd.grouping.lowering import MEASURED, LoweringReport, lower
 from tfsegkd.grouping.regroup import regroup

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from tfsegkd._keras import keras
 from tfsegkd.graph import ChannelGraph, read
 from tfsegkd.grouping.gradual import gradual_layers
-from tfsegkd.grouping.orders import Side, dense_channels, gradual, is_met, settle, sides
+from tfsegkd.grouping.permutation import Partition, dense_channels, gradual, is_satisfied, partitions, resolve
 
 _STARTS = 4
 _MAX_SWEEPS = 50
@@ -53,14 +53,14 @@ def assign_channels(model: keras.Model, seed: int = 0) -> AssignmentReport:
 
     Reference:
         Kuhn, Naval Research Logistics 1955, for the assignment; one set of channels after the other is
-        assigned anew, given the others, until nothing is gained.
+        assigned again, given the others, until nothing is gained.
         Reconstruction: the balance of layers. Each counts as much as any other, by the share of its weight.
     """
     gradual_layers(model)
     graph = read(model)
     layers = gradual(graph)
     channels = dense_channels(graph)
-    found = sides(channels, layers)
+    found = partitions(channels, layers)
     energies = {}
     for name, layer in layers.items():
         energy = np.square(layer.kernel.numpy().astype(float)).sum((0, 1))
@@ -74,16 +74,16 @@ def assign_channels(model: keras.Model, seed: int = 0) -> AssignmentReport:
         trial = search.improve(search.start(random.permutation))
         if search.total(trial) > search.total(best) + _GAIN:
             best = trial
-    for side, slots in zip(found, best, strict=True):
-        layer = layers[side.layer]
-        (layer.output_slots if side.axis else layer.input_slots).assign(slots)
-    wanted = sides(channels, layers)
-    moved = settle(channels, wanted)
-    ordered = tuple(side.name for side in wanted if not is_met(side, moved))
+    for partition, slots in zip(found, best, strict=True):
+        layer = layers[partition.layer]
+        (layer.output_slots if partition.axis else layer.input_slots).assign(slots)
+    wanted = partitions(channels, layers)
+    moved = resolve(channels, wanted)
+    ordered = tuple(partition.name for partition in wanted if not is_satisfied(partition, moved))
     return AssignmentReport(before, search.kept(best), ordered)
 
 
-# The slots of all sides, in their order.
+# The slots of all partitions, in their order.
 _Slots = list[np.ndarray]
 
 
@@ -92,28 +92,28 @@ class _Search:
 
     Args:
         channels: Of the network.
-        found: The sides of the gradual layers.
+        found: The partitions of the gradual layers.
         energies: Layer name → the share of its weight between each input and output channel.
     """
 
-    def __init__(self, channels: ChannelGraph, found: Sequence[Side], energies: dict[str, np.ndarray]):
-        self._sides, self._energies = found, energies
+    def __init__(self, channels: ChannelGraph, found: Sequence[Partition], energies: dict[str, np.ndarray]):
+        self._partitions, self._energies = found, energies
         self._sets = [
             _Movable(np.asarray(group.units), {n: s.units for n, s in enumerate(found) if _has(s, group)})
             for group in channels.groups
             if not group.frozen and len(group.units) > 1
         ]
-        self._sets = [movable for movable in self._sets if movable.sides]
-        free = {number for movable in self._sets for number in movable.sides}
-        for number, side in enumerate(found):
+        self._sets = [movable for movable in self._sets if movable.partitions]
+        free = {number for movable in self._sets for number in movable.partitions}
+        for number, partition in enumerate(found):
             # Neither the layer's input nor its output can move: a layer of its own will reorder the input.
-            if side.axis == 0 and not {number, number + 1} & free:
-                own = np.arange(len(side.slots))
+            if partition.axis == 0 and not {number, number + 1} & free:
+                own = np.arange(len(partition.slots))
                 self._sets.append(_Movable(own, {number: own}))
 
     def start(self, permute: Callable[[int], np.ndarray]) -> _Slots:
         """Slots in which every set of channels is permuted."""
-        slots = [np.arange(len(side.slots)) for side in self._sides]
+        slots = [np.arange(len(partition.slots)) for partition in self._partitions]
         for movable in self._sets:
             slots = movable.placed(slots, permute(len(movable.units)))
         return slots
@@ -124,10 +124,10 @@ class _Search:
     def kept(self, slots: _Slots) -> dict[str, float]:
         """Layer name → the share of its weight within groups."""
         kept = {}
-        for number in range(0, len(self._sides), 2):
+        for number in range(0, len(self._partitions), 2):
             inputs, outputs = (self._groups(slots, number + axis) for axis in (0, 1))
             within = inputs[:, None] == outputs[None, :]
-            name = self._sides[number].layer
+            name = self._partitions[number].layer
             kept[name] = float(self._energies[name][within].sum())
         return kept
 
@@ -140,7 +140,7 @@ class _Search:
                 rows, columns = linear_sum_assignment(self._scores(movable, slots), maximize=True)
                 trial = movable.placed(slots, columns[np.argsort(rows)])
                 gained = self.total(trial)
-                # Where a set is on both sides of a layer, the scores are a guess.
+                # Where a set is in both partitions of a layer, the scores are a guess.
                 if gained > value + _GAIN:
                     slots, value = trial, gained
             if value <= before + _GAIN:
@@ -148,24 +148,24 @@ class _Search:
         return slots
 
     def _groups(self, slots, number):
-        return slots[number] // self._sides[number].size
+        return slots[number] // self._partitions[number].size
 
     def _scores(self, movable, slots):
         """(units, places): the weight within groups if one unit alone takes the places of another."""
         scores = np.zeros((len(movable.units),) * 2)
         for number, positions in movable.positions.items():
-            side, other = self._sides[number], number ^ 1
-            energy = self._energies[side.layer]
-            energy = energy.T if side.axis else energy
+            partition, other = self._partitions[number], number ^ 1
+            energy = self._energies[partition.layer]
+            energy = energy.T if partition.axis else energy
             groups = self._groups(slots, other)
             weight = np.stack([energy[:, groups == g].sum(1) for g in range(groups.max() + 1)], axis=1)
             for column in positions.T:  # a unit may have several channels
-                scores += weight[column][:, column // side.size]
+                scores += weight[column][:, column // partition.size]
         return scores
 
 
-def _has(side: Side, group) -> bool:
-    return bool(np.isin(side.units, group.units).any())
+def _has(partition: Partition, group) -> bool:
+    return bool(np.isin(partition.units, group.units).any())
 
 
 class _Movable:
@@ -173,14 +173,14 @@ class _Movable:
 
     Args:
         units: The units.
-        sides: Number of a side they are on → the units of all its channels.
+        sides: Number of a partition they are in → the units of all its channels.
     """
 
-    def __init__(self, units: np.ndarray, sides: dict[int, np.ndarray]):
-        self.units, self.sides = np.sort(units), sides
+    def __init__(self, units: np.ndarray, partitions: dict[int, np.ndarray]):
+        self.units, self.partitions = np.sort(units), partitions
         self.positions = {
             number: np.stack([np.flatnonzero(there == unit) for unit in self.units])
-            for number, there in sides.items()
+            for number, there in partitions.items()
         }
 
     def placed(self, slots: _Slots, order: np.ndarray) -> _Slots:

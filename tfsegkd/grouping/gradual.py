@@ -266,18 +266,18 @@ def _second_layers(model, chosen) -> set[str]:
     """The chosen layers that are fed by another one channel by channel."""
     channels = ChannelGraph(model)
     nodes = channels.graph.nodes
-    givers = channels.graph.producers
+    producers = channels.graph.producers
     calls = [node.name for node in nodes]
     found = set()
     for node in nodes:
         if node.name not in chosen or calls.count(node.name) > 1:
             continue
         (read_here,) = node.inputs
-        giver = givers[read_here.id]
-        while giver.name not in chosen and len(giver.inputs) == 1:
-            giver = givers[giver.inputs[0].id]
-        if giver.name in chosen:
-            given, taken = channels.layers[giver.name].gives, channels.units_of(read_here.id)
+        producer = producers[read_here.id]
+        while producer.name not in chosen and len(producer.inputs) == 1:
+            producer = producers[producer.inputs[0].id]
+        if producer.name in chosen:
+            given, taken = channels.layers[producer.name].outputs, channels.units_of(read_here.id)
             if np.array_equal(given, taken):
                 found.add(node.name)
     return found

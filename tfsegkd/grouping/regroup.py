@@ -5,18 +5,18 @@ import numpy as np
 from tfsegkd._keras import keras
 from tfsegkd.graph import Edits, Graph, read, rebuild, rewrite
 from tfsegkd.graph.rewriting import reading
-from tfsegkd.grouping.blocks import blocks, compact, written_dense
+from tfsegkd.grouping.dense_form import block_mask, compact, written_dense
 from tfsegkd.grouping.gradual import ChannelOrder, GradualConv2D
-from tfsegkd.grouping.orders import (
-    Side,
+from tfsegkd.grouping.permutation import (
+    Partition,
     dense_channels,
     gradual,
-    is_met,
+    is_satisfied,
+    partitions,
     plain_config,
     reordered,
-    settle,
-    settled_places,
-    sides,
+    resolve,
+    resolved_positions,
 )
 
 layers = keras.layers
@@ -64,13 +64,13 @@ def regroup(model: keras.Model) -> keras.Model:
 def _without_gradual(graph: Graph, moving: dict[str, GradualConv2D]) -> tuple[Graph, Edits]:
     """The graph with grouped convolutions for gradual layers, and what changes of the others."""
     channels = dense_channels(graph)
-    found = sides(channels, moving)
-    moved = settle(channels, found)
+    found = partitions(channels, moving)
+    moved = resolve(channels, found)
     edits = reordered(channels, moved)
     made, orders = {}, {}
     for inputs, outputs in zip(found[::2], found[1::2], strict=True):
         name, layer = inputs.layer, moving[inputs.layer]
-        orders[name] = [_order(side, moved) for side in (inputs, outputs)]
+        orders[name] = [_order(partition, moved) for partition in (inputs, outputs)]
         kernel, *bias = edits.weights.get(name, layer.get_weights()[: 1 + layer.use_bias])
         into, out_of = orders[name]
         if into is not None:
@@ -97,13 +97,13 @@ def _without_gradual(graph: Graph, moving: dict[str, GradualConv2D]) -> tuple[Gr
     return rewrite(graph, step), edits
 
 
-def _order(side: Side, moved: np.ndarray) -> np.ndarray | None:
-    """The channel to take at each place, for a layer that reorders `side`; None if none is needed."""
-    if is_met(side, moved):
+def _order(partition: Partition, moved: np.ndarray) -> np.ndarray | None:
+    """The channel to take at each place, for a layer that reorders `partition`; None if none is needed."""
+    if is_satisfied(partition, moved):
         return None
-    here = settled_places(side, moved)
+    here = resolved_positions(partition, moved)
     order = np.empty(len(here), int)
-    taken, given = (here, side.slots) if side.axis == 0 else (side.slots, here)
+    taken, given = (here, partition.slots) if partition.axis == 0 else (partition.slots, here)
     order[given] = taken
     return order
 
@@ -143,7 +143,7 @@ def _grouped(name, layer, groups, weights):
     values = list(layer.get_weights() if weights is None else weights)
     number = next(n for n, weight in enumerate(layer.weights) if _is_kernel(weight, groups))
     kernel = values[number]
-    if kernel[:, :, ~blocks(kernel.shape, groups)].any():
+    if kernel[:, :, ~block_mask(kernel.shape, groups)].any():
         raise ValueError(
             f"The convolution {name!r} has weights between its {groups} groups, though its constraint "
             f"forbids them. Train it with an optimizer that heeds constraints, or set them to 0."

@@ -12,7 +12,7 @@ from tfsegkd.pruning.gates import GatedLoss
 from tfsegkd.pruning.recalibration import Recalibration
 
 # Samples of the bootstrap.
-_DRAWS = 500
+_RESAMPLES = 500
 
 
 class Ablation:
@@ -31,8 +31,8 @@ class Ablation:
         self._recalibration = Recalibration(self._gated.model)
         self._predict = tf.function(self._labels, reduce_retracing=True)
 
-    def settle(self, keep: np.ndarray) -> None:
-        """Measures BatchNorm's statistics anew, with only some units kept."""
+    def recalibrate(self, keep: np.ndarray) -> None:
+        """Measures BatchNorm's statistics again, with only some units kept."""
         gates = keep[None].astype(np.float32)
         self._recalibration.run([[images, gates] for images, _ in self._batches])
 
@@ -64,10 +64,10 @@ def mean_iou_and_error(confusions: Sequence[np.ndarray], seed: int) -> tuple[flo
     """The mean IoU of all batches, and its standard error over batches drawn with replacement.
 
     Reference:
-        Efron, Annals of Statistics 1979, the bootstrap; with whole batches, because neighbouring frames of a
-        film are no independent draws.
+        Efron, Annals of Statistics 1979, the bootstrap; with whole batches, because neighbouring images of a
+        sequence are not independent samples.
     """
     matrices = np.stack(confusions)
-    draws = np.random.default_rng(seed).integers(0, len(matrices), (_DRAWS, len(matrices)))
-    drawn = [metrics.mean_iou(matrices[draw].sum(0)) for draw in draws]
-    return metrics.mean_iou(matrices.sum(0)), float(np.nanstd(drawn, ddof=1))
+    resamples = np.random.default_rng(seed).integers(0, len(matrices), (_RESAMPLES, len(matrices)))
+    scores = [metrics.mean_iou(matrices[resample].sum(0)) for resample in resamples]
+    return metrics.mean_iou(matrices.sum(0)), float(np.nanstd(scores, ddof=1))

@@ -36,10 +36,10 @@ def read_batches(data: Iterable | None) -> list[tuple[np.ndarray, np.ndarray | N
 
 
 def mixed(batches: Batches) -> Batches:
-    """The same frames, shuffled over batches of the same sizes.
+    """The same images, shuffled over batches of the same sizes.
 
-    Neighbours of a film are alike: normalised with the statistics of a batch of them, what tells scenes apart
-    is lost, and BatchNorm's new statistics fit no frame.
+    Neighbours in a sequence are alike: normalised with the statistics of a batch of them, what tells scenes
+    apart is lost, and BatchNorm's new statistics fit no image.
 
     Raises:
         ValueError: if the batches are of different sizes, or not all with masks.
@@ -53,15 +53,15 @@ def mixed(batches: Batches) -> Batches:
             f"The batches in data differ: (images, masks) are of sizes {sorted(map(str, shapes))}. Expected "
             f"one size, and masks with all or none."
         )
-    frames = [(number, place) for number, (images, _) in enumerate(batches) for place in range(len(images))]
-    np.random.default_rng(0).shuffle(frames)
-    rest = iter(frames)
+    images = [(number, index) for number, (images, _) in enumerate(batches) for index in range(len(images))]
+    np.random.default_rng(0).shuffle(images)
+    rest = iter(images)
     taken = [list(itertools.islice(rest, len(images))) for images, _ in batches]
 
-    def gather(part, places):
-        return None if batches[0][part] is None else np.stack([batches[n][part][i] for n, i in places])
+    def gather(part, chosen):
+        return None if batches[0][part] is None else np.stack([batches[n][part][i] for n, i in chosen])
 
-    return [(gather(0, places), gather(1, places)) for places in taken]
+    return [(gather(0, chosen), gather(1, chosen)) for chosen in taken]
 
 
 def known_labels(batches: Batches | None, shape: tuple[int | None, ...], what: str) -> Batches:

@@ -57,7 +57,7 @@ def prune_channels(
             network are void.
         compensate: Whether the mean of what is removed goes into the next biases. With data it is measured,
             otherwise derived from the BatchNorms.
-        recalibrate: Whether BatchNorm's statistics are measured anew, on data if there are any.
+        recalibrate: Whether BatchNorm's statistics are measured again, on data if there are any.
         seed: For 'random' and 'hessian'.
         latency_table: A CSV with the columns layer and ms, what each layer of the dense network takes on your
             device. A latency target is then met by its account, and nothing is timed here.
@@ -68,8 +68,8 @@ def prune_channels(
     Raises:
         TypeError: if `model` is not functional.
         ValueError: for a quantization-aware network; one without channels to remove; a target that cannot be
-            met, with how far it got and why; data that are missing or say nothing; a latency table that is
-            not of this network.
+            met, with how far it got and why; data that are missing or of one class only; a latency table that
+            is not of this network.
 
     Reference:
         Fang et al., CVPR 2023, https://arxiv.org/abs/2301.12900, for groups of coupled channels.

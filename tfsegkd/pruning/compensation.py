@@ -1,4 +1,4 @@
-"""What removed channels contributed on average, put into the biases of the layers that read them."""
+"""What removed channels contributed on average, put into the biases of their consumers."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ def compensated(
 ) -> Edits:
     """Adds the mean of the removed channels, times their weights, to what reads them.
 
-    It goes into the reader's bias, into the BatchNorm that follows a reader without one, or else into a bias
-    that the reader gets. A channel that is constant, such as one whose γ is 0, is replaced exactly, but for
+    It goes into the consumer's bias, into the BatchNorm that follows one without, or else into a bias
+    that it gets. A channel that is constant, such as one whose γ is 0, is replaced exactly, but for
     the borders of padded images.
 
     Args:
@@ -31,18 +31,18 @@ def compensated(
             outputs are taken to be normal with mean β and deviation γ. Where that says nothing, the channel
             counts as zero.
     """
-    readers = [
+    consumers = [
         node
         for node in channels.graph.nodes
         if node.name in channels.layers
-        and channels.layers[node.name].is_consumer
-        and not keep[channels.layers[node.name].reads].all()
+        and channels.layers[node.name].consumes
+        and not keep[channels.layers[node.name].inputs].all()
     ]
-    means = _derived(channels, readers) if images is None else _measured(channels, readers, images)
+    means = _derived(channels, consumers) if images is None else _measured(channels, consumers, images)
     configs, weights = dict(edits.configs), dict(edits.weights)
     for name, mean in means.items():
-        gone = np.where(keep[channels.layers[name].reads], 0.0, mean)
-        shift = _response(channels.model.get_layer(name), gone)[keep[channels.layers[name].gives]]
+        gone = np.where(keep[channels.layers[name].inputs], 0.0, mean)
+        shift = _response(channels.model.get_layer(name), gone)[keep[channels.layers[name].outputs]]
         if shift.any():
             _add(channels, name, shift.astype(np.float32), configs, weights)
     return Edits(configs, weights)
@@ -59,9 +59,9 @@ def _add(channels, name, shift, configs, weights) -> None:
         configs[name] = {**configs.get(name, {}), "use_bias": True}
         weights[name] = [*weights[name], shift]
         return
-    place = [id(w) for w in norm.weights].index(id(norm.moving_mean))
+    position = [id(w) for w in norm.weights].index(id(norm.moving_mean))
     values = list(weights.get(norm.name, norm.get_weights()))
-    values[place] = values[place] - shift
+    values[position] = values[position] - shift
     weights[norm.name] = values
 
 
@@ -69,12 +69,12 @@ def _norm_after(channels, name):
     """The BatchNorm that alone reads what a linear layer gives, if each is called once."""
     graph = channels.graph
     calls = [node for node in graph.nodes if node.name == name]
-    readers = graph.readers()[calls[0].outputs[0].id]
-    if len(calls) != 1 or len(readers) != 1 or type(readers[0].layer) is not layers.BatchNormalization:
+    consumers = graph.consumers[calls[0].outputs[0].id]
+    if len(calls) != 1 or len(consumers) != 1 or type(consumers[0].layer) is not layers.BatchNormalization:
         return None
     linear = calls[0].layer.activation in (None, keras.activations.linear)
-    alone = sum(node.name == readers[0].name for node in graph.nodes) == 1
-    return readers[0].layer if linear and alone else None
+    alone = sum(node.name == consumers[0].name for node in graph.nodes) == 1
+    return consumers[0].layer if linear and alone else None
 
 
 def _response(layer, inputs: np.ndarray) -> np.ndarray:
@@ -93,34 +93,34 @@ def _response(layer, inputs: np.ndarray) -> np.ndarray:
     return np.concatenate([block @ part for block, part in zip(blocks, filters, strict=True)])
 
 
-def _measured(channels, readers: Sequence[Node], images) -> dict[str, np.ndarray]:
-    """Reader → the mean of each channel that it reads."""
-    if not readers:
+def _measured(channels, consumers: Sequence[Node], images) -> dict[str, np.ndarray]:
+    """Consumer → the mean of each channel that it reads."""
+    if not consumers:
         return {}
     graph = channels.graph
-    probe = rebuild(dataclasses.replace(graph, outputs=[node.inputs[0] for node in readers]))
+    probe = rebuild(dataclasses.replace(graph, outputs=[node.inputs[0] for node in consumers]))
 
     @tf.function(reduce_retracing=True)
     def means(batch):
         outputs = tf.nest.flatten(probe(batch, training=False))
         return [tf.reduce_mean(output, list(range(output.shape.rank - 1))) for output in outputs]
 
-    totals, count = [0.0] * len(readers), 0
+    totals, count = [0.0] * len(consumers), 0
     for batch in images:
         found = means(tf.cast(batch, tf.float32))
         totals = [total + len(batch) * mean.numpy() for total, mean in zip(totals, found, strict=True)]
         count += len(batch)
-    return _by_name(readers, [total / count for total in totals])
+    return _by_name(consumers, [total / count for total in totals])
 
 
-def _derived(channels, readers: Sequence[Node]) -> dict[str, np.ndarray]:
-    """Reader → the mean of each channel that it reads, as far as the BatchNorms before it tell."""
+def _derived(channels, consumers: Sequence[Node]) -> dict[str, np.ndarray]:
+    """Consumer → the mean of each channel that it reads, as far as the BatchNorms before it tell."""
     samples: dict[int, np.ndarray] = {}
     for node in channels.graph.nodes:
         found = _sampled(node, [samples.get(tensor.id) for tensor in node.inputs])
         if found is not None:
             samples[node.outputs[0].id] = found
-    known = [node for node in readers if node.inputs[0].id in samples]
+    known = [node for node in consumers if node.inputs[0].id in samples]
     return _by_name(known, [_WEIGHTS @ samples[node.inputs[0].id] for node in known])
 
 
@@ -149,9 +149,9 @@ def _sampled(node: Node, inputs: list[np.ndarray | None]) -> np.ndarray | None:
     return None
 
 
-def _by_name(readers, means) -> dict[str, np.ndarray]:
+def _by_name(consumers, means) -> dict[str, np.ndarray]:
     """Means by layer; those of a layer that is called several times are averaged."""
     found: dict[str, list] = {}
-    for node, mean in zip(readers, means, strict=True):
+    for node, mean in zip(consumers, means, strict=True):
         found.setdefault(node.name, []).append(mean)
     return {name: np.mean(several, axis=0) for name, several in found.items()}

@@ -44,14 +44,14 @@ def cost_complexity_path(
 
     Args:
         model: A functional float network with a fixed input size.
-        data: Batches of (images, masks) in the order of the film, the first 32 of which are used. Labels
+        data: Batches of (images, masks) in the order of the sequence, the first 32 of which are used. Labels
             outside the classes of the network are void.
         cost: 'macs', 'params', or 'latency' by `latency_table`.
         change: How the change of the loss is told: 'ablation' switches channels off and looks, for the
             `shortlist` that Taylor's first term puts first; 'taylor' is that term; 'l1' the filters' norms,
             relative to the others of their group.
         held_out: Batches to compare the networks on; the last third of `data` unless given. A batch counts
-            as one draw, because neighbouring frames are alike.
+            as one sample, because neighbouring images are alike.
         round_to: Every layer keeps a multiple of it, or all it has.
         step: The share of the dense network's cost that goes between two measurements, if one group of
             channels does not hold as much. 0 is the plain method, and slow.
@@ -62,13 +62,13 @@ def cost_complexity_path(
             when it is done, it gives the path at once; with a lower `least` it goes on from the old end.
 
     Returns:
-        The path, of which any point can be exported. BatchNorm's statistics are measured anew at every point
+        The path, of which any point can be exported. BatchNorm's statistics are measured again at every point
         but the first; nothing is trained.
 
     Raises:
         TypeError: if `model` is not functional.
-        ValueError: for a network that cannot be pruned; data that are missing, too few or say nothing; a
-            directory that holds another path.
+        ValueError: for a network that cannot be pruned; data that are missing, too few or of one class only;
+            a directory that holds another path.
 
     Reference:
         Breiman et al., 1984, Classification and Regression Trees, chapters 3 and 10, for the path and the
@@ -95,7 +95,7 @@ def cost_complexity_path(
         held_out = known_labels(read_batches(held_out), channels.model.output_shape, "held_out")
     if not batches or len(held_out) < 2:
         raise ValueError(
-            f"A cost-complexity path needs a batch to measure on and two held out, whose spread tells what "
+            f"A cost-complexity path needs a batch to measure on and two held out, whose spread shows what "
             f"a difference is worth. Received: {len(batches)} and {len(held_out)}. Pass more batches, or "
             f"smaller ones."
         )
@@ -134,7 +134,7 @@ class CostComplexityPath:
         self.points: tuple[Point, ...] = tuple(points)
 
     def model(self, index: int) -> keras.Model:
-        """The network of a point, BatchNorm's statistics measured anew.
+        """The network of a point, BatchNorm's statistics measured again.
 
         Raises:
             ValueError: if there is no such point.

@@ -9,7 +9,7 @@ from tfsegkd.atomic import write_atomically
 _SIZE = (7.5, 5.0)  # inches
 
 
-class Shown(Protocol):
+class PlottedPoint(Protocol):
     """What is drawn of a point."""
 
     cost: float
@@ -18,7 +18,7 @@ class Shown(Protocol):
     loss: float
 
 
-def draw(path: Path, points: Sequence[Shown], chosen: int, cost: str) -> None:
+def draw(path: Path, points: Sequence[PlottedPoint], chosen: int, cost: str) -> None:
     """Draws mean IoU and loss over the cost.
 
     Args:

@@ -45,13 +45,13 @@ def gated(channels: ChannelGraph) -> keras.Model:
     graph = channels.graph
     layer = keras.layers.InputLayer((channels.num_units,), name="gates")
     gates = Tensor(-1, (None, channels.num_units))
-    places = {node: place for place, node in enumerate(graph.nodes)}
+    positions = {node: position for position, node in enumerate(graph.nodes)}
 
     def step(node, here, build):
         known = channels.layers.get(node.name)
-        if known is not None and known.is_consumer:
+        if known is not None and known.consumes:
             (read,) = node.inputs
-            gate = ChannelGate(channels.units_of(read.id), name=f"gate_{places[node]}")
+            gate = ChannelGate(channels.units_of(read.id), name=f"gate_{positions[node]}")
             here = reading(here, build.add(gate, [read, gates], like=read))
         return build.keep(here)
 
@@ -74,13 +74,13 @@ class GatedLoss:
 
     def value(self, images: np.ndarray, masks: np.ndarray, keep: np.ndarray) -> np.ndarray:
         """The loss of each image with only some units kept."""
-        return self._value(*_tensors(images, masks), _open(keep)).numpy()
+        return self._value(*_tensors(images, masks), _as_gates(keep)).numpy()
 
     def squared_slopes(
         self, images: np.ndarray, masks: np.ndarray, keep: np.ndarray | None = None
     ) -> np.ndarray:
         """The squared slope at each gate, each image for itself, added up."""
-        gates = _open(self._all if keep is None else keep)
+        gates = _as_gates(self._all if keep is None else keep)
         return self._squared(*_tensors(images, masks), gates).numpy().astype(float)
 
     def curvature(self, images: np.ndarray, masks: np.ndarray, signs: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ class GatedLoss:
         return outer.gradient(slope, gates)
 
 
-def _open(keep):
+def _as_gates(keep):
     return tf.cast(keep[None], tf.float32)
 
 

@@ -34,7 +34,7 @@ def score(name: str, channels: ChannelGraph, batches: Batches | None, seed: int)
         (units,) scores. Infinite ones must not be removed.
 
     Raises:
-        ValueError: for an unknown name, or batches that are missing or say nothing.
+        ValueError: for an unknown name, or batches that are missing or of one class only.
 
     Reference:
         l1: Li et al., ICLR 2017, https://arxiv.org/abs/1608.08710.
@@ -64,10 +64,10 @@ def score(name: str, channels: ChannelGraph, batches: Batches | None, seed: int)
 def _filters(channels: ChannelGraph, group: Group) -> np.ndarray:
     """(units of the group, weights that make each)."""
     rows = []
-    for name in group.makers:
+    for name in group.producers:
         weights = channels.model.get_layer(name).get_weights()
         for cut in channels.layers[name].cuts:
-            if cut.role == "makes" and cut.weight in channels.layers[name].kernels:
+            if cut.role == "produces" and cut.weight in channels.layers[name].kernels:
                 kernel = np.moveaxis(weights[cut.weight], cut.axis, 0).reshape(len(cut.channels), -1)
                 rows.append([kernel[cut.channels == unit].ravel() for unit in group.units])
     return np.concatenate([np.asarray(row, np.float64) for row in rows], axis=1)
@@ -98,11 +98,11 @@ def _lamp(channels, group):
 def _bn_scale(channels, group):
     scores = np.zeros(len(group.units))
     found = False
-    for name in group.carriers:
+    for name in group.pass_through:
         layer = channels.model.get_layer(name)
         if hasattr(layer, "moving_variance") and layer.scale:
             gamma, found = np.abs(layer.gamma.numpy()), True
-            units = channels.layers[name].gives
+            units = channels.layers[name].outputs
             scores += [gamma[units == unit].sum() for unit in group.units]
     return scores if found else np.full(len(group.units), np.inf)
 

@@ -23,7 +23,7 @@ class Removal:
 
     Args:
         units: The units that went.
-        rise: By how much the loss rose, as `change` tells.
+        rise: By how much the loss rose, as `change` measures it.
         saving: The share of the dense network's cost that was saved.
         alpha: The weight of the cost from which on the step is worth it.
     """
@@ -118,7 +118,7 @@ class PathSearch:
     def _step(self, keep, least: float) -> bool:
         """Removes once more; returns whether that was possible."""
         if not keep.all():
-            self._ablation.settle(keep)
+            self._ablation.recalibrate(keep)
         removal = self._next(keep) if self._measure(keep) > least else None
         if removal is None or not self.removals or removal.alpha > self.removals[-1].alpha:
             self._close(keep)
@@ -204,13 +204,13 @@ class PathSearch:
             done_to = content["done_to"]
         except (ValueError, KeyError, TypeError):
             raise ValueError(
-                f"{str(self._file)!r} is damaged. Expected the state of a search. Delete it to begin anew."
+                f"{str(self._file)!r} is damaged. Expected the state of a search. Delete it to begin again."
             ) from None
         changed = sorted(key for key in self._settings if before.get(key) != self._settings[key])
         if changed:
             raise ValueError(
                 f"{str(self._file)!r} holds a path with another {', '.join(changed)}. Choose another "
-                f"directory, or delete the file to begin anew."
+                f"directory, or delete the file to begin again."
             )
         self.removals, self.points, self._done_to = removals, points, done_to
 

@@ -1,4 +1,4 @@
-"""BatchNorm's statistics, measured anew."""
+"""BatchNorm's statistics, measured again."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ def recalibrate(model: keras.Model, images: Sequence[np.ndarray]) -> int:
     statistics of the batch meanwhile, as in training.
 
     Args:
-        images: Batches; the larger, the better, and each with frames of all kinds.
+        images: Batches; the larger, the better, and each with images of all kinds.
 
     Returns:
         How many BatchNorms were set.
@@ -60,10 +60,10 @@ class Recalibration:
         moments = [(0.0, 0.0)] * len(self._norms)
         for batch in batches:
             self._step(tf.nest.map_structure(lambda part: tf.cast(part, tf.float32), batch))
-            for place, norm in enumerate(self._probes):
+            for position, norm in enumerate(self._probes):
                 mean, variance = norm.moving_mean.numpy(), norm.moving_variance.numpy()
-                first, second = moments[place]
-                moments[place] = (
+                first, second = moments[position]
+                moments[position] = (
                     first + mean / len(batches),
                     second + (variance + mean**2) / len(batches),
                 )

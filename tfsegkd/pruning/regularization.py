@@ -59,7 +59,7 @@ class SlimNorms(_Shrink):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        names = dict.fromkeys(name for group in self._channels.prunable for name in group.carriers)
+        names = dict.fromkeys(name for group in self._channels.prunable for name in group.pass_through)
         layers = [self._network.get_layer(name) for name in names]
         norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
         self._scales = [norm.gamma for norm in norms if norm.scale and norm.trainable]
@@ -103,7 +103,7 @@ class GrowGroupDecay(_Shrink):
             (weight, cut)
             for name, layer in self._channels.layers.items()
             for cut in layer.cuts
-            if cut.role != "reads"
+            if cut.role != "consumes"
             for weight in [self._network.get_layer(name).weights[cut.weight]]
             if weight.trainable and self._network.get_layer(name).trainable
         ]

@@ -58,7 +58,7 @@ class Selection:
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             low, high = (low, middle) if measure(self._remove(middle)) <= target else (middle, high)
-        return self._give_back(self._remove(high), measure, target)
+        return self._restore(self._remove(high), measure, target)
 
     def _remove(self, share: float) -> np.ndarray:
         """What is left without the least important `share` of each pool."""
@@ -77,7 +77,7 @@ class Selection:
         step = self._steps[group.name]
         return min(len(group.units), max(step, math.ceil(count / step) * step))
 
-    def _give_back(self, keep, measure, target) -> np.ndarray:
+    def _restore(self, keep, measure, target) -> np.ndarray:
         """Returns removed units, one step for a group, if the target allows it; the most important first.
 
         Groups of one size step together when the share that is removed grows, and often not all need to.
@@ -114,7 +114,7 @@ def _pools(groups: list[Group], channels: ChannelGraph, scope: str) -> list[list
 
 def _kind(group: Group, channels: ChannelGraph) -> tuple:
     """The kinds of layers that a group runs through, their kernel sizes included."""
-    roles = (group.makers, group.carriers, group.readers)
+    roles = (group.producers, group.pass_through, group.consumers)
     layers = [[channels.model.get_layer(name) for name in role] for role in roles]
     return tuple(
         tuple(sorted((type(layer).__name__, str(getattr(layer, "kernel_size", ""))) for layer in role))

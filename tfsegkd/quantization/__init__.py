@@ -3,11 +3,10 @@
 from tfsegkd.quantization.callbacks import FreezeBatchNorm, FreezeRanges
 from tfsegkd.quantization.equalization import NothingToEqualize, correct_biases, equalize
 from tfsegkd.quantization.fallback import float_layers, strip, with_float_layers
-from tfsegkd.quantization.kernels import kernel_layers
-from tfsegkd.quantization.kinds import Kind, register
 from tfsegkd.quantization.ptq import post_training
 from tfsegkd.quantization.qat import check_observed, quantize
-from tfsegkd.quantization.rounding_errors import layer_errors, layer_sqnr
+from tfsegkd.quantization.quantization_errors import layer_errors, layer_sqnr
+from tfsegkd.quantization.quantized_layers import kernel_layers
 from tfsegkd.quantization.scheme import QUANTIZERS, Precision
 from tfsegkd.quantization.weight_size import WeightSize, weight_size
 
@@ -15,7 +14,6 @@ __all__ = [
     "QUANTIZERS",
     "FreezeBatchNorm",
     "FreezeRanges",
-    "Kind",
     "NothingToEqualize",
     "Precision",
     "WeightSize",
@@ -28,7 +26,6 @@ __all__ = [
     "layer_sqnr",
     "post_training",
     "quantize",
-    "register",
     "strip",
     "weight_size",
     "with_float_layers",

@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd.graph import Graph, rebuild
-from tfsegkd.quantization.quantizers import Seen
+from tfsegkd.quantization.quantizers import Observed
 
 
-def measure(graph: Graph, names: list[str], batches: Iterable) -> list[Seen]:
+def measure(graph: Graph, names: list[str], batches: Iterable) -> list[Observed]:
     """Runs a float network over images and measures how far the outputs of its layers reach.
 
     The network runs in inference mode: neither BatchNorm nor Dropout notices.
@@ -20,7 +20,7 @@ def measure(graph: Graph, names: list[str], batches: Iterable) -> list[Seen]:
         batches: Float or uint8 images (N, H, W, 3) in 0…255, of the model's input size.
 
     Returns:
-        What was seen of each layer: means over the batches, which is what a moving average comes to.
+        What was observed of each layer: means over the batches, which is what a moving average comes to.
 
     Raises:
         TypeError: if a batch is not one array.
@@ -43,7 +43,7 @@ def measure(graph: Graph, names: list[str], batches: Iterable) -> list[Seen]:
             "The calibration set is empty. Expected batches of images (N, H, W, 3). Pass a list of arrays or "
             "a dataset; a generator serves only once."
         )
-    return [Seen(*map(float, means), batches=count) for means in total / count]
+    return [Observed(*map(float, means), batches=count) for means in total / count]
 
 
 def _checked(images, input_shape):

@@ -2,7 +2,7 @@
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.quantization.configs import JointRounding, QuantizedLayer
+from tfsegkd.quantization.configs import QuantizedLayer, SharedRange
 
 
 class _Freeze(keras.callbacks.Callback):
@@ -86,7 +86,7 @@ class FreezeRanges(_Freeze):
             )
 
     def _find(self, network):
-        return [one for one in network.submodules if isinstance(one, QuantizedLayer | JointRounding)]
+        return [one for one in network.submodules if isinstance(one, QuantizedLayer | SharedRange)]
 
     def _set(self, layer, frozen):
         layer.freeze_ranges(frozen)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras, tfmot
 from tfsegkd.graph.layer_spec import kernel_of, spec_of
-from tfsegkd.quantization.quantizers import LEARNED, FixedQuantizer, Seen
+from tfsegkd.quantization.quantizers import LEARNED, FixedQuantizer, Observed
 
 Quantizer = tfmot.quantization.keras.quantizers.Quantizer
 
@@ -108,7 +108,7 @@ class QuantizedLayer(_HasRanges, tfmot.quantization.keras.QuantizeWrapperV2):
         output = self.quantize_config.output
         return () if output is None or isinstance(output, FixedQuantizer) else (self.layer.name,)
 
-    # AutoGraph would convert the wrapper, which holds no control flow on tensors, anew for every layer.
+    # AutoGraph would convert the wrapper, which holds no control flow on tensors again for every layer.
     @tf.autograph.experimental.do_not_convert
     def call(self, inputs, training=None, **kwargs):
         return super().call(inputs, training=training, **kwargs)
@@ -143,9 +143,9 @@ class QuantizedLayer(_HasRanges, tfmot.quantization.keras.QuantizeWrapperV2):
             if hasattr(quantizer, "start"):
                 quantizer.start(variables, kernel)
 
-    def set_seen(self, seen: list[Seen]) -> None:
-        """Sets the range of the output from what was seen of it."""
-        self.quantize_config.output.set_seen(self._output_quantizer_vars, seen)
+    def set_observed(self, seen: list[Observed]) -> None:
+        """Sets the range of the output from what was observed of it."""
+        self.quantize_config.output.set_observed(self._output_quantizer_vars, seen)
 
     def get_config(self):
         # The legacy form names the package of a layer of ours even in an .h5 file.
@@ -153,8 +153,9 @@ class QuantizedLayer(_HasRanges, tfmot.quantization.keras.QuantizeWrapperV2):
         return {**super().get_config(), "layer": inner}
 
 
-@keras.utils.register_keras_serializable("tfsegkd")
-class JointRounding(_HasRanges, keras.layers.Layer):
+# Saved networks know it by its first name.
+@keras.utils.register_keras_serializable("tfsegkd", name="JointRounding")
+class SharedRange(_HasRanges, keras.layers.Layer):
     """Rounds several tensors of a network with one range, so that int8 joins them as they are.
 
     It is called on each of them, with the tensor's place among `members`.
@@ -179,9 +180,9 @@ class JointRounding(_HasRanges, keras.layers.Layer):
     def call(self, inputs, member: int, training=None):
         return self.quantizer(inputs, bool(training), self._range, member=member)
 
-    def set_seen(self, seen: list[Seen]) -> None:
-        """Sets the range from what was seen of each member."""
-        self.quantizer.set_seen(self._range, seen)
+    def set_observed(self, seen: list[Observed]) -> None:
+        """Sets the range from what was observed of each member."""
+        self.quantizer.set_observed(self._range, seen)
 
     def _range_variables(self):
         return self._range

@@ -9,9 +9,9 @@ from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node, probe, read, rebuild
 from tfsegkd.graph.layer_spec import activation, is_homogeneous, kernel_of, spec_of
 from tfsegkd.quantization.configs import QuantizedLayer
-from tfsegkd.quantization.edges import Edges
+from tfsegkd.quantization.decomposition import decompose
 from tfsegkd.quantization.folding import fold
-from tfsegkd.quantization.opening import open_layers
+from tfsegkd.quantization.fusion import Fusion
 
 layers = keras.layers
 
@@ -27,7 +27,7 @@ def equalize(model: keras.Model) -> keras.Model:
     """Scales channels between one convolution and the next so that both round them equally well.
 
     What a channel leaves a convolution with is divided by a factor, and the next one's weights for it are
-    multiplied by the same: the network says what it said. The factor gives both the same largest weight.
+    multiplied by the same: the network computes what it did. The factor gives both the same largest weight.
 
     Args:
         model: A float network, as `quantize` takes it.
@@ -44,7 +44,7 @@ def equalize(model: keras.Model) -> keras.Model:
         Differs: only linear layers and ReLU stand between the two. A ReLU6, which the paper replaces by a
         ReLU, would make another network, and is left alone with its neighbours.
     """
-    model = rebuild(fold(open_layers(model)))
+    model = rebuild(fold(decompose(model)))
     pairs = _pairs(read(model))
     if not pairs:
         raise NothingToEqualize(
@@ -76,14 +76,14 @@ def correct_biases(quantized: keras.Model, batches: Iterable) -> keras.Model:
     """
     model = rebuild(read(quantized))
     graph = read(model)
-    readers = graph.readers()
+    consumers = graph.consumers
     nodes = [n for n in graph.nodes if isinstance(n.layer, QuantizedLayer) and n.layer._weight_vars]
     for node, mean in zip(nodes, _mean_inputs(model, nodes, batches), strict=True):
         layer = node.layer.layer
         kernel, quantizer, variables = node.layer._weight_vars[0]
         error = (quantizer(kernel, False, variables) - kernel).numpy().astype(np.float64)
         shift = _shift(layer, error, mean)
-        norm = _norm_behind(node, readers)
+        norm = _norm_behind(node, consumers)
         if norm is not None:
             norm.moving_mean.assign_add(shift)
         elif layer.use_bias:
@@ -128,25 +128,25 @@ def _shift(layer, error: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.concatenate([np.einsum("hwio,i->o", part, some) for part, some in parts])
 
 
-def _norm_behind(node, readers):
-    after = readers[node.output.id]
+def _norm_behind(node, consumers):
+    after = consumers[node.output.id]
     inner = after[0].layer.layer if len(after) == 1 and isinstance(after[0].layer, QuantizedLayer) else None
     return inner if isinstance(inner, layers.BatchNormalization) else None
 
 
 def _pairs(graph: Graph) -> list[tuple]:
     """(convolution, its BatchNorm or None, the next convolution), wherever scales can pass between."""
-    edges = Edges(graph)
+    fusion = Fusion(graph)
     found = []
     for node in graph.nodes:
         if spec_of(node.layer).kernel is None or not is_homogeneous(node.layer) or not node.layer.trainable:
             continue
-        norm, after = None, edges.sole_reader(node)
+        norm, after = None, fusion.sole_consumer(node)
         linear = activation(node.layer) == "linear"
         if linear and after is not None and isinstance(after.layer, layers.BatchNormalization):
-            norm, after = after.layer, edges.sole_reader(after)
+            norm, after = after.layer, fusion.sole_consumer(after)
         while after is not None and is_homogeneous(after.layer) and spec_of(after.layer).kernel is None:
-            after = edges.sole_reader(after)
+            after = fusion.sole_consumer(after)
         can_scale = norm is None or (norm.scale and norm.center)
         if after is not None and can_scale and _can_take(after.layer):
             found.append((node.layer, norm, after.layer))

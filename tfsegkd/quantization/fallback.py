@@ -1,4 +1,4 @@
-"""Layers of a quantized network given back to float, all or some."""
+"""Float fallback: layers of a quantized network that compute in float again, all or some."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -11,8 +11,8 @@ from tfsegkd.graph import Graph, Node, read, rebuild, rewrite
 from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.graph.layer_table import twin
 from tfsegkd.layers import FixedRange
-from tfsegkd.quantization.configs import JointRounding, LayerConfig, QuantizedLayer
-from tfsegkd.quantization.kernels import check_quantized, head, kernel_layers
+from tfsegkd.quantization.configs import LayerConfig, QuantizedLayer, SharedRange
+from tfsegkd.quantization.quantized_layers import check_quantized, kernel_layer, kernel_layers
 from tfsegkd.quantization.scheme import PREFIX
 
 layers = keras.layers
@@ -21,7 +21,7 @@ layers = keras.layers
 def strip(quantized: keras.Model) -> keras.Model:
     """The float network in a quantized one, for delegates that compute in float.
 
-    Its kernels are the rounded ones, so that it says what the int8 network says but for the rounding of
+    Its kernels are the rounded ones, so that it computes what the int8 network does but for the rounding of
     activations. Its layers bear the names that they had before `quantize`.
 
     Raises:
@@ -29,16 +29,16 @@ def strip(quantized: keras.Model) -> keras.Model:
     """
     check_quantized(quantized)
     graph = read(quantized)
-    readers = graph.readers()
+    consumers = graph.consumers
 
     def step(node, here, build):
         layer = node.layer
-        if isinstance(layer, JointRounding | FixedRange):
+        if isinstance(layer, SharedRange | FixedRange):
             return here.inputs[0]
         if not isinstance(layer, QuantizedLayer):
             return build.keep(here)
-        if _is_relu(node, readers):
-            float_layer = layers.ReLU(_rounding(node, readers).limits[1], name=layer.layer.name)
+        if _is_relu(node, consumers):
+            float_layer = layers.ReLU(_output_quantizer(node, consumers).limits[1], name=layer.layer.name)
         else:
             float_layer = twin(layer.layer)
         weights = _weights(layer, _rounded_kernel(layer))
@@ -55,7 +55,7 @@ def with_float_layers(quantized: keras.Model, names: Collection[str]) -> keras.M
 
     Args:
         quantized: As `quantize` made it, calibrated or trained.
-        names: The layers with kernels to give back, by the names that they had before `quantize`.
+        names: The layers with kernels to leave in float, by the names that they had before `quantize`.
 
     Raises:
         ValueError: if the network is not quantized, or has no such layers.
@@ -64,22 +64,22 @@ def with_float_layers(quantized: keras.Model, names: Collection[str]) -> keras.M
     graph = read(quantized)
     known = kernel_layers(quantized)
     for name in names:
-        checks.one_of(name, known, "A layer to give back to float")
-    unrounded = _unrounded_ends(graph, {*names})
+        checks.one_of(name, known, "A layer to leave in float")
+    float_outputs = _float_outputs(graph, {*names})
 
     def step(node, here, build):
         layer = node.layer
         inner = layer.layer.name if isinstance(layer, QuantizedLayer) else None
-        if inner not in names and node.name not in unrounded:
+        if inner not in names and node.name not in float_outputs:
             return build.keep(here)
-        without = {"kernel": inner in names, "output": node.name in unrounded}
-        return build.keep(here, layer=_half_rounded(layer, without), weights=_filled(layer))
+        without = {"kernel": inner in names, "output": node.name in float_outputs}
+        return build.keep(here, layer=_partly_quantized(layer, without), weights=_filled(layer))
 
     return rebuild(rewrite(graph, step))
 
 
 def float_layers(model: keras.Model) -> tuple[str, ...]:
-    """The layers that `with_float_layers` has given back to float."""
+    """The layers that `with_float_layers` has left in float."""
     return tuple(
         layer.layer.name
         for layer in model.layers
@@ -106,7 +106,7 @@ def _weights(layer: QuantizedLayer, kernel: np.ndarray | None) -> list[np.ndarra
     return [kernel, layer.layer.bias.numpy()] if layer.layer.use_bias else [kernel]
 
 
-def _half_rounded(layer: QuantizedLayer, without: dict[str, bool]) -> QuantizedLayer:
+def _partly_quantized(layer: QuantizedLayer, without: dict[str, bool]) -> QuantizedLayer:
     """A new wrapper like `layer` that rounds less."""
     config = layer.quantize_config
     kept = {part: None if without[part] else getattr(config, part) for part in without}
@@ -125,37 +125,37 @@ def _filled(layer: QuantizedLayer) -> Callable:
     return fill
 
 
-def _rounding(node: Node, readers: dict[int, list[Node]]) -> Any:
+def _output_quantizer(node: Node, consumers: dict[int, list[Node]]) -> Any:
     """The quantizer of what `node` gives, its own or one that it shares; None if it is not rounded."""
     if node.layer.quantize_config.output is not None:
         return node.layer.quantize_config.output
-    following = readers[node.output.id]
-    if len(following) == 1 and isinstance(following[0].layer, JointRounding):
+    following = consumers[node.output.id]
+    if len(following) == 1 and isinstance(following[0].layer, SharedRange):
         return following[0].layer.quantizer
     return None
 
 
-def _is_relu(node: Node, readers: dict[int, list[Node]]) -> bool:
+def _is_relu(node: Node, consumers: dict[int, list[Node]]) -> bool:
     """Whether a wrapper was put around a ReLU that is but the end of a range."""
     inner = node.layer.layer
     return (
         type(inner) is layers.Activation
         and inner.activation is keras.activations.linear
-        and getattr(_rounding(node, readers), "limits", (None, None))[0] == 0.0
+        and getattr(_output_quantizer(node, consumers), "limits", (None, None))[0] == 0.0
     )
 
 
-def _unrounded_ends(graph: Graph, names: set[str]) -> set[str]:
+def _float_outputs(graph: Graph, names: set[str]) -> set[str]:
     """The wrappers at the end of a layer of `names` that only such layers read."""
-    producers, readers = graph.producers, graph.readers()
+    producers, consumers = graph.producers, graph.consumers
 
     def is_free(node):
-        if not isinstance(node.layer, QuantizedLayer) or head(node, producers) not in names:
+        if not isinstance(node.layer, QuantizedLayer) or kernel_layer(node, producers) not in names:
             return False
         # Rounding that is the ReLU as well stays.
-        if node.layer.quantize_config.output is None or _is_relu(node, readers):
+        if node.layer.quantize_config.output is None or _is_relu(node, consumers):
             return False
-        after = readers[node.output.id]
+        after = consumers[node.output.id]
         return bool(after) and all(
             isinstance(one.layer, QuantizedLayer) and one.layer.layer.name in names for one in after
         )

@@ -7,8 +7,8 @@ from tfsegkd.graph import Graph, rewrite
 from tfsegkd.graph.layer_spec import is_linear
 from tfsegkd.graph.layer_table import NotDecomposable, affine, twin
 from tfsegkd.graph.rewriting import reading
-from tfsegkd.quantization.edges import Edges, is_norm, takes_norm
-from tfsegkd.quantization.opening import Decomposition, refuse
+from tfsegkd.quantization.decomposition import Decomposition, refuse
+from tfsegkd.quantization.fusion import Fusion, is_norm, takes_norm
 
 layers = keras.layers
 
@@ -21,14 +21,14 @@ def fold(graph: Graph) -> Graph:
     would leave in float, is merged into its kernel and bias, which go on training.
 
     Args:
-        graph: As `opening.open_layers` leaves it.
+        graph: As `decomposition.decompose` leaves it.
 
     Differs: a later training no longer updates the statistics of such a merged BatchNorm.
     """
-    edges = Edges(graph)
+    fusion = Fusion(graph)
     merged = {}
     for node in graph.nodes:
-        norm = edges.sole_reader(node)
+        norm = fusion.sole_consumer(node)
         transposed = type(node.layer) is layers.Conv2DTranspose and is_linear(node.layer)
         if transposed and norm is not None and is_norm(norm.layer):
             merged[norm.name] = node
@@ -41,7 +41,7 @@ def fold(graph: Graph) -> Graph:
             norm = norms[node.name]
             weights = _merge(node.layer, graph.weights_of(node.name), norm, graph.weights_of(norm.name))
             return build.keep(here, layer=twin(node.layer, use_bias=True), weights=weights)
-        if _is_lonely(node, edges):
+        if _is_lonely(node, fusion):
             try:
                 unit = affine(Decomposition(build), here.inputs[0], 1.0, None, f"{node.name}_unit")
             except NotDecomposable as error:
@@ -52,14 +52,14 @@ def fold(graph: Graph) -> Graph:
     return rewrite(graph, step)
 
 
-def _is_lonely(node, edges):
+def _is_lonely(node, fusion):
     """Whether nothing before a BatchNorm or ReLU takes it in."""
     if not (is_norm(node.layer) or type(node.layer) is layers.ReLU):
         return False
-    before = edges.producer(node)
+    before = fusion.producer(node)
     if is_norm(node.layer):
-        return not (takes_norm(before) and edges.sole_reader(before) is node)
-    return not edges.takes_relu(before)
+        return not (takes_norm(before) and fusion.sole_consumer(before) is node)
+    return not fusion.takes_relu(before)
 
 
 def _merge(conv, weights, norm, norm_weights):

@@ -8,7 +8,7 @@ from tfsegkd.quantization.quantizers import (
     AXES,
     BITS,
     STEP,
-    Seen,
+    Observed,
     by_scale,
     round_kernel,
     round_to_range,
@@ -51,7 +51,7 @@ def learned_step(v: tf.Tensor, step: tf.Tensor, low: tf.Tensor, high: tf.Tensor)
     return level * step, gradient
 
 
-def _start(magnitude, reach, top):
+def _first_step(magnitude, reach, top):
     """The paper's first step for values of this mean magnitude, unless a smaller one reaches them all.
 
     Args:
@@ -120,7 +120,7 @@ class LearnedWeightQuantizer(_Learned):
         """Chooses the first steps for a trained kernel."""
         sizes = tf.abs(by_scale(kernel, self.axes))
         reach = tf.reduce_max(sizes, axis=0) / self._top
-        weights["start"].assign(_start(tf.reduce_mean(sizes, axis=0), reach, self._top))
+        weights["start"].assign(_first_step(tf.reduce_mean(sizes, axis=0), reach, self._top))
         weights["factor"].assign(tf.ones_like(reach))
 
     def size_in_bits(self, shape: tf.TensorShape) -> int:
@@ -165,17 +165,19 @@ class LearnedActivationQuantizer(_Learned):
         if not training:
             step = self._step(weights)[0]
             return round_to_range(inputs, self._bottom * step, self._top * step, self.bits, training)
-        step = self._step(weights if self.is_frozen else {**weights, "start": self._begin(inputs, weights)})
+        step = self._step(
+            weights if self.is_frozen else {**weights, "start": self._initial_step(inputs, weights)}
+        )
         values = tf.reshape(inputs, [-1, 1])
         return tf.reshape(learned_step(values, step, self._bottom, self._top), tf.shape(inputs))
 
-    def _begin(self, inputs, weights):
+    def _initial_step(self, inputs, weights):
         """The start, which the first batch gives if nothing has been measured before."""
         values = tf.stop_gradient(inputs)
 
         def first():
             reach = self._reach(tf.reduce_min(values), tf.reduce_max(values))
-            return tf.reshape(_start(tf.reduce_mean(tf.abs(values)), reach, self._top), [1])
+            return tf.reshape(_first_step(tf.reduce_mean(tf.abs(values)), reach, self._top), [1])
 
         start = tf.cond(weights["batches"] > 0, weights["start"].read_value, first)
         with tf.control_dependencies([weights["start"].assign(start)]):
@@ -187,11 +189,11 @@ class LearnedActivationQuantizer(_Learned):
         above = high / self._top
         return tf.maximum(above, low / self._bottom) if self._bottom else above
 
-    def set_seen(self, weights: dict, seen: list[Seen]) -> None:
-        """Sets the variables that `build` made from what was seen of each member."""
+    def set_observed(self, weights: dict, seen: list[Observed]) -> None:
+        """Sets the variables that `build` made from what was observed of each member."""
         magnitude = max(one.magnitude for one in seen)
         reach = max(float(self._reach(one.low, one.high)) for one in seen)
-        weights["start"].assign([_start(magnitude, reach, self._top)])
+        weights["start"].assign([_first_step(magnitude, reach, self._top)])
         weights["factor"].assign([1.0])
         weights["batches"].assign(seen[0].batches)
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, check_functional, check_images, in_float32, rebuild
 from tfsegkd.quantization.calibration import measure
-from tfsegkd.quantization.configs import JointRounding, QuantizedLayer
+from tfsegkd.quantization.configs import QuantizedLayer, SharedRange
+from tfsegkd.quantization.decomposition import decompose
 from tfsegkd.quantization.folding import fold
-from tfsegkd.quantization.opening import open_layers
-from tfsegkd.quantization.scheme import Precision, rounded
+from tfsegkd.quantization.scheme import Precision, with_fake_quantization
 
 
 def quantize(
@@ -40,7 +40,7 @@ def quantize(
 
     Raises:
         TypeError: if `model` is not a functional Keras model, or a calibration batch not an array.
-        ValueError: for a layer that would stay in float, with its name and the cure; for an unknown
+        ValueError: for a layer that would stay in float, with its name and a fix; for an unknown
             precision; for calibration images of another shape or range.
 
     Reference:
@@ -54,8 +54,8 @@ def quantize(
     check_images(model, "quantize")
     if any(isinstance(layer, QuantizedLayer) for layer in model.layers):
         raise ValueError(f"Model {model.name!r} is quantized already. Pass the float network.")
-    graph = fold(open_layers(in_float32(model)))
-    quantized = rebuild(rounded(graph, precision))
+    graph = fold(decompose(in_float32(model)))
+    quantized = rebuild(with_fake_quantization(graph, precision))
     if calibration is not None:
         calibrate(quantized, graph, calibration)
     return quantized
@@ -70,14 +70,14 @@ def calibrate(quantized: keras.Model, graph: Graph, batches: Iterable) -> None:
     observers = [
         layer
         for layer in quantized.layers
-        if isinstance(layer, QuantizedLayer | JointRounding) and layer.members
+        if isinstance(layer, QuantizedLayer | SharedRange) and layer.members
     ]
     names = [name for layer in observers for name in layer.members]
     if not names:
         return
     seen = dict(zip(names, measure(graph, names, batches), strict=True))
     for layer in observers:
-        layer.set_seen([seen[name] for name in layer.members])
+        layer.set_observed([seen[name] for name in layer.members])
 
 
 def check_observed(model: keras.Model) -> None:
@@ -86,10 +86,10 @@ def check_observed(model: keras.Model) -> None:
     Networks that `quantize` has not made pass.
 
     Raises:
-        ValueError: with how many ranges were never measured, the name of the first, and the cure.
+        ValueError: with how many ranges were never measured, the name of the first, and a fix.
     """
-    rounding = [one for one in model.submodules if isinstance(one, QuantizedLayer | JointRounding)]
-    unseen = [one.name for one in rounding if not one.is_observed]
+    quantizing = [one for one in model.submodules if isinstance(one, QuantizedLayer | SharedRange)]
+    unseen = [one.name for one in quantizing if not one.is_observed]
     if unseen:
         raise ValueError(
             f"{model.name!r} cannot become int8: nothing was ever measured of {len(unseen)} ranges of its "

@@ -21,8 +21,8 @@ _UNSEEN = 6.0  # half the range of an activation that nothing has been measured 
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """What was seen of an activation.
+class Observed:
+    """What was observed of an activation.
 
     Args:
         low, high: Means over the batches of its least and its greatest value.
@@ -161,8 +161,8 @@ class ActivationQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
             batches.assign_add(at)
         return round_to_range(inputs, *_union(lows, highs), self.bits, training)
 
-    def set_seen(self, weights: dict, seen: list[Seen]) -> None:
-        """Sets the variables that `build` made from what was seen of each member."""
+    def set_observed(self, weights: dict, seen: list[Observed]) -> None:
+        """Sets the variables that `build` made from what was observed of each member."""
         ends = [self._within(one.low, one.high) for one in seen]
         weights["min_var"].assign([low for low, _ in ends])
         weights["max_var"].assign([high for _, high in ends])

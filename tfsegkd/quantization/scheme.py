@@ -17,11 +17,11 @@ from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.graph.layer_table import twin
 from tfsegkd.layers import FixedRange
 from tfsegkd.quantization.bucketed import LearnedPointsQuantizer, UniformWeightQuantizer
-from tfsegkd.quantization.configs import JointRounding, LayerConfig, QuantizedLayer
-from tfsegkd.quantization.edges import Edges
+from tfsegkd.quantization.configs import LayerConfig, QuantizedLayer, SharedRange
+from tfsegkd.quantization.fusion import Fusion
 from tfsegkd.quantization.learned import LearnedActivationQuantizer, LearnedWeightQuantizer
-from tfsegkd.quantization.placement import PIXELS, Rounding, place
 from tfsegkd.quantization.quantizers import BITS, ActivationQuantizer, FixedQuantizer, WeightQuantizer
+from tfsegkd.quantization.ranges import PIXELS, Range, assign_ranges
 from tfsegkd.registry import Registry
 
 layers = keras.layers
@@ -106,44 +106,44 @@ class Precision:
             return (scheme.end or scheme.kernel)(axes, 8)
         return scheme.kernel(axes, self.weight_bits)
 
-    def output(self, rounding: Rounding):
+    def output(self, assigned: Range):
         """The quantizer of an activation."""
-        if rounding.fixed_range:
-            return FixedQuantizer(*rounding.fixed_range)
-        return self._scheme().activation(rounding.limits, self.activation_bits, len(rounding.members))
+        if assigned.fixed_range:
+            return FixedQuantizer(*assigned.fixed_range)
+        return self._scheme().activation(assigned.limits, self.activation_bits, len(assigned.members))
 
 
-def rounded(graph: Graph, precision: Precision) -> Graph:
-    """Wraps each layer as `placement.place` decides, and fixes the range of the pixels.
+def with_fake_quantization(graph: Graph, precision: Precision) -> Graph:
+    """Wraps each layer as `ranges.assign_ranges` decides, and fixes the range of the pixels.
 
     Args:
         graph: As `folding.fold` leaves it.
     """
-    edges = Edges(graph)
-    roundings = place(graph, edges)
+    fusion = Fusion(graph)
+    ranges = assign_ranges(graph, fusion)
     trained = [n.name for n in graph.nodes if spec_of(n.layer).kernel and n.layer.trainable]
     ends = {*trained[:1], *trained[-1:]}
-    joint: dict[tuple[str, ...], JointRounding] = {}
+    joint: dict[tuple[str, ...], SharedRange] = {}
 
     def step(node, here, build):
         if isinstance(node.layer, layers.InputLayer):
             pixels = build.keep(here)
             return build.add(FixedRange(*PIXELS, name=f"{node.name}_range"), pixels, like=pixels)
-        rounding = roundings.get(node.name)
-        shared = rounding is not None and len(rounding.members) > 1
-        output = precision.output(rounding) if rounding and not shared else None
+        assigned = ranges.get(node.name)
+        shared = assigned is not None and len(assigned.members) > 1
+        output = precision.output(assigned) if assigned and not shared else None
         config = LayerConfig(precision.kernel(node.layer, node.name in ends), output)
         layer, weights = node.layer, graph.weights_of(node.name)
-        if type(layer) is layers.ReLU and edges.is_cut(node):
+        if type(layer) is layers.ReLU and fusion.is_cut(node):
             # The range starts at 0, so the rounding itself is the ReLU.
             layer = layers.Activation("linear")
         wrapper = QuantizedLayer(twin(layer, name=node.name), config, name_prefix=PREFIX)
         values = build.add(wrapper, here.args[0], filled(weights), like=node.output, **here.kwargs)
         if not shared:
             return values
-        members = rounding.members
+        members = assigned.members
         if members not in joint:
-            joint[members] = JointRounding(precision.output(rounding), members, name=f"{members[0]}_range")
+            joint[members] = SharedRange(precision.output(assigned), members, name=f"{members[0]}_range")
         return build.add(joint[members], values, like=values, member=members.index(node.name))
 
     return rewrite(graph, step)

@@ -4,7 +4,7 @@ import dataclasses
 
 from tfsegkd._keras import keras
 from tfsegkd.quantization.configs import QuantizedLayer
-from tfsegkd.quantization.kernels import check_quantized
+from tfsegkd.quantization.quantized_layers import check_quantized
 
 
 @dataclasses.dataclass(frozen=True)

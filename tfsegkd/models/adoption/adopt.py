@@ -10,12 +10,12 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd._keras import is_keras3, keras
 from tfsegkd.graph import Canonical, canonical, float32_changes, rebuild
-from tfsegkd.graph.dialect import Dialect
+from tfsegkd.graph.frontend import Frontend
 from tfsegkd.graph.keras_graph import producer
 from tfsegkd.models.adoption.binary import with_one_logit
 from tfsegkd.models.adoption.comparison import check_same
-from tfsegkd.models.adoption.exit import ending_in_logits, with_rows_and_columns, without_activation
-from tfsegkd.models.adoption.keras3 import Keras3, check_backend
+from tfsegkd.models.adoption.head import with_logits_head, with_rows_and_columns, without_activation
+from tfsegkd.models.adoption.keras3 import Keras3Frontend, check_backend
 from tfsegkd.models.heads import check_one_output, output_names
 from tfsegkd.models.sizes import sizes_that_fit
 
@@ -81,31 +81,31 @@ class Adoption:
         output: str | None = None,
     ):
         self.original = model
-        dialect = _dialect(model)
+        frontend = _frontend(model)
         _check_inputs(model, input_shape)
         _check_scores(model, output)
         is_grey = _takes_grey(model)
-        entrance = _entrance(_pixels_to(pixel_range), is_grey)
+        preprocessing = _preprocessing(_pixels_to(pixel_range), is_grey)
         shape = _input_shape(model, input_shape, is_grey)
         if input_shape is not None:
             _check_size(model, tuple(input_shape[:2]))
-        found = canonical(model, shape, entrance, dialect, _chosen(model, output))
+        found = canonical(model, shape, preprocessing, frontend, _chosen(model, output))
         _check_output(model, found)
         halves = float32_changes(found.graph)
         complete = rebuild(found.graph, halves)
-        difference = check_same(model, complete, found, entrance, dialect, _chosen(model, output))
-        ending = ending_in_logits(found.graph)
-        graph, removed, added = ending.graph, ending.removed, ending.added
+        difference = check_same(model, complete, found, preprocessing, frontend, _chosen(model, output))
+        head = with_logits_head(found.graph)
+        graph, removed, added = head.graph, head.removed, head.added
         self.model = complete if graph is found.graph else rebuild(graph, halves)
         self._sources = {name: found.sources[name] for name in graph.layers() if name in found.sources}
-        self._two_logits = ending.two_logits
+        self._two_logits = head.two_logits
         if is_grey:
             added = ("a Conv2D that makes grey images of RGB ones, by their luminance", *added)
-        if halves or (is_keras3(model) and dialect.is_half):
+        if halves or (is_keras3(model) and frontend.is_half):
             removed = ("half precision: it computes in float32", *removed)
         self.report = AdoptionReport(
             name=model.name,
-            keras="keras 3" if isinstance(dialect, Keras3) else "tf_keras",
+            keras="keras 3" if isinstance(frontend, Keras3Frontend) else "tf_keras",
             input_shape=tuple(self.model.input_shape[1:]),
             num_classes=self.model.output_shape[-1],
             opened=found.opened,
@@ -167,12 +167,12 @@ def adopt(
     return adoption.model, adoption.report
 
 
-def _dialect(model) -> Dialect:
+def _frontend(model) -> Frontend:
     if is_keras3(model):
         check_backend()
-        return Keras3()
+        return Keras3Frontend()
     if isinstance(model, keras.Model):
-        return Dialect()
+        return Frontend()
     raise TypeError(
         f"Only a Keras model can be adopted. Received: {type(model).__name__}. Load it with Keras first, or "
         f"use it as a teacher."
@@ -196,7 +196,7 @@ def _takes_grey(model) -> bool:
     return len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[-1] == 1
 
 
-def _entrance(to_range, is_grey: bool):
+def _preprocessing(to_range, is_grey: bool):
     """What the pixels go through before the model."""
     if not is_grey:
         return to_range

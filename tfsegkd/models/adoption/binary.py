@@ -25,7 +25,7 @@ def with_two_logits(graph: Graph) -> tuple[Graph, str, str | None]:
     """
     (output,) = tf.nest.flatten(graph.outputs)
     producers = {tensor.id: node for node in graph.nodes for tensor in node.outputs}
-    consumers, node = graph.readers(), producers[output.id]
+    consumers, node = graph.consumers, producers[output.id]
     later = []
     while inherited(node.layer).moves and len(consumers[node.inputs[0].id]) == 1:
         later.append(node.outputs[0].id)
@@ -57,11 +57,11 @@ def with_one_logit(weights: Sequence[np.ndarray], layer) -> list[np.ndarray]:
     return narrow
 
 
-def free_name(graph: Graph, wish: str) -> str:
-    """`wish`, or with a number behind it where a layer has that name."""
+def free_name(graph: Graph, candidate: str) -> str:
+    """`candidate`, or with a number behind it where a layer has that name."""
     names = {node.name for node in graph.nodes}
-    numbered = (f"{wish}_{number}" for number in itertools.count(1))
-    return next(name for name in itertools.chain([wish], numbered) if name not in names)
+    numbered = (f"{candidate}_{number}" for number in itertools.count(1))
+    return next(name for name in itertools.chain([candidate], numbered) if name not in names)
 
 
 def next_id(graph: Graph) -> int:

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import Canonical
-from tfsegkd.graph.dialect import Dialect
+from tfsegkd.graph.frontend import Frontend
 from tfsegkd.graph.precision import HALF
 from tfsegkd.graph.tracing import record
 
@@ -19,7 +19,12 @@ _ABOVE_NOISE, _MOST = 4.0, 1e-2
 
 
 def check_same(
-    model, adopted: keras.Model, found: Canonical, entrance, dialect: Dialect, output: int | None = None
+    model,
+    adopted: keras.Model,
+    found: Canonical,
+    preprocessing,
+    frontend: Frontend,
+    output: int | None = None,
 ) -> float:
     """Runs both on a random batch; returns the largest difference relative to the largest output.
 
@@ -35,7 +40,7 @@ def check_same(
     """
     # Whole numbers, as images have them: some networks begin with a cast.
     images = np.random.default_rng(0).integers(0, 256, (2, *adopted.input_shape[1:])).astype(np.float32)
-    seen = images if entrance is None else entrance(tf.constant(images))
+    seen = images if preprocessing is None else preprocessing(tf.constant(images))
 
     def run(images=seen):
         made = model(images, training=False)
@@ -55,7 +60,7 @@ def check_same(
         raise ValueError(
             f"The adopted network computes something else than {model.name!r}. Expected outputs equal to "
             f"{tolerance:.1e}. Received: a difference of {difference:.2e} of the largest output. "
-            f"{_first_fault(model, adopted, found, run, images, dialect)}"
+            f"{_first_fault(model, adopted, found, run, images, frontend)}"
         )
     return difference
 
@@ -79,11 +84,11 @@ def _noise(run, expected, seen) -> float:
     return max(_difference(expected, other) for other in (tf.function(run)(), run(tf.constant(moved))))
 
 
-def _first_fault(model, adopted, found, run, images, dialect) -> str:
+def _first_fault(model, adopted, found, run, images, frontend) -> str:
     """Which layer is the first whose output differs."""
-    heard = record(model, run, dialect.is_leaf, dialect.splits).calls
-    calls = {id(call.layer): [] for call in heard}
-    for call in heard:
+    recorded = record(model, run, frontend.is_leaf, frontend.splits).calls
+    calls = {id(call.layer): [] for call in recorded}
+    for call in recorded:
         calls[id(call.layer)].append(call.outputs)
     tensors, expected, names = [], [], []
     uses = {}

@@ -5,9 +5,9 @@ from typing import Any
 
 from tfsegkd import _keras
 from tfsegkd._keras import keras
-from tfsegkd.graph.dialect import Dialect
+from tfsegkd.graph.frontend import Frontend
 from tfsegkd.graph.layer_spec import spec_of, types
-from tfsegkd.graph.maps import Untranslatable
+from tfsegkd.graph.maps import UnsupportedLayerError
 from tfsegkd.graph.precision import HALF
 
 layers = keras.layers
@@ -16,7 +16,7 @@ layers = keras.layers
 _NOT_TAKEN = ("dtype", "name", "trainable", "batch_input_shape", "input_shape")
 
 
-class Keras3(Dialect):
+class Keras3Frontend(Frontend):
     """How to read the layers of Keras 3."""
 
     package = "keras"
@@ -41,7 +41,9 @@ class Keras3(Dialect):
     def convert(self, call, shapes) -> keras.layers.Layer:
         layer, twin = call.layer, _twin(call.layer)
         if getattr(layer, "quantization_mode", None) is not None:
-            raise Untranslatable(f"it is quantized to {layer.quantization_mode}; adopt the float network")
+            raise UnsupportedLayerError(
+                f"it is quantized to {layer.quantization_mode}; adopt the float network"
+            )
         self.is_half |= layer.compute_dtype in HALF
         config = _config(layer, twin)
         if twin is layers.Activation or "activation" in config:
@@ -111,11 +113,13 @@ def _penalty(key, value):
     try:
         return get({"class_name": value["class_name"], "config": value["config"]})
     except (ValueError, TypeError, KeyError) as error:
-        raise Untranslatable(f"its {key} {value.get('class_name')!r} is not known to tf_keras") from error
+        raise UnsupportedLayerError(
+            f"its {key} {value.get('class_name')!r} is not known to tf_keras"
+        ) from error
 
 
 def _copy(layer, made):
     wanted, given = ([tuple(weight.shape) for weight in one.weights] for one in (made, layer))
     if wanted != given:
-        raise Untranslatable(f"its weights have the shapes {given}, and those of tf_keras {wanted}")
+        raise UnsupportedLayerError(f"its weights have the shapes {given}, and those of tf_keras {wanted}")
     made.set_weights(layer.get_weights())

@@ -15,7 +15,7 @@ _KEPT = ("elu", "exponential", "gelu", "linear", "mish", "relu", "relu6", "selu"
 _KEPT += ("softplus", "softsign", "tanh")
 
 
-class Dialect:
+class Frontend:
     """How to read the layers of tf_keras. A subclass reads those of another Keras."""
 
     package = keras.__name__
@@ -39,7 +39,7 @@ class Dialect:
             return False
         try:
             type(layer).from_config(layer.get_config())
-        except Exception:  # the user's code may fail in any way when it is built anew
+        except Exception:  # the user's code may fail in any way when it is rebuilt
             return False
         return True
 

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras, tfmot
 from tfsegkd.graph import probe, read, rebuild
-from tfsegkd.quantization.configs import JointRounding, QuantizedLayer
-from tfsegkd.quantization.kernels import check_quantized, head, kernel_layers
+from tfsegkd.quantization.configs import QuantizedLayer, SharedRange
+from tfsegkd.quantization.quantized_layers import check_quantized, kernel_layer, kernel_layers
 from tfsegkd.quantization.quantizers import FixedQuantizer
 
 # So much is made of a layer that rounding leaves as it is.
@@ -66,7 +66,7 @@ def layer_sqnr(quantized: keras.Model, images: np.ndarray) -> dict[str, float]:
     check_quantized(quantized)
     exact, _ = _with_switches(quantized, kernel_layers(quantized))
     images = tf.convert_to_tensor(images, tf.float32)
-    signals, rounded = (_ends(model)(images, training=False) for model in (exact, quantized))
+    signals, rounded = (_layer_outputs(model)(images, training=False) for model in (exact, quantized))
     found = {}
     for name in signals:
         signal = signals[name].numpy().astype(np.float64)
@@ -77,19 +77,19 @@ def layer_sqnr(quantized: keras.Model, images: np.ndarray) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _ends(model: keras.Model) -> keras.Model:
+def _layer_outputs(model: keras.Model) -> keras.Model:
     """The network with the outputs of its layers with kernels, by the layers' names before `quantize`."""
 
-    def ends(graph):
+    def layer_outputs(graph):
         found = {}
         for node in graph.nodes:
-            last = graph.producers[node.inputs[0].id] if isinstance(node.layer, JointRounding) else node
+            last = graph.producers[node.inputs[0].id] if isinstance(node.layer, SharedRange) else node
             # What comes later in an operation takes the place of what it began with.
-            found[head(last, graph.producers)] = node.output
+            found[kernel_layer(last, graph.producers)] = node.output
         found.pop(None, None)
         return found
 
-    return probe(model, ends)
+    return probe(model, layer_outputs)
 
 
 class _Switched(tfmot.quantization.keras.quantizers.Quantizer):
@@ -130,8 +130,8 @@ def _with_switches(quantized: keras.Model, names: Sequence[str]) -> tuple[keras.
     shared: dict[str, dict[int, int | None]] = {}
     for node in graph.nodes:
         layer = node.layer
-        if isinstance(layer, JointRounding):
-            number = numbers.get(head(producers[node.inputs[0].id], producers))
+        if isinstance(layer, SharedRange):
+            number = numbers.get(kernel_layer(producers[node.inputs[0].id], producers))
             shared.setdefault(node.name, {})[node.kwargs["member"]] = number
         if not isinstance(layer, QuantizedLayer):
             continue
@@ -141,10 +141,10 @@ def _with_switches(quantized: keras.Model, names: Sequence[str]) -> tuple[keras.
             switched = _Switched(quantizer, switches, [numbers[layer.layer.name]])
             layer._weight_vars = [(kernel, switched, variables)]
         if config.output is not None and not isinstance(config.output, FixedQuantizer):
-            end = numbers.get(head(node, producers))
+            end = numbers.get(kernel_layer(node, producers))
             layer._output_quantizers = [_Switched(config.output, switches, [end])]
     for layer in model.layers:
-        if isinstance(layer, JointRounding):
+        if isinstance(layer, SharedRange):
             members = shared[layer.name]
             layer.quantizer = _Switched(
                 layer.quantizer, switches, [members.get(number) for number in range(len(layer.members))]

@@ -16,7 +16,7 @@ layers = keras.layers
 
 
 @dataclass(frozen=True)
-class Ending:
+class Head:
     """A graph that ends as ours do, and what it took.
 
     Args:
@@ -31,7 +31,7 @@ class Ending:
     two_logits: str | None = None
 
 
-def ending_in_logits(graph: Graph) -> Ending:
+def with_logits_head(graph: Graph) -> Head:
     """The graph without a softmax or sigmoid at its end, with two or more classes, of its input's size.
 
     Raises:
@@ -48,7 +48,7 @@ def ending_in_logits(graph: Graph) -> Ending:
         graph, what, doubled = with_two_logits(graph)
         added = (what,)
     graph, more = _at_input_size(graph)
-    return Ending(graph, removed, (*added, *more), doubled)
+    return Head(graph, removed, (*added, *more), doubled)
 
 
 def without_activation(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
@@ -61,9 +61,9 @@ def without_activation(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
         ValueError: for a softmax over one channel.
     """
     node, later = head_node(graph)
-    readers = graph.readers()
+    consumers = graph.consumers
     kind = activation_of(node)
-    if kind is None or len(readers[node.outputs[0].id]) > 1:
+    if kind is None or len(consumers[node.outputs[0].id]) > 1:
         return graph, ()
     channels = node.outputs[0].shape[-1]
     if kind == "softmax" and channels == 1:
@@ -117,9 +117,9 @@ def head_node(graph: Graph) -> tuple[Node, list[str]]:
     """The node that makes the output, before what only resizes or crops it; and the names of these layers."""
     (output,) = tf.nest.flatten(graph.outputs)
     producers = {tensor.id: node for node in graph.nodes for tensor in node.outputs}
-    readers = graph.readers()
+    consumers = graph.consumers
     node, later = producers[output.id], []
-    while inherited(node.layer).moves and len(readers[node.inputs[0].id]) == 1:
+    while inherited(node.layer).moves and len(consumers[node.inputs[0].id]) == 1:
         later.append(node.name)
         node = producers[node.inputs[0].id]
     return node, later
@@ -143,7 +143,7 @@ def _at_input_size(graph):
         return graph, ()
     grids = output_grids(graph)
     if grids is not None and _is_cropped(grids, output, size):
-        return _in_its_place(graph, grids)
+        return _padded_to_input(graph, grids)
     layer, taken = enlarge(output, size, images)
     return _with_layer(graph, layer, "enlarge", taken, size)
 
@@ -158,8 +158,8 @@ def _is_cropped(grids: tuple[Grid, Grid], output: Tensor, size) -> bool:
     )
 
 
-def _in_its_place(graph, grids):
-    """The output enlarged to pixels, with logits of 0, which say nothing, where it does not reach."""
+def _padded_to_input(graph, grids):
+    """The output enlarged to pixels, with logits of 0 where it does not reach."""
     (output,), (images,) = tf.nest.flatten(graph.outputs), tf.nest.flatten(graph.inputs)
     size, added = images.shape[1:3], ()
     sides = tuple(int(grid.stride * count) for grid, count in zip(grids, output.shape[1:3], strict=True))
@@ -179,14 +179,14 @@ def _in_its_place(graph, grids):
         )
     layer = layers.ZeroPadding2D(tuple(margins))
     graph, more = _with_layer(graph, layer, "place", output, size)
-    note = f"{more[0]}: it sees only the middle, and of the margin it says nothing, logits of 0"
+    note = f"{more[0]}: it sees only the middle, and the margin has logits of 0"
     return graph, (*added, note)
 
 
-def _with_layer(graph, layer, wish, taken, size):
+def _with_layer(graph, layer, candidate, taken, size):
     """The graph with one more layer at its end."""
     (output,) = tf.nest.flatten(graph.outputs)
-    name = free_name(graph, wish)
+    name = free_name(graph, candidate)
     given = Tensor(next_id(graph), (None, *size, output.shape[-1]))
     node = Node(layer, name, (taken,), {}, given)
     added = f"{type(layer).__name__} {name!r} from {output.shape[1:3]} to {tuple(size)}"

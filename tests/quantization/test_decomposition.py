@@ -7,8 +7,8 @@ from tfsegkd import models, quantization
 from tfsegkd._keras import keras
 from tfsegkd.graph import rebuild
 from tfsegkd.layers import AdaptiveMean, HardGate
+from tfsegkd.quantization.decomposition import decompose
 from tfsegkd.quantization.folding import fold
-from tfsegkd.quantization.opening import open_layers
 from tfsegkd.runtime import Network, convert, profile
 
 layers = keras.layers
@@ -79,7 +79,7 @@ def test_what_a_layer_becomes_computes_the_same(name):
     x = inputs = keras.Input((*SIZE, 3))
     x = layers.Conv2D(4, 1, name="entrance")(x)
     network = shaken(keras.Model(inputs, layers.Dropout(0.1, name="exit")(OPENED[name](x))))
-    opened = rebuild(fold(open_layers(network)))
+    opened = rebuild(fold(decompose(network)))
     pixels = np.random.default_rng(2).uniform(0, 255, (2, *SIZE, 3)).astype(np.float32)
     before, after = (model(pixels, training=False).numpy() for model in (network, opened))
     assert before.std() > 0
@@ -95,7 +95,7 @@ def test_slopes_above_one_are_refused():
     x = inputs = keras.Input((*SIZE, 3))
     steep = layers.PReLU(shared_axes=[1, 2], alpha_initializer=keras.initializers.Constant(1.5), name="steep")
     with pytest.raises(ValueError, match=r"'steep'.*reach 1\.5.*at most 1"):
-        open_layers(keras.Model(inputs, steep(x)))
+        decompose(keras.Model(inputs, steep(x)))
 
 
 def menagerie():

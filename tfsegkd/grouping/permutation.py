@@ -15,7 +15,7 @@ from tfsegkd.grouping.gradual import GradualConv2D
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Side:
+class Partition:
     """The input or the output channels of one gradual layer.
 
     Args:
@@ -60,20 +60,20 @@ def plain_config(layer: GradualConv2D) -> dict:
     return config
 
 
-def sides(channels: ChannelGraph, layers: Mapping[str, GradualConv2D]) -> list[Side]:
-    """Both sides of every gradual layer."""
+def partitions(channels: ChannelGraph, layers: Mapping[str, GradualConv2D]) -> list[Partition]:
+    """Both partitions of every gradual layer."""
     found = []
     for name, layer in layers.items():
         known = channels.layers.get(name)
         slots = (layer.input_slots.numpy(), layer.output_slots.numpy())
         for axis, wanted in enumerate(slots):
             # The channel graph does not follow layers with channels first: nothing of theirs can move.
-            units = np.full(len(wanted), -1) if known is None else (known.reads, known.gives)[axis]
-            found.append(Side(name, axis, units, len(wanted) // layer.blocks, wanted))
+            units = np.full(len(wanted), -1) if known is None else (known.inputs, known.outputs)[axis]
+            found.append(Partition(name, axis, units, len(wanted) // layer.blocks, wanted))
     return found
 
 
-def places(units: np.ndarray, moved: np.ndarray) -> np.ndarray:
+def positions(units: np.ndarray, moved: np.ndarray) -> np.ndarray:
     """The place to which each channel goes if every unit u takes the places of unit moved[u]."""
     found = np.empty(len(units), int)
     # A unit may have several channels; they keep their order.
@@ -81,54 +81,56 @@ def places(units: np.ndarray, moved: np.ndarray) -> np.ndarray:
     return found
 
 
-def settle(channels: ChannelGraph, wanted: list[Side]) -> np.ndarray:
-    """Finds for each unit the one whose places it takes, so that sides get what they want if they can."""
+def resolve(channels: ChannelGraph, wanted: list[Partition]) -> np.ndarray:
+    """Finds for each unit the one whose positions it takes, so that partitions get what they want."""
     moved = np.arange(channels.num_units)
     for group in channels.groups:
         if group.frozen or len(group.units) == 1:
             continue
-        for side in wanted:
-            trial = _claim(side, group.units, moved)
+        for partition in wanted:
+            trial = _assign(partition, group.units, moved)
             if trial is not None:
                 moved = trial
                 break
     return moved
 
 
-def _claim(side: Side, units: np.ndarray, moved: np.ndarray) -> np.ndarray | None:
-    """`moved` with `units` where `side` wants them; None if it has none of them or wants the impossible."""
-    here = np.isin(side.units, units)
+def _assign(partition: Partition, units: np.ndarray, moved: np.ndarray) -> np.ndarray | None:
+    """`moved` with `units` where `partition` wants them; None if it has none of them or it is impossible."""
+    here = np.isin(partition.units, units)
     if not here.any():
         return None
     trial = moved.copy()
-    trial[side.units[here]] = side.units[side.slots[here]]
+    trial[partition.units[here]] = partition.units[partition.slots[here]]
     if not np.array_equal(np.sort(trial[units]), np.sort(units)):
         return None
-    return trial if np.array_equal(places(side.units, trial)[here], side.slots[here]) else None
+    return trial if np.array_equal(positions(partition.units, trial)[here], partition.slots[here]) else None
 
 
-def at_rest(side: Side) -> bool:
-    """Whether no channel of `side` is known to the channel graph."""
-    return bool((side.units < 0).any())
+def is_fixed(partition: Partition) -> bool:
+    """Whether no channel of `partition` is known to the channel graph."""
+    return bool((partition.units < 0).any())
 
 
-def settled_places(side: Side, moved: np.ndarray) -> np.ndarray:
-    """Where the channels of `side` come to stand."""
-    return np.arange(len(side.units)) if at_rest(side) else places(side.units, moved)
+def resolved_positions(partition: Partition, moved: np.ndarray) -> np.ndarray:
+    """Where the channels of `partition` come to stand."""
+    return np.arange(len(partition.units)) if is_fixed(partition) else positions(partition.units, moved)
 
 
-def is_met(side: Side, moved: np.ndarray) -> bool:
-    """Whether the channels of each group of `side` come to stand together, in the groups' order."""
-    return np.array_equal(settled_places(side, moved) // side.size, side.slots // side.size)
+def is_satisfied(partition: Partition, moved: np.ndarray) -> bool:
+    """Whether the channels of each group of `partition` come to stand together, in the groups' order."""
+    return np.array_equal(
+        resolved_positions(partition, moved) // partition.size, partition.slots // partition.size
+    )
 
 
 def reordered(channels: ChannelGraph, moved: np.ndarray) -> Edits:
-    """The weights of all layers with every unit in its new place."""
+    """The weights of all layers with every unit in its new position."""
     weights, layers = {}, channels.graph.layers()
     for name, known in channels.layers.items():
         given = layers[name].get_weights()
         for cut in known.cuts:
-            source = np.argsort(places(cut.channels, moved))
+            source = np.argsort(positions(cut.channels, moved))
             given[cut.weight] = np.take(given[cut.weight], source, axis=cut.axis)
         if known.cuts:
             weights[name] = given

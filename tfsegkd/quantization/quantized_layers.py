@@ -4,7 +4,7 @@ from tfsegkd._keras import keras
 from tfsegkd.graph import Node
 from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.quantization.configs import QuantizedLayer
-from tfsegkd.quantization.edges import is_norm
+from tfsegkd.quantization.fusion import is_norm
 
 layers = keras.layers
 
@@ -26,7 +26,7 @@ def kernel_layers(quantized: keras.Model) -> tuple[str, ...]:
     )
 
 
-def head(node: Node, producers: dict[int, Node]) -> str | None:
+def kernel_layer(node: Node, producers: dict[int, Node]) -> str | None:
     """The layer with a kernel whose operation ends with `node`; None if there is none."""
     while isinstance(node.layer, QuantizedLayer):
         inner = node.layer.layer

@@ -15,11 +15,11 @@ from tfsegkd.graph.layer_table import NotDecomposable, twin
 layers = keras.layers
 
 
-def open_layers(model: keras.Model) -> Graph:
+def decompose(model: keras.Model) -> Graph:
     """The flat graph of `model`, of layers that are one int8 operation each; the model stays as it is.
 
     Raises:
-        ValueError: for a layer that int8 cannot compute, with its name and the cure.
+        ValueError: for a layer that int8 cannot compute, with its name and a fix.
     """
     graph = read(model) if all(map(_is_plain, model.layers)) else canonical(model).graph
     graph = dataclasses.replace(graph, trainable=True)
@@ -45,14 +45,14 @@ def open_layers(model: keras.Model) -> Graph:
                 )
             name = f"{name}_{called[name]}"
         try:
-            return _opened(here, name, Decomposition(build))
+            return _decomposed(here, name, Decomposition(build))
         except NotDecomposable as error:
             refuse(node, model.name, str(error))
 
     return rewrite(graph, step)
 
 
-def _opened(node, name, build):
+def _decomposed(node, name, build):
     rule = spec_of(node.layer).decompose
     if rule:
         output = rule(twin(node.layer, name=name), node.args[0], node.layer.get_weights(), build)
@@ -66,11 +66,11 @@ def _is_plain(layer):
     return isinstance(layer, layers.InputLayer) or bool(spec_of(layer).scale or spec_of(layer).decompose)
 
 
-def refuse(node: Node, model: str, cure: str):
+def refuse(node: Node, model: str, fix: str):
     """Raises a ValueError that names the layer of `node` and says what to do."""
     raise ValueError(
         f"Layer {node.name!r} ({type(node.layer).__name__}) of model {model!r} cannot be quantized to "
-        f"int8. {cure}"
+        f"int8. {fix}"
     ) from None
 
 
@@ -79,7 +79,7 @@ def check_known(layer: keras.layers.Layer) -> None:
     if spec_of(layer).scale is None:
         known = sorted(kind.__name__ for kind in types(lambda spec: spec.scale))
         others = f"Replace it by layers out of {known}, or register it with tfsegkd.graph.register."
-        raise NotDecomposable(spec_of(layer).cure or others)
+        raise NotDecomposable(spec_of(layer).fix or others)
 
 
 class Decomposition:
@@ -101,7 +101,7 @@ class Decomposition:
         check_known(layer)
         return self.builder.add(layer, inputs, list(weights))
 
-    def open(self, layer: keras.layers.Layer, inputs: Any, weights: Sequence = ()) -> Tensor:
+    def decompose(self, layer: keras.layers.Layer, inputs: Any, weights: Sequence = ()) -> Tensor:
         """Calls `layer`, which is new and not built, or what it decomposes into."""
         rule = spec_of(layer).decompose
         output = rule(layer, inputs, list(weights), self) if rule else None

@@ -11,7 +11,7 @@ from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node
 from tfsegkd.graph.layer_spec import Scale, activation, scale_of
 from tfsegkd.layers import HardGate
-from tfsegkd.quantization.edges import Edges, computes, fixed_range
+from tfsegkd.quantization.fusion import Fusion, computes, fixed_range
 
 layers = keras.layers
 Limits = tuple[float | None, float | None]
@@ -19,7 +19,7 @@ PIXELS = (0.0, 255.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Rounding:
+class Range:
     """How the output of one layer is rounded.
 
     Args:
@@ -34,7 +34,7 @@ class Rounding:
     limits: Limits = (None, None)
 
 
-def place(graph: Graph, edges: Edges) -> dict[str, Rounding]:
+def assign_ranges(graph: Graph, fusion: Fusion) -> dict[str, Range]:
     """Decides which layers of a float network are rounded, and how.
 
     Args:
@@ -42,17 +42,17 @@ def place(graph: Graph, edges: Edges) -> dict[str, Rounding]:
     """
     pinned: set[int] = set()
     while True:
-        ranges = _Ranges(graph, edges, pinned)
+        ranges = _Ranges(graph, fusion, pinned)
         # A ReLU that is but the end of a range cannot share it with values beyond that end.
         misplaced = [
             node.output.id
             for node in graph.nodes
             if type(node.layer) is layers.ReLU
-            and edges.is_cut(node)
+            and fusion.is_cut(node)
             and ranges.limits(node.output.id) != limits(node)
         ]
         if not misplaced:
-            return ranges.roundings()
+            return ranges.ranges()
         pinned |= {*misplaced}
 
 
@@ -63,9 +63,9 @@ class _Ranges:
         pinned: Tensors that keep a range of their own where they are joined with others.
     """
 
-    def __init__(self, graph: Graph, edges: Edges, pinned: set[int]):
+    def __init__(self, graph: Graph, fusion: Fusion, pinned: set[int]):
         self._nodes = [node for node in graph.nodes if not isinstance(node.layer, layers.InputLayer)]
-        self._edges = edges
+        self._fusion = fusion
         self._pinned = set(pinned)
         self._parents = {node.output.id: node.output.id for node in graph.nodes}
         self._fixed: dict[int, tuple[float, float]] = {}
@@ -76,7 +76,7 @@ class _Ranges:
             self._bind(node)
         self._limits: dict[int, Limits] = {}
         for node in self._nodes:
-            if computes(node) and not edges.is_merged(node):
+            if computes(node) and not fusion.is_merged(node):
                 root = self._root(node.output.id)
                 self._limits[root] = _hull(self._limits.get(root, limits(node)), limits(node))
 
@@ -84,13 +84,13 @@ class _Ranges:
         """What no value with the range of `tensor` exceeds."""
         return self._limits.get(self._root(tensor), (None, None))
 
-    def roundings(self) -> dict[str, Rounding]:
+    def ranges(self) -> dict[str, Range]:
         members: dict[int, list[Node]] = {}
         for node in self._nodes:
             if self._is_rounded(node):
                 members.setdefault(self._root(node.output.id), []).append(node)
         return {
-            node.name: Rounding(
+            node.name: Range(
                 (node.name,) if root in self._fixed else tuple(one.name for one in bound),
                 self._fixed.get(root),
                 self._limits.get(root, (None, None)),
@@ -101,8 +101,8 @@ class _Ranges:
 
     def _bind(self, node):
         scale, output = scale_of(node.layer), node.output.id
-        known = fixed_range(node, self._edges)
-        if self._edges.is_merged(node):
+        known = fixed_range(node, self._fusion)
+        if self._fusion.is_merged(node):
             return
         if known is not None:
             self._pin(output, known)
@@ -121,12 +121,12 @@ class _Ranges:
         self._pinned.add(tensor)
 
     def _is_rounded(self, node):
-        if self._edges.is_merged(node):
+        if self._fusion.is_merged(node):
             return False
         scale, output = scale_of(node.layer), node.output.id
         if scale is Scale.SAME:
             return False
-        if output not in self._pinned and self._edges.joins_later(node):
+        if output not in self._pinned and self._fusion.joins_later(node):
             return False
         if scale is not Scale.SHARED:
             return True
@@ -134,9 +134,9 @@ class _Ranges:
 
     def _stands_on_grid(self, tensor, joined):
         """Whether a tensor that is joined has been rounded with the range of the result."""
-        node = self._edges.producers[tensor]
+        node = self._fusion.producers[tensor]
         while scale_of(node.layer) is Scale.SAME:
-            node = self._edges.producer(node)
+            node = self._fusion.producer(node)
         if isinstance(node.layer, layers.InputLayer):
             return False
         return self._root(tensor) == self._root(joined) and self._is_rounded(node)

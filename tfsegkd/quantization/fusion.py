@@ -9,19 +9,19 @@ from tfsegkd.graph.layer_spec import Scale, activation, is_linear, scale_of, spe
 layers = keras.layers
 
 
-class Edges:
+class Fusion:
     """The nodes of a graph by the tensors that they give and read.
 
     Args:
-        graph: Flat, each node with one output, as `opening.open_layers` leaves it.
+        graph: Flat, each node with one output, as `decomposition.decompose` leaves it.
     """
 
     def __init__(self, graph: Graph):
         self.graph, self.producers = graph, graph.producers
-        self.readers: dict[int, list[Node]] = {key: [] for key in self.producers}
+        self.consumers: dict[int, list[Node]] = {key: [] for key in self.producers}
         for node in graph.nodes:
             for tensor in self.values(node):
-                self.readers[tensor].append(node)
+                self.consumers[tensor].append(node)
         self._outputs = {tensor.id for tensor in _flat(graph.outputs)}
 
     def values(self, node: Node) -> list[int]:
@@ -33,23 +33,23 @@ class Edges:
         """The node before `node`, on its first input."""
         return self.producers[node.inputs[0].id]
 
-    def sole_reader(self, node: Node) -> Node | None:
+    def sole_consumer(self, node: Node) -> Node | None:
         """The one node that reads `node`; None if there are several or it is an output."""
-        found = self.readers[node.output.id]
+        found = self.consumers[node.output.id]
         return found[0] if len(found) == 1 and node.output.id not in self._outputs else None
 
     def is_merged(self, node: Node) -> bool:
         """Whether the next node becomes part of the same int8 operation: nothing is rounded between."""
-        reader = self.sole_reader(node)
-        if reader is None:
+        consumer = self.sole_consumer(node)
+        if consumer is None:
             return False
-        if is_norm(reader.layer):
+        if is_norm(consumer.layer):
             return takes_norm(node)
-        return type(reader.layer) is layers.ReLU and self.takes_relu(node)
+        return type(consumer.layer) is layers.ReLU and self.takes_relu(node)
 
     def takes_relu(self, node: Node) -> bool:
         """Whether a ReLU that alone reads `node` costs nothing: as part of it, or as the end of its range."""
-        if self.sole_reader(node) is None or not is_linear(node.layer):
+        if self.sole_consumer(node) is None or not is_linear(node.layer):
             return False
         if type(node.layer) is layers.Concatenate:
             return all(self._reaches_alone(tensor) for tensor in self.values(node))
@@ -61,19 +61,19 @@ class Edges:
 
     def joins_later(self, node: Node) -> bool:
         """Whether the values of `node` are only moved about until a Concatenate rounds them with others."""
-        reader = self.sole_reader(node)
-        while reader is not None and scale_of(reader.layer) is Scale.SAME:
-            reader = self.sole_reader(reader)
-        return reader is not None and scale_of(reader.layer) is Scale.SHARED
+        consumer = self.sole_consumer(node)
+        while consumer is not None and scale_of(consumer.layer) is Scale.SAME:
+            consumer = self.sole_consumer(consumer)
+        return consumer is not None and scale_of(consumer.layer) is Scale.SHARED
 
     def _reaches_alone(self, tensor: int) -> bool:
         """Whether nobody else reads a tensor, nor what it was before it was moved about."""
         node = self.producers[tensor]
         while scale_of(node.layer) is Scale.SAME:
-            if self.sole_reader(node) is None:
+            if self.sole_consumer(node) is None:
                 return False
             node = self.producer(node)
-        return computes(node) and self.sole_reader(node) is not None and fixed_range(node, self) is None
+        return computes(node) and self.sole_consumer(node) is not None and fixed_range(node, self) is None
 
 
 def computes(node: Node) -> bool:
@@ -94,21 +94,21 @@ def takes_norm(node: Node) -> bool:
 _PRESCRIBED = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
 
 
-def fixed_range(node: Node, edges: Edges) -> tuple[float, float] | None:
+def fixed_range(node: Node, fusion: Fusion) -> tuple[float, float] | None:
     """The (low, high) of the output of `node` where it is known beforehand, else None."""
-    if is_normalization(node, edges):
-        return _affine_range(*edges.graph.weights_of(node.name))
+    if is_normalization(node, fusion):
+        return _affine_range(*fusion.graph.weights_of(node.name))
     return _PRESCRIBED.get(activation(node.layer))
 
 
-def is_normalization(node: Node, edges: Edges) -> bool:
+def is_normalization(node: Node, fusion: Fusion) -> bool:
     """Whether `node` is the frozen 1×1 depthwise convolution that normalises raw pixels."""
     return (
         type(node.layer) is layers.DepthwiseConv2D
         and not node.layer.trainable
         and node.layer.kernel_size == (1, 1)
         and is_linear(node.layer)
-        and isinstance(edges.producer(node).layer, layers.InputLayer)
+        and isinstance(fusion.producer(node).layer, layers.InputLayer)
     )
 
 
