@@ -67,7 +67,7 @@ class Frontend:
             shapes: The shape of what it is called on, or a list of shapes.
 
         Raises:
-            Untranslatable: if there is none.
+            UnsupportedLayerError: if there is none.
         """
         layer = call.layer
         if not call.is_linear:

@@ -101,7 +101,7 @@ def clipping(clip: Clip) -> keras.layers.Layer:
     """The layer for bounds on a tensor.
 
     Raises:
-        Untranslatable: if the lower one is not zero.
+        UnsupportedLayerError: if the lower one is not zero.
     """
     if clip.low != 0:
         raise UnsupportedLayerError(

@@ -78,7 +78,7 @@ def translate(operation: Operation) -> Made:
     """The layer that does what an operation does, and what to call it on.
 
     Raises:
-        Untranslatable: if there is none.
+        UnsupportedLayerError: if there is none.
     """
     if any(operation.selections) and operation.op.type != "Pack":
         raise UnsupportedLayerError("it takes a single channel")
@@ -300,7 +300,7 @@ def parts(operation: Operation) -> list[Made]:
     """What each output of a split is: some channels, or a window of the image.
 
     Raises:
-        Untranslatable: if it splits something else.
+        UnsupportedLayerError: if it splits something else.
     """
     op, (tensor,) = operation.op, operation.tensors
     axis = int(operation.constant(2 if op.type == "SplitV" else 0)) % len(tensor.shape)
@@ -329,7 +329,7 @@ def padded_pool(amounts, size, strides) -> Chain:
     """A max pool over an image that is padded by what is below everything in it.
 
     Raises:
-        Untranslatable: for a padding that is not half of the pool on each side.
+        UnsupportedLayerError: for a padding that is not half of the pool on each side.
     """
     if any(pair != (side // 2, side // 2) for pair, side in zip(amounts, size, strict=True)):
         raise UnsupportedLayerError("it pads a max pool by something else than half of its size")

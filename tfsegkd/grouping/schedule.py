@@ -3,7 +3,7 @@
 import math
 
 from tfsegkd import checks
-from tfsegkd._keras import keras
+from tfsegkd.graph.callbacks import NetworkCallback
 from tfsegkd.grouping.assignment import assign_channels
 from tfsegkd.grouping.gradual import alpha, set_alpha
 
@@ -14,7 +14,7 @@ SHAPES = {
 }
 
 
-class GradualGroupingSchedule(keras.callbacks.Callback):
+class GradualGroupingSchedule(NetworkCallback):
     """Takes the weights between groups to 0 as the training goes on.
 
     After n steps of the optimizer `alpha` is 1 for n ≤ begin and 0 for n ≥ end, whenever and wherever those
@@ -55,8 +55,7 @@ class GradualGroupingSchedule(keras.callbacks.Callback):
         return SHAPES[self.shape]((steps - self.begin) / (self.end - self.begin))
 
     def on_train_begin(self, logs=None):
-        self._network = getattr(self.model, "student", self.model)
-        self._now = alpha(self._network)
+        self._now = alpha(self.network)
         self._update()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -70,8 +69,8 @@ class GradualGroupingSchedule(keras.callbacks.Callback):
         steps = int(self.model.optimizer.iterations)
         # At 1 the network is still dense, and where its groups lie can be chosen.
         if self.assign and self.assignment is None and self._now == 1.0 and steps >= self.begin:
-            self.assignment = assign_channels(self._network)
+            self.assignment = assign_channels(self.network)
         target = self.alpha_after(steps)
         if target != self._now:
-            set_alpha(self._network, target)
+            set_alpha(self.network, target)
             self._now = target

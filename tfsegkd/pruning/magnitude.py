@@ -11,6 +11,7 @@ import numpy as np
 
 from tfsegkd._keras import keras, tfmot
 from tfsegkd.graph import check_functional, read, rebuild, rewrite
+from tfsegkd.graph.callbacks import NetworkCallback
 from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.graph.layer_table import twin
 from tfsegkd.pruning.channels import check_float
@@ -105,7 +106,7 @@ def strip(model: keras.Model) -> keras.Model:
     return stripped
 
 
-class KeepZeros(keras.callbacks.Callback):
+class KeepZeros(NetworkCallback):
     """Keeps the zeros of a network's kernels while it is trained further, quantization-aware or not.
 
     What is exactly zero when the training begins is so after every step. A kernel's zeros are zeros in int8
@@ -121,13 +122,11 @@ class KeepZeros(keras.callbacks.Callback):
     """
 
     def __init__(self, model: keras.Model | None = None):
-        super().__init__()
-        self._network = model
+        super().__init__(model)
         self._kept = []
 
     def on_train_begin(self, logs=None):
-        network = self._network or getattr(self.model, "student", self.model)
-        kernels = [weight for weight in network.trainable_weights if weight.shape.rank > 1]
+        kernels = [weight for weight in self.network.trainable_weights if weight.shape.rank > 1]
         masks = [(kernel, kernel.numpy() != 0) for kernel in kernels]
         self._kept = [(kernel, mask.astype(np.float32)) for kernel, mask in masks if not mask.all()]
 

@@ -6,22 +6,17 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.graph import ChannelGraph, Group
+from tfsegkd.graph.callbacks import NetworkCallback
 
 
-class _Shrink(keras.callbacks.Callback):
+class _Shrink(NetworkCallback):
     """Shrinks weights of the channels that can be removed after each step."""
 
-    def __init__(self, model):
-        super().__init__()
-        self._network = model
-        self._channels = None
-
     def on_train_begin(self, logs=None):
-        self._network = self._network or getattr(self.model, "student", self.model)
-        self._channels = ChannelGraph(self._network)
+        self._channels = ChannelGraph(self.network)
         if not self._channels.prunable:
             raise ValueError(
-                f"Model {self._network.name!r} has no channel that could be removed, so there is none to "
+                f"Model {self.network.name!r} has no channel that could be removed, so there is none to "
                 f"weaken. See ChannelGraph(model).describe()."
             )
 
@@ -60,12 +55,12 @@ class SlimNorms(_Shrink):
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         names = dict.fromkeys(name for group in self._channels.prunable for name in group.pass_through)
-        layers = [self._network.get_layer(name) for name in names]
+        layers = [self.network.get_layer(name) for name in names]
         norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
         self._scales = [norm.gamma for norm in norms if norm.scale and norm.trainable]
         if not self._scales:
             raise ValueError(
-                f"Model {self._network.name!r} has no trainable BatchNorm with a scale whose channels could "
+                f"Model {self.network.name!r} has no trainable BatchNorm with a scale whose channels could "
                 f"be removed. Expected scale=True. Use GrowGroupDecay, which needs none."
             )
 
@@ -104,8 +99,8 @@ class GrowGroupDecay(_Shrink):
             for name, layer in self._channels.layers.items()
             for cut in layer.cuts
             if cut.role != "consumes"
-            for weight in [self._network.get_layer(name).weights[cut.weight]]
-            if weight.trainable and self._network.get_layer(name).trainable
+            for weight in [self.network.get_layer(name).weights[cut.weight]]
+            if weight.trainable and self.network.get_layer(name).trainable
         ]
 
     def on_epoch_begin(self, epoch, logs=None):

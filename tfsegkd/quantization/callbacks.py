@@ -2,10 +2,11 @@
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
+from tfsegkd.graph.callbacks import NetworkCallback
 from tfsegkd.quantization.configs import QuantizedLayer, SharedRange
 
 
-class _Freeze(keras.callbacks.Callback):
+class _Freeze(NetworkCallback):
     """Freezes something in the last epochs, and lets it go again after the training.
 
     Args:
@@ -15,16 +16,14 @@ class _Freeze(keras.callbacks.Callback):
     """
 
     def __init__(self, at_epoch: int, model: keras.Model | None = None):
-        super().__init__()
+        super().__init__(model)
         self.at_epoch = int(checks.in_range(at_epoch, 0, float("inf"), "at_epoch"))
-        self._network = model
         self._frozen = []
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._frozen or epoch < self.at_epoch:
             return
-        network = self._network or getattr(self.model, "student", self.model)
-        self._frozen = self._find(network)
+        self._frozen = self._find(self.network)
         self._switch(True)
 
     def on_train_end(self, logs=None):
@@ -78,10 +77,9 @@ class FreezeRanges(_Freeze):
     """
 
     def on_train_begin(self, logs=None):
-        network = self._network or getattr(self.model, "student", self.model)
-        if not self._find(network):
+        if not self._find(self.network):
             raise ValueError(
-                f"FreezeRanges found no ranges in {network.name!r}. Expected a network made by "
+                f"FreezeRanges found no ranges in {self.network.name!r}. Expected a network made by "
                 f"tfsegkd.quantization.quantize. Pass it as model=, or leave the callback out."
             )
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfsegkd._keras import keras
 from tfsegkd.data import Source, resize_image, resize_mask, spread
 from tfsegkd.evaluation import overlay
+from tfsegkd.graph.callbacks import NetworkCallback
 from tfsegkd.metrics import labels_at
 
 _ROWS = 3
@@ -17,7 +18,7 @@ _ROWS = 3
 _RANGES = {"_min": np.min, "_max": np.max, "_step_factor": np.mean}
 
 
-class Monitor(keras.callbacks.Callback):
+class Monitor(NetworkCallback):
     """Shows, after every epoch, what a network predicts, how many of its weights are zero and how wide its
     8-bit ranges are.
 
@@ -37,20 +38,19 @@ class Monitor(keras.callbacks.Callback):
         )
 
     def on_train_begin(self, logs=None):
-        self._student = getattr(self.model, "student", self.model)
-        size = self._student.input_shape[1:3]
+        size = self.network.input_shape[1:3]
         places = spread(len(self._source), _ROWS)
         examples = [self._source[place] for place in places]
         self._images = np.stack([resize_image(image, size) for image, _ in examples])
         self._masks = [resize_mask(mask, size) for _, mask in examples]
 
     def on_epoch_end(self, epoch, logs=None):
-        zeros = zero_share(self._student)
+        zeros = zero_share(self.network)
         if zeros and logs is not None:
             logs["sparsity"] = zeros
         with self._writer.as_default(step=epoch):
             tf.summary.image("image, label, prediction", self._pictures(), max_outputs=_ROWS)
-            for name, value in quantized_ranges(self._student).items():
+            for name, value in quantized_ranges(self.network).items():
                 tf.summary.scalar(f"ranges/{name}", value)
             if self._histograms:
                 for name, values in zip(*self._activations(), strict=True):
@@ -61,7 +61,7 @@ class Monitor(keras.callbacks.Callback):
 
     def _pictures(self) -> np.ndarray:
         info = self._source.info
-        logits = self._student(self._images.astype(np.float32), training=False)
+        logits = self.network(self._images.astype(np.float32), training=False)
         rows = []
         for image, mask, of_one in zip(self._images, self._masks, logits, strict=True):
             predicted = labels_at(of_one, mask.shape)
@@ -75,10 +75,10 @@ class Monitor(keras.callbacks.Callback):
     @functools.cached_property
     def _probe(self):
         layers = [
-            layer for layer in self._student.layers if any(weight.shape.rank == 4 for weight in layer.weights)
+            layer for layer in self.network.layers if any(weight.shape.rank == 4 for weight in layer.weights)
         ]
         outputs = [layer.get_output_at(0) for layer in layers]
-        return [layer.name for layer in layers], keras.Model(self._student.input, outputs)
+        return [layer.name for layer in layers], keras.Model(self.network.input, outputs)
 
 
 def zero_share(model: keras.Model) -> float:
