@@ -4,7 +4,7 @@ from tfsegkd.graph.canonical import canonical
 from tfsegkd.graph.channels import ChannelGraph, Counts, Edits, Group
 from tfsegkd.graph.cost import Cost, cost
 from tfsegkd.graph.layer_spec import Cut, Kernel, LayerChannels, LayerSpec, Scale
-from tfsegkd.graph.nodes import Graph, Node, Tensor, probe, read
+from tfsegkd.graph.nodes import Graph, Node, Tensor, observe, probe, read
 from tfsegkd.graph.precision import float32_changes, in_float32
 from tfsegkd.graph.reading import Canonical
 from tfsegkd.graph.rebuild import rebuild
@@ -34,6 +34,7 @@ __all__ = [
     "cost",
     "float32_changes",
     "in_float32",
+    "observe",
     "probe",
     "read",
     "rebuild",

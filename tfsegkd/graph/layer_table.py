@@ -7,6 +7,7 @@ are kept or removed together.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -285,6 +286,26 @@ def _grid(layer, shape) -> tuple[int, int]:
     if layer.data_format == "channels_first":
         return math.prod(shape[2:]), shape[1]
     return math.prod(shape[1:-1]), shape[-1]
+
+
+def constant_response(layer: layers.Layer, kernels: Sequence[np.ndarray], inputs: np.ndarray) -> np.ndarray:
+    """The output of a layer for an image that is `inputs` everywhere, borders and its bias left out.
+
+    Args:
+        kernels: Its kernels, or others of their shapes.
+    """
+    kernel = np.asarray(kernels[0], float)
+    if isinstance(layer, layers.Dense):
+        return inputs @ kernel
+    taps = kernel.sum((0, 1))
+    if isinstance(layer, layers.Conv2DTranspose):
+        # Each output position sees one in strides² of the kernel's; on average:
+        return taps @ inputs / np.prod(layer.strides)
+    if isinstance(layer, layers.DepthwiseConv2D | layers.SeparableConv2D):
+        made = (taps * inputs[:, None]).ravel()
+        return made @ kernels[1][0, 0] if isinstance(layer, layers.SeparableConv2D) else made
+    blocks, filters = inputs.reshape(layer.groups, -1), np.split(taps, layer.groups, axis=1)
+    return np.concatenate([block @ part for block, part in zip(blocks, filters, strict=True)])
 
 
 # What int8 makes of a layer: (layer, inputs, weights, build) → output, or None where it may stay. `layer` is

@@ -1,7 +1,13 @@
 """Names of layers that nothing else has."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+
+def free_name(taken: Collection[str], candidates: Sequence[str]) -> str:
+    """The first of some candidates that is not taken, or the last one numbered."""
+    numbered = (f"{candidates[-1]}_{number}" for number in itertools.count(1))
+    return next(name for name in itertools.chain(candidates, numbered) if name not in taken)
 
 
 class Names:
@@ -14,9 +20,6 @@ class Names:
     def take(self, owner, candidates: Sequence[str]) -> str:
         """The name of `owner`: the one that it has, its first free candidate, or the last one numbered."""
         if id(owner) not in self._names:
-            taken = set(self._names.values())
-            numbered = (f"{candidates[-1]}_{number}" for number in itertools.count(1))
-            chosen = next(name for name in itertools.chain(candidates, numbered) if name not in taken)
-            self._names[id(owner)] = chosen
+            self._names[id(owner)] = free_name({*self._names.values()}, candidates)
             self._owners.append(owner)
         return self._names[id(owner)]

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import keras_graph
+from tfsegkd.graph.naming import free_name
 from tfsegkd.graph.requirements import check_functional, refuse_not_functional
 
 
@@ -144,6 +145,25 @@ def probe(model: keras.Model, choose: Callable[[Graph], Any]) -> keras.Model:
     return keras.Model(model.inputs, map_tensors(lambda tensor: given[tensor.id], choose(graph)))
 
 
+def observe(model: keras.Model, statistic: Callable, batches: Iterable) -> list[list[np.ndarray]]:
+    """A statistic of each output of a network in inference mode, batch by batch.
+
+    Args:
+        model: Such as `probe` returns.
+        statistic: Tensor → tensor.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def look(images):
+        return [statistic(output) for output in tf.nest.flatten(model(images, training=False))]
+
+    found = [[] for _ in model.outputs]
+    for images in batches:
+        for several, value in zip(found, look(tf.cast(images, tf.float32)), strict=True):
+            several.append(value.numpy())
+    return found
+
+
 def map_tensors(function: Callable[[Tensor], Any], structure: Any) -> Any:
     """`structure` with `function` applied to its tensors and all else as it is."""
     return tf.nest.map_structure(lambda item: function(item) if isinstance(item, Tensor) else item, structure)
@@ -197,10 +217,8 @@ class _Reader:
 
     def _name(self, layer, model) -> str:
         if id(layer) not in self._names:
-            taken = set(self._names.values())
-            wished = (layer.name, f"{model.name}_{layer.name}")
-            numbered = (f"{wished[1]}_{number}" for number in itertools.count(1))
-            self._names[id(layer)] = next(n for n in itertools.chain(wished, numbered) if n not in taken)
+            candidates = (layer.name, f"{model.name}_{layer.name}")
+            self._names[id(layer)] = free_name({*self._names.values()}, candidates)
         return self._names[id(layer)]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
+from tfsegkd.graph.naming import free_name
 from tfsegkd.graph.nodes import Graph, Node, Tensor, map_tensors
 
 
@@ -51,19 +52,22 @@ class Builder:
         inputs: Tensor | Sequence[Tensor],
         weights: Sequence[np.ndarray] | Callable | None = None,
         like: Tensor | None = None,
+        name: str | None = None,
         **options,
     ) -> Tensor:
-        """Adds a call of a layer under the layer's own name.
+        """Adds a call of a layer.
 
         Args:
             weights: Its weights, or a function that fills a layer.
-            like: A tensor of the shape that it gives; computed unless given.
+            like: A tensor of the shape of its output; computed unless given.
+            name: The layer's own unless given.
             options: What else it is called with.
         """
+        name = name or layer.name
         if weights is not None:
-            self.weights[layer.name] = weights
+            self.weights[name] = weights
         output = self.fresh(_shape(layer, inputs) if like is None else like.shape)
-        self.nodes.append(Node(layer, layer.name, (inputs,), options, output))
+        self.nodes.append(Node(layer, name, (inputs,), options, output))
         return output
 
     def fresh(self, shape: Sequence[int | None]) -> Tensor:
@@ -91,6 +95,26 @@ def rewrite(graph: Graph, step: Callable[[Node, Node, Builder], Any]) -> Graph:
                 moved[old.id] = new
     outputs = map_tensors(now, graph.outputs)
     return dataclasses.replace(graph, nodes=tuple(build.nodes), outputs=outputs, weights=build.weights)
+
+
+def append(
+    graph: Graph, layer: keras.layers.Layer, inputs: Tensor | Sequence[Tensor], name: str, weights: Any = None
+) -> tuple[Graph, str]:
+    """The graph with one more layer, whose output becomes the graph's.
+
+    Returns:
+        The graph; what the layer is called, `name` unless another one has that.
+    """
+    build = Builder(graph)
+    name = free_name(graph.layers(), [name])
+    output = build.add(layer, inputs, weights, name=name)
+    nodes = (*graph.nodes, *build.nodes)
+    return dataclasses.replace(graph, nodes=nodes, outputs=output, weights=build.weights), name
+
+
+def without(graph: Graph, node: Node) -> Graph:
+    """The graph without a node; its first input takes the place of its output."""
+    return rewrite(graph, lambda each, here, build: here.inputs[0] if each is node else build.keep(here))
 
 
 def reading(node: Node, tensor: Tensor) -> Node:

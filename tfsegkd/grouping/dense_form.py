@@ -23,16 +23,15 @@ class BlockDiagonal(keras.constraints.Constraint):
         self.groups = groups
 
     def __call__(self, w):
-        return w * tf.cast(block_mask(w.shape, self.groups), w.dtype)
+        return w * tf.cast(block_mask(*w.shape[2:], self.groups), w.dtype)
 
     def get_config(self):
         return {"groups": self.groups}
 
 
-def block_mask(shape, groups: int) -> np.ndarray:
-    """(Cin, Cout), true within a group, of a kernel of that shape."""
-    inputs, outputs = (np.arange(count) // (count // groups) for count in shape[2:])
-    return inputs[:, None] == outputs[None, :]
+def block_mask(inputs: int, outputs: int, groups: int) -> np.ndarray:
+    """(Cin, Cout), true within a group."""
+    return np.arange(inputs)[:, None] * groups // inputs == np.arange(outputs) * groups // outputs
 
 
 def compact(kernel: np.ndarray, groups: int) -> np.ndarray:

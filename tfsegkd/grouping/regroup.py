@@ -143,7 +143,7 @@ def _grouped(name, layer, groups, weights):
     values = list(layer.get_weights() if weights is None else weights)
     number = next(n for n, weight in enumerate(layer.weights) if _is_kernel(weight, groups))
     kernel = values[number]
-    if kernel[:, :, ~block_mask(kernel.shape, groups)].any():
+    if kernel[:, :, ~block_mask(*kernel.shape[2:], groups)].any():
         raise ValueError(
             f"The convolution {name!r} has weights between its {groups} groups, though its constraint "
             f"forbids them. Train it with an optimizer that heeds constraints, or set them to 0."

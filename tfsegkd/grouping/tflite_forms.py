@@ -3,10 +3,11 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tfsegkd.grouping.dense_form import block_mask, compact, spread
 from tfsegkd.runtime.model_file import Editor, schema
 
 FORMS = ("grouped", "split", "dense")
@@ -63,7 +64,7 @@ def find(editor: Editor) -> list[Convolution]:
         groups = editor.shape(int(operator.inputs[0]))[-1] // kernel.shape[-1]
         if groups == 1:
             groups = _hidden_groups(kernel)
-            kernel = _compact(kernel, groups)
+            kernel = _regrouped(kernel, compact, groups)
         if groups > 1:
             found.append(Convolution(editor, operator, kernel, groups))
     return found
@@ -83,7 +84,7 @@ def write(editor: Editor, choices: Sequence[tuple[Convolution, str]]) -> None:
             editor.replace(operator, *_split(convolution))
             continue
         kernel = convolution.kernel
-        kernel = kernel if form == "grouped" else _spread(kernel, convolution.groups)
+        kernel = kernel if form == "grouped" else _regrouped(kernel, spread, convolution.groups)
         number = editor.add_like(convolution.tensors[1], kernel.shape, kernel)
         operator.inputs = [operator.inputs[0], number, *operator.inputs[2:]]
     editor.drop_unused()
@@ -163,24 +164,11 @@ def _hidden_groups(kernel: np.ndarray) -> int:
     used = kernel.any((1, 2))
     common = math.gcd(inputs, outputs)
     for groups in range(common, 1, -1):
-        if common % groups == 0:
-            within = np.arange(outputs)[:, None] * groups // outputs == np.arange(inputs) * groups // inputs
-            if not used[~within].any() and used.any():
-                return groups
+        if common % groups == 0 and used.any() and not used[~block_mask(inputs, outputs, groups).T].any():
+            return groups
     return 1
 
 
-def _compact(kernel: np.ndarray, groups: int) -> np.ndarray:
-    """The kernel without what lies between groups."""
-    width = kernel.shape[-1] // groups
-    parts = np.split(kernel, groups)
-    return np.concatenate([part[..., g * width : (g + 1) * width] for g, part in enumerate(parts)])
-
-
-def _spread(kernel: np.ndarray, groups: int) -> np.ndarray:
-    """The kernel with zeros between groups."""
-    outputs, height, width, inputs = kernel.shape
-    dense = np.zeros((outputs, height, width, groups * inputs), kernel.dtype)
-    for group, part in enumerate(np.split(np.arange(outputs), groups)):
-        dense[part, :, :, group * inputs : (group + 1) * inputs] = kernel[part]
-    return dense
+def _regrouped(kernel: np.ndarray, function: Callable, groups: int) -> np.ndarray:
+    """What a function for Keras' kernels, (height, width, Cin, Cout), makes of (Cout, height, width, Cin)."""
+    return np.moveaxis(function(np.moveaxis(kernel, 0, -1), groups), -1, 0)

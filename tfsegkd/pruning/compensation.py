@@ -1,14 +1,14 @@
 """What removed channels contributed on average, put into the biases of their consumers."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph import ChannelGraph, Edits, Node, rebuild
+from tfsegkd.graph import ChannelGraph, Edits, Node, observe, probe
 from tfsegkd.graph.layer_spec import spec_of
+from tfsegkd.graph.layer_table import constant_response
 
 layers = keras.layers
 
@@ -42,7 +42,8 @@ def compensated(
     configs, weights = dict(edits.configs), dict(edits.weights)
     for name, mean in means.items():
         gone = np.where(keep[channels.layers[name].inputs], 0.0, mean)
-        shift = _response(channels.model.get_layer(name), gone)[keep[channels.layers[name].outputs]]
+        layer = channels.model.get_layer(name)
+        shift = constant_response(layer, layer.get_weights(), gone)[keep[channels.layers[name].outputs]]
         if shift.any():
             _add(channels, name, shift.astype(np.float32), configs, weights)
     return Edits(configs, weights)
@@ -77,40 +78,15 @@ def _norm_after(channels, name):
     return consumers[0].layer if linear and alone else None
 
 
-def _response(layer, inputs: np.ndarray) -> np.ndarray:
-    """What a layer makes of an image that is `inputs` everywhere, its bias left out."""
-    kernel = layer.get_weights()[0].astype(float)
-    if isinstance(layer, layers.Dense):
-        return inputs @ kernel
-    if isinstance(layer, layers.Conv2DTranspose):
-        # Each output position sees one in strides² of the kernel's; on average:
-        return kernel.sum((0, 1)) @ inputs / np.prod(layer.strides)
-    if isinstance(layer, layers.SeparableConv2D):
-        between = (kernel.sum((0, 1)) * inputs[:, None]).ravel()
-        return between @ layer.get_weights()[1][0, 0]
-    blocks = inputs.reshape(layer.groups, -1)
-    filters = np.split(kernel.sum((0, 1)), layer.groups, axis=1)
-    return np.concatenate([block @ part for block, part in zip(blocks, filters, strict=True)])
-
-
 def _measured(channels, consumers: Sequence[Node], images) -> dict[str, np.ndarray]:
     """Consumer → the mean of each channel that it reads."""
     if not consumers:
         return {}
-    graph = channels.graph
-    probe = rebuild(dataclasses.replace(graph, outputs=[node.inputs[0] for node in consumers]))
-
-    @tf.function(reduce_retracing=True)
-    def means(batch):
-        outputs = tf.nest.flatten(probe(batch, training=False))
-        return [tf.reduce_mean(output, list(range(output.shape.rank - 1))) for output in outputs]
-
-    totals, count = [0.0] * len(consumers), 0
-    for batch in images:
-        found = means(tf.cast(batch, tf.float32))
-        totals = [total + len(batch) * mean.numpy() for total, mean in zip(totals, found, strict=True)]
-        count += len(batch)
-    return _by_name(consumers, [total / count for total in totals])
+    names = {node.name for node in consumers}
+    probed = probe(channels.model, lambda graph: [n.inputs[0] for n in graph.nodes if n.name in names])
+    means = observe(probed, lambda x: tf.reduce_mean(x, list(range(x.shape.rank - 1))), images)
+    counts = [len(batch) for batch in images]
+    return _by_name(consumers, [np.average(several, axis=0, weights=counts) for several in means])
 
 
 def _derived(channels, consumers: Sequence[Node]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from tfsegkd.graph import Graph, rebuild
+from tfsegkd.graph import Graph, observe, rebuild
 from tfsegkd.quantization.quantizers import Observed
 
 
@@ -27,23 +27,19 @@ def measure(graph: Graph, names: list[str], batches: Iterable) -> list[Observed]
         ValueError: if there is no batch, or one of another shape or range.
     """
     outputs = {node.name: node.output for node in graph.nodes}
-    probe = rebuild(dataclasses.replace(graph, outputs=[outputs[name] for name in names]))
+    probed = rebuild(dataclasses.replace(graph, outputs=[outputs[name] for name in names]))
 
-    @tf.function
-    def look(images):
-        outputs = tf.nest.flatten(probe(images, training=False))
-        return tf.stack([[tf.reduce_min(x), tf.reduce_max(x), tf.reduce_mean(tf.abs(x))] for x in outputs])
+    def extremes(x):
+        return tf.stack([tf.reduce_min(x), tf.reduce_max(x), tf.reduce_mean(tf.abs(x))])
 
-    total, count = np.zeros((len(names), 3)), 0
-    for images in batches:
-        total += look(_checked(images, probe.input_shape)).numpy()
-        count += 1
+    found = observe(probed, extremes, (_checked(images, probed.input_shape) for images in batches))
+    count = len(found[0])
     if not count:
         raise ValueError(
             "The calibration set is empty. Expected batches of images (N, H, W, 3). Pass a list of arrays or "
             "a dataset; a generator serves only once."
         )
-    return [Observed(*map(float, means), batches=count) for means in total / count]
+    return [Observed(*map(float, np.mean(several, axis=0, dtype=float)), batches=count) for several in found]
 
 
 def _checked(images, input_shape):

@@ -6,8 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph import Graph, Node, probe, read, rebuild
+from tfsegkd.graph import Graph, Node, observe, probe, read, rebuild
 from tfsegkd.graph.layer_spec import activation, is_homogeneous, kernel_of, spec_of
+from tfsegkd.graph.layer_table import constant_response
 from tfsegkd.quantization.configs import QuantizedLayer
 from tfsegkd.quantization.decomposition import decompose
 from tfsegkd.quantization.folding import fold
@@ -82,7 +83,7 @@ def correct_biases(quantized: keras.Model, batches: Iterable) -> keras.Model:
         layer = node.layer.layer
         kernel, quantizer, variables = node.layer._weight_vars[0]
         error = (quantizer(kernel, False, variables) - kernel).numpy().astype(np.float64)
-        shift = _shift(layer, error, mean)
+        shift = constant_response(layer, [error], mean)
         norm = _norm_behind(node, consumers)
         if norm is not None:
             norm.moving_mean.assign_add(shift)
@@ -95,37 +96,13 @@ def _mean_inputs(model: keras.Model, nodes: list[Node], batches: Iterable) -> li
     """The mean of each channel of what the layers of `nodes` are given."""
     names = {node.name for node in nodes}
     given = probe(model, lambda graph: [node.inputs[0] for node in graph.nodes if node.name in names])
-
-    @tf.function
-    def look(images):
-        outputs = tf.nest.flatten(given(images, training=False))
-        return [tf.reduce_mean(x, axis=list(range(x.shape.rank - 1))) for x in outputs]
-
-    totals, count = [0.0] * len(nodes), 0
-    for images in batches:
-        means = look(tf.cast(images, tf.float32))
-        totals = [total + mean.numpy() for total, mean in zip(totals, means, strict=True)]
-        count += 1
-    if not count:
+    means = observe(given, lambda x: tf.reduce_mean(x, list(range(x.shape.rank - 1))), batches)
+    if not means or not len(means[0]):
         raise ValueError(
             "There are no images to correct biases with. Expected batches (N, H, W, 3). Pass a list of "
             "arrays; a generator serves only once."
         )
-    return [total / count for total in totals]
-
-
-def _shift(layer, error: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """What an error of the kernel adds to the mean of each output channel."""
-    if type(layer) is layers.DepthwiseConv2D:
-        return (error.sum((0, 1)) * mean[:, None]).ravel()
-    if type(layer) is layers.Conv2DTranspose:
-        # Of the kernel's taps, each output position sees one in strides × strides.
-        return np.einsum("hwoi,i->o", error, mean) / np.prod(layer.strides)
-    if type(layer) is layers.Dense:
-        return mean @ error
-    groups = layer.groups
-    parts = zip(np.split(error, groups, axis=3), np.split(mean, groups), strict=True)
-    return np.concatenate([np.einsum("hwio,i->o", part, some) for part, some in parts])
+    return [np.mean(several, axis=0) for several in means]
 
 
 def _norm_behind(node, consumers):

@@ -1,6 +1,6 @@
 """The end of an adopted network: logits of two or more classes, at the size of the input."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import tensorflow as tf
@@ -10,7 +10,8 @@ from tfsegkd.graph.geometry import Grid, output_grids
 from tfsegkd.graph.layer_spec import inherited
 from tfsegkd.graph.nodes import Graph, Node, Tensor
 from tfsegkd.graph.operations import enlarge
-from tfsegkd.models.adoption.binary import free_name, next_id, with_two_logits
+from tfsegkd.graph.rewriting import append, without
+from tfsegkd.models.adoption.binary import with_two_logits
 
 layers = keras.layers
 
@@ -45,7 +46,7 @@ def with_logits_head(graph: Graph) -> Head:
     removed = (*removed, *flat)
     added, doubled = (), None
     if tf.nest.flatten(graph.outputs)[0].shape[-1] == 1:
-        graph, what, doubled = with_two_logits(graph)
+        graph, what, doubled = with_two_logits(graph, *head_node(graph))
         added = (what,)
     graph, more = _at_input_size(graph)
     return Head(graph, removed, (*added, *more), doubled)
@@ -61,9 +62,8 @@ def without_activation(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
         ValueError: for a softmax over one channel.
     """
     node, later = head_node(graph)
-    consumers = graph.consumers
     kind = activation_of(node)
-    if kind is None or len(consumers[node.outputs[0].id]) > 1:
+    if kind is None or len(graph.consumers[node.outputs[0].id]) > 1:
         return graph, ()
     channels = node.outputs[0].shape[-1]
     if kind == "softmax" and channels == 1:
@@ -71,26 +71,13 @@ def without_activation(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
             f"Softmax {node.name!r} of model {graph.name!r} has one channel, which makes it 1 everywhere. "
             f"Expected a sigmoid over one channel, or a softmax over two or more. Change the last activation."
         )
-    kept = {node.outputs[0].id: node.inputs[0]}
-
-    def moved(item):
-        return kept.get(item.id, item) if isinstance(item, Tensor) else item
-
-    nodes = [
-        replace(
-            each,
-            args=tf.nest.map_structure(moved, each.args),
-            kwargs=tf.nest.map_structure(moved, each.kwargs),
-        )
-        for each in graph.nodes
-        if each is not node
-    ]
     what = f"{kind} {node.name!r}"
     if later:
-        what += f", before {', '.join(map(repr, reversed(later)))}: logits are resized now, not probabilities"
+        names = ", ".join(repr(one.name) for one in reversed(later))
+        what += f", before {names}: logits are resized now, not probabilities"
     if kind == "sigmoid" and channels > 1:
         what += ": classes that were found each by itself now exclude each other"
-    return replace(graph, nodes=tuple(nodes), outputs=tf.nest.map_structure(moved, graph.outputs)), (what,)
+    return without(graph, node), (what,)
 
 
 def with_rows_and_columns(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
@@ -100,28 +87,22 @@ def with_rows_and_columns(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
         The graph, the same if there is no such layer; what was removed.
     """
     (output,) = tf.nest.flatten(graph.outputs)
-    (node,) = (node for node in graph.nodes if output.id in [tensor.id for tensor in node.outputs])
+    node = graph.producers[output.id]
     if len(output.shape) != 3 or not isinstance(node.layer, layers.Reshape):
         return graph, ()
     (image,) = node.inputs
     if len(image.shape) != 4 or (None, image.shape[1] * image.shape[2], image.shape[3]) != output.shape:
         return graph, ()
-    nodes = tuple(each for each in graph.nodes if each is not node)
-    outputs = tf.nest.map_structure(lambda _: image, graph.outputs)
-    return replace(graph, nodes=nodes, outputs=outputs), (
-        f"Reshape {node.name!r}: logits are (N, H, W, C) now, not (N, H·W, C)",
-    )
+    return without(graph, node), (f"Reshape {node.name!r}: logits are (N, H, W, C) now, not (N, H·W, C)",)
 
 
-def head_node(graph: Graph) -> tuple[Node, list[str]]:
-    """The node that makes the output, before what only resizes or crops it; and the names of these layers."""
+def head_node(graph: Graph) -> tuple[Node, list[Node]]:
+    """The node that makes the output, before what only resizes or crops it; and these nodes, last first."""
     (output,) = tf.nest.flatten(graph.outputs)
-    producers = {tensor.id: node for node in graph.nodes for tensor in node.outputs}
-    consumers = graph.consumers
-    node, later = producers[output.id], []
-    while inherited(node.layer).moves and len(consumers[node.inputs[0].id]) == 1:
-        later.append(node.name)
-        node = producers[node.inputs[0].id]
+    node, later = graph.producers[output.id], []
+    while inherited(node.layer).moves and len(graph.consumers[node.inputs[0].id]) == 1:
+        later.append(node)
+        node = graph.producers[node.inputs[0].id]
     return node, later
 
 
@@ -184,10 +165,7 @@ def _padded_to_input(graph, grids):
 
 
 def _with_layer(graph, layer, candidate, taken, size):
-    """The graph with one more layer at its end."""
+    """The graph with one more layer at its end, and what to report."""
     (output,) = tf.nest.flatten(graph.outputs)
-    name = free_name(graph, candidate)
-    given = Tensor(next_id(graph), (None, *size, output.shape[-1]))
-    node = Node(layer, name, (taken,), {}, given)
-    added = f"{type(layer).__name__} {name!r} from {output.shape[1:3]} to {tuple(size)}"
-    return replace(graph, nodes=(*graph.nodes, node), outputs=given), (added,)
+    graph, name = append(graph, layer, taken, candidate)
+    return graph, (f"{type(layer).__name__} {name!r} from {output.shape[1:3]} to {tuple(size)}",)
