@@ -160,14 +160,18 @@ class ChannelGraph:
         configs, weights = {}, {}
         for name, layer in self.layers.items():
             template = self._templates[name]
-            if layer.cuts and not all(keep[cut.channels].all() for cut in layer.cuts):
-                weights[name] = _cut(layer, template.get_weights(), keep)
+            if not all(keep[cut.channels].all() for cut in layer.cuts):
+                weights[name] = template.get_weights()
+                for cut in layer.cuts:
+                    values = weights[name][cut.weight]
+                    weights[name][cut.weight] = np.compress(keep[cut.channels], values, axis=cut.axis)
             changed = {entry: units for entry, units in layer.sizes.items() if not keep[units].all()}
             if changed:
-                config = template.get_config()
-                configs[name] = {
-                    entry: _resized(config[entry], int(keep[units].sum())) for entry, units in changed.items()
-                }
+                config, configs[name] = template.get_config(), {}
+                for entry, units in changed.items():
+                    old, count = config[entry], int(keep[units].sum())
+                    # A number of channels, or a shape that ends with it.
+                    configs[name][entry] = (*old[:-1], count) if isinstance(old, list | tuple) else count
         return Edits(configs, weights)
 
     def rebuild(self, edits: Edits) -> keras.Model:
@@ -184,8 +188,9 @@ class ChannelGraph:
             f"groups are frozen" + (f"; {single} are a single unit" if single else "")
         ]
         for group in self.groups:
-            lines.append("")
-            lines.append(f"{group.name}: {_size(group)}")
+            widest = max(group.widths.values(), default=1)
+            size = "channels" if widest == 1 else f"units of {widest} channels"
+            lines.extend(["", f"{group.name}: {len(group.units)} {size}"])
             names = (
                 ("made by", group.producers),
                 ("carried by", group.pass_through),
@@ -269,21 +274,3 @@ def _in_units(layer: LayerChannels, unit_of: np.ndarray) -> LayerChannels:
         cuts=[replace(cut, channels=unit_of[cut.channels]) for cut in layer.cuts],
         sizes={entry: unit_of[ids] for entry, ids in layer.sizes.items()},
     )
-
-
-def _cut(layer: LayerChannels, weights: Iterable[np.ndarray], keep: np.ndarray) -> list[np.ndarray]:
-    cut_weights = list(weights)
-    for cut in layer.cuts:
-        cut_weights[cut.weight] = np.compress(keep[cut.channels], cut_weights[cut.weight], axis=cut.axis)
-    return cut_weights
-
-
-def _resized(entry, count):
-    """A configuration's number of channels, or its shape that ends with them."""
-    return (*entry[:-1], count) if isinstance(entry, list | tuple) else count
-
-
-def _size(group: Group) -> str:
-    widest = max(group.widths.values(), default=1)
-    count = len(group.units)
-    return f"{count} channels" if widest == 1 else f"{count} units of {widest} channels"

@@ -1,6 +1,7 @@
 """Follows channels through a graph: which of them must live or die together."""
 
 import numpy as np
+import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph.layer_spec import LayerChannels, spec_of
@@ -26,11 +27,9 @@ class Dependencies:
         self.frozen: dict[int, list[str]] = {}
         for node in graph.nodes:
             self._visit(node)
-        outputs = graph.outputs if isinstance(graph.outputs, list | tuple) else [graph.outputs]
-        outputs = graph.outputs.values() if isinstance(graph.outputs, dict) else outputs
-        names = {tensor.id: node.name for node in graph.nodes for tensor in node.outputs}
-        for tensor in outputs:
-            self.freeze(self.channels[tensor.id], f"{names[tensor.id]!r} is an output of the network")
+        for tensor in tf.nest.flatten(graph.outputs):
+            name = graph.producers[tensor.id].name
+            self.freeze(self.channels[tensor.id], f"{name!r} is an output of the network")
 
     def fresh(self, count: int) -> np.ndarray:
         """New channels."""

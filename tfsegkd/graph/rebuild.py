@@ -43,13 +43,10 @@ def rebuild(
     for name, old in graph.layers().items():
         for old_part, part in zip(old._flatten_layers(), made[name]._flatten_layers(), strict=True):
             part.trainable = old_part.trainable
-        _fill(made[name], weights[name] if name in weights else graph.weights.get(name, _own(old)))
+        # A layer that is new is initialized as it likes.
+        own = graph.weights.get(name, old.get_weights() if old.built else None)
+        _fill(made[name], weights.get(name, own))
     return model
-
-
-def _own(layer):
-    """The weights of a layer; None for one that is new, which begins as it likes."""
-    return layer.get_weights() if layer.built else None
 
 
 def _make(layer, name, changes):

@@ -99,7 +99,10 @@ class _Search:
     def __init__(self, channels: ChannelGraph, found: Sequence[Partition], energies: dict[str, np.ndarray]):
         self._partitions, self._energies = found, energies
         self._sets = [
-            _Movable(np.asarray(group.units), {n: s.units for n, s in enumerate(found) if _has(s, group)})
+            _Movable(
+                np.asarray(group.units),
+                {n: one.units for n, one in enumerate(found) if np.isin(one.units, group.units).any()},
+            )
             for group in channels.groups
             if not group.frozen and len(group.units) > 1
         ]
@@ -162,10 +165,6 @@ class _Search:
             for column in positions.T:  # a unit may have several channels
                 scores += weight[column][:, column // partition.size]
         return scores
-
-
-def _has(partition: Partition, group) -> bool:
-    return bool(np.isin(partition.units, group.units).any())
 
 
 class _Movable:

@@ -151,7 +151,8 @@ def make_gradual(
     changed = rewrite(graph, step)
     for name, layer in made.items():
         if isinstance(layer, GradualConv2D):
-            weights[name] = [*weights[name], *_fresh_state(weights[name][0])]
+            in_order = (np.arange(count, dtype=np.int32) for count in weights[name][0].shape[2:])
+            weights[name] = [*weights[name], np.float32(1.0), *in_order]
     return rebuild(changed, weights=weights)
 
 
@@ -319,8 +320,3 @@ def _depthwise_pair(node, graph, made, weights, build):
     between = build.fresh(node.output.shape)
     build.keep(dataclasses.replace(node, output=between), layer=made[name], name=name, weights=weights[name])
     return build.keep(Node(made[node.name], node.name, (between,), {}, node.output))
-
-
-def _fresh_state(kernel):
-    """The weights of a gradual layer that are not trained, at the start."""
-    return [np.float32(1.0), *(np.arange(count, dtype=np.int32) for count in kernel.shape[2:])]

@@ -25,7 +25,7 @@ class LatencyTable:
 
     def __init__(self, path: str | os.PathLike, channels: ChannelGraph):
         self._path, self._channels = str(path), channels
-        self._times = _read(path)
+        self._times = {layer: ms for layer, ms, _ in read_times(path, "layer")}
         shares, known = channels.shares(channels.all()), channels.layers
         strange = [layer for layer in self._times if layer not in shares]
         missing = [name for name, layer in known.items() if layer.kernels and name not in self._times]
@@ -40,7 +40,3 @@ class LatencyTable:
         """The estimated latency with only some units kept."""
         shares = self._channels.shares(keep)
         return sum(time * shares[layer] for layer, time in self._times.items())
-
-
-def _read(path) -> dict[str, float]:
-    return {layer: ms for layer, ms, _ in read_times(path, "layer")}

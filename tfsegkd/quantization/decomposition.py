@@ -21,7 +21,11 @@ def decompose(model: keras.Model) -> Graph:
     Raises:
         ValueError: for a layer that int8 cannot compute, with its name and a fix.
     """
-    graph = read(model) if all(map(_is_plain, model.layers)) else canonical(model).graph
+    is_plain = all(
+        isinstance(layer, layers.InputLayer) or spec_of(layer).scale or spec_of(layer).decompose
+        for layer in model.layers
+    )
+    graph = read(model) if is_plain else canonical(model).graph
     graph = dataclasses.replace(graph, trainable=True)
     called = dict.fromkeys(graph.layers(), 0)
 
@@ -60,10 +64,6 @@ def _decomposed(node, name, build):
             return output
     check_known(node.layer)
     return build.builder.keep(node, name=name)
-
-
-def _is_plain(layer):
-    return isinstance(layer, layers.InputLayer) or bool(spec_of(layer).scale or spec_of(layer).decompose)
 
 
 def refuse(node: Node, model: str, fix: str):

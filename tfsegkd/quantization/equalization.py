@@ -125,13 +125,11 @@ def _pairs(graph: Graph) -> list[tuple]:
         while after is not None and is_homogeneous(after.layer) and spec_of(after.layer).kernel is None:
             after = fusion.sole_consumer(after)
         can_scale = norm is None or (norm.scale and norm.center)
-        if after is not None and can_scale and _can_take(after.layer):
+        if after is None or not can_scale or spec_of(after.layer).kernel is None:
+            continue
+        if after.layer.trainable and getattr(after.layer, "groups", 1) == 1:
             found.append((node.layer, norm, after.layer))
     return found
-
-
-def _can_take(layer):
-    return spec_of(layer).kernel is not None and layer.trainable and getattr(layer, "groups", 1) == 1
 
 
 def _balance(first, norm, second) -> float:

@@ -1,6 +1,7 @@
 """Who reads which value in a graph, and what becomes part of the same int8 operation."""
 
 import numpy as np
+import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node
@@ -22,7 +23,7 @@ class Fusion:
         for node in graph.nodes:
             for tensor in self.values(node):
                 self.consumers[tensor].append(node)
-        self._outputs = {tensor.id for tensor in _flat(graph.outputs)}
+        self._outputs = {tensor.id for tensor in tf.nest.flatten(graph.outputs)}
 
     def values(self, node: Node) -> list[int]:
         """The ids of the tensors whose values `node` reads, not their shapes alone."""
@@ -97,7 +98,9 @@ _PRESCRIBED = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh":
 def fixed_range(node: Node, fusion: Fusion) -> tuple[float, float] | None:
     """The (low, high) of the output of `node` where it is known beforehand, else None."""
     if is_normalization(node, fusion):
-        return _affine_range(*fusion.graph.weights_of(node.name))
+        kernel, *offset = (np.asarray(weight, float).ravel() for weight in fusion.graph.weights_of(node.name))
+        ends = [pixel * kernel + (offset[0] if offset else 0.0) for pixel in (0.0, 255.0)]
+        return min(0.0, *map(float, np.ravel(ends))), max(0.0, *map(float, np.ravel(ends)))
     return _PRESCRIBED.get(activation(node.layer))
 
 
@@ -110,14 +113,3 @@ def is_normalization(node: Node, fusion: Fusion) -> bool:
         and is_linear(node.layer)
         and isinstance(fusion.producer(node).layer, layers.InputLayer)
     )
-
-
-def _affine_range(kernel, offset=0.0):
-    """The range of its output for pixels 0…255."""
-    kernel, offset = np.asarray(kernel, float).ravel(), np.asarray(offset, float)
-    ends = [*(0.0 * kernel + offset), *(255.0 * kernel + offset)]
-    return float(min(*ends, 0.0)), float(max(*ends, 0.0))
-
-
-def _flat(structure):
-    return structure if isinstance(structure, list | tuple) else [structure]

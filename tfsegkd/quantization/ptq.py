@@ -33,12 +33,9 @@ def post_training(
         TypeError, ValueError: as of `quantize`, for a set that is empty, of another size or of another range
             among others.
     """
-    batches = _batches(representative_data)
+    data = representative_data
+    if isinstance(data, np.ndarray):
+        data = [data[start : start + 8] for start in range(0, len(data), 8)]
+    batches = list(data)
     quantized = quantize(equalize(model) if equalized else model, calibration=batches)
     return correct_biases(quantized, batches) if corrected else quantized
-
-
-def _batches(data):
-    if isinstance(data, np.ndarray):
-        return [data[start : start + 8] for start in range(0, len(data), 8)]
-    return list(data)
