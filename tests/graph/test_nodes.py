@@ -132,7 +132,7 @@ def test_a_layer_that_hides_its_arguments_is_named():
 
     inputs = keras.Input((4, 4, 2))
     model = keras.Model(inputs, Hidden(3, name="hidden")(inputs))
-    with pytest.raises(ValueError, match=r"'hidden' \(Hidden\) cannot be built anew.*get_config"):
+    with pytest.raises(ValueError, match=r"'hidden' \(Hidden\) cannot be rebuilt.*get_config"):
         rebuild(read(model))
 
 
