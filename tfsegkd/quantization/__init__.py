@@ -8,7 +8,7 @@ from tfsegkd.quantization.qat import check_observed, quantize
 from tfsegkd.quantization.quantization_errors import layer_errors, layer_sqnr
 from tfsegkd.quantization.quantized_layers import kernel_layers
 from tfsegkd.quantization.scheme import QUANTIZERS, Precision
-from tfsegkd.quantization.weight_size import WeightSize, weight_size
+from tfsegkd.quantization.sizes import WeightSize, weight_size
 
 __all__ = [
     "QUANTIZERS",
