@@ -70,6 +70,8 @@ def test_the_report_tells_cost_and_gain(run):
     by_name = {row["name"]: row for row in report["stages"]}
     assert by_name["student"]["parameters"] == by_name["student_alone"]["parameters"]
     assert by_name["teacher"]["macs"] > by_name["student"]["macs"]
+    assert {name for name, row in by_name.items() if "bits_per_weight" in row} == {"student_qat"}
+    assert 8 < by_name["student_qat"]["bits_per_weight"] < 16
     assert by_name["int8"]["mean_iou"] == evaluate(directory / "model_int8.tflite", frames().val).mean_iou
     assert 0.9 < report["int8_agreement"] <= 1
     assert report["float_ops"] == [] and report["delegate_partitions"] == 1

@@ -20,7 +20,7 @@ from tfsegkd.export import check_web_runtime
 from tfsegkd.graph import cost
 from tfsegkd.grouping import FORMS, MEASURED
 from tfsegkd.metrics import labels_at
-from tfsegkd.quantization import float_layers, weight_size
+from tfsegkd.quantization import float_layers, kernel_layers, weight_size
 from tfsegkd.recipe.auto import AutoQuantize, read_tried
 from tfsegkd.recipe.costs import TIMED_RUNS, latencies
 from tfsegkd.recipe.grouping import Group
@@ -322,7 +322,7 @@ def _peak() -> int:
 
 def _stored(model) -> dict:
     """What the kernels of a quantized network take, which its file holds in 8 or 4 bits."""
-    if not runtime.is_quantization_aware(model):
+    if not kernel_layers(model):
         return {}
     return {"bits_per_weight": round(weight_size(model).bits_per_weight, 3)}
 
