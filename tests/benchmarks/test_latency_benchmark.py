@@ -28,6 +28,6 @@ def test_all_files_are_timed_in_one_go(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(latency.runtime, "latency", timed)
     rows = latency.run(names, (48, 64), 5)
     assert rows == [latency.Row(names[0], 8.0, 4.0, 1.0, 1.0), latency.Row(names[1], 2.0, 3.0, 0.25, 0.75)]
-    assert "0.25      3.00      0.75" in capsys.readouterr().out
+    assert "| 0.25 | 3.00 | 0.75 |" in capsys.readouterr().out
     with pytest.raises(ValueError, match="--network=FILE"):
         latency.run([], (48, 64), 5)

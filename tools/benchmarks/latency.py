@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.printing import figure, table
 from tfsegkd import models, runtime
 
 
@@ -59,11 +60,11 @@ def run(networks: Sequence[str], size: tuple[int, int], rounds: int) -> list[Row
         ratios = [
             time / taken[f"{kind} {networks[0]}"] for time, kind in zip(times, ("float", "int8"), strict=True)
         ]
-        rows.append(Row(network, *(round(figure, 3) for figure in (*times, *ratios))))
-    print(f"{'float ms':>9}  {'to first':>8}  {'int8 ms':>8}  {'to first':>8}  network")
-    for row in rows:
-        print(
-            f"{row.float_ms:9.2f}  {row.float_ratio:8.2f}  {row.int8_ms:8.2f}  {row.int8_ratio:8.2f}  "
-            f"{row.network}"
-        )
+        rows.append(Row(network, *(round(value, 3) for value in (*times, *ratios))))
+    print(table(("network", "float ms", "to first", "int8 ms", "to first"), map(_cells, rows)))
     return rows
+
+
+def _cells(row: Row) -> list[str]:
+    figures = (row.float_ms, row.float_ratio, row.int8_ms, row.int8_ratio)
+    return [row.network, *(figure(value, 2) for value in figures)]
