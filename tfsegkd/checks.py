@@ -1,6 +1,7 @@
 """Checks whose messages say what is wrong, what was expected, what came, and what to do."""
 
 import difflib
+import numbers
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,13 @@ def positive(value: float, what: str) -> float:
     return value
 
 
-def whole(value: int, low: int, what: str) -> int:
-    """Returns `value` if it is a whole number of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{what} must be a whole number from {low} up. Received: {value!r}.")
-    return value
+def whole(value: int, low: int, what: str, high: int | None = None) -> int:
+    """Returns `value` if it is a whole number of at least `low`, and at most `high` if there is one."""
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_whole or value < low or (high is not None and value > high):
+        up_to = "up" if high is None else f"to {high}"
+        raise ValueError(f"{what} must be a whole number from {low} {up_to}. Received: {value!r}.")
+    return int(value)
 
 
 def text_of(path: Path, expected: str) -> str:

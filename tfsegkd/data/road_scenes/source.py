@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 
-from tfsegkd.checks import one_of
+from tfsegkd.checks import one_of, whole
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.road_scenes.render import render, with_void_band
 from tfsegkd.data.road_scenes.sample import sample_scene
@@ -52,11 +52,11 @@ class RoadScenes(Source):
     ):
         one_of(split, tuple(NUM_IMAGES), "split of road_scenes")
         self.split = split
-        self.height = _whole(height, _SMALLEST, _LARGEST, "height of road_scenes")
-        self.width = _whole(width, _SMALLEST, _LARGEST, "width of road_scenes")
-        self.seed = _whole(seed, 0, 2**63 - 1, "seed of road_scenes")
+        self.height = whole(height, _SMALLEST, "height of road_scenes", _LARGEST)
+        self.width = whole(width, _SMALLEST, "width of road_scenes", _LARGEST)
+        self.seed = whole(seed, 0, "seed of road_scenes", 2**63 - 1)
         count = NUM_IMAGES[split] if num_images is None else num_images
-        count = _whole(count, 1, 10**6, "num_images of road_scenes")
+        count = whole(count, 1, "num_images of road_scenes", 10**6)
         super().__init__(INFO, [f"{split}_{index:05d}" for index in range(count)])
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         # One lock a scene: several threads may draw, but none draws what another is drawing.
@@ -89,9 +89,3 @@ def road_scenes(
 ) -> RoadScenes:
     """Built-in road scenes, drawn by the package itself: see `RoadScenes`. `data_dir` has no use here."""
     return RoadScenes(split, height, width, num_images, seed)
-
-
-def _whole(value: int, low: int, high: int, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise ValueError(f"{what} must be a whole number from {low} to {high}. Received: {value!r}.")
-    return int(value)
