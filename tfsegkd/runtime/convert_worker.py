@@ -1,10 +1,8 @@
 """Turns a SavedModel into a .tflite, in a process of its own: each conversion leaks some 20 MB.
 
-Run as a script by `workers.run`; needs nothing of this package.
+Run by `workers.run_again`; needs nothing of this package.
 """
 
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +33,9 @@ def cause(error: Exception) -> str:
     return next((line.split("error: ", 1)[1] for line in lines if "error: " in line), lines[0])
 
 
-def main(request_path: str, answer_path: str) -> None:
-    request = json.loads(Path(request_path).read_text())
+def answer(request: dict) -> dict:
     try:
         Path(request["output"]).write_bytes(convert(request))
-        answer = {}
     except Exception as error:  # whatever it is, it belongs in the answer
-        answer = {"error": cause(error)}
-    Path(answer_path).write_text(json.dumps(answer))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        raise ValueError(cause(error)) from error
+    return {}

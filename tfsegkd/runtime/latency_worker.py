@@ -1,15 +1,12 @@
 """Times networks in turn, in a process that does nothing else.
 
-Run as a script by `workers.run`; needs nothing of this package and does not load TensorFlow.
+Run by `workers.run`; needs nothing of this package and does not load TensorFlow.
 """
 
 import ctypes
 import importlib
-import json
 import platform
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -61,15 +58,9 @@ def measure(request: dict) -> dict[str, list[float]]:
     return milliseconds
 
 
-def main(request_path: str, answer_path: str) -> None:
-    request = json.loads(Path(request_path).read_text())
+def answer(request: dict) -> dict:
     do_without_matrix_unit()
     try:
-        answer = {"milliseconds": measure(request)}
-    except (ValueError, RuntimeError) as error:
-        answer = {"error": " ".join(str(error).split())}
-    Path(answer_path).write_text(json.dumps(answer))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        return {"milliseconds": measure(request)}
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error

@@ -1,13 +1,10 @@
 """Runs each .tflite once, in a process that it may crash: LiteRT trusts what a file says of itself.
 
-Run as a script by `workers.run`; needs nothing of this package and does not load TensorFlow.
+Run by `workers.run`; needs nothing of this package and does not load TensorFlow.
 """
 
 import importlib
-import json
 import resource
-import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -32,14 +29,9 @@ def run_once(interpreter) -> None:
         interpreter.get_tensor(end["index"])
 
 
-def main(request_path: str, answer_path: str) -> None:
+def answer(request: dict) -> dict:
     try:
-        try_out(json.loads(Path(request_path).read_text()))
-        answer = {}
+        try_out(request)
     except Exception as error:  # whatever it is, it belongs in the answer
-        answer = {"error": " ".join(str(error).split()) or type(error).__name__}
-    Path(answer_path).write_text(json.dumps(answer))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        raise ValueError(str(error) or type(error).__name__) from error
+    return {}

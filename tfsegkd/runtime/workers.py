@@ -15,13 +15,12 @@ _one_at_a_time = threading.Lock()
 
 
 def run(script: str, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
-    """Runs a script of this folder in a Python of its own and returns what it answers.
+    """Runs a script of this folder in a Python of its own and returns what its `answer` does with `request`.
 
-    The script is called with two paths: a JSON file that holds `request`, and one for its JSON answer. An
-    answer with the key "error" says what was wrong with the request. After `seconds` it is stopped.
+    `worker_process` describes the script. After `seconds` it is stopped.
 
     Raises:
-        ValueError: if the script answered with an error; the message is one line.
+        ValueError: what `answer` raises; the message is one line.
         RuntimeError: if the script stopped without an answer.
     """
 
@@ -65,7 +64,7 @@ def _template(script: str, process: int) -> subprocess.Popen:
     """The Python that waits for requests; a copy of `process` needs one of its own."""
     # It ends when nobody can write to it any more.
     return subprocess.Popen(
-        [*_python("template.py"), str(_path(script))],
+        _python(script),
         env=_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -87,13 +86,10 @@ def _answer(script, request, work):
     return answer
 
 
-def _path(script):
-    return Path(__file__).parent / script
-
-
 def _python(script):
     # -P: the names of the files in this folder shadow nothing that the child imports.
-    return [sys.executable, "-P", str(_path(script))]
+    folder = Path(__file__).parent
+    return [sys.executable, "-P", str(folder / "worker_process.py"), str(folder / script)]
 
 
 def _environment():

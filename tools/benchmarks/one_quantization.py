@@ -1,7 +1,5 @@
-"""Makes one int8 file in one way, in a process of its own: one_quantization.py REQUEST ANSWER."""
+"""Makes one int8 file in one way, in a process of its own: a worker of `tfsegkd.runtime.workers`."""
 
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,18 +106,12 @@ def network(spec: str, num_classes: int, size: tuple[int, int]) -> keras.Model:
     return models.build(spec, num_classes, (*size, 3))
 
 
-def main(request_path: str, answer_path: str) -> None:
-    request = json.loads(Path(request_path).read_text())
+def answer(request: dict) -> dict:
     try:
         model = network(request["network"], request["num_classes"], request["size"])
         images = np.load(request["images"]).astype(np.float32)
         Path(request["output"]).write_bytes(WAYS[request["way"]](model, images))
-        answer = {}
     except Exception as error:  # whatever it is, it belongs in the table
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        answer = {"error": f"{type(error).__name__}: {lines[0] if lines else ''}"}
-    Path(answer_path).write_text(json.dumps(answer))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        raise ValueError(f"{type(error).__name__}: {lines[0] if lines else ''}") from error
+    return {}
