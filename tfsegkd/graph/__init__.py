@@ -1,4 +1,4 @@
-"""A functional model seen as nodes and channels, and what it costs."""
+"""The graph of a functional model: its nodes, its channels, what it costs, and how it is rewritten."""
 
 from tfsegkd.graph.canonical import canonical
 from tfsegkd.graph.channels import ChannelGraph, Counts, Edits, Group

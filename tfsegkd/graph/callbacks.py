@@ -1,4 +1,4 @@
-"""What callbacks about one network share."""
+"""The base of callbacks that are about one network."""
 
 from tfsegkd._keras import keras
 

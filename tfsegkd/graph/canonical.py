@@ -1,4 +1,4 @@
-"""A model as a flat graph of plain Keras layers, whatever it was written with.
+"""The canonical form of a model: a flat graph of plain Keras layers, whatever it was written with.
 
 `x + y` becomes an Add, `tf.image.resize` an UpSampling2D, a hard swish inside a convolution layers of its
 own; models and composite layers are opened. What compressors and converters see is one small vocabulary.

@@ -1,4 +1,4 @@
-"""Which channels of which layers must live or die together, and a network without some of them."""
+"""Channel dependencies: which channels of which layers are removed together, and the network without some."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates and activation bytes."""
+"""The cost of a network: parameters, multiply-accumulates and activation bytes."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Follows channels through a graph: which of them must live or die together."""
+"""Follows channels through a graph and joins those that must be kept or removed together."""
 
 import numpy as np
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""How the layers of a Keras are read: which are opened, which activations are split off."""
+"""The frontend for a Keras: which layers are opened, and which activations are split off."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Where in the image each position of a feature map lies."""
+"""The position in the image of each position of a feature map."""
 
 from dataclasses import dataclass
 from fractions import Fraction

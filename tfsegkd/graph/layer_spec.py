@@ -1,4 +1,4 @@
-"""What a type of layer is to those that change networks: the form of an entry of the one table."""
+"""The specification of a layer type: the form of an entry of the layer table."""
 
 import dataclasses
 import enum

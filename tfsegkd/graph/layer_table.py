@@ -1,4 +1,4 @@
-"""The one table of what each type of layer is: how its channels pass, what it costs, what int8 makes of it.
+"""The layer table: how the channels of each layer type pass, what it costs, and what int8 does to it.
 
 Whoever changes or converts a network asks this table and keeps no list of its own. A rule for channels is
 called with the `Dependencies`, the node and the channels of its inputs, and returns those of the output, or a

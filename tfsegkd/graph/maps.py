@@ -1,4 +1,4 @@
-"""Small maps of a tensor that become one layer with what comes next, and the layers that they are at last."""
+"""Elementary maps of a tensor, which are merged with what comes next and then become a layer."""
 
 import math
 from collections.abc import Sequence

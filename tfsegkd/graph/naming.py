@@ -1,4 +1,4 @@
-"""Names of layers that nothing else has."""
+"""Unique names for layers."""
 
 import itertools
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""A functional model read as a flat list of nodes: which layer is called on which tensors."""
+"""A functional model as a flat list of nodes: which layer is called on which tensors."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""A network of mixed precision as one that computes in float32."""
+"""Mixed-precision networks as networks that compute in float32."""
 
 from tfsegkd._keras import keras
 from tfsegkd.graph.nodes import Graph, read

@@ -1,4 +1,4 @@
-"""A trace read as nodes: calls of layers, and layers in place of operations."""
+"""Turns the trace of a model into nodes: calls of layers, and layers in place of operations."""
 
 import re
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A graph made into a model, with new layers that carry the old weights over."""
+"""Builds a model from a graph, with new layers that have the weights of the old ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

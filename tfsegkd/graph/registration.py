@@ -1,4 +1,4 @@
-"""Layers of a user's own in the table, after a check that they do what their registration says."""
+"""Registers layer types of the user in the layer table, and checks what is said of them."""
 
 from collections.abc import Callable
 

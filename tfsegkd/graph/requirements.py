@@ -1,4 +1,4 @@
-"""What a network must be before anything is done to it, checked before any training."""
+"""Requirements on the networks that are passed in, checked before any training."""
 
 from typing import NoReturn
 

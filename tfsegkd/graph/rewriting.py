@@ -1,4 +1,4 @@
-"""A graph made of another one, node by node: the form of every pass."""
+"""Rewrites a graph node by node: the form of every pass."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""What a model does while it runs: which layers it calls on what, and the operations in between.
+"""Traces a model: which layers it calls on what, and the operations in between.
 
 Both Kerases run on TensorFlow, so one way to look serves both. Nothing is computed.
 """

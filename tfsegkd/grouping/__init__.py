@@ -1,4 +1,4 @@
-"""Networks whose convolutions learn to be grouped, and how they are deployed."""
+"""Grouped convolutions: networks that learn them, and how they are deployed."""
 
 from tfsegkd.grouping.assignment import AssignmentReport, assign_channels
 from tfsegkd.grouping.dense_form import BlockDiagonal, as_dense, written_dense

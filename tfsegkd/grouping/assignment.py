@@ -1,4 +1,4 @@
-"""Which channels belong together: those with the most weight between them."""
+"""Assigns channels to groups so that the weight within groups is greatest."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
-"""Grouped convolutions written as dense ones whose kernels are zero between the groups.
+"""The dense form of grouped convolutions: kernels that are zero between the groups.
 
-They compute the same. TensorFlow trains the dense form many times faster on a processor, so networks are
+Both compute the same. TensorFlow trains the dense form many times faster on a processor, so networks are
 trained in it and deployed in the other.
 """
 

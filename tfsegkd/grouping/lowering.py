@@ -1,4 +1,4 @@
-"""How a grouped convolution runs in a .tflite: as the form that is fastest there.
+"""Lowers grouped convolutions of a .tflite to the form that is fastest.
 
 Fewer multiplications can take longer: the int8 kernels for grouped convolutions are slower than those for
 dense ones once groups are narrow. All forms compute the same, so the file is the place to choose.

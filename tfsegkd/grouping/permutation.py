@@ -1,4 +1,4 @@
-"""Which channel stands where, so that those of a group stand together without costing anything.
+"""Permutes channels so that those of a group stand together, at no cost.
 
 The channels that run through the same layers can change places if all those layers' weights change along:
 the network stays the same function. A grouped convolution wants the channels of a group side by side.

@@ -1,4 +1,4 @@
-"""The last step of gradual grouping: weights between groups are left out."""
+"""Replaces gradual layers by grouped convolutions, without the weights between groups."""
 
 import numpy as np
 

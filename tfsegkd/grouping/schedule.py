@@ -1,4 +1,4 @@
-"""When a network becomes grouped."""
+"""The schedule by which a network becomes grouped."""
 
 import math
 

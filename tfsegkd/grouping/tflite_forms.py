@@ -1,4 +1,4 @@
-"""Grouped convolutions inside a .tflite: finding them, and writing them in another form."""
+"""The forms of grouped convolutions in a .tflite: finds them and writes them in another form."""
 
 import copy
 import dataclasses

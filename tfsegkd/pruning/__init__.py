@@ -1,4 +1,4 @@
-"""Networks made smaller: channels removed by what they cost and what they are worth."""
+"""Pruning: removes channels by what they cost and what they are worth."""
 
 from tfsegkd.pruning.channels import prune_channels
 from tfsegkd.pruning.cost_complexity import CostComplexityPath, cost_complexity_path

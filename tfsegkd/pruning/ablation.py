@@ -1,4 +1,4 @@
-"""What switching channels off does to a network, measured on images without building another network."""
+"""Ablation: the loss of a network with channels switched off, without building another network."""
 
 from collections.abc import Sequence
 

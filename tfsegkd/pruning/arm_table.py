@@ -1,4 +1,4 @@
-"""How many instructions each layer takes on Arm, with some of its channels gone."""
+"""A table of the Arm instructions that each layer takes with some of its channels removed."""
 
 import hashlib
 import importlib.metadata

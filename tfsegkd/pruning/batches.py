@@ -1,4 +1,4 @@
-"""Images and masks to measure on, read once and checked."""
+"""Batches of images and masks to measure on, read once and checked."""
 
 import itertools
 from collections.abc import Iterable, Sequence

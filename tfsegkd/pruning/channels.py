@@ -1,4 +1,4 @@
-"""Channels taken out of a network, which is smaller and faster for it."""
+"""Channel pruning."""
 
 import os
 import tempfile

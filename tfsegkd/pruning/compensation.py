@@ -1,4 +1,4 @@
-"""What removed channels contributed on average, put into the biases of their consumers."""
+"""Bias compensation: the mean of removed channels goes into the biases of their consumers."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A network's whole trade-off between cost and quality, from one run."""
+"""Cost-complexity pruning: the trade-off between cost and quality of a network, from one run."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""The path of cost-complexity pruning, as a picture."""
+"""Plots the path of cost-complexity pruning."""
 
 from collections.abc import Sequence
 from pathlib import Path

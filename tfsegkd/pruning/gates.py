@@ -1,4 +1,4 @@
-"""A network with a gate on every channel that a layer reads: 1 lets it through, 0 removes it."""
+"""A network with a gate on every channel that a layer consumes: 1 lets it through, 0 removes it."""
 
 import dataclasses
 

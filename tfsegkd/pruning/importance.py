@@ -1,4 +1,4 @@
-"""How much each channel matters: the fewer it scores, the sooner it goes."""
+"""Importance scores of channels; those with the lowest are removed first."""
 
 from collections.abc import Callable
 

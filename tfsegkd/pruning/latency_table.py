@@ -1,4 +1,4 @@
-"""How long each layer takes on a device that is not this one."""
+"""A table of the time that each layer takes on another device."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Weights of no magnitude set to zero while the network trains, with TF-MOT."""
+"""Magnitude pruning: sets small weights to zero while the network trains, with TF-MOT."""
 
 import gzip
 import os

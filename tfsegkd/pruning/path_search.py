@@ -1,4 +1,4 @@
-"""The search for the path of cost-complexity pruning, which can be interrupted."""
+"""The search for the path of cost-complexity pruning; it can be interrupted."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""BatchNorm's statistics, measured again."""
+"""Measures the statistics of BatchNorm again."""
 
 import dataclasses
 from collections.abc import Sequence

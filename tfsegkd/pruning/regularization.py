@@ -1,4 +1,4 @@
-"""Callbacks that make channels weak while the network trains, so that pruning them costs little."""
+"""Callbacks that weaken channels while the network trains, so that removing them costs little."""
 
 import numpy as np
 import tensorflow as tf

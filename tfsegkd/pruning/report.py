@@ -1,4 +1,4 @@
-"""What pruning did."""
+"""The report of channel pruning."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Which channels go so that a target is met."""
+"""Selects the channels to remove so that a cost target is met."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a pruned network is to cost, and what is left of the cost with some channels gone."""
+"""Cost targets of pruning, and the share of the cost that some channels leave."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Networks that compute in 8 bits."""
+"""Quantization of networks to 8 bits and fewer."""
 
 from tfsegkd.quantization.callbacks import FreezeBatchNorm, FreezeRanges
 from tfsegkd.quantization.equalization import NothingToEqualize, correct_biases, equalize

@@ -1,4 +1,4 @@
-"""The ranges of a network's activations, measured on images."""
+"""Calibration: the ranges of a network's activations, measured on images."""
 
 import dataclasses
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What happens to a quantized network in the course of its training."""
+"""Callbacks for quantization-aware training."""
 
 from tfsegkd import checks
 from tfsegkd._keras import keras

@@ -1,4 +1,4 @@
-"""What is rounded within one layer, and the layers that do the rounding."""
+"""The layers that fake quantization wraps around others, and what of a layer they quantize."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Layers taken apart until each is one operation that TFLite has in int8.
+"""Decomposes layers until each is one operation that TFLite has in int8.
 
 What a layer becomes computes what the layer did, bears its name at the end, and goes on training its weights.
 """

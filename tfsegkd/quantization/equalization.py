@@ -1,4 +1,4 @@
-"""What makes a network lose less to rounding before, or without, any training."""
+"""Cross-layer equalization and bias correction, which need no training."""
 
 from collections.abc import Callable, Iterable
 

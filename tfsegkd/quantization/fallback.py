@@ -1,4 +1,4 @@
-"""Float fallback: layers of a quantized network that compute in float again, all or some."""
+"""Float fallback: all or some layers of a quantized network compute in float again."""
 
 from collections.abc import Callable, Collection
 from typing import Any

@@ -1,4 +1,4 @@
-"""BatchNorm and ReLU brought to where they cost nothing: right after a convolution that takes them in."""
+"""Folds BatchNorm and ReLU into the operations that compute them at no cost."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Who reads which value in a graph, and what becomes part of the same int8 operation."""
+"""Operator fusion: which layers become part of the same int8 operation."""
 
 import numpy as np
 import tensorflow as tf

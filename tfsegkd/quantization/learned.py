@@ -1,4 +1,4 @@
-"""Learned step sizes: the network trains how coarsely it is rounded."""
+"""Learned step sizes: the quantization steps are trained with the network."""
 
 import tensorflow as tf
 

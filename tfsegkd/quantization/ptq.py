@@ -1,4 +1,4 @@
-"""An int8 network without training."""
+"""Post-training quantization."""
 
 from collections.abc import Iterable
 

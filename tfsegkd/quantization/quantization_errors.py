@@ -1,4 +1,4 @@
-"""What rounding costs, layer by layer."""
+"""Quantization errors, layer by layer."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which layers of a quantized network have kernels, and where their operations end."""
+"""The layers of a quantized network that have kernels, and the nodes in which their operations end."""
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import Node

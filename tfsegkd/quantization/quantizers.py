@@ -1,4 +1,4 @@
-"""How weights and activations are rounded while a network trains, their ranges read from the values.
+"""Quantizers of weights and activations whose ranges are read from the values.
 
 Ranges follow what the int8 kernels of TFLite do: weights symmetric, −127…127; activations with a zero point.
 """

@@ -1,4 +1,4 @@
-"""Where a network is rounded, and which of its tensors share a range.
+"""Quantization ranges: which outputs of a network are quantized, and which of them share a range.
 
 The int8 file has one operation for a convolution with its BatchNorm and ReLU, so only the end of such a chain
 is rounded. Pooling, padding, resizing and the like hand on the scale of what they get, and a Concatenate

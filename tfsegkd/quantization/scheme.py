@@ -1,4 +1,4 @@
-"""Our quantization scheme: every layer of a float network in the wrapper of TF-MOT that rounds it.
+"""The quantization scheme: wraps every layer of a float network in fake quantization.
 
 Differs: TF-MOT's default scheme leaves transposed convolutions with ReLU in float, measures the range of the
     pixels, rounds depthwise kernels with one scale, and does not know our layers.

@@ -1,4 +1,4 @@
-"""Networks from elsewhere: any Keras model in the form of ours."""
+"""Adoption of external networks: any Keras model in the form of ours."""
 
 from tfsegkd._keras import is_keras3
 from tfsegkd.models.adoption.adopt import Adoption, AdoptionReport, adopt

@@ -1,4 +1,4 @@
-"""Takes a user's network in, and gives its weights back."""
+"""Adopts a network, and writes its weights back."""
 
 import json
 from collections.abc import Sequence

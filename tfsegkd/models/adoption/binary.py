@@ -1,4 +1,4 @@
-"""A network of one logit as one of two, with equal outputs, and the way back for its weights."""
+"""Converts networks of one logit to two logits with equal outputs, and their weights back."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Whether an adopted network does what the original does."""
+"""Compares an adopted network with the original."""
 
 import numpy as np
 import tensorflow as tf

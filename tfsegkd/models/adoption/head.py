@@ -1,4 +1,4 @@
-"""The end of an adopted network: logits of two or more classes, at the size of the input."""
+"""The head of an adopted network: logits of two or more classes, at the size of the input."""
 
 from dataclasses import dataclass
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""The layers of Keras 3 as layers of tf_keras."""
+"""The frontend for Keras 3: its layers as layers of tf_keras."""
 
 import inspect
 from typing import Any
