@@ -126,15 +126,26 @@ class QuantizedLayer(_HasRanges, tfmot.quantization.keras.QuantizeWrapperV2):
         return fixes and any(weight is kernel for kernel, _, _ in self._weight_vars)
 
     @property
-    def kernel_shape(self) -> tf.TensorShape:
-        """The shape of the kernel that is rounded."""
-        return self._weight_vars[0][0].shape
+    def kernel(self) -> tf.Variable | None:
+        """The kernel that is quantized, which the wrapper has taken from the layer; None if there is none."""
+        return self._weight_vars[0][0] if self._weight_vars else None
+
+    def quantized_kernel(self) -> np.ndarray | None:
+        """The kernel as the int8 network has it."""
+        for kernel, quantizer, variables in self._weight_vars:
+            return quantizer(kernel, False, variables).numpy()
+        return None
+
+    def float_weights(self) -> list[np.ndarray]:
+        """The weights of the layer inside, in the order in which it has them by itself."""
+        kernel = [] if self.kernel is None else [self.kernel.numpy()]
+        return [*kernel, *self.layer.get_weights()]
 
     def set_float_weights(self, weights: Sequence[np.ndarray]) -> None:
-        """Sets the weights of the layer inside, in the order in which it has them by itself."""
+        """Sets the weights of the layer inside, as `float_weights` returns them."""
         weights = list(weights)
-        if self._weight_vars:  # the wrapper has taken its kernel
-            self._weight_vars[0][0].assign(weights.pop(0))
+        if self.kernel is not None:
+            self.kernel.assign(weights.pop(0))
         self.layer.set_weights(weights)
 
     def start(self) -> None:

@@ -78,11 +78,10 @@ def correct_biases(quantized: keras.Model, batches: Iterable) -> keras.Model:
     model = rebuild(read(quantized))
     graph = read(model)
     consumers = graph.consumers
-    nodes = [n for n in graph.nodes if isinstance(n.layer, QuantizedLayer) and n.layer._weight_vars]
+    nodes = [n for n in graph.nodes if isinstance(n.layer, QuantizedLayer) and n.layer.kernel is not None]
     for node, mean in zip(nodes, _mean_inputs(model, nodes, batches), strict=True):
         layer = node.layer.layer
-        kernel, quantizer, variables = node.layer._weight_vars[0]
-        error = (quantizer(kernel, False, variables) - kernel).numpy().astype(np.float64)
+        error = node.layer.quantized_kernel() - node.layer.kernel.numpy()
         shift = constant_response(layer, [error], mean)
         norm = _norm_behind(node, consumers)
         if norm is not None:

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Collection
 from typing import Any
 
-import numpy as np
-
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, Node, read, rebuild, rewrite
@@ -41,7 +39,9 @@ def strip(quantized: keras.Model) -> keras.Model:
             float_layer = layers.ReLU(_output_quantizer(node, consumers).limits[1], name=layer.layer.name)
         else:
             float_layer = twin(layer.layer)
-        weights = _weights(layer, _rounded_kernel(layer))
+        weights = layer.float_weights()
+        if layer.kernel is not None:
+            weights[0] = layer.quantized_kernel()
         return build.add(float_layer, here.args[0], weights, like=node.output, **here.kwargs)
 
     return rebuild(rewrite(graph, step))
@@ -89,23 +89,6 @@ def float_layers(model: keras.Model) -> tuple[str, ...]:
     )
 
 
-def _rounded_kernel(layer: QuantizedLayer) -> np.ndarray | None:
-    """The kernel as the int8 network has it; None if this layer rounds none."""
-    if not layer._weight_vars:
-        return None
-    kernel, quantizer, variables = layer._weight_vars[0]
-    return quantizer(kernel, False, variables).numpy()
-
-
-def _weights(layer: QuantizedLayer, kernel: np.ndarray | None) -> list[np.ndarray]:
-    """The weights of the layer inside, as a new one like it takes them."""
-    # A wrapped layer has lost its kernel to the wrapper.
-    others = layer.layer.get_weights()
-    if kernel is None:
-        return others
-    return [kernel, layer.layer.bias.numpy()] if layer.layer.use_bias else [kernel]
-
-
 def _partly_quantized(layer: QuantizedLayer, without: dict[str, bool]) -> QuantizedLayer:
     """A new wrapper like `layer` that rounds less."""
     config = layer.quantize_config
@@ -115,10 +98,9 @@ def _partly_quantized(layer: QuantizedLayer, without: dict[str, bool]) -> Quanti
 
 def _filled(layer: QuantizedLayer) -> Callable:
     """What gives a wrapper that rounds less the weights and ranges of `layer`."""
-    kernel = layer._weight_vars[0][0].numpy() if layer._weight_vars else None
 
     def fill(new: QuantizedLayer):
-        new.set_float_weights(_weights(layer, kernel))
+        new.set_float_weights(layer.float_weights())
         for name, variable in new._output_quantizer_vars.items() if new.quantize_config.output else ():
             variable.assign(layer._output_quantizer_vars[name])
 

@@ -56,7 +56,7 @@ def weight_size(quantized: keras.Model) -> WeightSize:
     """
     check_quantized(quantized)
     rounded = [
-        (layer.quantize_config.kernel, layer.kernel_shape)
+        (layer.quantize_config.kernel, layer.kernel.shape)
         for layer in quantized.layers
         if isinstance(layer, QuantizedLayer) and layer.quantize_config.kernel is not None
     ]
