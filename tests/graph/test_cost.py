@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfsegkd._keras import keras, tfmot
-from tfsegkd.graph import cost
+from tfsegkd.graph import cost, layer_costs
 
 layers = keras.layers
 
@@ -222,3 +222,18 @@ def test_what_is_no_functional_model_is_refused():
         cost(Subclassed())
     with pytest.raises(TypeError, match=r"tf_keras model\. Received: function"):
         cost(lambda x: x)
+
+
+def test_layers_add_up_to_the_network():
+    inputs = keras.Input((9, 11, 4))
+    shared = layers.Conv2D(4, 3, padding="same", name="twice")
+    x = layers.DepthwiseConv2D(3, strides=2, padding="same", name="half")(shared(shared(inputs)))
+    model = keras.Model(inputs, layers.ReLU(name="relu")(x))
+    found = layer_costs(model)
+    assert {name: one.macs for name, one in found.items()} == {
+        "twice": 2 * 9 * 11 * 9 * 4 * 4,
+        "half": 5 * 6 * 9 * 4,
+        "relu": 0,
+    }
+    assert found["half"].shape == (5, 6, 4)
+    assert sum(one.macs for one in found.values()) == cost(model).macs

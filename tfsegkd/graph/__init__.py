@@ -2,7 +2,7 @@
 
 from tfsegkd.graph.canonical import canonical
 from tfsegkd.graph.channels import ChannelGraph, Counts, Edits, Group
-from tfsegkd.graph.cost import Cost, cost
+from tfsegkd.graph.cost import Cost, LayerCost, cost, layer_costs
 from tfsegkd.graph.layer_spec import Cut, Kernel, LayerChannels, LayerSpec, Scale
 from tfsegkd.graph.nodes import Graph, Node, Tensor, observe, probe, read
 from tfsegkd.graph.precision import float32_changes, in_float32
@@ -24,6 +24,7 @@ __all__ = [
     "Group",
     "Kernel",
     "LayerChannels",
+    "LayerCost",
     "LayerSpec",
     "Node",
     "Scale",
@@ -34,6 +35,7 @@ __all__ = [
     "cost",
     "float32_changes",
     "in_float32",
+    "layer_costs",
     "observe",
     "probe",
     "read",

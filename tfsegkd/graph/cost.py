@@ -65,6 +65,32 @@ def cost(model: keras.Model) -> Cost:
     )
 
 
+@dataclass(frozen=True)
+class LayerCost:
+    """What one image costs in a layer.
+
+    Args:
+        macs: Multiply-accumulates, of all its calls; 0 for a layer without any.
+        shape: The shape of its output, without the batch.
+    """
+
+    macs: int
+    shape: tuple[int, ...]
+
+
+def layer_costs(model: keras.Model) -> dict[str, LayerCost]:
+    """The layers that one image runs through, with what each costs; as of `cost`.
+
+    Raises:
+        TypeError, ValueError: as of `cost`.
+    """
+    found: dict[str, LayerCost] = {}
+    for call in _calls(model):
+        before = found[call.layer.name].macs if call.layer.name in found else 0
+        found[call.layer.name] = LayerCost(before + (_macs(call) or 0), tuple(call.outputs[0][1:]))
+    return found
+
+
 class _Call(NamedTuple):
     """One call of a layer, its TF-MOT wrappers taken off; a shared layer has several."""
 

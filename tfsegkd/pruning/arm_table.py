@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +80,12 @@ def _rows(channels, round_to, convert) -> list[dict]:
     keeps = [selection.reach(share, max(wanted, least)) for wanted in _COUNTED[1:]]
     keeps = [channels.all(), *keeps]
     files = [convert(channels.rebuild(channels.edits(keep))) for keep in keeps]
+    weighted = [name for name, layer in channels.layers.items() if layer.kernels]
     rows = []
     for keep, counted in zip(keeps, count_together(files, ops=True), strict=True):
         shares, layers, others = channels.shares(keep), {}, 0
         for one in counted.ops:
-            layer = _layer(one.op, shares, channels)
+            layer = layer_of(one.op, shares, weighted)
             if layer is None:
                 others += one.instructions or 0
             else:
@@ -93,12 +94,17 @@ def _rows(channels, round_to, convert) -> list[dict]:
     return [row for row in rows if row["layers"].keys() == rows[0]["layers"].keys()]
 
 
-def _layer(op: str, shares: dict[str, float], channels: ChannelGraph) -> str | None:
-    """The layer that an op is from: of all that its name holds, one with weights before others."""
+def layer_of(op: str, layers: Container[str], weighted: Container[str]) -> str | None:
+    """The layer that an op of a file is from; None if it is from none.
+
+    Args:
+        op: The op, as of `OpCount`.
+        layers: The layers that it may be from.
+        weighted: Those with weights to multiply by: of all that an op's name holds they come first.
+    """
     parts = [part for name in op.split(" ", 1)[1].split(";") for part in name.split("/")]
-    found = [part for part in parts if part in shares]
-    with_weights = [part for part in found if part in channels.layers and channels.layers[part].kernels]
-    return next(iter([*with_weights, *found]), None)
+    found = [part for part in parts if part in layers]
+    return next(iter([*(part for part in found if part in weighted), *found]), None)
 
 
 def _at(share: float, shares: np.ndarray, counts: np.ndarray) -> float:
