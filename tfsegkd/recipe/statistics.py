@@ -40,6 +40,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Spearman's ρ: 1 if two lists of scores rank alike, −1 if they rank in reverse; NaN for fewer than two.
+
+    Reference:
+        Spearman, American Journal of Psychology 1904.
+    """
+    return float(stats.spearmanr(one, other).statistic) if len(one) > 1 else float("nan")
+
+
 def over_blocks(
     one: Mapping[int, Sequence], other: Mapping[int, Sequence], resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:

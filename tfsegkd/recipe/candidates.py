@@ -1,0 +1,211 @@
+"""The networks that a search chooses from, and what each costs before anything is trained."""
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+
+from tfsegkd.data import DatasetInfo, spread
+from tfsegkd.recipe.budget import Budget
+from tfsegkd.recipe.network_costs import Costs, Network, with_margin
+from tfsegkd.spec import parse
+
+# What of a student a search chooses, where its spec does not say it; each value is more capable than the one
+# before it.
+CHOICES: dict[str, dict[str, tuple]] = {
+    "lite_unet": {"stages": (4, 5, 7), "width": (24, 48, 72)},
+    "mobile_unet": {"width_multiplier": (0.5, 0.75, 1.0, 1.5)},
+}
+# Input sizes, as shares of the size that is given.
+SCALES = tuple(eighths / 8 for eighths in range(4, 13))
+# Sides are multiples of this, and none is shorter than what the deepest encoder needs; rounding may change
+# the ratio of the sides by so large a share.
+_MULTIPLE, _SHORTEST, _DISTORTION = 8, 32, 0.06
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidate:
+    """A network at an input size, with its costs.
+
+    Args:
+        network: Its spec.
+        size: (height, width) of its input.
+        rank: How large it is of its kind, by option; what is larger in nothing is no better.
+        costs: What it costs, by kind of the budget.
+        counted: Whether the costs are those of its own file; else they are estimated.
+    """
+
+    network: str
+    size: tuple[int, int]
+    rank: tuple[float, ...]
+    costs: Mapping[str, float]
+    counted: bool = False
+
+    def __str__(self):
+        return f"{self.network} at {self.size[0]}x{self.size[1]}"
+
+    @property
+    def key(self) -> str:
+        """A name for files."""
+        return re.sub(r"[^\w.]+", "_", f"{self.network} {self.size[0]}x{self.size[1]}")
+
+    def contains(self, other: "Candidate") -> bool:
+        """Whether the other is smaller in something, and larger in nothing."""
+        pairs = list(zip((*self.rank, *self.size), (*other.rank, *other.size), strict=True))
+        return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """All networks that were looked at, and those to train.
+
+    Args:
+        all: Every one with its costs.
+        within: How many of them keep the budget.
+        edge: Those of them that no other within the budget contains.
+        finalists: Some of the edge, evenly spread over their input sizes, with their counted costs.
+    """
+
+    all: tuple[Candidate, ...]
+    within: int
+    edge: tuple[Candidate, ...]
+    finalists: tuple[Candidate, ...]
+
+
+def networks(student: str) -> dict[str, tuple[float, ...]]:
+    """The specs that a student's spec leaves open, each with its rank.
+
+    Example:
+        >>> tfsegkd.recipe.candidates.networks("lite_unet(stages=4)")
+        {'lite_unet(stages=4, width=24)': (24,), 'lite_unet(stages=4, width=48)': (48,), ...}
+    """
+    given = parse(student)
+    free = {
+        name: values for name, values in CHOICES.get(given.name, {}).items() if name not in given.arguments
+    }
+    found = {}
+    for values in itertools.product(*free.values()):
+        arguments = {**given.arguments, **dict(zip(free, values, strict=True))}
+        text = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        found[f"{given.name}({text})" if text else given.name] = values
+    return found
+
+
+def sizes(base: tuple[int, int], largest: tuple[int, int]) -> list[tuple[int, int]]:
+    """The input sizes to choose from, smallest first.
+
+    Args:
+        base: (height, width) that is always one of them.
+        largest: (height, width) of the frames; a network that sees more pixels than there are learns no more.
+    """
+    found = {tuple(base)}
+    for scale in SCALES:
+        size = tuple(_MULTIPLE * max(round(scale * side / _MULTIPLE), 1) for side in base)
+        fits = all(side <= most for side, most in zip(size, largest, strict=True))
+        distortion = abs(size[0] * base[1] / (size[1] * base[0]) - 1)
+        if fits and min(size) >= _SHORTEST and distortion <= _DISTORTION:
+            found.add(size)
+    return sorted(found, key=math.prod)
+
+
+def find(
+    student: str,
+    base: tuple[int, int],
+    largest: tuple[int, int],
+    info: DatasetInfo,
+    budget: Budget,
+    count: int,
+    costs: Callable[..., Costs] = Costs,
+) -> Candidates:
+    """Costs every candidate and chooses those worth training.
+
+    Args:
+        student: A student's spec; what of `CHOICES` it leaves open is chosen.
+        base, largest: As of `sizes`.
+        info: The classes.
+        budget: What the networks may cost.
+        count: How many finalists there are at most.
+        costs: What costs them; `Costs` unless another is given.
+
+    Raises:
+        ValueError: if nothing keeps the budget; the message names the cheapest candidate and its costs.
+        OSError: if Arm instructions cannot be counted here; the message says what to install.
+    """
+    ranks, choices = networks(student), sizes(base, largest)
+    price = costs([*ranks], choices, tuple(base), info, budget)
+    every = [
+        Candidate(spec, size, rank, price.estimate(Network(spec, size)))
+        for spec, rank in ranks.items()
+        for size in choices
+    ]
+    finding = _Finding(every, price, budget)
+    finalists = finding.finalists(count)
+    if not finalists:
+        finding.refuse()
+    return Candidates(tuple(every), len(finding.within), tuple(finding.edge), tuple(finalists))
+
+
+class _Finding:
+    """Takes candidates by estimated costs, counts those, and goes on from what the counts say."""
+
+    def __init__(self, every: Sequence[Candidate], price: Costs, budget: Budget):
+        self._every, self._price, self._budget = every, price, budget
+        self._counted: dict[Candidate, Candidate] = {}
+
+    @cached_property
+    def within(self) -> list[Candidate]:
+        return [one for one in self._every if not self._budget.exceeded(one.costs)]
+
+    @cached_property
+    def edge(self) -> list[Candidate]:
+        """By input size, so that what is evenly spread takes every kind."""
+        return _outer(self.within)
+
+    def finalists(self, count: int) -> list[Candidate]:
+        left = list(self.within)
+        while left:
+            edge = _outer(left)
+            chosen = [edge[place] for place in spread(len(edge), count)]
+            self._count(chosen)
+            dear = [one for one in chosen if not self._keeps(self._counted[one].costs)]
+            if not dear:
+                return [self._counted[one] for one in chosen]
+            # What costs more than was estimated makes room for smaller inputs of the same network.
+            left = [one for one in left if not any(self._too_dear(one, counted) for counted in dear)]
+        return []
+
+    def _too_dear(self, one: Candidate, dear: Candidate) -> bool:
+        """Whether one is too dear if its estimate is as wrong as that of another of its kind."""
+        if one.network != dear.network:
+            return False
+        counts = self._counted[dear].costs
+        corrected = {kind: cost * counts[kind] / dear.costs[kind] for kind, cost in one.costs.items()}
+        return one is dear or not self._keeps(corrected)
+
+    def _count(self, chosen: Iterable[Candidate]) -> None:
+        new = [one for one in chosen if one not in self._counted]
+        counts = self._price.count([Network(one.network, one.size) for one in new])
+        for one, costs in zip(new, counts, strict=True):
+            self._counted[one] = dataclasses.replace(one, costs=costs, counted=True)
+
+    def _keeps(self, costs: Mapping[str, float]) -> bool:
+        return not self._budget.exceeded(with_margin(costs))
+
+    def refuse(self) -> None:
+        """Says what the cheapest candidate costs."""
+        cheapest = min(self._every, key=lambda one: self._budget.share(one.costs))
+        self._count([cheapest])
+        counted = self._counted[cheapest]
+        raise ValueError(
+            f"No network keeps the budget {self._budget}. The cheapest of {len(self._every)} is {cheapest}: "
+            f"{self._budget.told(counted.costs)}. Raise the `budget`, or choose a smaller `size` or "
+            f"another `student`."
+        )
+
+
+def _outer(found: Sequence[Candidate]) -> list[Candidate]:
+    """Those that no other contains, the smallest inputs first."""
+    kept = [one for one in found if not any(other.contains(one) for other in found)]
+    return sorted(kept, key=lambda one: (math.prod(one.size), one.rank))
