@@ -1,6 +1,7 @@
 """The whole way from images and masks to a verified `.tflite`, in stages that can be resumed."""
 
 from tfsegkd.recipe.auto import AutoQuantize
+from tfsegkd.recipe.budget import Budget
 from tfsegkd.recipe.grouping import ASSIGNMENTS, Group
 from tfsegkd.recipe.plan import Plan
 from tfsegkd.recipe.pruning import COST_COMPLEXITY, Prune
@@ -8,6 +9,9 @@ from tfsegkd.recipe.qkd import QKD
 from tfsegkd.recipe.quantizing import Quantize
 from tfsegkd.recipe.recipe import Recipe
 from tfsegkd.recipe.rehearsal import plan
+from tfsegkd.recipe.search import search
+from tfsegkd.recipe.search_result import BudgetNotKept, SearchResult
+from tfsegkd.recipe.searching import Search
 from tfsegkd.recipe.stages import (
     PREFLIGHT,
     BorrowedTeacher,
@@ -27,6 +31,8 @@ __all__ = [
     "STRATEGIES",
     "AutoQuantize",
     "BorrowedTeacher",
+    "Budget",
+    "BudgetNotKept",
     "Distill",
     "Frames",
     "Group",
@@ -35,10 +41,13 @@ __all__ = [
     "Quantize",
     "Recipe",
     "Schedule",
+    "Search",
+    "SearchResult",
     "StudentAlone",
     "Teacher",
     "TrainedStudent",
     "Workers",
     "open_workers",
     "plan",
+    "search",
 ]

@@ -209,10 +209,15 @@ def read_tried(directory: Path) -> dict | None:
     return read_json(path) if path.exists() else None
 
 
-def hold_out(source: Source, batch_size: int) -> tuple[Source, Source]:
+def hold_out(source: Source, batch_size: int, otherwise: str = "use `Quantize`") -> tuple[Source, Source]:
     """Training frames to fit on, and the last of them to measure on.
 
     They lie together at the end, because neighbouring frames of a film show the same.
+
+    Args:
+        source: The training frames.
+        batch_size: How many are needed to fit on.
+        otherwise: What to do where there are too few.
 
     Raises:
         ValueError: if fewer than a batch would be left to train on.
@@ -222,7 +227,7 @@ def hold_out(source: Source, batch_size: int) -> tuple[Source, Source]:
     if left < batch_size:
         raise ValueError(
             f"Of {len(source)} training frames {count} are held out to measure on, which leaves {left}, "
-            f"fewer than a batch of {batch_size}. Lower the batch size, or use `Quantize`."
+            f"fewer than a batch of {batch_size}. Lower the `batch_size`, or {otherwise}."
         )
     return Subset(source, list(range(left))), Subset(source, list(range(left, len(source))))
 

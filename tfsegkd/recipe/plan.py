@@ -128,8 +128,13 @@ class Plan:
         )
 
     def __str__(self):
+        header = f"A dry run: nothing is trained, and nothing is written to {self.directory}."
+        return f"{header}\n{self.outline}"
+
+    @property
+    def outline(self) -> str:
+        """The stages, what they need and how long they take, a line each."""
         lines = [
-            f"A dry run: nothing is trained, and nothing is written to {self.directory}.",
             f"{self.examples[0]} examples to train on, {self.examples[1]} to report on.",
             *map(str, self.stages),
             f"memory: about {self.peak_bytes / 1e6:,.0f} MB, of which this process has "

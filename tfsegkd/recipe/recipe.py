@@ -32,6 +32,8 @@ from tfsegkd.recipe.pruning import Prune
 from tfsegkd.recipe.qkd import QKD
 from tfsegkd.recipe.quantizing import Quantize
 from tfsegkd.recipe.report import print_table, told_members
+from tfsegkd.recipe.search_result import BudgetNotKept, finish, missed
+from tfsegkd.recipe.searching import Search
 from tfsegkd.recipe.stages import (
     TEACHER_WEIGHTS,
     BorrowedTeacher,
@@ -52,6 +54,7 @@ Stage = (
     | StudentAlone
     | TrainedStudent
     | Distill
+    | Search
     | Prune
     | Group
     | Quantize
@@ -67,8 +70,8 @@ class Recipe:
     """Stages from images and masks to a verified `.tflite`.
 
     Args:
-        stages: Any of `Teacher` or `BorrowedTeacher`, `StudentAlone`, `Distill` or `TrainedStudent`, `Prune`,
-            `Group`, `Quantize`, `QKD` or `AutoQuantize`, in this order.
+        stages: Any of `Teacher` or `BorrowedTeacher`, `StudentAlone`, `Distill`, `Search` or
+            `TrainedStudent`, `Prune`, `Group`, `Quantize`, `QKD` or `AutoQuantize`, in this order.
         export: Whether to write and verify the int8 files at the end.
         workers: Who trains together; this process on one device unless given.
         grouped_form: How grouped convolutions run in these files, as of `tfsegkd.export.export_tflite`.
@@ -97,9 +100,9 @@ class Recipe:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
-                f"Several stages make {twice}. Expected a single one for each network: `Distill` or "
-                f"`TrainedStudent`, `Quantize` or `QKD` or `AutoQuantize`. Leave one out, or run it in "
-                f"another directory."
+                f"Several stages make {twice}. Expected a single one for each network: `Distill`, "
+                f"`Search` or `TrainedStudent`, `Quantize` or `QKD` or `AutoQuantize`. Leave one out, or run "
+                f"it in another directory."
             )
         self.export = export
         self.workers = workers or open_workers()
@@ -108,6 +111,31 @@ class Recipe:
         check_web_runtime(web_runtime)
         self.web_runtime = web_runtime
         self.output_stride = checks.whole(output_stride, 1, "output_stride")
+
+    @property
+    def search(self) -> Search | None:
+        """The stage that looks for a network within a budget, if there is one."""
+        return next((stage for stage in self.stages if isinstance(stage, Search)), None)
+
+    def begin(self, directory: Path, frames: Frames) -> Run:
+        """The run in a directory, before its first stage.
+
+        Raises:
+            ValueError: if the frames are not what a search needs.
+        """
+        borrowed = next((stage for stage in self.stages if isinstance(stage, BorrowedTeacher)), None)
+        if self.search is None:
+            return Run(directory, frames, borrowed, self.workers)
+        if frames.crop_size is not None:
+            raise ValueError(
+                f"A search chooses the size of the input, which crops would not follow. Received: crop_size="
+                f"{tuple(frames.crop_size)}. Leave it out."
+            )
+        held_out = None
+        if self.search.max_drop is not None:
+            train, held_out = self.search.hold_out(frames.train)
+            frames = dataclasses.replace(frames, train=train)
+        return Run(directory, frames, borrowed, self.workers, tuple(frames.size), held_out)
 
     def run(self, output_dir: str | Path, frames: Frames, flags: dict | None = None) -> dict:
         """Runs what is not done yet, and writes `report.json`.
@@ -128,16 +156,22 @@ class Recipe:
             ValueError: if the directory holds a stage made with other settings.
             BlockingIOError: if another run is writing there.
             ChildProcessError: if the process of a stage is killed.
+            BudgetNotKept: if the finished network costs more, or gets less right, than a search was told;
+                it is there nevertheless.
         """
         directory = Path(output_dir)
-        borrowed = next((stage for stage in self.stages if isinstance(stage, BorrowedTeacher)), None)
-        run = Run(directory, frames, borrowed, self.workers)
+        run = self.begin(directory, frames)
         with locked(directory) if self.workers.chief else contextlib.nullcontext():
-            rows = [_apart(stage.name, partial(self._stage, stage, run, flags)) for stage in self.stages]
+            rows = []
+            for stage in self.stages:
+                rows.append(_apart(stage.name, partial(self._stage, stage, run, flags)))
+                run = run.at_size(rows[-1].get("input_size", run.frames.size))
             report = {"stages": rows}
             if self.workers.chief:
                 report = _apart("report", partial(self._report, run, rows, flags or {}, peak=_peak()))
         self.workers.meet()
+        if fault := missed(report.get("search", {})):
+            raise BudgetNotKept(fault)
         return report
 
     def _report(self, run: Run, rows: list[dict], flags: dict, peak: int) -> dict:
@@ -150,6 +184,8 @@ class Recipe:
         self._time(run, rows)
         if any(isinstance(stage, AutoQuantize) for stage in self.stages):
             report["quantization"] = read_tried(directory)
+        if self.search:
+            report["search"] = finish(self.search.budget, self.search.max_drop, run, rows)
         report |= {"seed": frames.seed, "flags": flags, **provenance()}
         report["peak_memory_mb"] = round(max(peak, _peak()) / 1024)
         write_json(directory / "report.json", report)
@@ -186,6 +222,7 @@ class Recipe:
             **best_validation(run.directory / stage.name),
             "parameters": price.parameters,
             "macs": price.macs,
+            "input_size": list(model.input_shape[1:3]),
             **_stored(model),
             "file": path.name,
             "file_bytes": path.stat().st_size,

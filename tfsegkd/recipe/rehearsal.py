@@ -25,6 +25,7 @@ from tfsegkd.recipe.plan import Plan, PlannedStage, PlannedTraining
 from tfsegkd.recipe.progress import resumable_randomness
 from tfsegkd.recipe.quantizing import Quantize
 from tfsegkd.recipe.recipe import Recipe, Stage
+from tfsegkd.recipe.searching import Search
 from tfsegkd.recipe.stages import BorrowedTeacher, Run
 from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.training import TRIAL, Frames, Schedule
@@ -51,6 +52,7 @@ def plan(recipe: Recipe, output_dir: str | Path, frames: Frames, timed_steps: in
         ValueError, FileNotFoundError: what the run would raise.
     """
     directory, before = Path(output_dir), _peak_bytes()
+    frames = recipe.begin(directory, frames).frames
     state = State(directory)
     with tempfile.TemporaryDirectory(prefix="tfsegkd_plan_") as scratch:
         for path in directory.glob("*.keras"):
@@ -107,6 +109,7 @@ class _Rehearsal:
         known = tuple(str(value) for value in _values(stage) if isinstance(value, str) and _is_file(value))
         if row is not None and (artefact is None or (self._directory / artefact).exists()):
             macs, parameters = row.get("macs"), row.get("parameters")
+            self._go_on_at(row.get("input_size", self._frames.size))
             return PlannedStage(stage.name, known, _files(artefact), True, artefact or "", parameters, macs)
         if artefact is None:
             seconds = self._measuring(stage.load(self.run.frames.val.info, tuple(self._frames.size)))
@@ -129,6 +132,7 @@ class _Rehearsal:
         path.unlink(missing_ok=True)  # else what it leads to would be written
         network.save(path)
         price = cost(network)
+        self._go_on_at(network.input_shape[1:3])
         other = None
         if self._timed_steps:
             other = seconds + self._recording(stage) + self._measuring(network)
@@ -141,10 +145,15 @@ class _Rehearsal:
             network.name,
             price.parameters,
             price.macs,
-            tuple(trial.trainings),
+            tuple(stage.planned(trial.trainings) if isinstance(stage, Search) else trial.trainings),
             other,
-            note,
+            "\n          ".join(filter(None, [note, *self.run.notes])),
         )
+
+    def _go_on_at(self, size) -> None:
+        """Later stages see frames at the size of the network that they get."""
+        self._frames = dataclasses.replace(self._frames, size=tuple(size))
+        self.run = self.run.at_size(size)
 
     def _done(self, stage: Stage) -> int:
         """The epochs that an interrupted run has behind it, where they are those of one training."""
@@ -185,7 +194,11 @@ class _RehearsedRun(Run):
     def begin(self) -> None:
         # Lists, because a stage may go on with a copy of the run.
         self.read: list[str] = []
+        self.notes: list[str] = []
         self.frame_seconds: list[float] = []
+
+    def note(self, text):
+        self.notes += [line.strip() for line in text.splitlines()]
 
     def find(self, *files):
         path = super().find(*files)

@@ -12,6 +12,7 @@ _ALWAYS = (
     "crop_size",
     "batch_size",
     "student",
+    "budget",
     "class_balanced",
     "weight_decay",
     "min_scale",

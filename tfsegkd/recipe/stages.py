@@ -13,6 +13,7 @@ from tfsegkd import checks, models
 from tfsegkd._keras import keras
 from tfsegkd.atomic import read_json, sha256, write_json
 from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, Source, WithoutLabels, training_batches
+from tfsegkd.data.survey import Subset
 from tfsegkd.distillation import (
     Distiller,
     FittedWeights,
@@ -51,6 +52,9 @@ class Run:
         frames: What all trainings see.
         borrowed: The teacher, if it is not one of the run's own networks.
         workers: Who trains together; this process alone unless given.
+        teacher_size: (height, width) at which a teacher that is recorded sees frames, unless it has a size
+            of its own; that of the frames unless given.
+        held_out: Frames with labels that nothing is trained on; None if there are none.
     """
 
     def __init__(
@@ -59,11 +63,27 @@ class Run:
         frames: Frames,
         borrowed: "BorrowedTeacher | None" = None,
         workers: Workers | None = None,
+        teacher_size: tuple[int, int] | None = None,
+        held_out: Source | None = None,
     ):
         self.directory = directory
         self.frames = frames
         self.borrowed = borrowed
         self.workers = workers or open_workers()
+        self.teacher_size = teacher_size
+        self.held_out = held_out
+
+    def note(self, text: str) -> None:
+        """Tells whoever watches what a stage is about to do."""
+        print(text, flush=True)
+
+    def at_size(self, size: Sequence[int]) -> "Run":
+        """The run from here on, with networks of another size."""
+        if tuple(size) == tuple(self.frames.size):
+            return self
+        other = copy.copy(self)
+        other.frames = dataclasses.replace(self.frames, size=tuple(size))
+        return other
 
     def find(self, *files: str) -> Path:
         """The first of `files` that a stage has left.
@@ -96,21 +116,23 @@ class Run:
             return None, None
         frames = self.frames
         size = tuple(frames.size if cache else frames.training_shape[:2])
+        seen = self.teacher_size if cache and self.teacher_size else size
         if self.borrowed:
-            teacher = self.borrowed.load(frames.train.info, size, self.teacher_weights())
+            teacher = self.borrowed.load(frames.train.info, seen, self.teacher_weights())
         else:
-            teacher = load_teacher(models.at_size(models.load(self.find(Teacher.artefact)), size))
+            teacher = load_teacher(models.at_size(models.load(self.find(Teacher.artefact)), seen))
         if cache is None:
             return teacher, None
         options = {
             "size": size,
             "taps": {term.taps[0] for term in terms},
-            "teacher_size": self.borrowed and self.borrowed.size,
+            "teacher_size": (self.borrowed and self.borrowed.size) or self.teacher_size,
         }
 
         def record(source):
             # What differs has another directory, so that all runs of a study can share one cache.
-            key = hashlib.sha256(f"{teacher.fingerprint()} {source.fingerprint()} {size}".encode())
+            what = [teacher.fingerprint(), source.fingerprint(), size, *([seen] if seen != size else ())]
+            key = hashlib.sha256(" ".join(map(str, what)).encode())
             directory = Path(cache) / key.hexdigest()[:16]
             recorded = self.workers.after_the_chief(
                 lambda: TeacherCache(directory, teacher, source, **options)
@@ -391,13 +413,26 @@ class Distill:
         return that_matter(self)
 
     def make(self, run: Run) -> keras.Model:
+        return self.make_until(run)
+
+    def make_until(self, run: Run, until: int | None = None, first: int | None = None) -> keras.Model:
+        """The student as it is after an epoch.
+
+        Args:
+            run: Where it is trained.
+            until: The epoch; the schedule's last unless given.
+            first: How many of the training frames it sees, from the first on; all unless given.
+        """
         terms, run = parse_terms(self.distill), seen(run, self.task_weight)
         teacher, recorded = run.teacher(terms, self.cache)
+        if first is not None:
+            run = copy.copy(run)
+            run.frames = dataclasses.replace(run.frames, train=Subset(run.frames.train, list(range(first))))
         student, frames = untrained(self.model, run, self.begin_from), run.frames
         run.check(self, teacher, student, terms, recorded)
         ignore = frames.train.info.ignore_label
         distiller = Distiller(teacher, student, terms, self.task_weight, ignore, self.balanced_terms)
-        train(distiller, frames, self.schedule, run.directory / self.name, recorded=recorded)
+        train(distiller, frames, self.schedule, run.directory / self.name, recorded=recorded, until=until)
         return models.at_size(student, frames.size)
 
 

@@ -160,6 +160,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     recorded: Recorded | None = None,
     teacher_schedule: Schedule | None = None,
+    until: int | None = None,
 ) -> None:
     """Trains `distiller.student` in place; called again after a kill, it goes on where it was.
 
@@ -172,6 +173,8 @@ def train(
         callbacks: Further Keras callbacks.
         recorded: What the teacher says of the frames, if it does not run itself.
         teacher_schedule: How long and how fast the teacher of a `CoStudying` trains.
+        until: The epoch after which to stop before the schedule ends; called again with a later one, it goes
+            on from there, if need be on more frames than before.
 
     Raises:
         FloatingPointError: if a loss became NaN or infinite, and `schedule.halve_at_nan` is used up.
@@ -196,22 +199,28 @@ def train(
         others["average"] = averages[0].state
     progress = Progress(directory / "progress", distiller, **others)
     start = progress.restore()
+    # With other frames than before an epoch has another number of steps, and the schedule counts steps.
+    distiller.optimizer.iterations.assign(start * max(steps, 1))
+    until = min(until or schedule.epochs, schedule.epochs)
     rehearse = TRIAL.get()
     if rehearse:
 
         def fit(shorter, callback):
             watching = [*callbacks, callback]
-            _fit(distiller, frames, shorter, directory, watching, recorded, progress, start, averages)
+            end = shorter.epochs
+            _fit(distiller, frames, shorter, end, directory, watching, recorded, progress, start, averages)
 
-        rehearse(distiller, schedule, list(callbacks), fit)
+        rehearse(distiller, dataclasses.replace(schedule, epochs=until), list(callbacks), fit)
         return
     if start:
-        print(f"  resuming after epoch {start} of {schedule.epochs}", flush=True)
+        print(f"  resuming after epoch {start} of {until}", flush=True)
     else:
         progress.save(0)
     while True:
         try:
-            _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, start, averages)
+            _fit(
+                distiller, frames, schedule, until, directory, callbacks, recorded, progress, start, averages
+            )
             for average in averages:
                 average.apply()
             return
@@ -230,7 +239,7 @@ def train(
             )
 
 
-def _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, start, averages):
+def _fit(distiller, frames, schedule, until, directory, callbacks, recorded, progress, start, averages):
     # A network trained on crops is validated on crop-sized frames; the stage reports full ones at the end.
     size = frames.training_shape[:2]
     batches = _batches(frames, schedule, start, recorded, mixed=bool(distiller.terms))
@@ -243,7 +252,7 @@ def _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, 
     distiller.fit(
         batches,
         initial_epoch=start,
-        epochs=schedule.epochs,
+        epochs=until,
         steps_per_epoch=len(frames.train) // schedule.batch_size,
         verbose=1 if sys.stdout.isatty() else 0,
         callbacks=[
@@ -253,7 +262,7 @@ def _fit(distiller, frames, schedule, directory, callbacks, recorded, progress, 
             *averages,  # of whole steps only
             _NoteValidation(_validations(directory), anew=not start),
             _Keep(progress),
-            _Eta(schedule.epochs),
+            _Eta(until),
         ],
         **validation,
     )

@@ -1,0 +1,296 @@
+"""The stage of a recipe in which a budget becomes a network: candidates are costed, tried and left out."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tfsegkd import checks, models
+from tfsegkd._keras import keras
+from tfsegkd.atomic import read_json, write_atomically, write_json
+from tfsegkd.data import Source
+from tfsegkd.distillation import parse_terms
+from tfsegkd.evaluation import evaluate
+from tfsegkd.recipe.auto import hold_out
+from tfsegkd.recipe.budget import Budget
+from tfsegkd.recipe.candidates import Candidate, Candidates, find, networks
+from tfsegkd.recipe.halving import Round, halve, rounds, trainings
+from tfsegkd.recipe.plan import PlannedTraining
+from tfsegkd.recipe.search_result import FOUND, NETWORKS, Trained, read_found
+from tfsegkd.recipe.stages import PREFLIGHT, Distill, Run, check_task, fingerprint, that_matter
+from tfsegkd.recipe.state import progress_directory
+from tfsegkd.recipe.statistics import rank_correlation
+from tfsegkd.recipe.training import TRIAL, Schedule
+from tfsegkd.runtime.apart import apart
+
+# More would take longer than they are worth.
+MOST_CANDIDATES = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """Makes the student that a budget affords: costs candidates, tries some of them, and trains the best.
+
+    Candidates are input sizes times what the student's spec leaves open (`candidates.CHOICES`). All are
+    costed before anything is trained. Of those that keep the budget and that no other contains, a few are
+    trained a part of their schedule, ranked on training frames that are held out, and halved; the best goes
+    on to the end, on all training frames. Nothing is trained twice.
+
+    Args:
+        budget: What the network may cost.
+        schedule: How each candidate is trained, should it get to the end.
+        distill: What it learns from the teacher, as of `Distill`.
+        cache: Where the teacher is recorded, for each input size.
+        student: The spec of the student; what it gives is not searched.
+        task_weight, preflight, balanced_terms: As of `Distill`.
+        candidates: How many are trained.
+        max_drop: How many points of mean IoU below the teacher the finished network may be, on held-out
+            frames that then nothing is trained on; None asks for nothing.
+        halving: Whether candidates are left out. Without it all are trained to the end, to see how well the
+            short scores rank them.
+
+    Raises:
+        ValueError: for a number of candidates or points out of range, or terms that do not fit the task.
+    """
+
+    budget: Budget
+    schedule: Schedule
+    distill: Sequence[str]
+    cache: str
+    student: str = "lite_unet"
+    task_weight: float = 1.0
+    preflight: str = "refuse"
+    balanced_terms: bool = False
+    candidates: int = 4
+    max_drop: float | None = None
+    halving: bool = True
+    name = Distill.name
+    artefact = Distill.artefact
+
+    def __post_init__(self):
+        checks.one_of(self.preflight, PREFLIGHT, "preflight")
+        check_task(parse_terms(self.distill), self.task_weight)
+        networks(self.student)
+        checks.whole(self.candidates, 1, "candidates")
+        if self.halving and self.candidates > MOST_CANDIDATES:
+            raise ValueError(
+                f"A search that halves trains up to {MOST_CANDIDATES} candidates. Received: "
+                f"{self.candidates}. More would take longer than they are worth."
+            )
+        if self.max_drop is not None:
+            checks.in_range(self.max_drop, 0.0, 100.0, "max_drop")
+
+    def settings(self) -> dict:
+        settings = {**that_matter(self), "budget": str(self.budget)}
+        if self.budget.device_table is not None:
+            settings["device_table"] = fingerprint(str(self.budget.device_table))
+        return settings
+
+    def hold_out(self, train: Source) -> tuple[Source, Source]:
+        """Frames to train on, and those to rank candidates on: the last of the training frames.
+
+        Raises:
+            ValueError: if they have no labels, or too few would be left.
+        """
+        if not train.labelled:
+            raise ValueError(
+                "A search ranks its candidates on training frames that are held out, and these have no "
+                "labels. Use frames with labels, or name one `student` and leave out the `budget`."
+            )
+        otherwise = "name one `student` and leave out the `budget`"
+        return hold_out(train, self.schedule.batch_size, otherwise)
+
+    def make(self, run: Run) -> keras.Model:
+        return _Making(self, run).make() if TRIAL.get() is None else _rehearsed(self, run)
+
+    def planned(self, tried: Sequence[PlannedTraining]) -> list[PlannedTraining]:
+        """The trainings of a run by one rehearsed training of each candidate; the slowest go on longest."""
+        order = sorted(tried, key=lambda one: -(one.step_seconds or 0))
+        found, done = [], 0
+        for one in rounds(self.schedule.epochs, len(order), self.halving):
+            found += [
+                dataclasses.replace(each, epochs=one.until - done, done=done)
+                for each in order[: one.candidates]
+            ]
+            done = one.until
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leg(Distill):
+    """A candidate's training, whose checkpoints lie with those of the stage and go when it is done."""
+
+    name: str = Distill.name
+
+
+def candidates(search: Search, run: Run) -> Candidates:
+    """Costs all candidates of a run, and counts the files of those to train."""
+    frames = run.frames
+    largest = frames.train[0][0].shape[:2]
+    size = tuple(frames.size)
+    return find(search.student, size, largest, frames.train.info, search.budget, search.candidates)
+
+
+class _Making:
+    """A search while it is made. What it knows stands in `search.json` after every training."""
+
+    def __init__(self, search: Search, run: Run):
+        self._search, self._run = search, run
+        self._path = run.directory / FOUND
+        self._content: dict[str, Any] = {}
+        fitting, held_out = (
+            (run.frames.train, run.held_out) if run.held_out else search.hold_out(run.frames.train)
+        )
+        self._first, self._held_out = len(fitting), held_out
+
+    def make(self) -> keras.Model:
+        begun = progress_directory(self._run.directory, self._search.name)
+        if self._path.exists() and begun.exists():
+            self._content = read_json(self._path)
+            if "chosen" in self._content:
+                return models.load(self._network(read_found(self._run.directory).chosen))
+        else:
+            self._begin(apart(partial(candidates, self._search, self._run)))
+            begun.mkdir(parents=True, exist_ok=True)
+        trained = [Trained.from_json(row) for row in self._content["trained"]]
+        planned = rounds(self._search.schedule.epochs, len(trained), self._search.halving)
+        self._run.note(_told(self._search, self._content, trained))
+        finished = halve(trained, planned, lambda one, stop: self._score(trained, one, stop, planned))
+        chosen = finished[0]
+        self._content |= {"chosen": str(chosen.candidate), "why": self._why(chosen, trained, planned)}
+        if not self._search.halving:
+            self._content["rank_correlation"] = self._correlations(finished, planned)
+        self._write(trained)
+        print(f"  {self._content['why']}", flush=True)
+        self._keep_logs(chosen)
+        return models.load(self._network(chosen))
+
+    def _begin(self, found: Candidates) -> None:
+        self._content = {**_summary(self._search, found), "held_out_images": len(self._held_out)}
+        self._write([Trained(one) for one in found.finalists])
+
+    def _write(self, trained: Sequence[Trained]) -> None:
+        self._content["trained"] = [one.to_json() for one in trained]
+        write_json(self._path, self._content)
+
+    def _score(
+        self, trained: Sequence[Trained], one: Trained, stop: Round, planned: Sequence[Round]
+    ) -> float | None:
+        """Trains a candidate to the end of a round, unless that was done before, and scores it."""
+        last = stop is planned[-1]
+        # Alone, it need not be ranked any more, and learns from all frames.
+        on_all = last and stop.candidates == 1 and self._run.held_out is None and self._search.halving
+        if one.failed or stop.until in one.scores:
+            return one.scores.get(stop.until)
+        print(f"  {one.candidate}: to epoch {stop.until} of {planned[-1].until}", flush=True)
+        checked = one is trained[0] and stop is planned[0]
+        work = partial(self._trained, one.candidate, stop.until, on_all, checked)
+        try:
+            score = apart(work)
+        except FloatingPointError as error:
+            one.failed = str(error)
+            self._write(trained)
+            print(f"  {one.candidate}: left out: {error}", flush=True)
+            return None
+        if on_all:
+            return 0.0
+        one.scores[stop.until] = score
+        self._write(trained)
+        print(f"  {one.candidate}: mean IoU {score:.4f} on {len(self._held_out)} held-out frames", flush=True)
+        return score
+
+    def _trained(self, candidate: Candidate, until: int, on_all: bool, checked: bool) -> float:
+        """Trains and keeps a candidate; its mean IoU on the held-out frames."""
+        leg = _leg(self._search, candidate, self._search.preflight if checked else "off")
+        run = self._run.at_size(candidate.size)
+        network = leg.make_until(run, until, None if on_all else self._first)
+        run.workers.after_the_chief(lambda: write_atomically(self._network(Trained(candidate)), network.save))
+        return 0.0 if on_all else evaluate(network, self._held_out).mean_iou
+
+    def _network(self, one: Trained) -> Path:
+        return self._run.directory / NETWORKS / f"{one.candidate.key}.keras"
+
+    def _keep_logs(self, chosen: Trained) -> None:
+        """Lets the stage have the logs of the training that made its network."""
+        leg = self._run.directory / _leg(self._search, chosen.candidate, "off").name
+        stage = self._run.directory / self._search.name
+        for name in ("logs", "validation.json"):
+            if (leg / name).exists():
+                shutil.rmtree(stage / name, ignore_errors=True)
+                os.replace(leg / name, stage / name)
+
+    def _why(self, chosen: Trained, trained: Sequence[Trained], planned: Sequence[Round]) -> str:
+        costs = self._search.budget.told(chosen.candidate.costs)
+        told = f"Chosen of {len(trained)}: {chosen.candidate}, {costs}"
+        others = [one for one in trained if one is not chosen and one.score is not None]
+        if not others or chosen.score is None:
+            return f"{told}."
+        # Of those that came as far as any that was left out, the best is what was decided against.
+        second = max(others, key=lambda one: (max(one.scores), one.score))
+        epoch = min(max(second.scores), max(chosen.scores))
+        return (
+            f"{told}; after {epoch} of {planned[-1].until} epochs it had {100 * chosen.scores[epoch]:.1f} % "
+            f"mean IoU on {len(self._held_out)} held-out training frames, and {second.candidate}, the next, "
+            f"{100 * second.scores[epoch]:.1f} %."
+        )
+
+    def _correlations(self, finished: Sequence[Trained], planned: Sequence[Round]) -> dict[str, float]:
+        """How the scores after each round rank the candidates, against those at the end."""
+        final = [one.scores[planned[-1].until] for one in finished]
+        return {
+            str(one.until): rank_correlation([each.scores[one.until] for each in finished], final)
+            for one in planned[:-1]
+        }
+
+
+def _summary(search: Search, found: Candidates) -> dict:
+    """What a search has looked at, as JSON."""
+    return {
+        "budget": str(search.budget),
+        "limits": {limit.kind: limit.most for limit in search.budget.limits},
+        "student": search.student,
+        "epochs": search.schedule.epochs,
+        "within": found.within,
+        "edge": len(found.edge),
+        "looked_at": [
+            {"network": one.network, "size": list(one.size), "costs": dict(one.costs)} for one in found.all
+        ],
+    }
+
+
+def _told(search: Search, summary: Mapping, trained: Sequence["Trained"]) -> str:
+    """What a search is going to do."""
+    planned = rounds(search.schedule.epochs, len(trained), search.halving)
+    steps = ", then ".join(f"{one.candidates} to epoch {one.until}" for one in planned)
+    lines = [
+        f"  budget {search.budget}: {summary['within']} of {len(summary['looked_at'])} networks keep it, and "
+        f"no other contains {summary['edge']} of these",
+        *(f"  candidate {one.candidate}: {search.budget.told(one.candidate.costs)}" for one in trained),
+        f"  trains {steps}: as much as {trainings(planned):.1f} networks to the end",
+    ]
+    return "\n".join(lines)
+
+
+def _leg(search: Search, candidate: Candidate, preflight: str) -> _Leg:
+    return _Leg(
+        candidate.network,
+        search.schedule,
+        search.distill,
+        search.task_weight,
+        search.cache,
+        preflight,
+        balanced_terms=search.balanced_terms,
+        name=f"{search.name}/progress/{candidate.key}",
+    )
+
+
+def _rehearsed(search: Search, run: Run) -> keras.Model:
+    """Rehearses one training of each candidate; returns the network of the last."""
+    found = candidates(search, run)
+    run.note(_told(search, _summary(search, found), [Trained(one) for one in found.finalists]))
+    for one in found.finalists:
+        network = _leg(search, one, "off").make_until(run.at_size(one.size))
+    return network
