@@ -59,6 +59,40 @@ def row(name, mean_iou, file, **more):
     return {"name": name, "mean_iou": mean_iou, "pixel_accuracy": 0.9, "iou": iou, "file": file, **more}
 
 
+def searched():
+    """What a search has left: three candidates, of which one was left out early and one failed."""
+
+    def trained(network, size, macs, scores, failed=""):
+        costs = {"macs": macs, "bytes": 2 * macs}
+        return {"network": network, "size": size, "costs": costs, "scores": scores, "failed": failed}
+
+    return {
+        "budget": "macs:2M,bytes:4M",
+        "limits": {"macs": 2e6, "bytes": 4e6},
+        "epochs": 60,
+        "held_out_images": 7,
+        "looked_at": [{}] * 30,
+        "within": 20,
+        "edge": 5,
+        "trained": [
+            trained("bright(width=9)", [16, 24], 1.0e6, {"12": 0.5}),
+            trained("bright(width=4)", [32, 48], 1.5e6, {"12": 0.6, "24": 0.7}),
+            trained("bright(width=2)", [64, 96], 1.9e6, {}, "the loss became NaN"),
+        ],
+        "chosen": "bright(width=4) at 32x48",
+        "finished": {"mean_iou": 0.8, "images": 12},
+        "why": "Chosen of 3: bright(width=4) at 32x48.",
+        "file": {"name": "model_int8.tflite", "costs": {"macs": 1.5e6, "bytes": 3.1e6}, "exceeded": []},
+        "drop": {"points": 1.25, "most": 2.0, "kept": True, "images": 7, "of": "model_int8.tflite"},
+        "rank_correlation": {"12": 0.75, "24": 1.0},
+    }
+
+
+@pytest.fixture(scope="session")
+def search():
+    return searched()
+
+
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
     root = tmp_path_factory.mktemp("scenes")
@@ -86,7 +120,14 @@ def finished(tmp_path_factory, scenes, source):
     ]
     split = {"dataset": "folder", "examples": FRAMES, "fingerprint": source.fingerprint()}
     flags = {"dataset": "folder", "data_dir": str(scenes), "val_split": "all", "seed": 0, "flip": True}
-    report = {"stages": rows, "int8_agreement": 0.99, "seed": 0, "versions": {"python": "3"}, "flags": flags}
+    report = {
+        "search": searched(),
+        "stages": rows,
+        "int8_agreement": 0.99,
+        "seed": 0,
+        "versions": {"python": "3"},
+        "flags": flags,
+    }
     state = {
         entry["name"]: {
             "settings": {"val": split, "size": SIZE, "schedule": {"epochs": 3}},

@@ -46,6 +46,34 @@ def test_axes_of_a_trade_show_figures_and_make_little_of_little(costs):
     assert top - bottom >= 2 and all(bottom < point.mean_iou < top for point in points)
 
 
+def test_a_search_shows_every_candidate_its_scores_and_the_budget(search):
+    plot = valid(figures.search(search, "macs", "MACs"))
+    traces = {trace["name"]: (trace["x"], trace["y"]) for trace in plot.data}
+    assert traces["after 12 of 60 epochs"] == ([1.0e6, 1.5e6], [50.0, 60.0])
+    assert traces["after 24 of 60 epochs"] == ([1.5e6], [70.0])
+    assert traces["chosen"] == ([1.5e6], [70.0])
+    assert traces["finished, on the validation frames"] == ([1.5e6], [80.0])
+    assert traces["front of the last scores"] == ([1.0e6, 1.5e6], [50.0, 70.0])
+    low, high = plot.layout["xaxis"]["range"]
+    assert plot.layout["shapes"][0]["x0"] == 2e6 and low < 1.0e6 and high > 2e6
+    assert [row[0] for row in plot.rows] == [
+        "bright(width=9) at 16x24",
+        "bright(width=4) at 32x48",
+        "bright(width=2) at 64x96",
+    ]
+    assert [row[2:] for row in plot.rows] == [
+        ["50.00", "", "", "on the front"],
+        ["60.00", "70.00", "80.00", "chosen"],
+        ["", "", "", "the loss became NaN"],
+    ]
+
+
+def test_a_search_without_scores_is_shown_too(search):
+    only = [{**search["trained"][2], "failed": ""}]
+    unfinished = {key: search[key] for key in ("limits", "epochs")} | {"trained": only}
+    assert valid(figures.search(unfinished, "bytes", "bytes")).rows[0][-1] == ""
+
+
 def test_class_ious_keep_absent_classes_apart_from_zero():
     plot = valid(figures.class_ious({"int8": dict(zip(NAMES, (0.25, 0.0, None), strict=True))}))
     assert plot.data[0]["x"] == [25.0, 0.0, None]

@@ -66,7 +66,16 @@ def test_no_error_and_no_request(opened):
 @needs_browser
 def test_every_figure_is_drawn_and_has_words_and_a_table(opened):
     drawn = opened.find_elements("css selector", ".js-plotly-plot")
-    sections = {"trade": 3, "classes": 1, "confusion": 1, "int8": 1, "training": 2, "channels": 1, "ops": 1}
+    sections = {
+        "trade": 3,
+        "search": 2,
+        "classes": 1,
+        "confusion": 1,
+        "int8": 1,
+        "training": 2,
+        "channels": 1,
+        "ops": 1,
+    }
     for section, count in sections.items():
         figures = opened.find_elements("css selector", f"#{section} .js-plotly-plot[role=img]")
         assert len(figures) == count, section

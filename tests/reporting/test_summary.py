@@ -9,7 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsegkd.reporting.run import RunRecord
-from tfsegkd.reporting.summary import command, front, grouped, size, spread, tiles, tried, verdict
+from tfsegkd.reporting.summary import command, front, grouped, searched, size, spread, tiles, tried, verdict
+
+
+def test_a_search_is_told_with_its_file_and_what_was_lost(search):
+    told = " ".join(searched(search))
+    for words in (
+        "Chosen of 3",
+        "30 networks",
+        "20 keep",
+        "7 training frames",
+        "3,100,000 of 4,000,000 bytes",
+    ):
+        assert words in told
+    assert "1.25 points below the teacher; 2 were allowed" in told and "0.75 after 12" in told
+    begun = {
+        key: search[key] for key in ("looked_at", "within", "budget", "edge", "trained", "held_out_images")
+    }
+    assert len(searched(begun)) == 1
 
 
 def run(*rows, title="run", **flags):

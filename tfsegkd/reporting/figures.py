@@ -110,6 +110,121 @@ def trade(points: Sequence[Point], what: str, unit: str) -> Plot:
     )
 
 
+def search(found: Mapping, kind: str, what: str) -> Plot:
+    """The candidates of a search: cost and score, the front, and the budget.
+
+    Args:
+        found: What a search has left in `report.json`.
+        kind: The cost to draw, one of the budget's.
+        what: That cost in words.
+    """
+    trained = [
+        {**one, "name": f"{one['network']} at {one['size'][0]}x{one['size'][1]}", "cost": one["costs"][kind]}
+        for one in found["trained"]
+    ]
+    epochs = sorted({int(epoch) for one in trained for epoch in one["scores"]})
+    most, scored = found["limits"][kind], [one for one in trained if one["scores"]]
+    last = [100 * one["scores"][max(one["scores"], key=int)] for one in scored]
+    best = [scored[place] for place in front([one["cost"] for one in scored], last)]
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "front of the last scores",
+        "x": [one["cost"] for one in best],
+        "y": [100 * one["scores"][max(one["scores"], key=int)] for one in best],
+        "line": {"shape": "hv", "dash": "dot", "width": 2, "color": "#888888"},
+        "hoverinfo": "skip",
+    }
+    data = [line]
+    for place, epoch in enumerate(epochs):
+        shown = [one for one in trained if str(epoch) in one["scores"]]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": f"after {epoch} of {found['epochs']} epochs",
+                "x": [one["cost"] for one in shown],
+                "y": [100 * one["scores"][str(epoch)] for one in shown],
+                "text": [_safe(one["name"]) for one in shown],
+                "marker": {
+                    "size": 12,
+                    "color": COLORS[place % len(COLORS)],
+                    "symbol": _SYMBOLS[place % len(_SYMBOLS)],
+                },
+                "hovertemplate": "%{text}<br>%{x:.4s}, %{y:.2f} %<extra></extra>",
+            }
+        )
+    chosen = [one for one in scored if one["name"] == found.get("chosen")]
+    data += [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "chosen",
+            "x": [one["cost"] for one in chosen],
+            "y": [100 * one["scores"][max(one["scores"], key=int)] for one in chosen],
+            "marker": {"size": 22, "symbol": "circle-open", "color": COLORS[1], "line": {"width": 2}},
+            "hoverinfo": "skip",
+        }
+    ]
+    finished = found.get("finished")
+    if finished and chosen:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "finished, on the validation frames",
+                "x": [chosen[0]["cost"]],
+                "y": [100 * finished["mean_iou"]],
+                "marker": {"size": 16, "symbol": "star", "color": COLORS[4]},
+                "hovertemplate": "%{x:.4s}, %{y:.2f} %<extra></extra>",
+            }
+        )
+    costs, values = [one["cost"] for one in trained], [value for trace in data for value in trace["y"]]
+    width = max(*costs, most) - min(costs)
+    layout = {
+        "xaxis": {
+            "title": {"text": what},
+            "range": [min(costs) - 0.1 * width, max(*costs, most) + 0.1 * width],
+        },
+        "yaxis": {
+            "title": {"text": "mean IoU, %"},
+            "range": _at_least(values or [0.0], _LEAST_POINTS),
+            "automargin": True,
+        },
+        "shapes": [
+            {
+                "type": "line",
+                "x0": most,
+                "x1": most,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"dash": "dash", "color": "#888888"},
+            }
+        ],
+        "annotations": [
+            {"x": most, "y": 1, "yref": "paper", "text": "budget", "showarrow": False, "yanchor": "bottom"}
+        ],
+    }
+
+    def scores(one):
+        of_epochs = [one["scores"].get(str(epoch)) for epoch in epochs]
+        last = finished["mean_iou"] if finished and one in chosen else None
+        return ["" if score is None else f"{100 * score:.2f}" for score in [*of_epochs, last]]
+
+    def what_became(one):
+        return "chosen" if one in chosen else one["failed"] or ("on the front" if one in best else "")
+
+    return Plot(
+        f"Candidates by {what}",
+        f"Scores of {len(trained)} candidates against {what}, of which {most:,.0f} are allowed.",
+        data,
+        layout,
+        ["network", what, *(f"mean IoU after {epoch}, %" for epoch in epochs), "finished, validation, %", ""],
+        [[one["name"], f"{one['cost']:,.0f}", *scores(one), what_became(one)] for one in trained],
+    )
+
+
 def class_ious(ious: Mapping[str, Mapping[str, float | None]]) -> Plot:
     """IoU by class and stage, the classes in their own order."""
     classes = list(next(iter(ious.values())))

@@ -13,6 +13,13 @@ from tfsegkd.reporting.run import RunRecord, read_runs
 from tfsegkd.runtime import profile
 
 _PARTS = Path(__file__).parent / "page"
+# What a budget limits, by its kind.
+_COSTS = {
+    "arm": "Arm instructions an image",
+    "bytes": "bytes of the file",
+    "macs": "MACs",
+    "latency": "ms by the device table",
+}
 
 
 def check_installed() -> None:
@@ -106,6 +113,7 @@ def _render(
         size=first.settings.get("size"),
         commands=[summary.command(run.flags) if run.flags else "" for run in runs],
         pruned=any(run.pruning for run in runs),
+        searched=any(run.report.get("search") for run in runs),
         examined=len(examination.indices) if examination else 0,
         why_no_pictures=why_no_source,
         data={
@@ -165,6 +173,7 @@ def _of_run(number: int, run: RunRecord, examination: Examination | None, why_no
         "title": run.title,
         "networks": list(run.networks),
         "sections": {
+            "search": _search(run),
             "classes": _classes(run),
             "confusion": _confusions(number, run, examination, why_no_source),
             "training": _section(
@@ -176,6 +185,14 @@ def _of_run(number: int, run: RunRecord, examination: Examination | None, why_no
             "ops": _ops(run),
         },
     }
+
+
+def _search(run: RunRecord) -> dict:
+    found = run.report.get("search")
+    if not found:
+        return _section([], "This run was not given a budget.")
+    plots = [figures.search(found, kind, _COSTS[kind]) for kind in found["limits"]]
+    return _section([_choice("", plots, summary.searched(found))])
 
 
 def _classes(run: RunRecord) -> dict:

@@ -142,6 +142,31 @@ def tried(ladder: dict) -> str:
     )
 
 
+def searched(found: Mapping) -> list[str]:
+    """What a search looked at, what it chose and why, and whether the file keeps the budget."""
+    notes = [found["why"]] if "why" in found else []
+    notes.append(
+        f"{len(found['looked_at'])} networks were costed before anything was trained: {found['within']} keep "
+        f"the budget {found['budget']}, {found['edge']} of these are contained in no other, and "
+        f"{len(found['trained'])} were trained. Scores are on {found['held_out_images']} training frames "
+        f"that were held out for it; those of the stages are on the validation frames."
+    )
+    if file := found.get("file"):
+        costs = ", ".join(
+            f"{value:,.0f} of {found['limits'][kind]:,.0f} {kind}" for kind, value in file["costs"].items()
+        )
+        notes.append(f"Counted on {file['name']}: {costs}.")
+    if drop := found.get("drop"):
+        notes.append(
+            f"On {drop['images']} frames that nothing was trained on, {drop['of']} is {drop['points']:.2f} "
+            f"points below the teacher; {drop['most']:g} were allowed."
+        )
+    if ranks := found.get("rank_correlation"):
+        told = ", ".join(f"{value:.2f} after {epoch}" for epoch, value in ranks.items())
+        notes.append(f"Spearman's ρ of the scores with those after {found['epochs']} epochs: {told}.")
+    return notes
+
+
 def grouped(runs: Sequence[RunRecord]) -> list[Group]:
     """Runs with the same flags but for the seed, together."""
     found: dict[str, list[int]] = {}
