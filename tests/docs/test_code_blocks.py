@@ -27,6 +27,7 @@ TOOLS = ROOT / "tools"
 # Why what these words stand in is not run.
 NOT_RUN = {
     "srun ": "needs Slurm",
+    "import Frames, search": "trains for hours; tests/recipe/test_search.py runs it at toy size",
     "TF_CONFIG=": "needs several machines; tests/recipe/test_strategy.py runs two workers on one",
 }
 # Commands of others, of which nothing but the name is looked at.

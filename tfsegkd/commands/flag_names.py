@@ -10,6 +10,10 @@ from collections.abc import Container
 # By argument, the flags that set it, where they are called otherwise; a command shows those that it has.
 FLAGS_OF = {
     "balance": ("balanced_terms",),
+    "candidates": ("budget_candidates",),
+    "device_table": ("latency_table",),
+    "halving": ("budget_halving",),
+    "max_drop": ("budget_max_drop",),
     "representative_data": ("representative",),
     "size": ("input_size",),
     "skip_bad": ("skip_bad_examples",),

@@ -25,6 +25,7 @@ from tfsegkd.recipe import (
     STRATEGIES,
     AutoQuantize,
     BorrowedTeacher,
+    Budget,
     Distill,
     Frames,
     Group,
@@ -32,17 +33,21 @@ from tfsegkd.recipe import (
     Quantize,
     Recipe,
     Schedule,
+    Search,
     StudentAlone,
     Teacher,
     TrainedStudent,
     open_workers,
     plan,
 )
+from tfsegkd.recipe.budget import KINDS
 from tfsegkd.runtime.apart import apart
 
 WEIGHT_BITS = ("8", "4", "2")
 ACTIVATION_BITS = ("8", "4")
 STAGES = ("teacher", "student_alone", "distill", "prune", "group", "quantize", "export")
+
+BUDGET_FLAGS = ("budget_max_drop", "budget_candidates", "budget_halving")
 
 LISTS = {
     "losses": losses.describe,
@@ -155,6 +160,32 @@ def define_flags():
         "refuse",
         PREFLIGHT,
         "What to do if a check before distillation finds that it cannot work.",
+    )
+
+    command_line.group("A budget")
+    flags.DEFINE_string(
+        "budget",
+        None,
+        f"What the network may cost, as kind:number with a kind of {', '.join(KINDS)}, such as arm:60M; "
+        f"several with commas between. Input size, stages and width of the student are then chosen: "
+        f"candidates are costed, a few tried for a short time, and the best trained. A latency is in ms, by "
+        f"--latency_table.",
+    )
+    flags.DEFINE_float(
+        "budget_max_drop",
+        None,
+        "Points of mean IoU that the network of --budget may be below the teacher on held-out frames.",
+        0,
+        100,
+    )
+    flags.DEFINE_integer(
+        "budget_candidates", 4, "How many networks --budget tries, the best of which is kept.", lower_bound=1
+    )
+    flags.DEFINE_bool(
+        "budget_halving",
+        True,
+        "Leave out the worse half of the candidates after a fifth of --epochs; without it all are trained to "
+        "the end, to see how well short trainings rank them.",
     )
 
     command_line.group("Pruning")
@@ -315,6 +346,7 @@ def main():
     crop_size = command_line.size(FLAGS.crop_size, "crop_size") if FLAGS.crop_size else None
     workers = open_workers(FLAGS.strategy)
     exports = "export" in FLAGS.stages
+    check_budget()
     recipe = Recipe(
         stages(),
         exports,
@@ -375,6 +407,9 @@ def main():
     if FLAGS.dry_run:
         print(plan(recipe, FLAGS.output_dir, frames, FLAGS.timed_steps))
         return
+    if FLAGS.budget:  # what will be chosen is not among the flags
+        planned = apart(partial(plan, recipe, FLAGS.output_dir, frames, FLAGS.timed_steps))
+        print(f"The plan:\n{planned.outline}\n", flush=True)
     recipe.run(FLAGS.output_dir, frames, flags=command_line.values())
 
 
@@ -416,15 +451,19 @@ def stages():
     makers = {
         "teacher": lambda: teacher(schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
         "student_alone": lambda: StudentAlone(FLAGS.student, student, FLAGS.begin_from),
-        "distill": lambda: Distill(
-            FLAGS.student,
-            student,
-            FLAGS.distill,
-            FLAGS.task_weight,
-            cache,
-            FLAGS.preflight,
-            FLAGS.begin_from,
-            FLAGS.balanced_terms,
+        "distill": lambda: (
+            search(student, cache)
+            if FLAGS.budget
+            else Distill(
+                FLAGS.student,
+                student,
+                FLAGS.distill,
+                FLAGS.task_weight,
+                cache,
+                FLAGS.preflight,
+                FLAGS.begin_from,
+                FLAGS.balanced_terms,
+            )
         ),
         "prune": lambda: Prune(
             FLAGS.prune,
@@ -458,6 +497,51 @@ def stages():
     return trained + [make() for name, make in makers.items() if name in FLAGS.stages]
 
 
+def check_budget():
+    """Refuses flags that leave --budget nothing to do, or nothing to go by."""
+    if not FLAGS.budget:
+        given = [name for name in BUDGET_FLAGS if FLAGS[name].present]
+        if given:
+            raise ValueError(f"--{given[0]} is for --budget, which is not given. Add it, or leave this out.")
+        return
+    wrong = {
+        "student_alone": "trains a student that is chosen already",
+        "group": "makes another network of the one that was costed",
+    }
+    found = next((stage for stage in wrong if stage in FLAGS.stages), None)
+    if found:
+        raise ValueError(
+            f"--budget chooses the student, and the stage {found} {wrong[found]}. Expected --stages such as "
+            f"teacher,distill,quantize,export. Received: {','.join(FLAGS.stages)}."
+        )
+    if "distill" not in FLAGS.stages:
+        raise ValueError(
+            f"--budget chooses the student in the stage distill, which is not in --stages="
+            f"{','.join(FLAGS.stages)}. Add it, or leave --budget out."
+        )
+    for name in ("dense", "begin_from", "crop_size"):
+        if getattr(FLAGS, name):
+            raise ValueError(f"--{name} does not go with --budget, which chooses network and input size.")
+
+
+def search(schedule, cache):
+    """The stage that finds the student within --budget."""
+    by_device = FLAGS.latency_table if "latency" in FLAGS.budget else None
+    return Search(
+        Budget.parse(FLAGS.budget, by_device),
+        schedule,
+        FLAGS.distill,
+        cache or teacher_cache(),
+        FLAGS.student,
+        FLAGS.task_weight,
+        FLAGS.preflight,
+        FLAGS.balanced_terms,
+        FLAGS.budget_candidates,
+        FLAGS.budget_max_drop,
+        FLAGS.budget_halving,
+    )
+
+
 def quantize(schedule, cache):
     """The stage that makes the student int8."""
     precision = Precision(int(FLAGS.weight_bits), int(FLAGS.activation_bits), FLAGS.quantizer)
@@ -486,7 +570,8 @@ def device_table():
     """What --latency_table says of the run's files; None if it says nothing of files."""
     if times_files():
         return runtime.DeviceTable(FLAGS.latency_table)
-    if FLAGS.latency_table and not ("prune" in FLAGS.stages and FLAGS.prune.startswith("latency")):
+    for_layers = "prune" in FLAGS.stages and FLAGS.prune.startswith("latency")
+    if FLAGS.latency_table and not (for_layers or "latency" in (FLAGS.budget or "")):
         print(
             f"warning: --latency_table={FLAGS.latency_table} holds times of layers, for --prune=latency:…, "
             f"and cannot say how long a file takes. For the report, give it the columns file,ms."
