@@ -8,7 +8,7 @@ import pytest
 
 from tfsegkd import progress_bar
 from tfsegkd._keras import keras
-from tfsegkd.data import survey
+from tfsegkd.data import dataset_statistics
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.distillation import TeacherCache, load_teacher
 from tfsegkd.evaluation import evaluate
@@ -95,7 +95,7 @@ def test_what_takes_long_is_shown(monkeypatch, tmp_path, capsys):
     scenes = RoadScenes("train", height=32, width=32, num_images=3)
     image = keras.Input((32, 32, 3), name="image")
     network = keras.Model(image, keras.layers.Conv2D(11, 1, name="logits")(image), name="dots")
-    survey(scenes)
+    dataset_statistics(scenes)
     evaluate(network, scenes, batch_size=2)
     TeacherCache(tmp_path / "cache", load_teacher(network), scenes, (32, 32))
     said = capsys.readouterr().out

@@ -46,7 +46,7 @@ def test_an_unknown_name_lists_the_choices_and_the_closest(fruit):
         fruit.builder("zzz")
 
 
-@pytest.mark.parametrize("spec", ["pear", "pear(size=1, colour=red)", "apple(size=1)"])
+@pytest.mark.parametrize("spec", ["pear", "pear(size=1, color=red)", "apple(size=1)"])
 def test_wrong_arguments_are_refused(fruit, spec):
     with pytest.raises(ValueError, match="Wrong arguments for fruit"):
         fruit.build(spec)

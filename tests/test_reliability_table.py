@@ -47,11 +47,11 @@ def test_every_row_has_tests_that_exist():
 @pytest.mark.parametrize(
     ("cells", "fault"),
     [
-        ("a | b | c | `test_house.py::test_all_files_are_found`", None),
+        ("a | b | c | `test_architecture.py::test_all_files_are_found`", None),
         ("a | b | c | somewhere", "'a': no test"),
-        ("a |  | c | `test_house.py::test_all_files_are_found`", "'a': an empty cell"),
-        ("a | b | c | `test_house.py::test_gone`", "'a': no test test_house.py::test_gone"),
-        ("a | b | c | `test_house.py`", "'a': no test test_house.py"),
+        ("a |  | c | `test_architecture.py::test_all_files_are_found`", "'a': an empty cell"),
+        ("a | b | c | `test_architecture.py::test_gone`", "'a': no test test_architecture.py::test_gone"),
+        ("a | b | c | `test_architecture.py`", "'a': no test test_architecture.py"),
         ("a | b | c | `gone.py::test_gone`", "'a': no test gone.py::test_gone"),
     ],
 )

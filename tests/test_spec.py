@@ -49,9 +49,9 @@ def test_reads(text, spec):
         ("a*", "does not have that form"),
         ("a@", "does not have that form"),
         ("a*2@b", "does not have that form"),
-        ("a@b:c:d", "is not 'teacher_tap:student_tap'"),
-        ("a@b:", "is not 'teacher_tap:student_tap'"),
-        ("a@ ", "is not 'teacher_tap:student_tap'"),
+        ("a@b:c:d", "is not 'teacher_layer:student_layer'"),
+        ("a@b:", "is not 'teacher_layer:student_layer'"),
+        ("a@ ", "is not 'teacher_layer:student_layer'"),
         ("a(b", "does not have that form"),
         ("a(b=)", "cannot be read as arguments"),
         ("a(b=1)(c=2)", "cannot be read as arguments"),
@@ -76,7 +76,7 @@ def test_reads(text, spec):
 def test_refuses(text, why):
     with pytest.raises(
         ValueError,
-        match=r"Cannot read .*name\(key=value\)@teacher_tap:student_tap\*weight\*schedule\(key=value\)",
+        match=r"Cannot read .*name\(key=value\)@teacher_layer:student_layer\*weight\*schedule\(key=value\)",
     ) as error:
         parse(text)
     assert why in str(error.value)
@@ -100,7 +100,7 @@ def test_any_text_is_read_or_refused(text):
 
 # Words of Python, such as None and in, are not words of the language.
 words = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).map(lambda word: word + "_x")
-taps = st.from_regex(r"[A-Za-z0-9_./-]{1,10}", fullmatch=True)
+layer_names = st.from_regex(r"[A-Za-z0-9_./-]{1,10}", fullmatch=True)
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 literals = numbers | st.booleans() | st.none() | st.text(st.characters(exclude_categories=["Cs"]))
 values = words | literals | st.lists(literals, max_size=3) | st.tuples(literals, literals)
@@ -126,7 +126,7 @@ def written(spec, bare_words):
         Spec,
         words,
         st.dictionaries(words, values, max_size=3),
-        st.none() | st.tuples(taps, taps),
+        st.none() | st.tuples(layer_names, layer_names),
         st.floats(allow_nan=False, allow_infinity=False),
         st.lists(st.builds(Spec, words, st.dictionaries(words, literals, max_size=2)), max_size=2).map(tuple),
     ),

@@ -1,9 +1,9 @@
-"""The language of the flagfiles: `name(key=value)@teacher_tap:student_tap*weight*schedule(key=value)`.
+"""The language of the flagfiles: `name(key=value)@teacher_layer:student_layer*weight*schedule(key=value)`.
 
     pixelwise                                  a name
     pixelwise(temperature=4)*0.5               with an argument and a weight
-    pairwise@aspp:context*0.5                  between the teacher's tap 'aspp' and the student's 'context'
-    hint@stage4                                the same tap name on both sides
+    pairwise@aspp:context*0.5                  between the teacher's layer 'aspp' and the student's 'context'
+    hint@stage4                                the same layer name on both sides
     hint@stage4*2*warm_up(steps=200)           with a weight that grows over the first 200 steps
     hint*warm_up(steps=200)*stop(step=900)     with two schedules, both of which count
 
@@ -20,14 +20,14 @@ from typing import Any
 _SHAPE = re.compile(
     r"""\s*+(?P<name>[A-Za-z_][\w.\-]*(?::[\w.\-/]+)?)\s*+
         (?P<arguments>\(.*\))?\s*+
-        (?:@(?P<taps>[^*@()]+))?\s*+""",
+        (?:@(?P<layers>[^*@()]+))?\s*+""",
     re.VERBOSE | re.DOTALL,
 )
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One parsed item of the flag language; `at` is (teacher tap, student tap) or None.
+    """One parsed item of the flag language; `at` is (teacher layer, student layer) or None.
 
     `schedule` holds the factors after the weight, each with a name and arguments.
     """
@@ -48,11 +48,11 @@ def parse(text: str) -> Spec:
     first, *factors = _factors(text)
     match = _match(text, first)
     at = None
-    if match["taps"] is not None:
-        taps = [tap.strip() for tap in match["taps"].split(":")]
-        if len(taps) > 2 or not all(taps):
-            raise _malformed(text, f"{match['taps']!r} is not 'teacher_tap:student_tap'")
-        at = (taps[0], taps[-1])
+    if match["layers"] is not None:
+        layers = [layer.strip() for layer in match["layers"].split(":")]
+        if len(layers) > 2 or not all(layers):
+            raise _malformed(text, f"{match['layers']!r} is not 'teacher_layer:student_layer'")
+        at = (layers[0], layers[-1])
     weight = 1.0
     if factors and "(" not in factors[0]:
         weight = _weight(text, factors.pop(0))
@@ -92,7 +92,7 @@ def _match(text: str, part: str) -> re.Match:
 def _schedule(text: str, factor: str) -> Spec:
     match = _SHAPE.fullmatch(factor)
     plain = bool(factor.strip()) and "(" not in factor
-    if plain or (match is not None and match["taps"] is not None):
+    if plain or (match is not None and match["layers"] is not None):
         raise _malformed(text, f"{factor.strip()!r} is not a schedule such as warm_up(steps=200)")
     match = _match(text, factor)
     return Spec(match["name"], _arguments(text, match["arguments"]))
@@ -140,6 +140,6 @@ def _weight(text: str, source: str) -> float:
 
 def _malformed(text: str, why: str) -> ValueError:
     return ValueError(
-        f"Cannot read {text!r}. Expected name(key=value)@teacher_tap:student_tap*weight*schedule(key=value), "
+        f"Cannot read {text!r}. Expected name(key=value)@teacher_layer:student_layer*weight*schedule(key=value), "
         f"where all but the name may be left out; {why}."
     )

@@ -13,7 +13,7 @@ from tfsegkd import data
 CASES = (
     "decode",
     "resize",
-    "batches without colour jitter",
+    "batches without color jitter",
     "batches of kept frames",
     "batches, decoding each time",
     "a step on one batch",

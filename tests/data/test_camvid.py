@@ -134,7 +134,7 @@ def test_the_published_numbers_of_frames(real):
 def test_every_published_validation_frame_reads_with_plausible_shares(real):
     source = data.load("camvid", "val", real)
     assert {image.shape for image, _ in (source[0], source[50], source[100])} == {(360, 480, 3)}
-    pixels = np.array(data.survey(source).pixels)
+    pixels = np.array(data.dataset_statistics(source).pixels)
     assert len(pixels) == 12
     assert pixels.sum() == 101 * 360 * 480
     assert 0.01 < pixels[-1] / pixels.sum() < 0.1

@@ -1,4 +1,4 @@
-"""The original CamVid: colours of 32 classes, merged, and the splits that follow from the frames' names."""
+"""The original CamVid: colors of 32 classes, merged, and the splits that follow from the frames' names."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ SPLITS = {
 
 
 def write(images, masks, stems):
-    """Frame n is of the grey value n; its mask shows the 32 colours, rolled by n."""
+    """Frame n is of the grey value n; its mask shows the 32 colors, rolled by n."""
     for folder in (images, masks):
         folder.mkdir(parents=True, exist_ok=True)
     for number, stem in enumerate(stems):
@@ -69,7 +69,7 @@ def original(tmp_path):
     return tmp_path
 
 
-def test_the_32_colours_are_merged_to_eleven_classes(original):
+def test_the_32_colors_are_merged_to_eleven_classes(original):
     source = data.load("camvid", "train", original)
     assert source.info is data.load("camvid(layout=32)", "train", original).info
     assert source.info.num_classes == 11
@@ -122,12 +122,12 @@ def test_a_list_decides_for_the_other_layout(original):
         data.load("camvid(layout=11)", "train", original)
 
 
-def test_a_colour_of_no_class_is_located(original):
+def test_a_color_of_no_class_is_located(original):
     path = original / "LabeledApproved_full" / "0016E5_07959_L.png"
     pixels = np.asarray(Image.open(path)).copy()
     pixels[1, 6] = (128, 64, 129)
     Image.fromarray(pixels).save(path)
-    message = r"0016E5_07959_L\.png' has colour \(128, 64, 129\) at row 1, column 6, which no class has"
+    message = r"0016E5_07959_L\.png' has color \(128, 64, 129\) at row 1, column 6, which no class has"
     with pytest.raises(ValueError, match=message):
         data.load("camvid", "val", original)[0]
 

@@ -36,7 +36,7 @@ def test_labels_become_train_ids(tree):
     for number, (image, mask) in enumerate(source):
         assert (image == number).all()
         np.testing.assert_array_equal(mask.ravel(), np.roll(TRAIN_IDS, number))
-    assert data.survey(source).absent() == ()
+    assert data.dataset_statistics(source).absent() == ()
 
 
 def test_the_classes_that_are_evaluated(tree):

@@ -191,7 +191,7 @@ def test_what_is_no_outline_is_refused_when_its_image_is_read(tmp_path, segmenta
     source = data.load("coco", "all", write(tmp_path, annotations, ("a.png", "b.png")))
     with pytest.raises(ValueError, match=rf"Annotation 77 of .*result\.json'.*{words}"):
         source[0]
-    found = data.survey(source, skip_bad=True)
+    found = data.dataset_statistics(source, skip_bad=True)
     assert list(found.bad) == ["images/a.png"] and found.pixels[1] == 16
 
 

@@ -102,12 +102,12 @@ def test_masks_of_other_modes_are_refused(tmp_path, mode):
         read_mask(path)
 
 
-def test_masks_in_colour_are_refused_where_no_colours_are_known(tmp_path):
+def test_masks_in_color_are_refused_where_no_colors_are_known(tmp_path):
     Image.fromarray(np.repeat(MASK[..., None], 3, -1)).save(tmp_path / "grey.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "grey.png"), MASK)
     Image.fromarray(IMAGE).save(tmp_path / "mask.png")
     with pytest.raises(
-        ValueError, match=r"mask\.png' is in colour: \(0, 1, 2\) at row 0, column 0.*colors\.txt"
+        ValueError, match=r"mask\.png' is in color: \(0, 1, 2\) at row 0, column 0.*colors\.txt"
     ):
         read_mask(tmp_path / "mask.png")
 
@@ -204,7 +204,7 @@ COLORS = {(250, 0, 0): 0, (0, 250, 0): 1, (0, 0, 250): 2, (9, 9, 9): 2, (0, 0, 0
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
-def test_colours_become_labels(tmp_path, mode):
+def test_colors_become_labels(tmp_path, mode):
     random = np.random.default_rng(0)
     chosen = random.integers(0, 5, (4, 5))
     pixels = np.array(list(COLORS), np.uint8)[chosen]
@@ -213,20 +213,20 @@ def test_colours_become_labels(tmp_path, mode):
     image, _ = pair(tmp_path)
     labels = FileSource(INFO, [(image, tmp_path / "mask.png")], reading=MaskReading(colors=COLORS))[0][1]
     assert labels.tolist() == [[COLORS[tuple(color)] for color in row] for row in pixels.tolist()]
-    # Where colours are known, grey masks still hold labels.
+    # Where colors are known, grey masks still hold labels.
     assert (
         FileSource(INFO, [pair(tmp_path)], reading=MaskReading(colors=COLORS))[0][1].tolist() == MASK.tolist()
     )
 
 
 @pytest.mark.parametrize("color", [(0, 250, 1), (255, 255, 255), (0, 0, 1), (249, 0, 0)])
-def test_a_colour_without_a_class_is_located(tmp_path, color):
+def test_a_color_without_a_class_is_located(tmp_path, color):
     pixels = np.zeros((4, 5, 3), np.uint8)
     pixels[2, 3] = pixels[3, 0] = color
     image, mask = pair(tmp_path, pixels)
     message = (
-        rf"mask_frame\.png' has colour {re.escape(str(color))} at row 2, column 3, which no class has "
-        rf"\(2 such pixels\)\. Expected the 5 colours of 'streets'"
+        rf"mask_frame\.png' has color {re.escape(str(color))} at row 2, column 3, which no class has "
+        rf"\(2 such pixels\)\. Expected the 5 colors of 'streets'"
     )
     with pytest.raises(ValueError, match=message):
         FileSource(INFO, [(image, mask)], reading=MaskReading(colors=COLORS))[0]

@@ -46,7 +46,7 @@ def test_grey_images_become_rgb_and_palettes_become_labels(tmp_path):
     np.testing.assert_array_equal(mask, MASK)
 
 
-def test_class_names_and_colours(tmp_path):
+def test_class_names_and_colors(tmp_path):
     write(tmp_path, ["a"], labels="  Straße \n\ncar\nsky\r\n")
     info = data.load("folder", "all", tmp_path).info
     assert info.class_names == ("Straße", "car", "sky")
@@ -138,7 +138,7 @@ def test_an_unreadable_mask_waits_for_whoever_reads_it(tmp_path):
     with pytest.raises(ValueError, match=r"Cannot read .*masks/a\.png"):
         source[0]
     np.testing.assert_array_equal(source[1][1], MASK == 2)
-    assert data.survey(source, skip_bad=True).source.names == ["b.png"]
+    assert data.dataset_statistics(source, skip_bad=True).source.names == ["b.png"]
 
 
 @pytest.mark.parametrize("labels", ["", "\n \n", "road\n", "road\ncar\nroad\n"])
@@ -174,7 +174,7 @@ def test_unknown_data_sets_and_options_list_the_choices(tmp_path):
         data.load("folder(void=3)", "all", tmp_path)
 
 
-def test_colours_are_read_by_a_list_of_them(tmp_path):
+def test_colors_are_read_by_a_list_of_them(tmp_path):
     lines = "0 0 0 void\n250 0 0\troad\n0,250,0,car\n0 0 250  sky\n\n250 250 0 road\n1 1 1 VOID\n"
     pixels = np.array(
         [[(250, 0, 0), (250, 250, 0), (0, 0, 250)], [(0, 250, 0), (0, 0, 0), (1, 1, 1)]], np.uint8
@@ -186,7 +186,7 @@ def test_colours_are_read_by_a_list_of_them(tmp_path):
     assert source.info.palette == ((250, 0, 0), (0, 250, 0), (0, 0, 250))
 
 
-def test_colours_without_names_are_in_label_order(tmp_path):
+def test_colors_without_names_are_in_label_order(tmp_path):
     write(tmp_path, ["a"], np.array([[(3, 3, 3), (1, 1, 1), (2, 2, 2)]], np.uint8))
     (tmp_path / "colors.txt").write_text("1 1 1\n2 2 2\n3 3 3\n")
     assert data.load("folder", "all", tmp_path)[0][1].tolist() == [[2, 0, 1]]
@@ -195,26 +195,26 @@ def test_colours_without_names_are_in_label_order(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("1 1 1 road\n2 2 2 car\n", r"has no colour for \['sky'\]"),
-        ("1 1 1 road\n2 2 2 car\n1 1 1 sky\n", r"Line 3 .* a colour that stands above already"),
+        ("1 1 1 road\n2 2 2 car\n", r"has no color for \['sky'\]"),
+        ("1 1 1 road\n2 2 2 car\n1 1 1 sky\n", r"Line 3 .* a color that stands above already"),
         ("1 1 1 rode\n", r"Line 1 .*'1 1 1 rode', and 'rode' is no class\. Expected .*'road', 'car', 'sky'"),
         ("1 1 256 road\n", r"Line 1 .* Expected 'red green blue name', each 0…255"),
         ("#ff0000 road\n", r"Line 1 .* Expected 'red green blue name'"),
         ("1 1 1\n2 2 2\n3 3 3\n4 4 4\n", r"Line 4 .* and '' is no class"),
     ],
 )
-def test_faults_in_the_list_of_colours_are_numbered(tmp_path, lines, message):
+def test_faults_in_the_list_of_colors_are_numbered(tmp_path, lines, message):
     write(tmp_path, ["a"])
     (tmp_path / "colors.txt").write_text(lines)
     with pytest.raises(ValueError, match=message):
         data.load("folder", "all", tmp_path)
 
 
-def test_a_colour_without_a_class_names_pixel_and_file(tmp_path):
+def test_a_color_without_a_class_names_pixel_and_file(tmp_path):
     write(tmp_path, ["a"], np.array([[(1, 1, 1), (7, 8, 9)]], np.uint8))
     (tmp_path / "colors.txt").write_text("1 1 1\n2 2 2\n3 3 3\n")
     with pytest.raises(
-        ValueError, match=r"masks/a\.png' has colour \(7, 8, 9\) at row 0, column 1, which no class"
+        ValueError, match=r"masks/a\.png' has color \(7, 8, 9\) at row 0, column 1, which no class"
     ):
         data.load("folder", "all", tmp_path)[0]
 

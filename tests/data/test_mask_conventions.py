@@ -139,7 +139,7 @@ def test_where_the_first_class_never_occurs_it_is_said(tmp_path):
     assert not read(write(tmp_path / "b", {"a": [[0, 2]]}, labels=("soil", "stone", "root")))[1][1:]
 
 
-def test_shades_without_a_list_of_colours_are_told_what_to_write(tmp_path):
+def test_shades_without_a_list_of_colors_are_told_what_to_write(tmp_path):
     root = write(tmp_path, {"a": [[0, 100, 200]]}, labels=("soil", "stone", "root"))
     with pytest.raises(ValueError, match=r"label 100.*labels 0, 100, 200.*colors\.txt.*'100 100 100 NAME'"):
         read(root)
@@ -150,7 +150,7 @@ def test_shades_without_a_list_of_colours_are_told_what_to_write(tmp_path):
 SHADES = "255 255 255 soil\n0 0 0 stone\n90 90 90 void\n"
 
 
-def test_shades_are_read_by_the_list_of_colours(tmp_path):
+def test_shades_are_read_by_the_list_of_colors(tmp_path):
     bilevel = Image.fromarray(np.array([[True, False]]))
     root = write(tmp_path, {"a": [[0, 255, 90]], "b": bilevel, "c": [[255, 255]]}, colors=SHADES)
     labels, notes = read(root)
@@ -158,7 +158,7 @@ def test_shades_are_read_by_the_list_of_colours(tmp_path):
     assert said(notes, "colors.txt", "0 is 'stone'", "90 is 'void'")
 
 
-def test_labels_beside_a_list_of_colours_for_drawing(tmp_path):
+def test_labels_beside_a_list_of_colors_for_drawing(tmp_path):
     colors = "10 200 10 soil\n90 90 90 stone\n"
     labels, notes = read(write(tmp_path, {"a": [[0, 1, 255]]}, colors=colors))
     assert labels == {"a": [[0, 1, 255]]} and said(notes, "hold labels")
@@ -184,7 +184,7 @@ def test_a_shade_without_a_class_is_refused_by_the_list(tmp_path):
 
 
 def test_indices_of_a_gif_are_not_its_labels(tmp_path):
-    # Whoever writes a GIF leaves out unused colours: here 2 becomes 1.
+    # Whoever writes a GIF leaves out unused colors: here 2 becomes 1.
     picture = Image.fromarray(np.array([[2, 2, 0]], np.uint8))
     picture.putpalette([0, 0, 0, 250, 0, 0, 0, 250, 0])
     names = ("soil", "stone", "root")
@@ -192,7 +192,7 @@ def test_indices_of_a_gif_are_not_its_labels(tmp_path):
     assert np.asarray(Image.open(root / "masks" / "a.gif")).max() == 1
     assert read(root)[0] == {"a": [[2, 2, 0]]}
     (root / "colors.txt").unlink()
-    with pytest.raises(ValueError, match=r"a\.gif' is in colour: \(0, 250, 0\)"):
+    with pytest.raises(ValueError, match=r"a\.gif' is in color: \(0, 250, 0\)"):
         read(root)
     # Black and white ones are what they seem, and so are grey ones.
     assert read(write(tmp_path / "b", {"a": [[0, 255]]}, suffix="gif"))[0] == {"a": [[0, 1]]}
@@ -330,7 +330,7 @@ def test_masks_that_are_turned_themselves_raise_no_question(tmp_path):
         ("threshold=0", "threshold of folder"),
         ("offset=300", "offset of folder"),
         ("grey_masks=colors", "colors.txt"),
-        ("grey_masks=colours", "grey_masks of folder"),
+        ("grey_masks=colors", "grey_masks of folder"),
         ("mask_orientation=up", "mask_orientation of folder"),
     ],
 )

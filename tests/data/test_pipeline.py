@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfsegkd.data import NO_AUGMENTATION, evaluation_batches, training_batches
-from tfsegkd.data.frame_cache import FrameCache
+from tfsegkd.data.image_cache import ImageCache
 from tfsegkd.data.source import DatasetInfo, Source
 
 SIZE = (6, 8)
@@ -144,7 +144,7 @@ def test_evaluation_sees_every_example_once_in_order():
 
 def test_frames_are_decoded_once_within_the_budget():
     source = Numbered(4)
-    cache = FrameCache(source.read, SIZE, budget=2 * 4 * SIZE[0] * SIZE[1])
+    cache = ImageCache(source.read, SIZE, budget=2 * 4 * SIZE[0] * SIZE[1])
     for _, index in itertools.product(range(3), range(4)):
         image, mask = cache(index)
         assert image.shape == (*SIZE, 3)

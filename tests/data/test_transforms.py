@@ -1,4 +1,4 @@
-"""Augmentation against plain loops: where a crop looks, and which colours it sees."""
+"""Augmentation against plain loops: where a crop looks, and which colors it sees."""
 
 import colorsys
 import json
@@ -205,7 +205,7 @@ def test_seed_epoch_and_index_each_change_the_draws():
 
 
 def plain_jitter(image, key, augmentation):
-    """The same colours by textbook formulas, pixel by pixel."""
+    """The same colors by textbook formulas, pixel by pixel."""
     brightness, contrast, saturation, hue = draws(key, transforms._COLOR, -1.0).astype(np.float64)
     image = image.astype(np.float64)
     if augmentation.brightness:
@@ -225,7 +225,7 @@ def plain_jitter(image, key, augmentation):
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue", "all"])
 @pytest.mark.parametrize("strength", [0.3, 1.0])
-def test_colours_follow_the_formulas(name, strength):
+def test_colors_follow_the_formulas(name, strength):
     strengths = {n: strength * (name in (n, "all")) for n in ("brightness", "contrast", "saturation", "hue")}
     augmentation = Augmentation(1, 1, False, **strengths)
     images = np.stack([IMAGE, 255 - IMAGE, np.full_like(IMAGE, 40)])
@@ -269,7 +269,7 @@ print(json.dumps([os.environ.get("TF_USE_LEGACY_KERAS"), users, seen]))
         pytest.param("1", False, "tf_keras", marks=pytest.mark.slow),
     ],
 )
-def test_colours_do_not_depend_on_the_users_keras(variable, touched_first, package):
+def test_colors_do_not_depend_on_the_users_keras(variable, touched_first, package):
     environment = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
     if variable is not None:
         environment["TF_USE_LEGACY_KERAS"] = variable

@@ -13,10 +13,10 @@ from tfsegkd.data import (
     Augmentation,
     DatasetInfo,
     Source,
-    UnlabelledFrames,
+    UnlabelledImages,
     WithoutLabels,
+    dataset_statistics,
     mixed_batches,
-    survey,
     training_batches,
 )
 
@@ -42,7 +42,7 @@ def frames(tmp_path):
         path = tmp_path / ("deep" if n % 2 else "") / f"{n}.png"
         Image.fromarray(np.full((*SIZE, 3), 10 * n, np.uint8)).save(path)
     (tmp_path / "notes.txt").write_text("no image")
-    return UnlabelledFrames(tmp_path, INFO)
+    return UnlabelledImages(tmp_path, INFO)
 
 
 def test_every_image_below_the_directory_is_a_frame(frames):
@@ -83,8 +83,8 @@ def test_a_stream_goes_on_from_any_step(frames):
 def test_a_frame_that_cannot_be_read_is_named_or_left_out(frames):
     (frames.paths[2]).write_bytes(b"no png")
     with pytest.raises(ValueError, match=r"4\.png"):
-        survey(frames)
-    found = survey(frames, skip_bad=True)
+        dataset_statistics(frames)
+    found = dataset_statistics(frames, skip_bad=True)
     assert len(found.source) == 4 and not found.source.labelled
 
 
@@ -99,16 +99,16 @@ def test_labels_can_be_left_out():
 
 def test_a_directory_without_images_is_refused(tmp_path):
     with pytest.raises(ValueError, match="No image in"):
-        UnlabelledFrames(tmp_path, INFO)
+        UnlabelledImages(tmp_path, INFO)
     with pytest.raises(FileNotFoundError):
-        UnlabelledFrames(tmp_path / "nowhere", INFO)
+        UnlabelledImages(tmp_path / "nowhere", INFO)
 
 
 def test_as_a_data_set_of_its_own(frames, tmp_path):
     assert len(data.load("unlabelled", "train", tmp_path)) == 5
     source = data.load("unlabelled", "deep", tmp_path)
     assert source.names == ["1.png", "3.png"] and not source.labelled
-    assert source.info.class_names == () and data.survey(source).absent() == ()
+    assert source.info.class_names == () and data.dataset_statistics(source).absent() == ()
     (tmp_path / "labels.txt").write_text("road\nsky")
     assert data.load("unlabelled", "train", tmp_path).info.class_names == ("road", "sky")
     with pytest.raises(ValueError, match=r"'unlabelled' lies in files\. Say where with `data_dir"):

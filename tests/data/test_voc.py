@@ -7,7 +7,7 @@ from PIL import Image
 from tfsegkd import data
 
 NAMES = ("2007_000032", "2007_000039", "2007_000063")
-# The first colours of the devkit, and the last class.
+# The first colors of the devkit, and the last class.
 PALETTE = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 4: (0, 0, 128), 5: (128, 0, 128)}
 PALETTE |= {8: (64, 0, 0), 15: (192, 128, 128), 16: (0, 64, 0), 20: (0, 64, 128)}
 
@@ -48,7 +48,7 @@ def test_frames_and_masks(tmp_path, below):
         np.testing.assert_array_equal(mask, mask_of(number))  # the border is void
 
 
-def test_classes_and_their_colours(tmp_path):
+def test_classes_and_their_colors(tmp_path):
     write(tmp_path)
     info = data.load("voc", "val", tmp_path).info
     assert info.num_classes == 21 and info.ignore_label == 255

@@ -70,21 +70,23 @@ def test_it_comes_back_from_its_config():
 @pytest.mark.parametrize("shape", [(None, 7), (None, 8, 12), (None, 8, 12, None)])
 def test_what_has_no_positions_or_channels_is_refused(shape):
     term = Term("attention", at=("a", "b"))
-    with pytest.raises(ValueError, match=r"Tap 'a' of the teacher has shape .*flattening or global pooling"):
+    with pytest.raises(
+        ValueError, match=r"Layer 'a' of the teacher has shape .*flattening or global pooling"
+    ):
         adapter_for(term, shape, (None, 8, 12, 7))
-    with pytest.raises(ValueError, match="Tap 'b' of the student"):
+    with pytest.raises(ValueError, match="Layer 'b' of the student"):
         adapter_for(term, (None, 8, 12, 7), shape)
 
 
 @pytest.mark.parametrize("adapter", ["auto", None])
-def test_a_tap_behind_global_pooling_is_refused_at_construction(adapter):
+def test_a_layer_behind_global_pooling_is_refused_at_construction(adapter):
     student = network("student")
     pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(student.get_layer("stage").output)
     grown = keras.layers.Reshape((1, 1, 6))(pooled)
     student = keras.Model(
         student.inputs, keras.layers.Add()([student.output, keras.layers.Conv2D(4, 1)(grown)])
     )
-    with pytest.raises(ValueError, match=r"Tap 'pooled' of the student has shape \(None, 6\)"):
+    with pytest.raises(ValueError, match=r"Layer 'pooled' of the student has shape \(None, 6\)"):
         Distiller(network("teacher"), student, [Term("hint", at=("stage", "pooled"), adapter=adapter)])
 
 

@@ -14,7 +14,7 @@ from tfsegkd.data import NO_AUGMENTATION, Augmentation, DatasetInfo, Source, tra
 from tfsegkd.distillation import TeacherCache, load_teacher
 
 SIZE = (HEIGHT, WIDTH)
-TAPS = ("logits", "stage")
+LAYERS = ("logits", "stage")
 INFO = DatasetInfo("noise", tuple("abcd"), ((0, 0, 0),) * CLASSES)
 FLIPS = Augmentation(1, 1, True, 0, 0, 0, 0)
 
@@ -34,7 +34,7 @@ class Noise(Source):
 
 def cached(directory, model=None, source=None, **options):
     teacher = load_teacher(model or network("teacher", seed=1))
-    return TeacherCache(directory, teacher, source or Noise(), SIZE, options.pop("taps", TAPS), **options)
+    return TeacherCache(directory, teacher, source or Noise(), SIZE, options.pop("layers", LAYERS), **options)
 
 
 def pixelwise_linear(seed=0):
@@ -50,20 +50,20 @@ def pixelwise_linear(seed=0):
 def test_unscaled_batches_carry_what_the_teacher_would_say(augmentation, tmp_path):
     model = network("teacher", seed=1)
     cache = cached(tmp_path, model)
-    live = load_teacher(model).taps(TAPS)
+    live = load_teacher(model).feature_extractor(LAYERS)
     batches = training_batches(Noise(), SIZE, 2, augmentation=augmentation, maps=cache, seed=3)
     mirrored = 0
     for inputs, _ in itertools.islice(batches, 6):
         said = live(inputs["images"])
         mirrored += not np.array_equal(inputs["images"], inputs["images"][:, :, ::-1])
-        for tap in TAPS:
-            np.testing.assert_allclose(inputs["teacher"][tap], said[tap], rtol=2e-3, atol=2e-3)
+        for layer_name in LAYERS:
+            np.testing.assert_allclose(inputs["teacher"][layer_name], said[layer_name], rtol=2e-3, atol=2e-3)
     assert mirrored
 
 
 def test_logits_follow_every_geometry(tmp_path):
     model = pixelwise_linear()
-    cache = cached(tmp_path, model, taps=("logits",))
+    cache = cached(tmp_path, model, layer_names=("logits",))
     augmentation = Augmentation(0.6, 1.7, True, 0, 0, 0, 0)
     for crop in (SIZE, (8, 10)):
         batches = training_batches(
@@ -97,7 +97,7 @@ def test_a_teacher_of_another_size_sees_the_frames_at_its_own(tmp_path):
     source = Noise(size=(2 * HEIGHT, 2 * WIDTH))
     cache = cached(tmp_path, fine, source)
     images = np.stack([source[0][0]]).astype("float32")
-    said = load_teacher(fine).taps(TAPS)(images)
+    said = load_teacher(fine).feature_extractor(LAYERS)(images)
     read = cache.read(0)
     assert cache.map_shapes == {"logits": (*SIZE, CLASSES), "stage": (HEIGHT, WIDTH, 6)}
     np.testing.assert_allclose(read["stage"], said["stage"][0], rtol=2e-3, atol=2e-3)
@@ -106,11 +106,11 @@ def test_a_teacher_of_another_size_sees_the_frames_at_its_own(tmp_path):
 
 
 def test_what_is_recorded_is_not_computed_again(tmp_path):
-    assert cached(tmp_path, taps=["logits"]).added == 6
-    assert cached(tmp_path, taps=["logits"]).added == 0
-    # A killed process leaves whole files and lacks others; a further tap lacks them all.
+    assert cached(tmp_path, layer_names=["logits"]).added == 6
+    assert cached(tmp_path, layer_names=["logits"]).added == 0
+    # A killed process leaves whole files and lacks others; a further layer lacks them all.
     (tmp_path / "logits" / "000002.npz").unlink()
-    assert cached(tmp_path, taps=["logits"]).added == 1
+    assert cached(tmp_path, layer_names=["logits"]).added == 1
     assert cached(tmp_path).added == 6
     assert not [path for path in tmp_path.rglob("*") if ".tmp" in path.name]
 
@@ -162,7 +162,7 @@ def test_what_float16_cannot_hold_is_refused(tmp_path):
     model = pixelwise_linear()
     model.layers[-1].bias.assign([1e5, 0, 0, 0])
     with pytest.raises(ValueError, match=r"'logits'.*frame_0.*float16"):
-        cached(tmp_path, model, taps=["logits"])
+        cached(tmp_path, model, layer_names=["logits"])
 
 
 def test_a_disk_without_room_is_found_before_the_work(tmp_path, monkeypatch):
@@ -172,9 +172,9 @@ def test_a_disk_without_room_is_found_before_the_work(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.npz"))
 
 
-def test_taps_that_are_not_recorded_are_named(tmp_path):
-    cache = cached(tmp_path, taps=["logits"])
-    with pytest.raises(ValueError, match=r"without the taps \['stage'\]"):
+def test_layers_that_are_not_recorded_are_named(tmp_path):
+    cache = cached(tmp_path, layer_names=["logits"])
+    with pytest.raises(ValueError, match=r"without the layers \['stage'\]"):
         tfsegkd.Distiller(cache, network("student"), [tfsegkd.Term("hint", at=("stage", "stage"))])
 
 

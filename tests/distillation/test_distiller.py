@@ -266,11 +266,11 @@ class Recorded(Teacher):
     def shapes(self, names, image_shape):
         return self.of.shapes(names, image_shape)
 
-    def taps(self, names):
+    def feature_extractor(self, names):
         raise AssertionError("a recorded teacher is not asked")
 
     def show(self, images):
-        return self.of.taps(["logits", "stage", "conv"])(images)
+        return self.of.feature_extractor(["logits", "stage", "conv"])(images)
 
 
 def test_a_recorded_teacher_teaches_as_the_teacher_does():
@@ -278,7 +278,7 @@ def test_a_recorded_teacher_teaches_as_the_teacher_does():
     teacher, _ = pair()
     recorded = Recorded(teacher)
     shown = recorded.show(images)
-    assert {"logits", "stage", "conv"} == set(shown), "more taps than the terms need"
+    assert {"logits", "stage", "conv"} == set(shown), "more layers than the terms need"
     batches = [({"images": images, "teacher": shown}, masks), (images, masks)]
     results = []
     for source, given in zip((recorded, teacher), batches, strict=True):
@@ -383,12 +383,12 @@ def test_a_student_must_be_functional():
 @pytest.mark.parametrize(
     ("spec", "role"), [("hint@nowhere:stage", "teacher"), ("hint@stage:stge", "student")]
 )
-def test_an_unknown_tap_shows_the_choices(spec, role):
+def test_an_unknown_layer_shows_the_choices(spec, role):
     with pytest.raises(ValueError, match=rf"not found in {role} '{role}'. Expected one of.*logits.*terms="):
         Distiller(*pair(), parse_terms([spec]))
 
 
-def test_a_misspelt_tap_is_guessed():
+def test_a_misspelt_layer_is_guessed():
     with pytest.raises(ValueError, match=r"such as .*'stage'"):
         Distiller(*pair(), parse_terms(["hint@stage:stge"]))
 
@@ -452,17 +452,17 @@ def test_what_a_loss_owns_is_trained():
 # Quantization, checkpoints.
 
 
-def test_a_quantized_student_learns_from_the_same_taps():
+def test_a_quantized_student_learns_from_the_same_layers():
     teacher, student = pair()
     images, masks = batch()
     quantized = quantize(student, calibration=[images])
     distiller = ready(Distiller(teacher, quantized, both_terms()), keras.optimizers.SGD(0.01))
     layer = quantized.get_layer("quant_stage")
-    taps = keras.Model(quantized.inputs, layer.output)
+    layer_names = keras.Model(quantized.inputs, layer.output)
     before = [weight.numpy() for weight in quantized.trainable_weights]
     want = squared_distance(
         keras.Model(teacher.inputs, teacher.get_layer("stage").output)(images).numpy(),
-        taps(images, training=True).numpy(),
+        layer_names(images, training=True).numpy(),
         masks,
     )
     logs = distiller.train_on_batch(images, masks, return_dict=True)

@@ -9,7 +9,7 @@ import tfsegkd
 from tfsegkd import losses, models
 from tfsegkd._keras import keras, keras3
 from tfsegkd.distillation import load_teacher
-from tfsegkd.distillation.taps import tapped
+from tfsegkd.distillation.features import feature_extractor
 
 layers = keras.layers
 
@@ -66,7 +66,7 @@ def softmax(logits):
 )
 def test_the_loss_sees_the_confidence_that_a_teacher_has(head, classes, k):
     model, (images, _) = ending(head, classes, k=k), batch()
-    shown = load_teacher(model).taps(["logits"])(tf.constant(images))["logits"]
+    shown = load_teacher(model).feature_extractor(["logits"])(tf.constant(images))["logits"]
     assert shown.shape[-1] == max(classes, 2)
     np.testing.assert_allclose(softmax(shown.numpy()), probabilities(model, images), atol=2e-5)
 
@@ -142,11 +142,15 @@ def test_one_channel_and_a_softmax_says_nothing():
 def test_functions_are_told_by_their_values(k):
     (images, _), soft, binary = batch(), ending("softmax", k=k), ending("sigmoid", 1, k=k)
     for model in (soft, binary):
-        taps = load_teacher(lambda x, model=model: model(x, training=False)).taps(["logits"])
-        shown = taps(tf.constant(images))["logits"].numpy()
+        layer_names = load_teacher(lambda x, model=model: model(x, training=False)).feature_extractor(
+            ["logits"]
+        )
+        shown = layer_names(tf.constant(images))["logits"].numpy()
         np.testing.assert_allclose(softmax(shown), probabilities(model, images), atol=2e-5)
     plain = ending("linear", k=k)
-    shown = load_teacher(lambda x: plain(x, training=False)).taps(["logits"])(tf.constant(images))["logits"]
+    shown = load_teacher(lambda x: plain(x, training=False)).feature_extractor(["logits"])(
+        tf.constant(images)
+    )["logits"]
     np.testing.assert_allclose(shown, plain(images), atol=1e-6)
 
 
@@ -169,7 +173,7 @@ def test_of_several_outputs_one_is_chosen_by_name(k, as_dict):
         tfsegkd.Distiller(None, model)
     with pytest.raises(ValueError, match=r"must be one of.*'man'"):
         load_teacher(model, output="man")
-    shown = load_teacher(model, output="main").taps(["logits"])(tf.constant(images))["logits"]
+    shown = load_teacher(model, output="main").feature_extractor(["logits"])(tf.constant(images))["logits"]
     made = model(images)
     expected = made["main"] if as_dict else made[1]
     np.testing.assert_allclose(shown, expected, rtol=1e-5)
@@ -188,12 +192,12 @@ def test_an_output_in_a_list_or_dictionary_of_one_is_the_output():
         assert np.isfinite(history["val_loss"] + history["loss"]).all()
 
 
-def test_taps_stand_beside_the_logits_of_a_softmax():
+def test_layers_stand_beside_the_logits_of_a_softmax():
     plain = network("plain")
     model = keras.Model(plain.inputs, layers.Softmax()(plain.output), name="soft")
-    (images, _), taps = batch(), tapped(model, ["logits", "stage"], "student")
-    shown = taps(images, training=False)
-    assert taps.output_shape["logits"] == (None, HEIGHT, WIDTH, CLASSES)
+    (images, _), layer_names = batch(), feature_extractor(model, ["logits", "stage"], "student")
+    shown = layer_names(images, training=False)
+    assert layer_names.output_shape["logits"] == (None, HEIGHT, WIDTH, CLASSES)
     np.testing.assert_allclose(shown["logits"], plain(images), atol=1e-5)
     np.testing.assert_allclose(
         shown["stage"], keras.Model(plain.inputs, plain.get_layer("stage").output)(images)

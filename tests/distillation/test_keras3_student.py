@@ -8,7 +8,7 @@ from tiny_networks import CLASSES, SHAPE, batch, network, same
 from tfsegkd import _keras
 from tfsegkd._keras import keras
 from tfsegkd.distillation import Distiller, Term
-from tfsegkd.distillation.foreign_student import with_callback
+from tfsegkd.distillation.keras3_student import with_callback
 
 
 @pytest.fixture

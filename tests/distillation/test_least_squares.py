@@ -7,7 +7,7 @@ from tiny_networks import IGNORE, batch, network, same
 
 from tfsegkd._keras import keras
 from tfsegkd.distillation import Distiller, Term
-from tfsegkd.distillation.balance import measure_pulls
+from tfsegkd.distillation.diagnostics.gradient_norms import measure_gradients
 
 STAGE = ("stage", "stage")
 
@@ -154,7 +154,7 @@ def test_the_pre_flight_measures_terms_from_there():
     valid, shown = kept(masks), features(teacher, images, False)
     expected = best_residual(features(student, images, True), standardized(shown, valid), valid)
     tensors = {"stage": tf.constant(shown)}
-    _, pull = measure_pulls(
+    _, gradient = measure_gradients(
         tensors, student, [Term("hint", at=STAGE)], tf.constant(images), tf.constant(masks), IGNORE
     )
-    assert pull.value == pytest.approx(expected, rel=0.02)
+    assert gradient.value == pytest.approx(expected, rel=0.02)

@@ -38,8 +38,8 @@ def softmax(logits):
     return exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def look(teacher, images, tap="logits"):
-    return teacher.taps([tap])(tf.constant(images))[tap].numpy()
+def look(teacher, images, layer_name="logits"):
+    return teacher.feature_extractor([layer_name])(tf.constant(images))[layer_name].numpy()
 
 
 def resized(maps, size):
@@ -277,9 +277,9 @@ def test_a_feature_layer_is_that_of_its_member(images):
     np.testing.assert_allclose(look(teacher, images, "own/stage"), expected, atol=1e-6)
     assert teacher.shapes(["other/stage"], SHAPE) == {"other/stage": (SMALL[0] // 2, SMALL[1] // 2, 3)}
     with pytest.raises(ValueError, match=r"\['own/stage', 'other/stage'\]"):
-        teacher.taps(["stage"])
+        teacher.feature_extractor(["stage"])
     with pytest.raises(ValueError, match="'nowhere' not found in any member"):
-        teacher.taps(["nowhere"])
+        teacher.feature_extractor(["nowhere"])
 
 
 def test_members_of_one_name_are_numbered(images):
@@ -291,7 +291,7 @@ def test_members_of_one_name_are_numbered(images):
 def test_logits_and_features_come_in_one_pass_a_member(images):
     calls = [], []
     pair = [network(f"n{index}", seed=index, calls=calls[index]) for index in range(2)]
-    run = load_teacher(pair).taps(["logits", "n0/stage", "n1/stage"])
+    run = load_teacher(pair).feature_extractor(["logits", "n0/stage", "n1/stage"])
     for noted in calls:
         noted.clear()
     run(tf.constant(images))

@@ -27,7 +27,7 @@ def plain_student(seed=2):
 def made(student, optimizer, specs=SPECS, eager=True, **options):
     keras.utils.set_random_seed(4)
     distiller = Distiller(network("teacher", 9, seed=1), student, parse_terms(specs))
-    distiller._started = True  # else adapters start from the first batch, which is small or large
+    distiller._initialized = True  # else adapters start from the first batch, which is small or large
     distiller.compile(optimizer, run_eagerly=eager, **options)
     return distiller
 

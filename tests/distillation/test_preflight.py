@@ -13,20 +13,20 @@ from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.data import DatasetInfo
 from tfsegkd.distillation import Term, load_teacher, parse_terms, preflight
-from tfsegkd.distillation.evidence import Tally, fresh_layers, likely_order, output_kind
+from tfsegkd.distillation.diagnostics.scores import Tally, likely_order, output_kind, untrained_layers
 from tfsegkd.distillation.teachers import Teacher
 from tfsegkd.losses import DistillationLoss
 
 layers = keras.layers
 # No two classes trade places when red and blue do.
 COLORS = np.array([[230, 60, 30], [200, 200, 40], [90, 160, 60], [60, 60, 60]], np.float32)
-INFO = DatasetInfo("colours", ("red", "yellow", "green", "grey"), tuple(map(tuple, COLORS.astype(int))))
+INFO = DatasetInfo("colors", ("red", "yellow", "green", "grey"), tuple(map(tuple, COLORS.astype(int))))
 CLASSES = len(COLORS)
 MEAN, STD = np.float32([123.675, 116.28, 103.53]), np.float32([58.395, 57.12, 57.375])
 
 
 def make_batches(count=2, size=3, seed=0, labels=CLASSES):
-    """Noisy colours by class in blocks, a tenth of the pixels void."""
+    """Noisy colors by class in blocks, a tenth of the pixels void."""
     draw = np.random.default_rng(seed)
     batches = []
     for _ in range(count):
@@ -39,12 +39,12 @@ def make_batches(count=2, size=3, seed=0, labels=CLASSES):
 
 
 def painter(before=None, after=None, name="painter", shape=SHAPE):
-    """A teacher that knows the colours; `before` and `after` are done to its images and its logits."""
+    """A teacher that knows the colors; `before` and `after` are done to its images and its logits."""
     images = keras.Input(shape, name="image")
     x = layers.Lambda(before, name="before")(images) if before else images
     known = layers.Conv2D(CLASSES, 1, name="head")
     x = known(x)
-    # The nearest colour has the highest logit.
+    # The nearest color has the highest logit.
     known.set_weights([2 * COLORS.T[None, None] / 2000, -np.sum(COLORS**2, 1) / 2000])
     x = layers.Lambda(after, name="after")(x) if after else x
     return keras.Model(images, x, name=name)
@@ -103,9 +103,9 @@ def test_the_scores_are_those_of_plain_loops():
     np.testing.assert_allclose(report.teacher_score.mean_iou, mean_iou(matrix))
     np.testing.assert_allclose(report.teacher_score.cross_entropy, np.mean(entropy), rtol=1e-5)
     share = matrix.sum(1) / matrix.sum()
-    np.testing.assert_allclose(report.chance.cross_entropy, -np.sum(share * np.log(share)))
+    np.testing.assert_allclose(report.random_baseline.cross_entropy, -np.sum(share * np.log(share)))
     blind = np.outer(share, matrix.sum(0)) / 1.0
-    np.testing.assert_allclose(report.chance.mean_iou, max(mean_iou(blind), share.max() / CLASSES))
+    np.testing.assert_allclose(report.random_baseline.mean_iou, max(mean_iou(blind), share.max() / CLASSES))
     assert report.uniform_cross_entropy == math.log(CLASSES)
     assert report.num_images == 6
 
@@ -114,7 +114,7 @@ def test_chance_is_at_least_the_commonest_class_everywhere():
     tally = Tally(3)
     # Always class 1, which has 30 of 100 pixels; class 0 has 60.
     tally.matrix[:] = [[0, 60, 0], [0, 30, 0], [0, 10, 0]]
-    np.testing.assert_allclose(tally.chance().mean_iou, 0.6 / 3)
+    np.testing.assert_allclose(tally.random_baseline().mean_iou, 0.6 / 3)
 
 
 # Teachers that know nothing, or something else.
@@ -153,10 +153,10 @@ def test_a_teacher_that_is_often_right_but_far_too_sure_is_warned_of():
         ),
     ],
 )
-def test_other_preprocessing_is_named_and_the_cure_cures(before, cure):
+def test_other_preprocessing_is_named_and_the_cure_cures(before, fix):
     finding = only(checked(painter(before)), "error", "other preprocessing")
-    assert cure in finding.cure
-    code = finding.cure.removeprefix("Load it so: ").removesuffix(".")
+    assert fix in finding.fix
+    code = finding.fix.removeprefix("Load it so: ").removesuffix(".")
     cured = eval(code, {"load_teacher": load_teacher, "model": painter(before)})
     assert checked(cured).findings == ()
 
@@ -176,7 +176,7 @@ def test_another_class_order_is_named(order):
     for channel, label in enumerate(order):
         place = f"'{INFO.class_names[label]}' in the place of '{INFO.class_names[channel]}'"
         assert (place in finding.received) == (channel != label)
-    code = finding.cure.removeprefix("Load it so: ").removesuffix(".")
+    code = finding.fix.removeprefix("Load it so: ").removesuffix(".")
     assert checked(eval(code, {"load_teacher": load_teacher, "model": teacher})).findings == ()
 
 
@@ -223,7 +223,7 @@ def test_probabilities_are_no_logits():
     class Careless(Teacher):
         name = "careless"
 
-        def taps(self, names):
+        def feature_extractor(self, names):
             model = painter(after=tf.nn.softmax)
             return lambda images: {"logits": model(images)}
 
@@ -260,7 +260,7 @@ def test_output_kinds():
 
 def test_outputs_of_another_size():
     class Coarse(Teacher):
-        def taps(self, names):
+        def feature_extractor(self, names):
             return lambda images: {"logits": painter()(images)[:, ::2, ::2]}
 
     only(checked(Coarse()), "error", "Teacher 'teacher'", "another shape", "(3, 8, 12, 4)")
@@ -317,14 +317,17 @@ def test_a_teacher_that_knows_much_but_was_half_loaded_is_warned_of():
 
 def test_fresh_layers():
     model = network("any")
-    assert fresh_layers(model) == (1, 1)
+    assert untrained_layers(model) == (1, 1)
     model.get_layer("norm").gamma.assign_add(tf.ones(6))
-    assert fresh_layers(model) == (0, 1)
+    assert untrained_layers(model) == (0, 1)
     plain = keras.Sequential([layers.Conv2D(2, 1, input_shape=SHAPE), layers.Conv2D(2, 1)])
-    assert fresh_layers(plain) == (2, 2)
+    assert untrained_layers(plain) == (2, 2)
     plain.layers[0].bias.assign([0.0, 0.1])
-    assert fresh_layers(plain) == (1, 2)
-    assert fresh_layers(keras.Sequential([layers.Conv2D(2, 1, use_bias=False, input_shape=SHAPE)])) == (0, 0)
+    assert untrained_layers(plain) == (1, 2)
+    assert untrained_layers(keras.Sequential([layers.Conv2D(2, 1, use_bias=False, input_shape=SHAPE)])) == (
+        0,
+        0,
+    )
 
 
 def test_a_student_from_nothing_with_few_images_is_noted():
@@ -430,7 +433,7 @@ def test_the_strength_of_a_term_is_its_gradient_in_training_mode():
         squares = [np.sum(np.square(g)) for g in tape.gradient(value, pupil.trainable_variables)]
         return math.sqrt(sum(squares))
 
-    first, second = report.pulls
+    first, second = report.gradients
     assert (first.name, second.name) == ("task_loss", "pixelwise")
     np.testing.assert_allclose([first.value, second.value], [task, 0.5 * shown], rtol=1e-4)
     np.testing.assert_allclose(
@@ -441,14 +444,16 @@ def test_the_strength_of_a_term_is_its_gradient_in_training_mode():
 
 def test_a_term_that_drowns_the_labels_is_warned_of_and_its_cure_cures():
     finding = only(checked(terms=[Term(Sum(name="sum"))]), "warning", "'sum' pulls", "equal")
-    weight = float(finding.cure.split()[1])
+    weight = float(finding.fix.split()[1])
     report = checked(terms=[Term(Sum(name="sum"), weight)])
     assert report.findings == ()
-    np.testing.assert_allclose(report.pulls[1].gradient_norm, report.pulls[0].gradient_norm, rtol=0.01)
+    np.testing.assert_allclose(
+        report.gradients[1].gradient_norm, report.gradients[0].gradient_norm, rtol=0.01
+    )
 
 
 def test_a_term_may_be_ten_times_as_loud_and_not_fifty():
-    equal = checked(terms=[Term("pixelwise")]).pulls[1].equal_weight
+    equal = checked(terms=[Term("pixelwise")]).gradients[1].equal_weight
     loud = checked(terms=[Term("pixelwise", 50 * equal)])
     only(loud, "warning", "'pixelwise' pulls 50 times as hard", f"Weight {equal:.3g} instead of")
     assert checked(terms=[Term("pixelwise", 10 * equal)]).findings == ()
@@ -470,7 +475,7 @@ def test_a_term_that_is_not_finite_is_refused():
 
 
 def test_terms_wait_until_the_rest_is_right():
-    assert checked(network("teacher", 6, seed=1), terms=[Term("pixelwise")]).pulls == ()
+    assert checked(network("teacher", 6, seed=1), terms=[Term("pixelwise")]).gradients == ()
 
 
 def test_nothing_is_changed_and_a_second_call_finds_the_same():
@@ -490,7 +495,7 @@ def test_nothing_is_changed_and_a_second_call_finds_the_same():
     assert all(np.array_equal(one, other) for one, other in zip(before, pupil.get_weights(), strict=True))
     assert not any(layer.built for layer in (norm, *(term.loss for term in terms)))
     tf.random.set_seed(8)
-    assert first.pulls and checked(teacher, pupil, terms=terms).to_json() == first.to_json()
+    assert first.gradients and checked(teacher, pupil, terms=terms).to_json() == first.to_json()
 
 
 # Recorded teachers.
@@ -499,24 +504,25 @@ def test_nothing_is_changed_and_a_second_call_finds_the_same():
 class Recorded(Teacher):
     name, recorded, size = "recorded", True, None
 
-    def taps(self, names):
+    def feature_extractor(self, names):
         raise ValueError("what it shows comes with the batch")
 
 
 def test_a_recorded_teacher_is_judged_by_what_comes_with_the_batches():
-    def recorded(teacher, tap="logits"):
+    def recorded(teacher, layer_name="logits"):
         return [
-            ({"images": images, "teacher": {tap: teacher(images)}}, masks) for images, masks in make_batches()
+            ({"images": images, "teacher": {layer_name: teacher(images)}}, masks)
+            for images, masks in make_batches()
         ]
 
     report = checked(Recorded(), batches=recorded(painter()), terms=[Term("pixelwise")])
     assert report.findings == () and report.teacher_score == checked().teacher_score
-    assert report.pulls == checked(terms=[Term("pixelwise")]).pulls
+    assert report.gradients == checked(terms=[Term("pixelwise")]).gradients
     untrained = recorded(network("teacher", 6, seed=1))
     only(checked(Recorded(), batches=untrained), "error", "'recorded' knows nothing")
     hints = recorded(painter(), "stage")
     only(checked(Recorded(), batches=hints), "note", "cannot be judged")
-    with pytest.raises(ValueError, match=r"do not carry the taps \['logits'\]"):
+    with pytest.raises(ValueError, match=r"do not carry the layers \['logits'\]"):
         checked(Recorded(), batches=hints, terms=[Term("pixelwise")])
 
 

@@ -62,8 +62,8 @@ def test_words_in_the_flags():
         ("warm_upp(steps=3)", "Did you mean 'warm_up'"),
         ("warm_up(step=3)", "Wrong arguments"),
         ("warm_up", "Wrong arguments"),
-        ("stop(step=3)*0.5", "neither taps nor a weight"),
-        ("stop(step=3)@a", "neither taps nor a weight"),
+        ("stop(step=3)*0.5", "neither layers nor a weight"),
+        ("stop(step=3)@a", "neither layers nor a weight"),
     ],
 )
 def test_what_is_wrong_is_said(schedule, words):

@@ -28,12 +28,12 @@ def model():
     return network("teacher")
 
 
-def look(teacher, images, *taps, graph=False):
-    run = teacher.taps(taps or ["logits"])
+def look(teacher, images, *layer_names, graph=False):
+    run = teacher.feature_extractor(layer_names or ["logits"])
     shown = tf.function(run)(tf.constant(images)) if graph else run(tf.constant(images))
-    assert set(shown) == set(taps or ["logits"])
-    shown = {tap: tensor.numpy() for tap, tensor in shown.items()}
-    return shown if taps else shown["logits"]
+    assert set(shown) == set(layer_names or ["logits"])
+    shown = {layer_name: tensor.numpy() for layer_name, tensor in shown.items()}
+    return shown if layer_names else shown["logits"]
 
 
 def softmax(logits):
@@ -171,7 +171,7 @@ def test_layers_inside_nested_keras_3_networks_are_tapped(keras3_model, images):
         "logits": (HEIGHT, WIDTH, CLASSES),
     }
     with pytest.raises(ValueError, match=r"'deeep' not found in teacher 'third'.*'inner/deep'"):
-        teacher.taps(["logits", "deeep"])
+        teacher.feature_extractor(["logits", "deeep"])
 
 
 def test_a_keras_3_network_of_another_size_is_fed_resized_images(keras3_model):
@@ -239,7 +239,7 @@ def test_a_saved_model_teaches_by_its_signature(images, tmp_path):
     other = tmp_path / "other"
     tf.saved_model.save(module, str(other), signatures=module.one)
     assert load_teacher(other, trust_model=True).fingerprint() != teacher.fingerprint()
-    with pytest.raises(ValueError, match=r"Tap 'stage' not found in teacher .* one of \['logits'\]"):
+    with pytest.raises(ValueError, match=r"Layer 'stage' not found in teacher .* one of \['logits'\]"):
         teacher.shapes(["stage"], SHAPE)
 
 
@@ -325,7 +325,7 @@ def test_a_float_tflite_gives_its_logits_whatever_it_puts_out(function, images, 
     np.testing.assert_allclose(look(teacher, images, graph=True), expected, atol=1e-3)
     assert teacher.shapes(["logits"], SHAPE) == {"logits": (HEIGHT, WIDTH, CLASSES)}
     batches = tf.data.Dataset.from_tensors(images).repeat(4)
-    batches = batches.map(teacher.taps(["logits"]), num_parallel_calls=4)
+    batches = batches.map(teacher.feature_extractor(["logits"]), num_parallel_calls=4)
     for batch in batches:
         np.testing.assert_allclose(batch["logits"], expected, atol=1e-3)
 
@@ -359,7 +359,7 @@ def test_the_scale_of_an_integer_input_does_not_change_the_pixels(tmp_path):
     assert np.abs(look(load_teacher(path), pixels) - expected).max() < 0.05 * np.ptp(expected)
 
 
-def test_a_tflite_has_one_tap_and_one_fingerprint_a_content(tmp_path):
+def test_a_tflite_has_one_layer_and_one_fingerprint_a_content(tmp_path):
     paths = [tmp_path / f"{name}.tflite" for name in "abc"]
     content = flat(linear)
     for path in paths[:2]:
@@ -368,7 +368,7 @@ def test_a_tflite_has_one_tap_and_one_fingerprint_a_content(tmp_path):
     prints = [load_teacher(path).fingerprint() for path in paths]
     assert prints[0] == prints[1] != prints[2]
     with pytest.raises(ValueError, match=r"'aspp' not found.*shows \['logits'\] only"):
-        load_teacher(paths[0]).taps(["logits", "aspp"])
+        load_teacher(paths[0]).feature_extractor(["logits", "aspp"])
     with pytest.raises(ValueError, match="sees every image at"):
         load_teacher(paths[0], scales=(0.5, 1.0))
 
@@ -386,7 +386,7 @@ def test_a_tflite_that_does_not_segment_is_refused(tmp_path):
 # Functions
 
 
-def test_functions_teach_with_or_without_taps(images):
+def test_functions_teach_with_or_without_layers(images):
     teacher = load_teacher(lambda pixels: pixels[..., :2] / 255, name="shares")
     np.testing.assert_allclose(look(teacher, images), images[..., :2] / 255, rtol=1e-6)
     teacher = load_teacher(lambda pixels: {"logits": pixels, "deep": pixels[:, ::2]})
@@ -447,7 +447,7 @@ def test_an_ensemble_shows_the_mean_of_the_probabilities(model, images):
     np.testing.assert_allclose(np.exp(look(ensemble, images)).sum(-1), 1, atol=1e-5)
     assert ensemble.size == (HEIGHT, WIDTH)
     with pytest.raises(ValueError, match=r"Several members .* 'stage'.*\['teacher/stage', 'other/stage'"):
-        ensemble.taps(["stage"])
+        ensemble.feature_extractor(["stage"])
 
 
 def test_what_an_ensemble_cannot_join_is_said(model):
@@ -490,7 +490,7 @@ def test_views_without_the_image_as_it_is_show_no_features(model, images):
     views = load_teacher(model, flip=False, scales=(0.5,))
     assert look(views, images).shape == (2, HEIGHT, WIDTH, CLASSES)
     with pytest.raises(ValueError, match=r"Add 1\.0 to scales"):
-        views.taps(["logits", "stage"])
+        views.feature_extractor(["logits", "stage"])
     for wrong in ((), (0.0, 1.0), (1.0, 1.0), (float("inf"),)):
         with pytest.raises(ValueError, match="scales must be"):
             load_teacher(model, scales=wrong)
@@ -500,7 +500,7 @@ def test_each_view_is_one_pass(images):
     calls = []
     counted = network("counted", calls=calls)
     teacher = load_teacher(counted, flip=True)
-    run = tf.function(teacher.taps(["logits", "stage"]))
+    run = tf.function(teacher.feature_extractor(["logits", "stage"]))
     calls.clear()
     run(tf.constant(images))
     assert calls == [False, False]
@@ -550,7 +550,7 @@ def test_what_windows_cannot_do_is_said(keras3_model, model):
         load_teacher(model, windows=True)
     windows = load_teacher(keras3_model, windows=True)
     with pytest.raises(ValueError, match=r"'stem' not found.*Leave out windows to distil features"):
-        windows.taps(["stem"])
+        windows.feature_extractor(["stem"])
     with pytest.raises(ValueError, match="images of a known size"):
         windows.shapes(["logits"], (None, None, 3))
 

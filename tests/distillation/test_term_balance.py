@@ -7,7 +7,7 @@ from tiny_networks import CLASSES, IGNORE, SHAPE, batch, layers, network, same
 
 from tfsegkd._keras import keras
 from tfsegkd.distillation import Balance, Distiller, Term, WarmUp
-from tfsegkd.distillation.taps import shared_feature
+from tfsegkd.distillation.features import shared_feature
 from tfsegkd.losses import SegmentationLoss
 
 TERMS = (("pixelwise(temperature=2)", None), ("attention", ("stage", "stage")))
@@ -42,10 +42,10 @@ def norms(student, teacher, terms, images, masks, feature):
             if term is None:
                 loss = SegmentationLoss(IGNORE)(masks, shown["logits"])
             else:
-                tap = term.taps[1]
+                layer_name = term.layers[1]
                 valid = tf.cast(masks != IGNORE, tf.float32)
                 loss = tf.reduce_mean(
-                    term.loss(known[tap], shown[tap], labels=masks, valid=valid, images=images)
+                    term.loss(known[layer_name], shown[layer_name], labels=masks, valid=valid, images=images)
                 )
         found.append(float(tf.norm(tape.gradient(loss, value))))
     return found
@@ -177,7 +177,7 @@ def branched():
 
 
 @pytest.mark.parametrize(
-    ("taps", "feature"),
+    ("layer_names", "feature"),
     [
         ({"logits"}, "logits"),
         ({"join"}, "join"),
@@ -188,8 +188,8 @@ def branched():
         ({"other", "a"}, "scale"),
     ],
 )
-def test_the_feature_is_the_last_that_all_depend_on(taps, feature):
-    assert shared_feature(branched(), taps) == feature
+def test_the_feature_is_the_last_that_all_depend_on(layer_names, feature):
+    assert shared_feature(branched(), layer_names) == feature
 
 
 def test_what_cannot_be_balanced_is_said():

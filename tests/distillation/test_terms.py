@@ -11,8 +11,8 @@ def test_a_term_takes_a_loss_or_its_spec():
     loss = losses.PixelwiseLoss(temperature=3)
     assert Term(loss).loss is loss
     term = Term("pixelwise(temperature=3)", weight=0.5, at=("aspp", "context"))
-    assert term.loss.temperature == 3 and term.weight == 0.5 and term.taps == ("aspp", "context")
-    assert Term(loss).taps == ("logits", "logits")
+    assert term.loss.temperature == 3 and term.weight == 0.5 and term.layers == ("aspp", "context")
+    assert Term(loss).layer_names == ("logits", "logits")
 
 
 def test_specs_become_terms():
@@ -36,7 +36,7 @@ def test_the_preset_stands_for_its_terms():
         parse_terms(["preset", "hint@stride8"])
 
 
-def test_one_loss_at_several_taps():
+def test_one_loss_at_several_layers():
     terms = parse_terms(["hint@stride8:stride8", "hint@stride16:stride16*2", "hint"])
     assert [term.name for term in terms] == ["hint_stride8", "hint_stride16", "hint"]
     assert len({term.loss.name for term in terms}) == 1 and len({id(term.loss) for term in terms}) == 3
@@ -53,7 +53,7 @@ def test_one_loss_at_several_taps():
         (["pixelwise(heat=4)"], "temperature"),
         (["pixelwise*much"], "not a number"),
         (["pixelwise*-1"], "not below 0. Received: -1"),
-        (["hint@a:b:c"], "teacher_tap:student_tap"),
+        (["hint@a:b:c"], "teacher_layer:student_layer"),
         (["hint@a:b*2*warm_upp(steps=3)"], "Did you mean 'warm_up'"),
     ],
 )

@@ -19,10 +19,12 @@ def network(name: str, num_classes: int, seed: int, width: int = 16) -> keras.Mo
     keras.utils.set_random_seed(seed)
     pixels = keras.Input((*SIZE, 3), name="pixels")
     x = layers.Rescaling(1 / 127.5, offset=-1, name="scale")(pixels)
-    for tap, strides in (("stride4", 4), ("stride8", 2), ("stride16", 2)):
-        x = layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False, name=f"{tap}_conv")(x)
-        x = layers.BatchNormalization(name=f"{tap}_norm")(x)
-        x = layers.ReLU(6.0, name=tap)(x)
+    for layer_name, strides in (("stride4", 4), ("stride8", 2), ("stride16", 2)):
+        x = layers.Conv2D(
+            width, 3, strides=strides, padding="same", use_bias=False, name=f"{layer_name}_conv"
+        )(x)
+        x = layers.BatchNormalization(name=f"{layer_name}_norm")(x)
+        x = layers.ReLU(6.0, name=layer_name)(x)
     x = layers.Conv2D(num_classes, 1, name="scores")(x)
     return keras.Model(pixels, layers.UpSampling2D(16, interpolation="bilinear", name="logits")(x), name=name)
 

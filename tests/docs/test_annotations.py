@@ -88,7 +88,10 @@ def test_what_the_readme_trains_on_is_what_was_outlined(tmp_path, tool, write):
     (train,) = (line for line in lines(tool) if line[0] == "tools/train.py")
     directory = next(word for word in train if word.startswith("--data_dir=")).partition("=")[2]
     write(tmp_path / directory)
-    found = {split: data.survey(data.load(tool, split, tmp_path / directory)) for split in ("train", "val")}
+    found = {
+        split: data.dataset_statistics(data.load(tool, split, tmp_path / directory))
+        for split in ("train", "val")
+    }
     assert [len(each.source) for each in found.values()] == [16, 4]
     names = found["train"].source.info.class_names
     assert sorted(names) == sorted(NAMES)

@@ -85,7 +85,7 @@ def test_every_room_has_a_page_of_its_names():
 
 
 def test_the_picture_of_the_house_has_every_room():
-    drawn = (SITE / "images" / "house.svg").read_text(encoding="utf-8")
+    drawn = (SITE / "images" / "architecture.svg").read_text(encoding="utf-8")
     files = (ROOT / "tfsegkd").iterdir()
     rooms = {path.stem for path in files if path.stem not in ("__init__", "__pycache__")}
     assert {room for room in rooms if f">{room}</text>" not in drawn} == set()

@@ -28,7 +28,7 @@ class FakeSource(Source):
 
 
 def network(classes: int = len(NAMES), hidden: tuple[int, ...] = (3,)) -> keras.Model:
-    """Mean over 2×2 pixels, then a linear map of the colours; the classes `hidden` are never chosen."""
+    """Mean over 2×2 pixels, then a linear map of the colors; the classes `hidden` are never chosen."""
     image = keras.Input((*SIZE, 3), name="image")
     x = keras.layers.AveragePooling2D(2, name="pool")(image)
     outputs = keras.layers.Conv2D(classes, 1, name="logits")(x)

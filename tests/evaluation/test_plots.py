@@ -1,4 +1,4 @@
-"""Pictures: the right colours in the right places."""
+"""Pictures: the right colors in the right places."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ MASK = np.array([[0, 1, 2], [3, 4, 255]], np.uint8)
 IMAGE = np.full((2, 3, 3), 100, np.uint8)
 
 
-def test_labels_have_their_colours_and_void_is_white():
+def test_labels_have_their_colors_and_void_is_white():
     drawn = colored(MASK, INFO)
     assert drawn.dtype == np.uint8
     np.testing.assert_array_equal(drawn.reshape(6, 3), [*PALETTE, (255, 255, 255)])

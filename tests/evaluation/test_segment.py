@@ -15,7 +15,7 @@ from tfsegkd.evaluation.segment import starts
 
 
 class PixelByPixel:
-    """A network whose classes are the largest of three colours, at half the resolution if asked to."""
+    """A network whose classes are the largest of three colors, at half the resolution if asked to."""
 
     size, num_classes = (8, 12), 3
 
@@ -43,7 +43,7 @@ class BlindAtBorders(PixelByPixel):
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.75])
 def test_windows_see_every_pixel_as_it_is(size, overlap):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    mask = segment(PixelByPixel(), image, tiles=True, overlap=overlap)
+    mask = segment(PixelByPixel(), image, sliding_window=True, overlap=overlap)
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, image.argmax(-1))
 
@@ -51,10 +51,10 @@ def test_windows_see_every_pixel_as_it_is(size, overlap):
 def test_where_windows_overlap_the_one_that_knows_better_decides():
     image = np.zeros((8, 36, 3), np.uint8)
     image[..., 0] = 20
-    mask = segment(BlindAtBorders(), image, tiles=True, overlap=0.5)
+    mask = segment(BlindAtBorders(), image, sliding_window=True, overlap=0.5)
     assert (mask[2:-2, 2:-2] == 0).all(), "no window's border shows inside"
     assert (mask[:, :2] == 2).all(), "where nobody knows better"
-    apart = segment(BlindAtBorders(), image, tiles=True, overlap=0)
+    apart = segment(BlindAtBorders(), image, sliding_window=True, overlap=0)
     assert (apart[2:-2, 10:14] == 2).all()
 
 
@@ -62,7 +62,7 @@ def test_an_image_smaller_than_a_window_is_enlarged():
     image = np.zeros((4, 6, 3), np.uint8)
     image[:, :3, 1], image[:, 3:, 2] = 200, 200
     network = PixelByPixel()
-    mask = segment(network, image, tiles=True)
+    mask = segment(network, image, sliding_window=True)
     np.testing.assert_array_equal(mask, [[1, 1, 1, 2, 2, 2]] * 4)
     assert len(network.seen) == 1
 
@@ -90,7 +90,7 @@ def test_windows_cover_and_overlap(window, more, overlap):
 @pytest.mark.parametrize("overlap", [-0.1, 0.95, True])
 def test_an_overlap_out_of_range(overlap):
     with pytest.raises(ValueError, match="overlap"):
-        segment(PixelByPixel(), np.zeros((9, 9, 3), np.uint8), tiles=True, overlap=overlap)
+        segment(PixelByPixel(), np.zeros((9, 9, 3), np.uint8), sliding_window=True, overlap=overlap)
 
 
 def test_a_mask_s_palette_shows_it_and_its_values_are_labels(tmp_path):

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.export import export_tflite
-from tfsegkd.export.endings import without_last_resize
 from tfsegkd.export.lowering import CHANGES, lower_for_arm
+from tfsegkd.export.output_variants import without_last_resize
 from tfsegkd.layers import ResizeLike
 from tfsegkd.models import blocks
 from tfsegkd.quantization import quantize
@@ -62,7 +62,7 @@ def up_to(content, layer):
     editor = Editor(content)
     place = next(n for n, one in enumerate(editor.operators) if layer in editor.name(int(one.outputs[0])))
     editor.graph.operators = editor.operators[: place + 1]
-    editor.end_in(int(editor.operators[-1].outputs[0]))
+    editor.set_output(int(editor.operators[-1].outputs[0]))
     editor.drop_unused()
     return editor.pack()
 

@@ -42,9 +42,9 @@ call = st.builds(
     st.lists(st.tuples(arguments, values), max_size=3),
 )
 weight = st.builds(lambda value: f"*{value}", values)
-tap = st.builds(lambda words: "@" + ":".join(words), st.lists(names | values, min_size=1, max_size=3))
+layer_name = st.builds(lambda words: "@" + ":".join(words), st.lists(names | values, min_size=1, max_size=3))
 specs = st.one_of(
-    st.lists(st.one_of(call, weight, tap, call.map(lambda text: f"*{text}")), max_size=5).map("".join),
+    st.lists(st.one_of(call, weight, layer_name, call.map(lambda text: f"*{text}")), max_size=5).map("".join),
     st.text(alphabet="ab(=,)@:*'\"\\ .-_1é\n\0", max_size=30),
     st.text(max_size=30),
     st.integers(1, 3000).map(lambda depth: f"a(b={'(' * depth}{')' * depth})"),

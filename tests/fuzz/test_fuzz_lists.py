@@ -1,4 +1,4 @@
-"""Text files beside data and networks: lists, labels, colours, tables."""
+"""Text files beside data and networks: lists, labels, colors, tables."""
 
 from pathlib import Path
 

@@ -153,7 +153,7 @@ class _Frames(Source):
 class _Bright(Teacher):
     name, size, input_size = "bright", None, None
 
-    def taps(self, names):
+    def feature_extractor(self, names):
         return lambda images: {"logits": tf.cast(images[..., :2], tf.float32)}
 
     def shapes(self, names, image_shape):

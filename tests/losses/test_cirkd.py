@@ -4,11 +4,11 @@ from loss_battery import CLASSES, Case, check_loss, kl, softmax, valid_positions
 
 from tfsegkd.losses import CIRKDLoss
 from tfsegkd.losses.cirkd import ClassQueue
-from tfsegkd.losses.draws import Draws
+from tfsegkd.losses.random_stream import RandomStream
 
 
-def draws():
-    stream = Draws()
+def random_stream():
+    stream = RandomStream()
     stream.build()
     return stream
 
@@ -118,7 +118,7 @@ def test_a_full_queue_keeps_the_latest():
     queue = ClassQueue(num_classes=2, channels=1, size=3, samples=4, name="queue")
     queue.build(None)
     for step in range(1, 9):
-        queue.write(draws(), tf.constant([[float(step)], [-1.0]]), tf.constant([1, 2]), most=5)
+        queue.write(random_stream(), tf.constant([[float(step)], [-1.0]]), tf.constant([1, 2]), most=5)
         assert queue.written.numpy()[1] >= min(step, 3) and queue.written.numpy()[1] < 6
         latest = list(range(max(1, step - 2), step + 1))
         kept = np.sort(queue.entries.numpy()[1, :, 0])
@@ -129,15 +129,15 @@ def test_a_full_queue_keeps_the_latest():
 def test_more_of_a_class_than_its_places_fill_each_place_once():
     queue = ClassQueue(num_classes=1, channels=1, size=3, samples=4, name="queue")
     queue.build(None)
-    queue.write(draws(), tf.range(7, dtype=tf.float32)[:, None], tf.zeros(7, tf.int32), most=7)
+    queue.write(random_stream(), tf.range(7, dtype=tf.float32)[:, None], tf.zeros(7, tf.int32), most=7)
     assert queue.written.numpy() == [3] and len(set(queue.entries.numpy().ravel())) == 3
 
 
 def test_a_sample_is_balanced_and_of_filled_places_only():
     queue = ClassQueue(num_classes=3, channels=1, size=100, samples=30, name="queue")
     queue.build(None)
-    queue.write(draws(), tf.constant([[1.0], [2.0], [3.0]]), tf.constant([0, 0, 2]), most=5)
-    entries, present = (part.numpy() for part in queue.sample(draws()))
+    queue.write(random_stream(), tf.constant([[1.0], [2.0], [3.0]]), tf.constant([0, 0, 2]), most=5)
+    entries, present = (part.numpy() for part in queue.sample(random_stream()))
     assert entries.shape == (30, 1)
     np.testing.assert_array_equal(present, [1] * 10 + [0] * 10 + [1] * 10)
     assert set(entries[:10, 0]) <= {1.0, 2.0} and set(entries[20:, 0]) == {3.0}

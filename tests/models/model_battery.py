@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfsegkd import models, runtime
 from tfsegkd._keras import keras
 from tfsegkd.graph import cost
-from tfsegkd.models.registry import published_taps
+from tfsegkd.models.registry import published_feature_layers
 
 ODD = (50, 70, 3)
 NUM_CLASSES = 5
@@ -111,7 +111,7 @@ def check_model(model, name):
     shaken(model)
     _check_logits(model, frames(ODD))
     _check_layers(model, name)
-    _check_taps(model, name)
+    _check_layers(model, name)
     _check_cost(model)
 
 
@@ -147,16 +147,16 @@ def _check_layers(model, name):
     assert len({weight.name for weight in model.weights}) == len(model.weights)
 
 
-def _check_taps(model, name):
-    published = published_taps()[name]
-    assert set(published) <= set(models.taps(model))
+def _check_layers(model, name):
+    published = published_feature_layers()[name]
+    assert set(published) <= set(models.feature_layers(model))
     assert published[-1] == "logits"
     padded = model.get_layer("padding").output.shape[1:3]
-    for tap in models.taps(model):
-        shape = model.get_layer(tap).output.shape
+    for layer_name in models.feature_layers(model):
+        shape = model.get_layer(layer_name).output.shape
         assert len(shape) == 4
-        if tap.startswith("stride"):
-            stride = int(tap.removeprefix("stride"))
+        if layer_name.startswith("stride"):
+            stride = int(layer_name.removeprefix("stride"))
             assert shape[1:3] == tuple(side // stride for side in padded)
 
 

@@ -44,10 +44,10 @@ def test_rates_that_fit_reach_as_far_over_the_grid_as_the_paper_s_over_33():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", [name for name in backbones.NAMES if "lite" not in name])
-def test_every_backbone_has_the_taps(backbone):
+def test_every_backbone_has_the_layers(backbone):
     spec = f"deeplab_v3_plus(backbone={backbone}, weights=None, filters=8, width_multiplier=0.125)"
     model = models.build(spec, 3, (48, 50, 3))
-    sizes = {name: model.get_layer(name).output.shape[1:3] for name in models.taps(model)}
+    sizes = {name: model.get_layer(name).output.shape[1:3] for name in models.feature_layers(model)}
     assert sizes["stride4"] == (12, 16)
     assert sizes["stride8"] == (6, 8)
     assert sizes["stride16"] == sizes["aspp"] == (3, 4)

@@ -63,7 +63,7 @@ def test_it_begins_from_imagenet_without_a_download():
 
 def test_all_strides_have_a_layer_to_distill():
     model = models.build("lite_unet(stages=7, width=8, weights=None)", 3, (64, 64, 3))
-    sizes = {name: model.get_layer(name).output.shape[1] for name in models.taps(model)}
+    sizes = {name: model.get_layer(name).output.shape[1] for name in models.feature_layers(model)}
     assert sizes == {
         "stride2": 32,
         "stride4": 16,

@@ -104,7 +104,7 @@ def test_a_corrected_bias_gives_the_mean_of_the_float_network(kind):
     if kind == "normalized":
         x = layers.BatchNormalization(name="norm")(x)
     model = keras.Model(inputs, x, name=kind)
-    # One colour an image, so that borders and neighbours do not matter; weights of 4 bits, so that errors do.
+    # One color an image, so that borders and neighbours do not matter; weights of 4 bits, so that errors do.
     images = np.broadcast_to(pixels()[:, :1, :1], (4, *SIZE, 3)).copy()
     quantized = quantize(model, calibration=[images])
     quantized.get_layer("quant_conv")._weight_vars[0][1].bits = 4

@@ -9,9 +9,9 @@ from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.quantization import NothingToEqualize
-from tfsegkd.recipe import AutoQuantize, Distill, Frames, Recipe, Schedule, StudentAlone, Teacher
+from tfsegkd.recipe import AutoQuantize, Distill, Recipe, Schedule, StudentAlone, Teacher, TrainingData
 from tfsegkd.recipe import auto as automatic
-from tfsegkd.recipe.auto import Ladder, hold_out
+from tfsegkd.recipe.auto import SearchLog, hold_out
 
 SCHEDULE = Schedule(epochs=1, learning_rate=1e-3, batch_size=4)
 LADDER = ["calibration", "equalization", "bias correction"]
@@ -19,7 +19,7 @@ LADDER = ["calibration", "equalization", "bias correction"]
 
 def frames():
     train, val = (RoadScenes(split, height=48, width=64, num_images=12) for split in ("train", "val"))
-    return Frames(train, val, size=(48, 64))
+    return TrainingData(train, val, size=(48, 64))
 
 
 def network(score):
@@ -28,12 +28,12 @@ def network(score):
     return model
 
 
-def ladder(budget=1.0):
-    return Ladder(lambda model: model.score, network(0.80), budget)
+def search_log(budget=1.0):
+    return SearchLog(lambda model: model.score, network(0.80), budget)
 
 
 def test_the_first_within_the_budget_is_taken():
-    found = ladder()
+    found = search_log()
     assert not found.take("a", lambda: network(0.70))
     assert found.take("b", lambda: network(0.791))
     written = found.to_json()
@@ -43,7 +43,7 @@ def test_the_first_within_the_budget_is_taken():
 
 
 def test_without_one_the_best_is_taken():
-    found = ladder()
+    found = search_log()
     for score in (0.70, 0.78, 0.75):
         assert not found.take(str(score), lambda score=score: network(score))
     assert found.to_json()["chosen"] == "0.78" and not found.to_json()["within_budget"]
@@ -53,7 +53,7 @@ def test_what_cannot_be_done_is_passed_over_and_said():
     def refuse():
         raise NothingToEqualize("there is nothing")
 
-    found = ladder()
+    found = search_log()
     assert not found.take("a", refuse)
     found.take("b", lambda: network(0.8))
     assert found.tried[0].skipped == "there is nothing" and found.to_json()["chosen"] == "b"
@@ -88,7 +88,7 @@ def test_a_run_takes_the_cheapest_that_will_do(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_finds_nothing_good_enough_tries_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(Ladder, "take", _never(Ladder.take))
+    monkeypatch.setattr(SearchLog, "take", _never(SearchLog.take))
     monkeypatch.setattr(automatic, "_MOST_FLOAT", 0.1)
     stages = [StudentAlone("unet(width=8)", SCHEDULE), AutoQuantize(SCHEDULE)]
     report = Recipe(stages, export=False).run(tmp_path, frames())
@@ -101,7 +101,7 @@ def test_a_run_that_finds_nothing_good_enough_tries_all(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_at_last_the_teacher_helps(tmp_path, monkeypatch):
-    monkeypatch.setattr(Ladder, "take", _never(Ladder.take))
+    monkeypatch.setattr(SearchLog, "take", _never(SearchLog.take))
     monkeypatch.setattr(automatic, "_MOST_FLOAT", 0)
     teacher = models.build("unet(width=8)", 11, (48, 64, 3))
     teacher.save(tmp_path / "teacher_of_another.keras")

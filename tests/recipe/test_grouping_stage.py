@@ -9,7 +9,7 @@ from tfsegkd import models
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.graph import cost
 from tfsegkd.grouping import GradualConv2D, alpha, set_alpha
-from tfsegkd.recipe import Frames, Group, Quantize, Recipe, Schedule
+from tfsegkd.recipe import Group, Quantize, Recipe, Schedule, TrainingData
 from tfsegkd.recipe import grouping as stage_file
 from tfsegkd.recipe.stages import Run
 
@@ -20,7 +20,7 @@ UNET = "unet(width=4)"
 
 def frames():
     train, val = (RoadScenes(split, height=32, width=48, num_images=8) for split in ("train", "val"))
-    return Frames(train, val, size=SIZE)
+    return TrainingData(train, val, size=SIZE)
 
 
 @pytest.fixture
@@ -86,7 +86,10 @@ def test_a_trained_student_is_taken_if_there_is_one(tmp_path, untrained):
         ({"groups": 4, "assignment": "lucky"}, "assignment must be"),
         ({"groups": 4, "assignment": "learned", "begin": 0.0}, "Begin later"),
         ({"groups": 4, "task_weight": 0.0}, "task_weight=0"),
-        ({"groups": 4, "model": None, "begin_from": "encoder.keras"}, "Give it to the stage that trains"),
+        (
+            {"groups": 4, "model": None, "initialize_from": "encoder.keras"},
+            "Give it to the stage that trains",
+        ),
     ],
 )
 def test_wrong_settings_show_before_anything_is_read(options, message):
@@ -98,7 +101,7 @@ def test_a_network_that_has_learnt_before_begins_from_its_weights(tmp_path, untr
     path = str(tmp_path / "before.keras")
     before = models.build(UNET, 11, (64, 64, 3))
     before.save(path)
-    stage = Group(UNET, SCHEDULE, 4, begin_from=path)
+    stage = Group(UNET, SCHEDULE, 4, initialize_from=path)
     stage.make(Run(tmp_path, frames()))
     ((_, _, initial),) = untrained
     for one, other in zip(initial, before.trainable_weights, strict=True):

@@ -11,7 +11,7 @@ import pytest
 from test_training import SCHEDULE, SIZE, frames, network, started  # noqa: F401 - frames is a fixture
 
 from tfsegkd.atomic import write_atomically, write_json
-from tfsegkd.recipe import Frames
+from tfsegkd.recipe import TrainingData
 from tfsegkd.recipe.lock import locked
 from tfsegkd.recipe.progress import Progress
 from tfsegkd.recipe.training import train
@@ -107,7 +107,7 @@ def test_a_file_in_the_place_of_the_directory_is_named(tmp_path):
 
 
 def test_a_clock_that_jumps_changes_nothing(frames, tmp_path, monkeypatch, capsys):  # noqa: F811
-    few = Frames(frames.train, frames.val, SIZE, seed=3)
+    few = TrainingData(frames.train, frames.val, SIZE, seed=3)
     still = started(1)
     train(still, few, SCHEDULE, tmp_path / "still")
     real, jumps = time.time, iter(np.random.default_rng(0).integers(-(10**7), 10**7, 100_000))

@@ -11,7 +11,7 @@ from tfsegkd._keras import keras
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.graph import cost
 from tfsegkd.pruning import sparsity_report
-from tfsegkd.recipe import Frames, Prune, Quantize, Recipe, Schedule
+from tfsegkd.recipe import Prune, Quantize, Recipe, Schedule, TrainingData
 from tfsegkd.recipe import pruning as stage_file
 from tfsegkd.recipe.stages import Run
 
@@ -22,7 +22,7 @@ SIZE = (32, 48)
 
 def frames():
     train, val = (RoadScenes(split, height=32, width=48, num_images=8) for split in ("train", "val"))
-    return Frames(train, val, size=SIZE)
+    return TrainingData(train, val, size=SIZE)
 
 
 def small(width=16):

@@ -11,7 +11,16 @@ from tfsegkd._keras import keras
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.distillation import CoStudying
 from tfsegkd.quantization import Precision
-from tfsegkd.recipe import QKD, BorrowedTeacher, Frames, Quantize, Recipe, Schedule, Teacher, TrainedStudent
+from tfsegkd.recipe import (
+    QKD,
+    PretrainedTeacher,
+    Quantize,
+    Recipe,
+    Schedule,
+    Teacher,
+    TrainedStudent,
+    TrainingData,
+)
 from tfsegkd.recipe import qkd as stage_file
 from tfsegkd.recipe.progress import resumable_randomness
 from tfsegkd.recipe.stages import Run
@@ -24,7 +33,7 @@ SPECS = ("pixelwise(temperature=2)", "hint@stage:stage*0.1")
 
 def frames(**options):
     train, val = (RoadScenes(split, height=32, width=48, num_images=8) for split in ("train", "val"))
-    return Frames(train, val, size=SIZE, **options)
+    return TrainingData(train, val, size=SIZE, **options)
 
 
 def network(name, filters, seed, size=SIZE, dropout=0.0):
@@ -93,7 +102,7 @@ def test_killed_in_any_phase_it_ends_where_it_would_have(run, kill, capsys):
         stage.make(run)
         whole = state(ended.pop())
         # The same run elsewhere, killed in each phase.
-        other = Run(run.directory / "other", run.frames)
+        other = Run(run.directory / "other", run.data)
         other.directory.mkdir()
         for name in ("student.keras", "teacher.keras"):
             (other.directory / name).write_bytes((run.directory / name).read_bytes())
@@ -144,8 +153,8 @@ def test_every_phase_has_an_epoch_and_the_paper_s_share(epochs, phases):
 def test_a_borrowed_teacher_sees_frames_at_its_own_size(run, untrained, tmp_path):
     path = tmp_path / "fine.keras"
     network("fine", 8, 2).save(path)
-    borrowed = BorrowedTeacher((str(path),), size=(48, 72))
-    crops = Run(tmp_path, frames(crop_size=(16, 32)), borrowed)
+    pretrained = PretrainedTeacher((str(path),), size=(48, 72))
+    crops = Run(tmp_path, frames(crop_size=(16, 32)), pretrained)
     QKD(SCHEDULE, SPECS, preflight="off").make(crops)
     shape = untrained[0][0].teacher.model.get_layer("fine").input_shape
     assert shape == (None, 24, 48, 3), "1.5 times as fine, as frames are"
@@ -158,7 +167,7 @@ def test_a_borrowed_teacher_sees_frames_at_its_own_size(run, untrained, tmp_path
 
 def test_a_teacher_that_cannot_be_trained_is_refused(run, untrained):
     path = str(run.directory / "teacher.keras")
-    mirrored = Run(run.directory, run.frames, BorrowedTeacher((path,), flip=True))
+    mirrored = Run(run.directory, run.data, PretrainedTeacher((path,), flip=True))
     with pytest.raises(ValueError, match=r"QKD trains its teacher.*Views.*without a class map"):
         QKD(SCHEDULE, preflight="off").make(mirrored)
 

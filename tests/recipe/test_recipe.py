@@ -12,11 +12,20 @@ from PIL import Image
 
 from tfsegkd import export, models
 from tfsegkd._keras import keras
-from tfsegkd.data import Augmentation, Source, UnlabelledFrames
+from tfsegkd.data import Augmentation, Source, UnlabelledImages
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.distillation import Distiller
 from tfsegkd.evaluation import evaluate
-from tfsegkd.recipe import BorrowedTeacher, Distill, Frames, Quantize, Recipe, Schedule, StudentAlone, Teacher
+from tfsegkd.recipe import (
+    Distill,
+    PretrainedTeacher,
+    Quantize,
+    Recipe,
+    Schedule,
+    StudentAlone,
+    Teacher,
+    TrainingData,
+)
 
 STUDENT = "mobile_unet(width_multiplier=0.5)"
 SCHEDULE = Schedule(epochs=1, learning_rate=4e-3, batch_size=4)
@@ -32,7 +41,7 @@ ROWS = ["teacher", "student_alone", "student", "student_qat", "int8"]
 
 def frames(seed=0):
     train, val = (RoadScenes(split, height=48, width=64, num_images=8) for split in ("train", "val"))
-    return Frames(train, val, size=(48, 64), seed=seed)
+    return TrainingData(train, val, size=(48, 64), seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -161,14 +170,14 @@ def test_without_labels_and_from_the_cache_of_a_borrowed_teacher(tmp_path, monke
         return fit(self, data, **options)
 
     monkeypatch.setattr(Distiller, "fit", spy)
-    more = UnlabelledFrames(tmp_path / "more", Flat().info)
+    more = UnlabelledImages(tmp_path / "more", Flat().info)
     geometry = Augmentation(0.7, 1.4, True, 0, 0, 0, 0)
-    seen = Frames(
+    seen = TrainingData(
         Flat(), Flat(), size=(48, 64), augmentation=geometry, unlabelled=more, unlabelled_per_batch=2
     )
     cache = str(tmp_path / "cache")
     stages = [
-        BorrowedTeacher((str(tmp_path / "oracle.keras"),), flip=True),
+        PretrainedTeacher((str(tmp_path / "oracle.keras"),), flip=True),
         Distill("unet(width=8)", SCHEDULE, ["pixelwise"], task_weight=0, cache=cache, preflight="off"),
     ]
     report = Recipe(stages, export=False).run(tmp_path / "run", seen)

@@ -12,19 +12,19 @@ from tfsegkd.graph import cost
 from tfsegkd.recipe import (
     Budget,
     BudgetNotKept,
-    Frames,
     Quantize,
     Recipe,
     Schedule,
     Search,
     Teacher,
+    TrainingData,
     candidates,
     plan,
     search,
     searching,
 )
 from tfsegkd.recipe.candidates import Candidate, Candidates
-from tfsegkd.recipe.plan import PlannedTraining
+from tfsegkd.recipe.dry_run import PlannedTraining
 from tfsegkd.recipe.search_result import FOUND, Trained, missed, read_found
 from tfsegkd.recipe.stages import Run
 
@@ -34,7 +34,7 @@ SIZES = [(32, 32), (40, 40), (48, 48), (56, 56)]
 
 def frames(**options):
     train, val = (RoadScenes(split, height=64, width=64, num_images=10) for split in ("train", "val"))
-    return Frames(train, val, size=(32, 32), **options)
+    return TrainingData(train, val, size=(32, 32), **options)
 
 
 def stage(**options):
@@ -87,7 +87,7 @@ def test_the_best_goes_on_and_learns_from_all_frames_at_the_end(world):
 
 def test_frames_that_must_not_be_learned_are_held_out_to_the_end(world):
     trained, run = world
-    run.held_out = run.frames.val
+    run.held_out = run.data.val
     stage(max_drop=1.0).make(run)
     assert trained[-1] == (40, 5, False)
     assert read_found(run.directory).chosen.scores[5] == pytest.approx(0.45)

@@ -7,8 +7,8 @@ import pytest
 
 from tfsegkd._keras import keras
 from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, Source
-from tfsegkd.recipe import BorrowedTeacher, Distill, Frames, Recipe, Schedule, StudentAlone
-from tfsegkd.recipe.report import print_table, told_members
+from tfsegkd.recipe import Distill, PretrainedTeacher, Recipe, Schedule, StudentAlone, TrainingData
+from tfsegkd.recipe.report import describe_members, print_table
 from tfsegkd.recipe.stages import Run
 
 SIZE = (32, 48)
@@ -30,7 +30,7 @@ class Blocks(Source):
 
 
 def save(path, size, order):
-    """A network that takes each colour for the class that `order` names, or for none."""
+    """A network that takes each color for the class that `order` names, or for none."""
     image = keras.Input((*size, 3))
     head = keras.layers.Conv2D(max(order) + 1, 1, name="head")
     model = keras.Model(image, head(image))
@@ -57,12 +57,12 @@ def teachers(tmp_path):
 
 
 def frames():
-    return Frames(Blocks(), Blocks(4, seed=1), SIZE, augmentation=NO_AUGMENTATION)
+    return TrainingData(Blocks(), Blocks(4, seed=1), SIZE, augmentation=NO_AUGMENTATION)
 
 
 @pytest.mark.slow
 def test_each_is_measured_beside_their_mean_and_the_student_alone(teachers, tmp_path, capsys):
-    stage = BorrowedTeacher((teachers,), held_out=Blocks(8, seed=2))
+    stage = PretrainedTeacher((teachers,), held_out=Blocks(8, seed=2))
     stages = [
         stage,
         StudentAlone("mobile_unet(width_multiplier=0.25)", SCHEDULE),
@@ -93,7 +93,7 @@ def test_each_is_measured_beside_their_mean_and_the_student_alone(teachers, tmp_
     run = Run(tmp_path / "run", frames(), stage)
     assert run.teacher_weights() == fitted["weights"]
     # Other frames to fit on are other settings.
-    other = BorrowedTeacher((teachers,), held_out=Blocks(8, seed=3))
+    other = PretrainedTeacher((teachers,), held_out=Blocks(8, seed=3))
     with pytest.raises(ValueError, match="held_out was"):
         Recipe([other], export=False).run(tmp_path / "run", frames())
 
@@ -101,11 +101,11 @@ def test_each_is_measured_beside_their_mean_and_the_student_alone(teachers, tmp_
 def test_a_mean_below_its_best_member_is_said():
     row = {"name": "teacher", "mean_iou": 0.5}
     row["members"] = [{"name": "a", "mean_iou": 0.6}, {"name": "b", "mean_iou": 0.4}]
-    lines = told_members(row, {"mean_iou": 0.55})
+    lines = describe_members(row, {"mean_iou": 0.55})
     assert any("10.0 points below 'a'" in line for line in lines)
     assert any("student alone is as good" in line for line in lines)
     row["mean_iou"] = 0.61
-    assert not any("warning" in line for line in told_members(row, {"mean_iou": 0.55}))
+    assert not any("warning" in line for line in describe_members(row, {"mean_iou": 0.55}))
 
 
 def test_the_table_has_a_line_for_each_teacher(capsys):
@@ -131,7 +131,7 @@ def test_the_table_has_a_line_for_each_teacher(capsys):
 )
 def test_weights_that_cannot_be_fitted_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
-        BorrowedTeacher(**options)
+        PretrainedTeacher(**options)
 
 
 def test_balanced_terms_need_labels():

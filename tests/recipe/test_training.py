@@ -13,7 +13,7 @@ from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.distillation import Distiller, Term, parse_terms
 from tfsegkd.losses import DistillationLoss
 from tfsegkd.metrics import MeanIoU
-from tfsegkd.recipe import Frames, Schedule
+from tfsegkd.recipe import Schedule, TrainingData
 from tfsegkd.recipe.training import _batches, train
 
 layers = keras.layers
@@ -42,7 +42,7 @@ def frames():
     splits = {
         split: RoadScenes(split, height=SIZE[0], width=SIZE[1], num_images=8) for split in ("train", "val")
     }
-    return Frames(**splits, size=SIZE, seed=3)
+    return TrainingData(**splits, size=SIZE, seed=3)
 
 
 class Kill(keras.callbacks.Callback):
@@ -132,7 +132,7 @@ def test_unlabelled_frames_take_places_in_the_batch(monkeypatch, tmp_path):
 
     monkeypatch.setattr(Distiller, "fit", note)
     size = {"size": SIZE, "seed": 3, "augmentation": NO_AUGMENTATION}
-    mixed = Frames(
+    mixed = TrainingData(
         Plain(0, 8),
         Plain(0, 8),
         unlabelled=WithoutLabels(Plain(100, 6)),
@@ -234,12 +234,12 @@ class Void(Source):
 def test_a_step_without_labels_does_not_stop_the_training(frames, tmp_path):
     void = Void(frames.train.info)
     schedule = Schedule(epochs=1, learning_rate=0.01, batch_size=4)
-    train(Distiller(None, network("student", 5, 1)), Frames(void, void, SIZE), schedule, tmp_path)
+    train(Distiller(None, network("student", 5, 1)), TrainingData(void, void, SIZE), schedule, tmp_path)
 
 
 def test_validation_on_request(frames, tmp_path, capsys):
     schedule = Schedule(epochs=2, learning_rate=0.01, batch_size=4)
-    asked = Frames(frames.train, frames.val, SIZE, validate_every=2)
+    asked = TrainingData(frames.train, frames.val, SIZE, validate_every=2)
     train(Distiller(None, network("student", 5, 1)), asked, schedule, tmp_path)
     first, second = (line for line in capsys.readouterr().out.splitlines() if "epoch" in line)
     assert "val_mean_iou" not in first and "val_mean_iou" in second
@@ -286,6 +286,6 @@ def test_settings_tell_runs_apart(frames):
         {"train": Void(info)},
     ):
         fields = {"train": frames.train, "val": frames.val, "size": SIZE, "seed": 3} | change
-        assert json.dumps(Frames(**fields).settings()) != base, change
-    logging_only = Frames(frames.train, frames.val, SIZE, seed=3, validate_every=5)
+        assert json.dumps(TrainingData(**fields).settings()) != base, change
+    logging_only = TrainingData(frames.train, frames.val, SIZE, seed=3, validate_every=5)
     assert json.dumps(logging_only.settings()) == base

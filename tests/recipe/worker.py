@@ -21,7 +21,7 @@ workers = open_workers(strategy)
 from tfsegkd._keras import keras  # noqa: E402
 from tfsegkd.data.road_scenes import RoadScenes  # noqa: E402
 from tfsegkd.distillation import Distiller, parse_terms  # noqa: E402
-from tfsegkd.recipe import Frames, Schedule  # noqa: E402
+from tfsegkd.recipe import Schedule, TrainingData  # noqa: E402
 from tfsegkd.recipe.training import train  # noqa: E402
 
 layers = keras.layers
@@ -45,15 +45,15 @@ class Print(keras.callbacks.Callback):
         print("LOGS " + json.dumps({"epoch": epoch, **logs}), flush=True)
 
 
-frames = Frames(
+frames = TrainingData(
     *(RoadScenes(split, height=SIZE[0], width=SIZE[1], num_images=8) for split in ("train", "val")),
     size=SIZE,
     seed=3,
 )
-with workers.at_work():
+with workers.in_scope():
     distiller = Distiller(network(7, 0), network(5, 1), parse_terms(["pixelwise", "hint@stage:stage"]))
     schedule = Schedule(epochs=epochs, learning_rate=0.01, batch_size=4)
     train(distiller, frames, schedule, directory, [Print()])
     weights = [weight.tolist() for weight in distiller.student.get_weights()]
-workers.meet()
+workers.barrier()
 print("WEIGHTS " + json.dumps(weights), flush=True)

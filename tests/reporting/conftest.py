@@ -22,7 +22,7 @@ def network(levels, width=4):
     image = keras.Input((*SIZE, 3), name="image")
     x = keras.layers.Conv2D(width, 1, use_bias=False, name="wide")(image)
     model = keras.Model(image, keras.layers.Conv2D(3, 1, name="logits")(x), name="bright")
-    # Each channel of the first layer is the mean of the colours.
+    # Each channel of the first layer is the mean of the colors.
     model.get_layer("wide").set_weights([np.full((1, 1, 3, width), 1 / 3)])
     model.get_layer("logits").set_weights([np.tile(2 * levels / width, (width, 1))[None, None], -(levels**2)])
     return model

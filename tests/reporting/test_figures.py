@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfsegkd.reporting import figures
-from tfsegkd.reporting.frames import Disagreement
+from tfsegkd.reporting.images import Disagreement
 from tfsegkd.runtime import OpReport
 
 go = pytest.importorskip("plotly.graph_objects", reason="reports need the extra tfsegkd[report]")
@@ -112,7 +112,7 @@ def test_training_tells_terms_scores_and_rate_apart():
 
 
 def test_disagreement_in_words():
-    found = Disagreement(np.array([600, 400, 0]), np.array([6, 4, 0]), mended=5, spoilt=3)
+    found = Disagreement(np.array([600, 400, 0]), np.array([6, 4, 0]), fixed=5, broken=3)
     plot, notes = figures.disagreement(found, NAMES, "student")
     assert valid(plot).data[0]["x"] == [1.0, 1.0, None]
     assert notes[0].startswith("Of 1000 pixels, 10.0 get another class")

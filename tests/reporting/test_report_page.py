@@ -239,7 +239,7 @@ def test_runs_of_different_classes_make_no_page(finished, tmp_path):
 
 
 def test_frames_of_another_split_are_refused(finished, source, tmp_path):
-    from tfsegkd.data.survey import Subset
+    from tfsegkd.data.statistics import Subset
 
     with pytest.raises(ValueError, match=r"'finished' was measured on 12 frames.*Received: 3 frames"):
         write_report([finished], tmp_path / "report.html", Subset(source, [0, 1, 2]))

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsegkd.reporting.run import RunRecord
-from tfsegkd.reporting.summary import command, front, grouped, searched, size, spread, tiles, tried, verdict
+from tfsegkd.reporting.summary import (
+    command,
+    front,
+    grouped,
+    headline_figures,
+    result_sentence,
+    searched,
+    size,
+    spread,
+    tried,
+)
 
 
 def test_a_search_is_told_with_its_file_and_what_was_lost(search):
@@ -67,7 +77,7 @@ STUDENT = row("student", 0.68, file_bytes=2_000_000, latency_ms=12.0)
     ],
 )
 def test_the_verdict_of_a_run(rows, says):
-    assert verdict([run(*rows)]).replace("\u00a0", " ") == says
+    assert result_sentence([run(*rows)]).replace("\u00a0", " ") == says
 
 
 def test_the_verdict_of_many_takes_seeds_together():
@@ -78,10 +88,10 @@ def test_the_verdict_of_many_takes_seeds_together():
     ]
     assert [(group.title, group.runs) for group in grouped(runs)] == [("alone", (0, 1)), ("taught", (2, 3))]
     # The best single run is one of the worse method.
-    said = verdict(runs).replace("\u00a0", " ")
+    said = result_sentence(runs).replace("\u00a0", " ")
     best = "Best of 4 runs: taught (student), 65.0 ± 1.4 % mean IoU over 2 seeds"
     assert said == f"{best}; 5.0 points below its teacher."
-    assert "none of which" in verdict([run(), run(title="other")])
+    assert "none of which" in result_sentence([run(), run(title="other")])
 
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), max_size=12))
@@ -124,8 +134,8 @@ def test_the_command_is_read_back_as_the_same_flags():
 
 def test_the_peak_of_the_memory_is_among_the_first_figures():
     measured = RunRecord(Path("nowhere"), "run", {"stages": [TEACHER, STUDENT], "peak_memory_mb": 1234}, {})
-    assert ("1.2 GB", "peak memory", "of the process that trained") in tiles(measured)
-    assert "peak memory" not in {what for _, what, _ in tiles(run(TEACHER, STUDENT))}
+    assert ("1.2 GB", "peak memory", "of the process that trained") in headline_figures(measured)
+    assert "peak memory" not in {what for _, what, _ in headline_figures(run(TEACHER, STUDENT))}
 
 
 def test_figures_as_people_read_them():

@@ -18,7 +18,7 @@ def negated(content):
     (logits,) = editor.outputs
     opposite = editor.add_like(logits)
     editor.append(editor.make("NEG", [logits], [opposite], schema.NegOptionsT()))
-    editor.end_in(opposite)
+    editor.set_output(opposite)
     return editor
 
 
@@ -29,7 +29,7 @@ def test_an_operator_is_added_and_taken_away(content, images):
     (operator,) = edited.find("NEG")
     (opposite,) = edited.outputs
     assert edited.producer(opposite) is operator
-    edited.end_in(int(operator.inputs[0]))
+    edited.set_output(int(operator.inputs[0]))
     edited.replace(operator)
     assert not edited.find("NEG")
     np.testing.assert_array_equal(Network(edited.pack()).predict(images), expected)

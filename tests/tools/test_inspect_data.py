@@ -97,7 +97,7 @@ def drawn(path, source, **options):
 
 def test_labels_lie_beside_their_image_and_void_is_striped(tmp_path):
     sheet = drawn(tmp_path / "sheet.png", Halves(1), shares=[1.0, None, 0.5])
-    red = (sheet == (153, 0, 0)).all(-1)  # 60 % of the class's colour over black
+    red = (sheet == (153, 0, 0)).all(-1)  # 60 % of the class's color over black
     rows, columns = np.nonzero(red)
     top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
     assert red[top:bottom, left:right].all()

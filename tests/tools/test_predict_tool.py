@@ -11,7 +11,7 @@ from tfsegkd._keras import keras
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """A network whose class is the strongest colour, with the names of its classes beside it."""
+    """A network whose class is the strongest color, with the names of its classes beside it."""
     image = keras.Input((32, 48, 3), name="image")
     model = keras.Model(image, keras.layers.Conv2D(3, 1, name="logits")(image), name="strongest")
     model.get_layer("logits").set_weights([np.eye(3)[None, None], np.zeros(3)])
@@ -56,7 +56,7 @@ def test_windows_see_what_is_too_small_when_resized(shell, network, tmp_path):
     image[100:102, ::2] = (0, 0, 255)  # thinner than a pixel of the network
     Image.fromarray(image).save(tmp_path / "large.png")
     flags = (f"--model={network}", f"--images={tmp_path / 'large.png'}")
-    for kind, blue in (("--notiles", 0), ("--tiles", 480 / (320 * 480))):
+    for kind, blue in (("--nosliding_window", 0), ("--sliding_window", 480 / (320 * 480))):
         out = tmp_path / kind.strip("-")
         assert shell("predict", *flags, kind, f"--output_dir={out}").code == 0
         assert shares(out)[1]["large"][2] == pytest.approx(blue, abs=1e-6)

@@ -77,18 +77,18 @@ WRONG_FLAGS = {
     "unknown teacher": (["--teacher=deeplab"], ["Unknown model 'deeplab'", "deeplab_v3_plus"]),
     "missing teacher": (["--teacher=gone.keras"], ["gone.keras"]),
     "unknown stage": (["--stages=teacher,destill"], ["--stages", "'destill'", "distill"]),
-    "unknown tap": (["--distill=attention@stage4:stage7"], ["'stage7' not found in student", "stage4"]),
+    "unknown layer": (["--distill=attention@stage4:stage7"], ["'stage7' not found in student", "stage4"]),
     "input size": (["--input_size=48by64"], ["--input_size='48by64'", "HEIGHTxWIDTH"]),
     "crop size": (["--crop_size=48x0"], ["--crop_size='48x0'"]),
     "scale": (["--min_scale=2", "--max_scale=1"], ["max_scale"]),
     "schedule": (["--distill=pixelwise*fade(steps=3)"], ["fade", "cosine_decay"]),
     "a beginning for nobody": (
-        ["--begin_from=encoder.keras", "--dense=student.keras", "--stages=quantize"],
-        ["--begin_from=encoder.keras", "--dense"],
+        ["--initialize_from=encoder.keras", "--dense=student.keras", "--stages=quantize"],
+        ["--initialize_from=encoder.keras", "--dense"],
     ),
     "a beginning for what is pruned": (
-        ["--begin_from=encoder.keras", "--stages=prune,group"],
-        ["--begin_from=encoder.keras", "trained from its beginning"],
+        ["--initialize_from=encoder.keras", "--stages=prune,group"],
+        ["--initialize_from=encoder.keras", "trained from its beginning"],
     ),
     "a finer teacher in a step": (["--teacher_size=96x128"], ["--teacher_size needs --cache_teacher"]),
     "options of a saved teacher": (["--teacher_flip"], ["is trained here"]),
@@ -109,16 +109,16 @@ def test_wrong_flags_are_one_line(case, shell, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tap", "word"),
+    ("layer_name", "word"),
     [
         ("aspp:decoder", "'aspp' not found in teacher 'bright'"),
         ("logits:nowhere", "'nowhere' not found in student 'unet'"),
     ],
 )
-def test_a_wrong_tap_shows_before_the_student_is_trained_alone(shell, folder, saved, tap, word):
+def test_a_wrong_layer_shows_before_the_student_is_trained_alone(shell, folder, saved, layer_name, word):
     where = (f"--data_dir={folder}", f"--output_dir={folder.parent / 'run'}")
     flags = ("--dataset=folder", "--input_size=32x48", "--batch_size=2", "--student=unet(width=2)")
-    result = shell("train", *flags, *where, f"--teacher={saved}", f"--distill=hint@{tap}")
+    result = shell("train", *flags, *where, f"--teacher={saved}", f"--distill=hint@{layer_name}")
     says(result, word)
     assert not (folder.parent / "run").exists()
 
@@ -259,7 +259,7 @@ def test_study_asks_for_methods(shell, tmp_path):
 _TRAIN = """
 import runpy, sys
 from tfsegkd.recipe import Recipe
-from tfsegkd.runtime.apart import computes
+from tfsegkd.runtime.in_subprocess import computes
 Recipe.run = lambda *arguments, **options: print("computes:", computes())
 sys.path.insert(0, sys.argv[1])
 sys.argv = sys.argv[2:]

@@ -29,7 +29,7 @@ def define_flags():
     flags.DEFINE_integer(
         "frames_per_block",
         None,
-        "Counts in --json the pixels of every block of so many frames that follow each other, for intervals.",
+        "Counts in --json the pixels of every block of so many images that follow each other, for intervals.",
         lower_bound=1,
     )
 

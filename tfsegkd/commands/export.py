@@ -148,7 +148,7 @@ def representative(size):
             f"--representative={str(path)!r} holds no image. Expected a directory of images of the kind that "
             f"the network will see."
         )
-    # Evenly spread, for neighbouring frames show the same.
+    # Evenly spread, for neighbouring images show the same.
     step = -(-len(found) // _MOST_REPRESENTATIVE)
     return np.stack([data.resize_image(data.read_image(file), size) for file in found[::step]])
 

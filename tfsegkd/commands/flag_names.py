@@ -1,7 +1,7 @@
 """The flags that set the arguments which errors of the library name.
 
 An error of the library names an argument in backticks, alone or with a value: `data_dir`,
-`data_dir='frames'`. A command shows the flag that sets it: --data_dir, --data_dir='frames'.
+`data_dir='images'`. A command shows the flag that sets it: --data_dir, --data_dir='images'.
 """
 
 import re

@@ -31,44 +31,44 @@ def main():
     directory, report = Path(FLAGS.output_dir), {"dataset": FLAGS.dataset, "splits": {}}
     for split in FLAGS.splits:
         source = data.load(FLAGS.dataset, split, FLAGS.data_dir)
-        survey = data.survey(source, FLAGS.skip_bad_examples)
-        found = describe(survey)
-        show(split, survey, found)
+        statistics = data.dataset_statistics(source, FLAGS.skip_bad_examples)
+        found = describe(statistics)
+        show(split, statistics, found)
         title = f"{source.info.name} {split}: {found['examples']} examples"
         shares = [row["share"] if row["pixels"] else None for row in found["classes"]]
         shares += [found["void_share"]] if source.labelled else []
         picture = directory / f"{split.replace('/', '_')}.png"
-        contact_sheet(picture, survey.source, title, shares, FLAGS.examples)
+        contact_sheet(picture, statistics.source, title, shares, FLAGS.examples)
         print(f"drawn: {picture}\n")
         report["splits"][split] = found
     write_json(directory / "inspection.json", report)
 
 
-def describe(survey):
+def describe(statistics):
     """What a survey found, as JSON; shares of classes are of the pixels that are not void."""
-    *classes, void = survey.pixels
+    *classes, void = statistics.pixels
     valid = max(sum(classes), 1)
     rows = [
         {"name": name, "pixels": pixels, "share": pixels / valid, "examples": examples}
         for name, pixels, examples in zip(
-            survey.source.info.class_names, classes, survey.examples, strict=False
+            statistics.source.info.class_names, classes, statistics.examples, strict=False
         )
     ]
     return {
-        "examples": len(survey.source),
-        "labelled": survey.source.labelled,
-        "sizes": {f"{height}x{width}": count for (height, width), count in survey.sizes.items()},
-        "classes": rows if survey.source.labelled else [],
+        "examples": len(statistics.source),
+        "labelled": statistics.source.labelled,
+        "sizes": {f"{height}x{width}": count for (height, width), count in statistics.sizes.items()},
+        "classes": rows if statistics.source.labelled else [],
         "void_share": void / max(valid + void, 1),
-        "notes": list(survey.source.notes),
-        "never_present": survey.absent(),
-        "bad": survey.bad,
+        "notes": list(statistics.source.notes),
+        "never_present": statistics.absent(),
+        "bad": statistics.bad,
     }
 
 
-def show(split, survey, found):
+def show(split, statistics, found):
     """Prints what was found."""
-    print(f"{survey.source.info.name} {split}: {found['examples']} examples")
+    print(f"{statistics.source.info.name} {split}: {found['examples']} examples")
     sizes = [f"{size} ({count})" for size, count in found["sizes"].items()]
     more = f" and {len(sizes) - 5} others" if len(sizes) > 5 else ""
     print(f"  height x width: {', '.join(sizes[:5])}{more}")
@@ -77,14 +77,14 @@ def show(split, survey, found):
         print(f"  {'class':{width}}  % of pixels  in examples")
         for row in sorted(found["classes"], key=lambda row: -row["pixels"]):
             print(f"  {row['name']:{width}}  {100 * row['share']:11.2f}  {row['examples']:11}")
-        print(f"  {'void':{width}}  {100 * found['void_share']:11.2f}  {survey.examples[-1]:11}")
+        print(f"  {'void':{width}}  {100 * found['void_share']:11.2f}  {statistics.examples[-1]:11}")
     else:
         print("  without labels")
     for note in found["notes"]:
         print(f"  note: {note}")
     for name in found["never_present"]:
         print(f"  never present: {name}")
-    for problem in survey.bad.values():
+    for problem in statistics.bad.values():
         print(f"  cannot be read: {problem}")
 
 

@@ -4,7 +4,7 @@
 
 For each image, and each frame of a video: NAME_mask.png, labels as a palette picture at the image's size,
 and NAME_overlay.png. shares.csv tells the share of each class in each. Images are resized for the network, or
-looked at part by part with --tiles.
+looked at part by part with --sliding_window.
 """
 
 import glob
@@ -34,7 +34,9 @@ def define_flags():
         "labels", None, "The classes, a name a line; labels.txt beside the model unless given."
     )
     flags.DEFINE_string("output_dir", "predictions", "Where to write.")
-    flags.DEFINE_bool("tiles", False, "Look through windows of the network's size instead of resizing.")
+    flags.DEFINE_bool(
+        "sliding_window", False, "Look through windows of the network's size instead of resizing."
+    )
     flags.DEFINE_float("overlap", 0.25, "The share of a window that the next one sees again.", 0, 0.9)
     flags.DEFINE_integer("every", 1, "Of a video, take every so manieth frame.", lower_bound=1)
 
@@ -50,7 +52,7 @@ def main():
             shares = []
             for frame, image in frames(path, name):
                 started = time.monotonic()
-                mask = segment(predictor, image, FLAGS.tiles, FLAGS.overlap)
+                mask = segment(predictor, image, FLAGS.sliding_window, FLAGS.overlap)
                 seconds += time.monotonic() - started
                 write_mask(directory / f"{frame}_mask.png", mask, info)
                 picture = Image.fromarray(overlay(image, mask, info))
@@ -70,7 +72,7 @@ def main():
 
 
 def classes(count):
-    """The names and colours of the network's classes."""
+    """The names and colors of the network's classes."""
     beside = Path(FLAGS.model).with_name("labels.txt")
     file = FLAGS.labels or (beside if beside.is_file() else None)
     found = data.read_labels(file) if file else tuple(str(number) for number in range(count))

@@ -17,7 +17,7 @@ from absl import flags
 from tfsegkd import checks, data, models, pruning
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.commands import command_line
-from tfsegkd.data.survey import Subset
+from tfsegkd.data.statistics import Subset
 from tfsegkd.graph import ChannelGraph
 
 PATH = "cost_complexity"

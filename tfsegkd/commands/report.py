@@ -3,7 +3,7 @@
     tfsegkd-report RUN… --output=report.html
 
 RUN is the --output_dir of tfsegkd-train; a run that did not end is shown as far as it got. Runs of different
-data are refused. The frames come from the data set that the first run noted, unless --dataset is given.
+data are refused. The images come from the data set that the first run noted, unless --dataset is given.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ def define_flags():
     flags.DEFINE_string("data_dir", None, "Where the data set's files lie; as noted unless given.")
     flags.DEFINE_integer("num_images", 24, "Frames to show, half of them the worst.", lower_bound=1)
     flags.DEFINE_integer(
-        "max_frames", 200, "Of how many frames, at equal distances in the split.", lower_bound=1
+        "max_images", 200, "Of how many frames, at equal distances in the split.", lower_bound=1
     )
 
 
@@ -32,13 +32,13 @@ def main(directories):
     if not directories:
         raise ValueError("No run. Expected tfsegkd-report RUN…, each the --output_dir of a run.")
     noted = next((run.flags for run in read_runs(directories) if run.flags), {})
-    source, reason = validation_frames(noted)
-    path = write_report(directories, FLAGS.output, source, reason, FLAGS.num_images, FLAGS.max_frames)
+    source, reason = validation_images(noted)
+    path = write_report(directories, FLAGS.output, source, reason, FLAGS.num_images, FLAGS.max_images)
     pictures = f"no pictures: {reason}, " if source is None else ""
     print(f"{path} ({pictures}{Path(path).stat().st_size / 1e6:.1f} MB)")
 
 
-def validation_frames(noted):
+def validation_images(noted):
     """The split that the runs were validated on, or why there is none."""
     name = FLAGS.dataset or noted.get("val_dataset") or noted.get("dataset")
     if name is None:
@@ -50,7 +50,9 @@ def validation_frames(noted):
         if FLAGS.dataset or FLAGS.data_dir:
             raise
         return None, f"the data set is not there ({error}) Pass --data_dir"
-    return data.survey(source, skip_bad=True).source if noted.get("skip_bad_examples") else source, ""
+    return data.dataset_statistics(source, skip_bad=True).source if noted.get(
+        "skip_bad_examples"
+    ) else source, ""
 
 
 def run():

@@ -21,7 +21,7 @@ from tfsegkd import checks
 from tfsegkd.commands import command_line
 from tfsegkd.recipe import clone, comparison, comparison_plot, costs, pages, provenance
 from tfsegkd.recipe.study import Study, parse_measure, parse_method, parse_row
-from tfsegkd.recipe.study_runs import outlook, run_study, script
+from tfsegkd.recipe.study_runs import estimate, run_study, script
 
 FLAGS = flags.FLAGS
 
@@ -41,7 +41,7 @@ def define_flags():
     flags.DEFINE_multi_string(
         "measure",
         [],
-        "'name>dataset@split': further frames on which every row is measured; may be repeated.",
+        "'name>dataset@split': further images on which every row is measured; may be repeated.",
     )
     flags.DEFINE_list("only", [], "Run only these methods, such as one row that is to be trained again.")
     flags.DEFINE_string(
@@ -64,7 +64,7 @@ def main():
         return
     study = asked()
     if FLAGS.dry_run:
-        print(outlook(study, FLAGS.jobs))
+        print(estimate(study, FLAGS.jobs))
         return
     if FLAGS.plot:
         comparison_plot.check_installed()  # not after the first hours of training

@@ -24,11 +24,10 @@ from tfsegkd.recipe import (
     QKD,
     STRATEGIES,
     AutoQuantize,
-    BorrowedTeacher,
     Budget,
     Distill,
-    Frames,
     Group,
+    PretrainedTeacher,
     Prune,
     Quantize,
     Recipe,
@@ -37,11 +36,12 @@ from tfsegkd.recipe import (
     StudentAlone,
     Teacher,
     TrainedStudent,
+    TrainingData,
     open_workers,
     plan,
 )
 from tfsegkd.recipe.budget import KINDS
-from tfsegkd.runtime.apart import apart
+from tfsegkd.runtime.in_subprocess import in_subprocess
 
 WEIGHT_BITS = ("8", "4", "2")
 ACTIVATION_BITS = ("8", "4")
@@ -73,12 +73,12 @@ def define_flags():
         "masks are not looked at.",
     )
     flags.DEFINE_integer(
-        "unlabelled_per_batch", 4, "How many frames of --unlabelled each batch gets on top.", lower_bound=1
+        "unlabelled_per_batch", 4, "How many images of --unlabelled each batch gets on top.", lower_bound=1
     )
     flags.DEFINE_bool(
         "unlabelled_in_batch",
         False,
-        "Let frames of --unlabelled take places in the batch instead of coming on top, so that a step "
+        "Let images of --unlabelled take places in the batch instead of coming on top, so that a step "
         "costs no more.",
     )
     flags.DEFINE_bool("skip_bad_examples", False, "Leave out examples that cannot be read, and count them.")
@@ -116,7 +116,7 @@ def define_flags():
     flags.DEFINE_bool(
         "teacher_windows", False, "Let a teacher of one size look through windows of its shape."
     )
-    flags.DEFINE_bool("teacher_flip", False, "Let a saved teacher look at mirrored frames too.")
+    flags.DEFINE_bool("teacher_flip", False, "Let a saved teacher look at mirror images too.")
     flags.DEFINE_string(
         "teacher_weights_split",
         None,
@@ -129,7 +129,7 @@ def define_flags():
     flags.DEFINE_list("teacher_scales", ["1"], "The sizes, in shares of the frame's, at which it looks.")
     flags.DEFINE_string("student", "mobile_unet", f"A network of {models.names()} with options.")
     flags.DEFINE_string(
-        "begin_from",
+        "initialize_from",
         None,
         "A saved network whose layers the student begins from, where it has the same, such as an encoder "
         "that learnt by itself. {seed} stands for --seed.",
@@ -137,7 +137,7 @@ def define_flags():
     flags.DEFINE_multi_string(
         "distill",
         ["pixelwise"],
-        f"loss(options)@teacher_tap:student_tap*weight, of {losses.names()}; may be repeated.",
+        f"loss(options)@teacher_layer:student_layer*weight, of {losses.names()}; may be repeated.",
     )
     flags.DEFINE_float(
         "task_weight", 1.0, "Factor of the labels' loss; 0 learns from the teacher alone.", lower_bound=0
@@ -152,7 +152,7 @@ def define_flags():
     flags.DEFINE_bool(
         "cache_teacher",
         False,
-        "Run the teacher once over the training frames and keep what it says on disk, beside a saved "
+        "Run the teacher once over the training images and keep what it says on disk, beside a saved "
         "teacher or in --output_dir.",
     )
     flags.DEFINE_enum(
@@ -174,7 +174,7 @@ def define_flags():
     flags.DEFINE_float(
         "budget_max_drop",
         None,
-        "Points of mean IoU that the network of --budget may be below the teacher on held-out frames.",
+        "Points of mean IoU that the network of --budget may be below the teacher on held-out images.",
         0,
         100,
     )
@@ -252,7 +252,7 @@ def define_flags():
         "cheapest way that keeps --max_miou_drop.",
     )
     flags.DEFINE_float(
-        "max_miou_drop", 0.5, "Points of mean IoU that --quantize=auto may cost on held-out frames.", 0, 100
+        "max_miou_drop", 0.5, "Points of mean IoU that --quantize=auto may cost on held-out images.", 0, 100
     )
     flags.DEFINE_string(
         "quantizer",
@@ -299,12 +299,12 @@ def define_flags():
     )
     flags.DEFINE_float("weight_decay", 1e-4, "AdamW's decay of kernels.", lower_bound=0)
 
-    command_line.group("How frames are varied")
+    command_line.group("How images are varied")
     flags.DEFINE_float("min_scale", 0.75, "Smallest random enlargement of a training frame.")
     flags.DEFINE_float("max_scale", 1.5, "Largest random enlargement of a training frame.")
-    flags.DEFINE_bool("flip", True, "Mirror half of the training frames.")
+    flags.DEFINE_bool("flip", True, "Mirror half of the training images.")
     flags.DEFINE_float(
-        "color_jitter", 1.0, "Strength of the colour jitter, relative to the default; 0 for none."
+        "color_jitter", 1.0, "Strength of the color jitter, relative to the default; 0 for none."
     )
 
     command_line.group("Machine")
@@ -335,7 +335,7 @@ def main():
         return
     for stage in FLAGS.stages:
         checks.one_of(stage, STAGES, "--stages")
-    for name in ("teacher", "dense", "begin_from"):
+    for name in ("teacher", "dense", "initialize_from"):
         if path := getattr(FLAGS, name):
             setattr(FLAGS, name, path.replace("{seed}", str(FLAGS.seed)))
     if FLAGS.deterministic:
@@ -362,7 +362,7 @@ def main():
     sources = [data.load(name, split, FLAGS.data_dir) for name, split in zip(datasets, splits, strict=True)]
     check_labels(*sources)
     if not FLAGS.dry_run:  # which builds them anyway
-        apart(partial(rehearse, recipe, terms, sources[0].info, crop_size or size))
+        in_subprocess(partial(rehearse, recipe, terms, sources[0].info, crop_size or size))
 
     if len(sources[0]) < FLAGS.batch_size:
         raise ValueError(
@@ -375,9 +375,9 @@ def main():
             f"--val_dataset={FLAGS.val_dataset} has the classes {classes[1]}. Expected those of --dataset: "
             f"{classes[0]}. Report on a data set with the classes that are trained."
         )
-    # Training frames are kept as they are surveyed; those to report on are looked at in their own size.
+    # Training images are kept as they are surveyed; those to report on are looked at in their own size.
     train, val = (
-        survey(source, f"{name} {split}", keep)
+        read_split(source, f"{name} {split}", keep)
         for source, name, split, keep in zip(sources, datasets, splits, (size, None), strict=True)
     )
     for name in train.absent():
@@ -386,10 +386,10 @@ def main():
         )
     unlabelled = None
     if FLAGS.unlabelled:
-        unlabelled = survey(without_masks(train.source.info), FLAGS.unlabelled, size).source
+        unlabelled = read_split(without_masks(train.source.info), FLAGS.unlabelled, size).source
         most = min(len(unlabelled), FLAGS.batch_size - 1 if FLAGS.unlabelled_in_batch else len(unlabelled))
         checks.in_range(FLAGS.unlabelled_per_batch, 1, most, "--unlabelled_per_batch")
-    frames = Frames(
+    training_data = TrainingData(
         train=train.source,
         val=val.source,
         size=size,
@@ -405,19 +405,19 @@ def main():
         unlabelled_in_batch=FLAGS.unlabelled_in_batch and unlabelled is not None,
     )
     if FLAGS.dry_run:
-        print(plan(recipe, FLAGS.output_dir, frames, FLAGS.timed_steps))
+        print(plan(recipe, FLAGS.output_dir, training_data, FLAGS.timed_steps))
         return
     if FLAGS.budget:  # what will be chosen is not among the flags
-        planned = apart(partial(plan, recipe, FLAGS.output_dir, frames, FLAGS.timed_steps))
+        planned = in_subprocess(partial(plan, recipe, FLAGS.output_dir, training_data, FLAGS.timed_steps))
         print(f"The plan:\n{planned.outline}\n", flush=True)
-    recipe.run(FLAGS.output_dir, frames, flags=command_line.values())
+    recipe.run(FLAGS.output_dir, training_data, flags=command_line.values())
 
 
 def without_masks(info):
-    """The frames that --unlabelled names."""
+    """The images that --unlabelled names."""
     name = FLAGS.unlabelled
     if Path(name).is_dir():
-        return data.UnlabelledFrames(name, info)
+        return data.UnlabelledImages(name, info)
     try:
         return data.WithoutLabels(data.load(name, FLAGS.train_split, FLAGS.data_dir))
     except ValueError as error:
@@ -441,16 +441,16 @@ def stages():
     # What an earlier stage has trained becomes grouped; without one it is trained from scratch.
     is_trained = bool(FLAGS.dense or {"student_alone", "distill", "prune"} & {*FLAGS.stages})
     begins = {"student_alone": True, "distill": not FLAGS.dense, "group": not is_trained}
-    if FLAGS.begin_from and not any(begins.get(stage) for stage in FLAGS.stages):
+    if FLAGS.initialize_from and not any(begins.get(stage) for stage in FLAGS.stages):
         raise ValueError(
-            f"--begin_from={FLAGS.begin_from} is for a student that is trained from its beginning. Expected "
+            f"--initialize_from={FLAGS.initialize_from} is for a student that is trained from its beginning. Expected "
             f"student_alone, distill or group among --stages, and no --dense, which is trained already; or "
-            f"leave --begin_from out."
+            f"leave --initialize_from out."
         )
     # A stage is made only where it is asked for: a teacher's file need not be there for a student alone.
-    makers = {
+    factories = {
         "teacher": lambda: teacher(schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
-        "student_alone": lambda: StudentAlone(FLAGS.student, student, FLAGS.begin_from),
+        "student_alone": lambda: StudentAlone(FLAGS.student, student, FLAGS.initialize_from),
         "distill": lambda: (
             search(student, cache)
             if FLAGS.budget
@@ -461,7 +461,7 @@ def stages():
                 FLAGS.task_weight,
                 cache,
                 FLAGS.preflight,
-                FLAGS.begin_from,
+                FLAGS.initialize_from,
                 FLAGS.balanced_terms,
             )
         ),
@@ -489,12 +489,12 @@ def stages():
             FLAGS.task_weight,
             cache,
             FLAGS.preflight,
-            None if is_trained else FLAGS.begin_from,
+            None if is_trained else FLAGS.initialize_from,
         ),
         "quantize": lambda: quantize(schedule(FLAGS.qat_epochs, FLAGS.qat_learning_rate), cache),
     }
     trained = [TrainedStudent(FLAGS.dense)] if FLAGS.dense else []
-    return trained + [make() for name, make in makers.items() if name in FLAGS.stages]
+    return trained + [make() for name, make in factories.items() if name in FLAGS.stages]
 
 
 def check_budget():
@@ -519,7 +519,7 @@ def check_budget():
             f"--budget chooses the student in the stage distill, which is not in --stages="
             f"{','.join(FLAGS.stages)}. Add it, or leave --budget out."
         )
-    for name in ("dense", "begin_from", "crop_size"):
+    for name in ("dense", "initialize_from", "crop_size"):
         if getattr(FLAGS, name):
             raise ValueError(f"--{name} does not go with --budget, which chooses network and input size.")
 
@@ -604,23 +604,23 @@ def teacher(schedule):
         raise ValueError(
             "--teacher_size needs --cache_teacher: in a step, teacher and student see one batch."
         )
-    frames = held_out()
-    plain = BorrowedTeacher((), **options) == BorrowedTeacher(()) and frames is None
+    training_data = held_out()
+    plain = PretrainedTeacher((), **options) == PretrainedTeacher(()) and images is None
     plain = plain and all(each.is_plain for each in members)
     if not members and not plain:
         raise ValueError(
             f"--teacher={FLAGS.teacher!r} is trained here. --teacher_size, --class_map and the like are for "
             f"a saved one."
         )
-    if members and not (plain and len(members) == 1 and apart(partial(is_keras, members[0].teacher))):
+    if members and not (plain and len(members) == 1 and in_subprocess(partial(is_keras, members[0].teacher))):
         parts = distillation.split_members(FLAGS.teacher)
         texts = (path if given is None else f"{path}({given})" for path, given in parts)
-        return BorrowedTeacher(tuple(texts), **options, held_out=frames)
+        return PretrainedTeacher(tuple(texts), **options, held_out=training_data)
     return Teacher(FLAGS.teacher, schedule)
 
 
 def held_out():
-    """The frames on which the teachers' weights are fitted; None if they are not."""
+    """The images on which the teachers' weights are fitted; None if they are not."""
     if not FLAGS.teacher_weights_split:
         if FLAGS.teacher_weights_dataset:
             raise ValueError(
@@ -644,16 +644,16 @@ def teacher_cache():
 
 
 def rehearse(recipe, terms, info, size):
-    """Builds and joins the networks once, so that a wrong option or tap shows before hours of training."""
+    """Builds and joins the networks once, so that a wrong option or layer shows before hours of training."""
     student = models.build(FLAGS.student, info.num_classes, (*size, 3))
-    if FLAGS.begin_from:
-        models.begin_from(student, FLAGS.begin_from)
+    if FLAGS.initialize_from:
+        models.initialize_from(student, FLAGS.initialize_from)
     stage = next((stage for stage in recipe.stages if stage.name == "teacher"), None)
     learns = "distill" in FLAGS.stages or ("quantize" in FLAGS.stages and FLAGS.quantize == "qkd")
     if FLAGS.dense or not (stage and learns):
         return
-    if isinstance(stage, BorrowedTeacher):
-        # As large as the student's frames, though a cache may record larger ones: taps are the same.
+    if isinstance(stage, PretrainedTeacher):
+        # As large as the student's frames, though a cache may record larger ones: layers are the same.
         teaches = dataclasses.replace(stage, size=None).load(info, size)
     elif saved_teachers():
         teaches = models.at_size(models.load(stage.model), size)
@@ -663,10 +663,10 @@ def rehearse(recipe, terms, info, size):
 
 
 def check_labels(train, val):
-    """Refuses what needs labels where there are none, and lends frames without classes those of `val`."""
+    """Refuses what needs labels where there are none, and lends images without classes those of `val`."""
     if not val.labelled:
         raise ValueError(
-            f"There is nothing to report on in {FLAGS.val_dataset or FLAGS.dataset}: its frames have no "
+            f"There is nothing to report on in {FLAGS.val_dataset or FLAGS.dataset}: its images have no "
             f"labels. Name a data set with labels, --val_dataset=NAME."
         )
     if train.labelled:
@@ -675,16 +675,16 @@ def check_labels(train, val):
     if FLAGS.task_weight or trained & {*FLAGS.stages}:
         raise ValueError(
             f"--dataset={FLAGS.dataset} has no labels to learn from. Expected --task_weight=0, a saved "
-            f"--teacher and --stages without student_alone. To add such frames to labelled ones, use "
+            f"--teacher and --stages without student_alone. To add such images to labelled ones, use "
             f"--unlabelled=DIRECTORY."
         )
     if not train.info.class_names:
         train.info = val.info
 
 
-def survey(source, name, size=None):
+def read_split(source, name, size=None):
     """Reads every example of a split, before a training depends on it."""
-    found = data.survey(source, FLAGS.skip_bad_examples, size)
+    found = data.dataset_statistics(source, FLAGS.skip_bad_examples, size)
     for problem in found.bad.values():
         print(f"skipped: {problem}")
     for note in source.notes:

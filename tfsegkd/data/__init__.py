@@ -1,4 +1,4 @@
-"""Frames and masks: data sets by name, augmentation, batches."""
+"""Images and masks: data sets by name, augmentation, batches."""
 
 from tfsegkd.data import camvid as _camvid  # noqa: F401  (files its data set)
 from tfsegkd.data import cityscapes as _cityscapes  # noqa: F401
@@ -20,9 +20,9 @@ from tfsegkd.data.masks import read_mask
 from tfsegkd.data.pipeline import evaluation_batches, mixed_batches, training_batches
 from tfsegkd.data.resize import resize_image, resize_mask
 from tfsegkd.data.source import IGNORE_LABEL, UNLABELLED, DatasetInfo, Source, spread
-from tfsegkd.data.survey import Survey, survey
+from tfsegkd.data.statistics import DatasetStatistics, dataset_statistics
 from tfsegkd.data.transforms import NO_AUGMENTATION, Augmentation
-from tfsegkd.data.unlabelled import UnlabelledFrames, WithoutLabels
+from tfsegkd.data.unlabelled import UnlabelledImages, WithoutLabels
 from tfsegkd.data.video import VIDEO_SUFFIXES, video_frames
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "DatasetInfo",
     "Source",
     "Survey",
-    "UnlabelledFrames",
+    "UnlabelledImages",
     "WithoutLabels",
     "describe",
     "distinct_colors",
@@ -50,7 +50,6 @@ __all__ = [
     "resize_image",
     "resize_mask",
     "spread",
-    "survey",
     "training_batches",
     "video_frames",
 ]

@@ -60,7 +60,7 @@ def camvid(
     counts is their last two parts, such as `train/0001TP_006690.png`.
 
     `32`, 960×720, the original: `701_StillsRaw_full/NAME.png` and `LabeledApproved_full/NAME_L.png` in the
-    colours of 32 classes, merged to the eleven. The splits are SegNet's, which follow from the frames' names.
+    colors of 32 classes, merged to the eleven. The splits are SegNet's, which follow from the frames' names.
     Copies with `<split>/NAME.png` and `<split>_labels/NAME_L.png` are read as well, with their own splits.
 
     Args:

@@ -1,4 +1,4 @@
-"""The original CamVid: 32 classes in colours, one folder of frames for all splits."""
+"""The original CamVid: 32 classes in colors, one folder of frames for all splits."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from tfsegkd.data.source import DatasetInfo
 
 FOLDERS = "701_StillsRaw_full/ and LabeledApproved_full/"
 
-# Colours of the data set's label_colors.txt, under the class of the eleven that each is merged to.
+# Colors of the data set's label_colors.txt, under the class of the eleven that each is merged to.
 _COLORS = {
     "Sky": {"Sky": (128, 128, 128)},
     "Building": {
@@ -50,7 +50,7 @@ _SPLITS = ("train", "val", "test")
 
 
 def labels(info: DatasetInfo) -> dict[Color, int]:
-    """The label of each of the 32 colours."""
+    """The label of each of the 32 colors."""
     merged = {
         color: info.class_names.index(name) for name, colors in _COLORS.items() for color in colors.values()
     }

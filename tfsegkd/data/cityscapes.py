@@ -6,7 +6,7 @@ from tfsegkd.data.paths import counterparts, directories_in, directory, files_in
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import DatasetInfo, Source
 
-# Name, colour and the label in the files of each class that counts, in the order of the train ids.
+# Name, color and the label in the files of each class that counts, in the order of the train ids.
 _CLASSES = (
     ("road", (128, 64, 128), 7),
     ("sidewalk", (244, 35, 232), 8),

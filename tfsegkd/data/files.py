@@ -1,4 +1,4 @@
-"""Frames and masks that lie in files."""
+"""Images and masks that lie in files."""
 
 from collections.abc import Sequence
 

@@ -31,7 +31,7 @@ def folder(
     `data_dir/<split>/images` and `data_dir/<split>/masks` if there is such a split, else `data_dir/images`
     and `data_dir/masks`, of which every fifth group of neighbours (by name) is 'val' and the others are
     'train'. Masks hold one label a pixel, grey of 8 or 16 bits or with a palette. With a `colors.txt`, which
-    has `red green blue name` on each line, masks in colour, shades of grey and the colours of palettes are
+    has `red green blue name` on each line, masks in color, shades of grey and the colors of palettes are
     read by it.
 
     What the options do not say is decided from the masks of all splits together, and stands in `notes`; what
@@ -67,7 +67,7 @@ def folder(
     palette, colors = distinct_colors(len(class_names)), None
     if (root / "colors.txt").is_file():
         colors = read_colors(root / "colors.txt", class_names)
-        # Of several colours of a class the first is drawn.
+        # Of several colors of a class the first is drawn.
         first = {label: color for color, label in reversed(colors.items())}
         palette = tuple(first[label] for label in range(len(class_names)))
     info = DatasetInfo("folder", class_names, palette)

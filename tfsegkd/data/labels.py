@@ -1,4 +1,4 @@
-"""Names and colours of classes."""
+"""Names and colors of classes."""
 
 import colorsys
 import os
@@ -40,17 +40,17 @@ def read_labels(path: str | os.PathLike) -> tuple[str, ...]:
 
 
 def read_colors(path: str | os.PathLike, class_names: Sequence[str]) -> dict[Color, int]:
-    """Reads the colours of classes, `red green blue name` on each line.
+    """Reads the colors of classes, `red green blue name` on each line.
 
-    A class may have several colours, which merges what they stand for. Colours of the name `void` are void,
-    unless that is a class. Without names, line n is the colour of class n.
+    A class may have several colors, which merges what they stand for. Colors of the name `void` are void,
+    unless that is a class. Without names, line n is the color of class n.
 
     Returns:
-        The label of each colour.
+        The label of each color.
 
     Raises:
-        ValueError: for a line of another form, an unknown name, a colour that occurs twice, or a class
-            without a colour.
+        ValueError: for a line of another form, an unknown name, a color that occurs twice, or a class
+            without a color.
     """
     path, colors = Path(path), {}
     expected = f"Expected 'red green blue name', each 0…255, with a name of {list(class_names)} or {_VOID!r}."
@@ -64,16 +64,16 @@ def read_colors(path: str | os.PathLike, class_names: Sequence[str]) -> dict[Col
         if name not in class_names and name.lower() != _VOID:
             raise ValueError(f"{where}, and {name!r} is no class. {expected}")
         if color in colors:
-            raise ValueError(f"{where}, a colour that stands above already. Keep one of the two lines.")
+            raise ValueError(f"{where}, a color that stands above already. Keep one of the two lines.")
         colors[color] = class_names.index(name) if name in class_names else IGNORE_LABEL
     missing = [name for label, name in enumerate(class_names) if label not in colors.values()]
     if missing:
-        raise ValueError(f"{str(path)!r} has no colour for {missing}. {expected}")
+        raise ValueError(f"{str(path)!r} has no color for {missing}. {expected}")
     return colors
 
 
 def distinct_colors(count: int) -> tuple[Color, ...]:
-    """Colours that are told apart easily, an (R, G, B) for each of `count` labels."""
+    """Colors that are told apart easily, an (R, G, B) for each of `count` labels."""
     # Golden-ratio steps keep neighbouring labels far apart in hue.
     hsv = ((0.618 * n % 1, 0.85 - 0.3 * (n % 2), 0.95 - 0.35 * (n % 3 == 1)) for n in range(count))
     return tuple(tuple(round(255 * part) for part in colorsys.hsv_to_rgb(*color)) for color in hsv)

@@ -53,7 +53,7 @@ def observe(masks: Sequence[Path], by_color: bool) -> list[Observed]:
 
     Args:
         masks: The files, of all splits.
-        by_color: Whether there is a list of colours, by which colours and palettes are read.
+        by_color: Whether there is a list of colors, by which colors and palettes are read.
     """
     first = spread(len(masks), _SAMPLE)
     found = [each for index in first if (each := _observed(masks[index], by_color))]
@@ -81,7 +81,7 @@ def _values_of(path: Path, _changed: int, _size: int, by_color: bool) -> Observe
 
 
 def of_labels(observed: Sequence[Observed], class_names: Sequence[str]) -> Convention:
-    """What masks mean that are labels, or black and white, and whose list of classes has no colours.
+    """What masks mean that are labels, or black and white, and whose list of classes has no colors.
 
     Raises:
         ValueError: where two readings are possible; the message says how to choose.
@@ -169,12 +169,12 @@ def of_colors(
     colors: Mapping[Color, int],
     grey_masks: str | None = None,
 ) -> Convention:
-    """What grey masks mean beside a list of colours: shades in it, or labels.
+    """What grey masks mean beside a list of colors: shades in it, or labels.
 
     Args:
         observed: What was seen.
         class_names: The classes.
-        colors: The label of each colour.
+        colors: The label of each color.
         grey_masks: 'colors' or 'labels' if somebody has said it.
 
     Raises:

@@ -20,11 +20,11 @@ _JPEG = "JPEG changes the values of a mask: export it as PNG."
 def read_mask(path: str | os.PathLike) -> np.ndarray:
     """Reads a mask file as (H, W) labels: grey values of 8 or 16 bits, or indices into the palette.
 
-    A picture in colour whose every pixel is grey is read as grey. A GIF's colours count, not its indices,
+    A picture in color whose every pixel is grey is read as grey. A GIF's colors count, not its indices,
     which whoever writes a GIF deals anew. Grey samples of 1, 2 or 4 bits are numbers from 0 to 1, 3 or 15.
 
     Raises:
-        ValueError: if the file cannot be decoded, is in colour, is transparent in places, holds values beyond
+        ValueError: if the file cannot be decoded, is in color, is transparent in places, holds values beyond
             65535, or several channels of more than 8 bits.
     """
     return grey_values(read_samples(path, by_color=False), path)
@@ -37,8 +37,8 @@ class MaskReading:
     Args:
         relabel: What a value is read as where it is not its own number: a label, or None for a value that
             must not occur, such as {11: 255} where 11 is void. Indices of palettes are always labels.
-        colors: The label of each (R, G, B). With them, masks in colour and masks with a palette are read by
-            colour; without, masks in colour are refused.
+        colors: The label of each (R, G, B). With them, masks in color and masks with a palette are read by
+            color; without, masks in color are refused.
         shades: Whether grey values are shades from black, 0, to white, 255, and not labels: then the samples
             of files of fewer than 8 bits are stretched to that range.
         like_image: Whether a mask without an EXIF orientation has that of its image.
@@ -99,7 +99,7 @@ class LabelTable:
 
 
 class ColorTable:
-    """What the colours of masks mean.
+    """What the colors of masks mean.
 
     Args:
         info: The classes.
@@ -112,10 +112,10 @@ class ColorTable:
         self._info = info
 
     def __call__(self, pixels: np.ndarray, name: str) -> np.ndarray:
-        """The labels of a mask in colour, (H, W) uint8.
+        """The labels of a mask in color, (H, W) uint8.
 
         Raises:
-            ValueError: if a pixel has a colour without a class; `name` is the mask's for the message.
+            ValueError: if a pixel has a color without a class; `name` is the mask's for the message.
         """
         packed = _packed(pixels)
         places = np.minimum(np.searchsorted(self._keys, packed), len(self._keys) - 1)
@@ -123,9 +123,9 @@ class ColorTable:
         if unknown.any():
             row, column = np.argwhere(unknown)[0]
             raise ValueError(
-                f"Mask {name!r} has colour {tuple(pixels[row, column].tolist())} at row {row}, column "
+                f"Mask {name!r} has color {tuple(pixels[row, column].tolist())} at row {row}, column "
                 f"{column}, which no class has ({unknown.sum()} such pixels). Expected the "
-                f"{len(self._keys)} colours of {self._info.name!r}. Correct the mask or the list of colours."
+                f"{len(self._keys)} colors of {self._info.name!r}. Correct the mask or the list of colors."
             )
         return self._meanings[places].astype(np.uint8)
 
@@ -153,7 +153,7 @@ class LabelReader:
             orientation: The EXIF orientation of a mask that has none of its own.
 
         Raises:
-            ValueError: if the file is no mask, or a pixel has a value or colour without a class.
+            ValueError: if the file is no mask, or a pixel has a value or color without a class.
         """
         name, shades = os.fspath(path), self._reading.shades
         samples = read_samples(path, self._by_color is not None, orientation)
@@ -178,7 +178,7 @@ class Samples(NamedTuple):
     """What a mask file holds, before anybody says what it means.
 
     Args:
-        values: (H, W) of grey values or indices, or (H, W, 3) of colours.
+        values: (H, W) of grey values or indices, or (H, W, 3) of colors.
         kind: 'grey', 'palette' or 'color'.
         white: The greatest value of grey samples of few bits: 1, 3, 15, or 255.
         is_jpeg: Whether the file's format has changed the values.
@@ -195,7 +195,7 @@ def read_samples(path: str | os.PathLike, by_color: bool, orientation: int = 1) 
 
     Args:
         path: The file.
-        by_color: Whether colours have a meaning: palettes are looked up, and transparency is dropped.
+        by_color: Whether colors have a meaning: palettes are looked up, and transparency is dropped.
         orientation: The EXIF orientation of a mask that has none of its own.
 
     Raises:
@@ -214,7 +214,7 @@ def grey_values(samples: Samples, path: str | os.PathLike, shades: bool = False)
         shades: Whether values of fewer than 8 bits are stretched to 0…255.
 
     Raises:
-        ValueError: if it is in colour.
+        ValueError: if it is in color.
     """
     if samples.kind == "color":
         return one_channel(samples.values, os.fspath(path))
@@ -231,7 +231,7 @@ def _samples(mask: Image.Image, stored, name: str, by_color: bool) -> Samples:
         raise _not_a_mask(name, f"has several channels of 16 bits ({stored.raw_mode!r})")
     if mode in ("LA", "RGBA"):
         if not by_color and mask.getextrema()[-1][0] < 255:
-            raise _not_a_mask(name, "is transparent in places", "Lay it over the colour that you mean.")
+            raise _not_a_mask(name, "is transparent in places", "Lay it over the color that you mean.")
         mask = mask.convert(mode[:-1] if mode == "RGBA" else "L")
     elif mode == "P" and (by_color or stored.format == "GIF"):
         mask = mask.convert("RGB")
@@ -271,8 +271,8 @@ def one_channel(values: np.ndarray, name: str) -> np.ndarray:
     if colored.any():
         row, column = np.argwhere(colored)[0]
         raise ValueError(
-            f"Mask {name!r} is in colour: {tuple(values[row, column].tolist())} at row {row}, column "
-            f"{column}. Expected one label a pixel, grey or with a palette. Convert colours to labels, or "
+            f"Mask {name!r} is in color: {tuple(values[row, column].tolist())} at row {row}, column "
+            f"{column}. Expected one label a pixel, grey or with a palette. Convert colors to labels, or "
             f"write down what they mean in the colors.txt of `dataset=folder`."
         )
     return values[..., 0]

@@ -16,22 +16,22 @@ from tfsegkd.data.transforms import (
     random_view,
 )
 
-_FILL = 127.5  # mid-grey: what lies outside a frame is as far from black as from white
+_FILL = 127.5  # mid-grey: what lies outside a image is as far from black as from white
 
 
 class Maps(Protocol):
-    """Float maps that belong to the frames of a source and move with them, such as a teacher's logits.
+    """Float maps that belong to the images of a source and move with them, such as a teacher's logits.
 
     Attributes:
-        map_shapes: The shape (h, w, C) of each map of a whole frame, by name.
+        map_shapes: The shape (h, w, C) of each map of a whole image, by name.
     """
 
     map_shapes: dict[str, tuple[int, int, int]]
 
     def read(self, index: int, mirrored: bool) -> dict[str, np.ndarray]:
-        """The maps of one frame, float16, by name.
+        """The maps of one image, float16, by name.
 
-        `mirrored` asks for what belongs to the frame seen in a mirror, laid out as the frame itself.
+        `mirrored` asks for what belongs to the image seen in a mirror, laid out as the image itself.
         """
 
 
@@ -54,21 +54,21 @@ def training_batches(
 
     Args:
         source: The examples.
-        size: (height, width) to which frames are resized before augmentation.
+        size: (height, width) to which images are resized before augmentation.
         batch_size: Images a batch. The last, incomplete batch of an epoch is left out.
         crop_size: (height, width) of the training crops; `size` unless given.
-        augmentation: How frames are varied.
+        augmentation: How images are varied.
         seed: Seed of the order and of the augmentation.
         start_epoch: The first epoch to give.
         start_step: How many batches to leave out at the start.
-        maps: Maps that get the frames' geometry. With them a batch is
+        maps: Maps that get the images' geometry. With them a batch is
             `({"images": images, "teacher": {name: map}}, masks)` instead of `(images, masks)`.
 
     Shapes:
         images: (batch_size, *crop_size, 3), float32, 0…255.
-        masks: (batch_size, *crop_size), int32; what lies outside a frame is void, what lies inside a frame
+        masks: (batch_size, *crop_size), int32; what lies outside a image is void, what lies inside a image
             of an unlabelled source is `UNLABELLED`.
-        maps: (batch_size, h, w, C), float32; h and w are to the crop as a whole map is to the frame.
+        maps: (batch_size, h, w, C), float32; h and w are to the crop as a whole map is to the image.
 
     Raises:
         ValueError: if the source has fewer examples than a batch.
@@ -151,10 +151,10 @@ def evaluation_batches(source: Source, size: tuple[int, int], batch_size: int) -
 
 def _reader(source: Source, size: tuple[int, int]) -> Callable:
     height, width = size
-    frames = source.frames(size)
+    images = source.resized(size)
 
     def read(index):
-        image, mask = tf.numpy_function(lambda n: frames(int(n)), [index], [tf.uint8, tf.uint8])
+        image, mask = tf.numpy_function(lambda n: images(int(n)), [index], [tf.uint8, tf.uint8])
         return tf.ensure_shape(image, (height, width, 3)), tf.ensure_shape(mask, (height, width))
 
     return read

@@ -1,4 +1,4 @@
-"""Frames and masks of another size."""
+"""Images and masks of another size."""
 
 import numpy as np
 from PIL import Image

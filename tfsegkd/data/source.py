@@ -1,4 +1,4 @@
-"""What every data set looks like from outside: a numbered list of frames and masks."""
+"""What every data set looks like from outside: a numbered list of images and masks."""
 
 import hashlib
 import threading
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfsegkd.data.frame_cache import Example, FrameCache
+from tfsegkd.data.image_cache import Example, ImageCache
 
 IGNORE_LABEL = 255
 # In batches, the label of pixels that nobody has labelled: a teacher may speak of them, unlike of void.
@@ -21,7 +21,7 @@ class DatasetInfo:
     Args:
         name: The data set's name, for messages and reports.
         class_names: The name of each class, by label.
-        palette: An (R, G, B) colour for each class, 0…255.
+        palette: An (R, G, B) color for each class, 0…255.
         ignore_label: The label of void pixels, in every mask that a source returns.
     """
 
@@ -54,33 +54,33 @@ class Source:
         mask: (H, W), uint8 labels; `info.ignore_label` is void.
 
     Attributes:
-        labelled: Whether the masks mean anything; False where there are only frames.
+        labelled: Whether the masks mean anything; False where there are only images.
         notes: A sentence for each thing about the files that nobody had said and that was decided, such as
             what white means in masks.
-        frame_budget: How many bytes of frames are kept at each size; what exceeds it is decoded each time.
+        cache_bytes: How many bytes of images are kept at each size; what exceeds it is decoded each time.
     """
 
     labelled = True
     notes: tuple[str, ...] = ()
-    frame_budget = 4 << 30
+    cache_bytes = 4 << 30
 
     def __init__(self, info: DatasetInfo, names: list[str]):
         self.info = info
         self.names = names
-        self._caches: dict[tuple[int, int], FrameCache] = {}
+        self._caches: dict[tuple[int, int], ImageCache] = {}
         self._caches_lock = threading.Lock()
 
     def read(self, index: int) -> Example:
         raise NotImplementedError
 
-    def frames(self, size: tuple[int, int]) -> Callable[..., Example]:
-        """Frames and masks at one size, by index; each is decoded once as long as the source lives.
+    def resized(self, size: tuple[int, int]) -> Callable[..., Example]:
+        """Images and masks at one size, by index; each is decoded once as long as the source lives.
 
         Whoever has read an example anyway hands it over as the second argument.
         """
         with self._caches_lock:
             size = tuple(size)
-            return self._caches.setdefault(size, FrameCache(self.read, size, self.frame_budget))
+            return self._caches.setdefault(size, ImageCache(self.read, size, self.cache_bytes))
 
     def fingerprint(self) -> str:
         """Tells data sets of one name apart: a hash of the examples' names and of the first and last one."""

@@ -14,7 +14,7 @@ _FIFTH = 5
 def made(examples: Sequence[Example], split: str) -> tuple[list[Example], str]:
     """The share of a split, for data whose owner has made none.
 
-    Neighbours look alike, as the frames of a video do, so examples are dealt in groups of neighbours: every
+    Neighbours look alike, as the images of a video do, so examples are dealt in groups of neighbours: every
     fifth group is for validation. Fewer than 50 examples are groups of one.
 
     Args:

@@ -1,6 +1,6 @@
-"""Augmentation: geometry and colour, each a pure function of (seed, epoch, index).
+"""Augmentation: geometry and color, each a pure function of (seed, epoch, index).
 
-Nothing here keeps a state, so a resumed run sees the frames that an uninterrupted one would have seen, and
+Nothing here keeps a state, so a resumed run sees the images that an uninterrupted one would have seen, and
 image, mask and whatever else belongs to them move together.
 """
 
@@ -17,12 +17,12 @@ _GEOMETRY, _COLOR = 1, 2
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How training frames are varied.
+    """How training images are varied.
 
     Args:
         min_scale, max_scale: The range of random enlargement, log-uniform.
-        flip: Whether half of the frames are mirrored left to right.
-        brightness, contrast, saturation, hue: Strength of the colour jitter, each 0…1; 0 leaves it out.
+        flip: Whether half of the images are mirrored left to right.
+        brightness, contrast, saturation, hue: Strength of the color jitter, each 0…1; 0 leaves it out.
 
     Raises:
         ValueError: for a value out of its range.
@@ -77,14 +77,14 @@ def random_view(
     return tf.stack([step_x, zero, shift_x, zero, step, shift_y, zero, zero])
 
 
-def look(frames: tf.Tensor, view: tf.Tensor, size: tuple[int, int], fill: float, nearest: bool) -> tf.Tensor:
-    """Samples frames through views; what lies outside a frame is `fill`.
+def look(images: tf.Tensor, view: tf.Tensor, size: tuple[int, int], fill: float, nearest: bool) -> tf.Tensor:
+    """Samples images through views; what lies outside a frame is `fill`.
 
     Shapes:
-        frames: (N, H, W, C). view: (N, 8). returns: (N, *size, C), of the frames' type.
+        images: (N, H, W, C). view: (N, 8). returns: (N, *size, C), of the images' type.
     """
     return tf.raw_ops.ImageProjectiveTransformV3(
-        images=frames,
+        images=images,
         transforms=view,
         output_shape=size,
         fill_value=fill,
@@ -104,7 +104,7 @@ def crop_of_map(
 def look_at_map(
     maps: tf.Tensor, view: tf.Tensor, frame_size: tuple[int, int], crop_size: tuple[int, int]
 ) -> tf.Tensor:
-    """Samples maps of another resolution than their frames through the frames' views.
+    """Samples maps of another resolution than their images through the images' views.
 
     What lies outside a map is as its nearest position; the mask says that it is void.
 
@@ -144,7 +144,7 @@ def _stream(key, number):
 class ColorJitter:
     """Varies brightness, contrast, saturation and hue by keras-cv's operations and our own draws.
 
-    keras-cv's layers draw from a hidden state; we hand them the strengths instead, so that the colours of an
+    keras-cv's layers draw from a hidden state; we hand them the strengths instead, so that the colors of an
     example depend on (seed, epoch, index) alone.
 
     Args:

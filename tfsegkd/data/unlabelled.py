@@ -12,12 +12,12 @@ from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import DatasetInfo, Source
 
 
-class UnlabelledFrames(Source):
+class UnlabelledImages(Source):
     """All image files below a directory, for a student to learn from its teacher alone.
 
     Args:
         root: The directory; its sub-directories count.
-        info: The classes of the labelled frames that these stand beside.
+        info: The classes of the labelled images that these stand beside.
 
     Raises:
         FileNotFoundError: if it is no directory.
@@ -27,7 +27,7 @@ class UnlabelledFrames(Source):
     labelled = False
 
     def __init__(self, root: str | os.PathLike, info: DatasetInfo):
-        root = directory(root, "unlabelled frames")
+        root = directory(root, "unlabelled images")
         self.paths = files_in(root, IMAGE_SUFFIXES, below=True)
         if not self.paths:
             raise ValueError(
@@ -36,13 +36,13 @@ class UnlabelledFrames(Source):
         super().__init__(info, [str(Path(path).relative_to(root)) for path in self.paths])
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The frame, and a mask that says nothing."""
+        """The image, and a mask that says nothing."""
         image = read_image(self.paths[index])
         return image, np.zeros(image.shape[:2], np.uint8)
 
 
 @datasets.register("unlabelled")
-def unlabelled(split: str, data_dir=None) -> UnlabelledFrames:
+def unlabelled(split: str, data_dir=None) -> UnlabelledImages:
     """All images below a directory, to distil on or to look at; nothing can be measured on them.
 
     Args:
@@ -57,11 +57,11 @@ def unlabelled(split: str, data_dir=None) -> UnlabelledFrames:
     root = directory(data_dir, "unlabelled")
     names = read_labels(root / "labels.txt") if (root / "labels.txt").is_file() else ()
     info = DatasetInfo("unlabelled", names, distinct_colors(len(names)))
-    return UnlabelledFrames(root / split if (root / split).is_dir() else root, info)
+    return UnlabelledImages(root / split if (root / split).is_dir() else root, info)
 
 
 class WithoutLabels(Source):
-    """The frames of another source, as if nobody had labelled them.
+    """The images of another source, as if nobody had labelled them.
 
     Args:
         source: The other source.
@@ -74,20 +74,20 @@ class WithoutLabels(Source):
         self._source = source
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The frame, and a mask that says nothing."""
+        """The image, and a mask that says nothing."""
         image, mask = self._source.read(index)
         return image, np.zeros_like(mask)
 
-    def frames(self, size):
-        """The frames that the other source keeps."""
-        frames = self._source.frames(size)
+    def resized(self, size):
+        """The images that the other source keeps."""
+        images = self._source.resized(size)
 
         def without_labels(index, example=None):
-            image, mask = frames(index)
+            image, mask = images(index)
             return image, np.zeros_like(mask)
 
         return without_labels
 
     def fingerprint(self) -> str:
-        # What a teacher says of the frames does not depend on labels.
+        # What a teacher says of the images does not depend on labels.
         return self._source.fingerprint()

@@ -9,7 +9,7 @@ from tfsegkd.data.source import DatasetInfo, Source
 
 
 def _palette(count: int) -> tuple[tuple[int, int, int], ...]:
-    """VOC's colours: the bits of the label, dealt to red, green and blue from the highest on."""
+    """VOC's colors: the bits of the label, dealt to red, green and blue from the highest on."""
     return tuple(
         tuple(sum((label >> 3 * bit + channel & 1) << 7 - bit for bit in range(8)) for channel in range(3))
         for label in range(count)

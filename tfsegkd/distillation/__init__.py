@@ -4,8 +4,8 @@ from tfsegkd.distillation.averaging import AverageWeights
 from tfsegkd.distillation.cache import TeacherCache
 from tfsegkd.distillation.callbacks import StopAtNaN
 from tfsegkd.distillation.co_studying import CoStudying, StudyPhases
+from tfsegkd.distillation.diagnostics.preflight import PreflightReport, preflight
 from tfsegkd.distillation.distiller import Distiller
-from tfsegkd.distillation.preflight import PreflightReport, preflight
 from tfsegkd.distillation.schedules import CosineDecay, Schedule, Stop, WarmUp
 from tfsegkd.distillation.teachers import (
     FittedWeights,

@@ -90,13 +90,13 @@ def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter | OwnAdapte
         ValueError: for a feature that is not (N, H, W, C) with C known; for logits of different class counts;
             and, where the term has no adapter, for shapes that its loss cannot compare.
     """
-    for shape, role, tap in zip(
-        (teacher_shape, student_shape), ("teacher", "student"), term.taps, strict=True
+    for shape, role, layer in zip(
+        (teacher_shape, student_shape), ("teacher", "student"), term.layers, strict=True
     ):
         if len(shape) != 4 or shape[-1] is None:
             raise ValueError(
-                f"Tap {tap!r} of the {role} has shape {tuple(shape)}. Expected (N, H, W, C), C known. Choose "
-                f"a tap in front of any flattening or global pooling."
+                f"Layer {layer!r} of the {role} has shape {tuple(shape)}. Expected (N, H, W, C), C known. Choose "
+                f"a layer in front of any flattening or global pooling."
             )
     name = f"adapter_{term.name}"
     if isinstance(term.adapter, keras.layers.Layer):
@@ -106,7 +106,7 @@ def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter | OwnAdapte
         return OwnAdapter(None, name)
     # Channels of logits are the same classes on both sides; those of features have nothing to do with each
     # other, however many there are.
-    compares_logits = set(term.taps) == {LOGITS}
+    compares_logits = set(term.layers) == {LOGITS}
     channels = teacher_shape[-1] if term.loss.same_channels and not compares_logits else None
     if term.loss.same_channels and compares_logits and teacher_shape[-1] != student_shape[-1]:
         raise ValueError(
@@ -123,6 +123,6 @@ def _check_fit(term, teacher_shape, student_shape):
     if any(None not in pair and pair[0] != pair[1] for pair in pairs):
         raise ValueError(
             f"Term {term.name!r} has no adapter, and its loss cannot compare the teacher's "
-            f"{tuple(teacher_shape)} with the student's {tuple(student_shape)}. Choose taps of one shape, or "
+            f"{tuple(teacher_shape)} with the student's {tuple(student_shape)}. Choose layers of one shape, or "
             f"adapter='auto'."
         )

@@ -41,7 +41,7 @@ def read_batch(data, ignore_label: int, num_classes: int) -> Batch:
     """Reads what Keras hands to a step: (images, masks[, sample_weight]).
 
     Masks may have an axis for one channel, or be one-hot; see `labels_of`. In place of the images, a batch
-    that a recorded teacher goes with has {"images": …, "teacher": {tap: …}}.
+    that a recorded teacher goes with has {"images": …, "teacher": {layer: …}}.
 
     Raises:
         ValueError: for a dictionary without images, or masks that are none.
@@ -65,7 +65,7 @@ def images_of(inputs) -> tf.Tensor:
     if "images" not in inputs:
         raise ValueError(
             f"A batch of a dictionary must hold 'images'. Received: {sorted(inputs)}. Give images alone, or "
-            f"{{'images': images, 'teacher': {{tap: tensor}}}}."
+            f"{{'images': images, 'teacher': {{layer: tensor}}}}."
         )
     return inputs["images"]
 
@@ -77,21 +77,21 @@ def first_batches(count: int, args: tuple, kwargs: dict) -> tuple[Iterable, tupl
         The batches, and the arguments for `fit`, which has lost none of them: a generator is put together
         again.
     """
-    given = inspect.signature(keras.Model.fit).bind(None, *args, **kwargs)
-    x = given.arguments.get("x")
+    bound = inspect.signature(keras.Model.fit).bind(None, *args, **kwargs)
+    x = bound.arguments.get("x")
     if isinstance(x, keras.utils.Sequence):
         batches = (x[number] for number in range(min(count, len(x))))
     elif isinstance(x, Iterator):
         batches = list(islice(x, count))
-        given.arguments["x"] = chain(batches, x)
+        bound.arguments["x"] = chain(batches, x)
     elif isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
         batches = islice(x, count)
     else:
-        arrays = (x, given.arguments.get("y"))
-        if (weights := given.arguments.get("sample_weight")) is not None:
+        arrays = (x, bound.arguments.get("y"))
+        if (weights := bound.arguments.get("sample_weight")) is not None:
             arrays += (weights,)
-        batches = _slices(arrays, given.arguments.get("batch_size") or 32, count)
-    return batches, given.args[1:], given.kwargs
+        batches = _slices(arrays, bound.arguments.get("batch_size") or 32, count)
+    return batches, bound.args[1:], bound.kwargs
 
 
 def _slices(arrays, size, count):

@@ -27,19 +27,19 @@ class TeacherCache(Teacher):
     may be slow: fed with finer frames than the student, averaged over views, or an ensemble.
 
     Opening it computes what is missing and keeps what is there, so an interrupted run goes on. Each frame
-    and tap is a file of its own, float16 with checksums.
+    and layer is a file of its own, float16 with checksums.
 
     Args:
         directory: Where the files lie.
         teacher: What is recorded. It sees frames at the size that it was made for, else at `teacher_size`.
         source: The frames.
         size: (height, width) of the frames that the student is trained on; the logits are kept at this size.
-        taps: What to record, layers of the teacher; 'logits' is what it gives out.
+        layers: What to record, layers of the teacher; 'logits' is what it gives out.
         teacher_size: (height, width) at which a teacher that takes any size sees the frames; `size` unless
             given.
 
     Attributes:
-        map_shapes: (h, w, C) of each tap, for a whole frame.
+        map_shapes: (h, w, C) of each layer, for a whole frame.
         added: How many frames were computed at opening.
 
     Raises:
@@ -56,14 +56,14 @@ class TeacherCache(Teacher):
         teacher: Teacher,
         source: Source,
         size: tuple[int, int],
-        taps: Sequence[str] = (LOGITS,),
+        layers: Sequence[str] = (LOGITS,),
         teacher_size: tuple[int, int] | None = None,
     ):
         self.name = teacher.name
         self.directory = Path(directory)
         self._fingerprint = teacher.fingerprint()
-        self._frame_size = tuple(size)
-        seen = tuple(teacher.size or teacher.input_size or teacher_size or size)
+        self._image_size = tuple(size)
+        fed_size = tuple(teacher.size or teacher.input_size or teacher_size or size)
         self._check_key(
             {
                 "form": _FORM,
@@ -71,18 +71,18 @@ class TeacherCache(Teacher):
                 "frames": source.fingerprint(),
                 "examples": len(source),
                 "size": list(size),
-                "teacher_size": list(seen),
+                "teacher_size": list(fed_size),
             }
         )
-        self.map_shapes = teacher.shapes(sorted(taps), (*seen, 3))
+        self.map_shapes = teacher.shapes(sorted(layers), (*fed_size, 3))
         if LOGITS in self.map_shapes:
-            self.map_shapes[LOGITS] = (*self._frame_size, self.map_shapes[LOGITS][-1])
-        self.added = self._fill(teacher, source, seen)
+            self.map_shapes[LOGITS] = (*self._image_size, self.map_shapes[LOGITS][-1])
+        self.added = self._fill(teacher, source, fed_size)
 
     def fingerprint(self) -> str:
         return self._fingerprint
 
-    def taps(self, names):
+    def feature_extractor(self, names):
         raise ValueError(
             f"The recorded outputs of teacher {self.name!r} come with the batches. Train on "
             f"tfsegkd.data.training_batches(..., maps=cache)."
@@ -92,12 +92,12 @@ class TeacherCache(Teacher):
         missing = sorted({*names} - {*self.map_shapes})
         if missing:
             raise ValueError(
-                f"The cache {str(self.directory)!r} was opened without the taps {missing}. Expected some of "
-                f"{sorted(self.map_shapes)}. Open it with taps={sorted({*self.map_shapes, *missing})}."
+                f"The cache {str(self.directory)!r} was opened without the layers {missing}. Expected some of "
+                f"{sorted(self.map_shapes)}. Open it with layers={sorted({*self.map_shapes, *missing})}."
             )
         return {
             name: (
-                *crop_of_map(self.map_shapes[name][:2], self._frame_size, image_shape[:2]),
+                *crop_of_map(self.map_shapes[name][:2], self._image_size, image_shape[:2]),
                 self.map_shapes[name][2],
             )
             for name in names
@@ -109,7 +109,9 @@ class TeacherCache(Teacher):
         Raises:
             ValueError: for a file that is damaged or missing; the message names it.
         """
-        return {tap: self._read(tap, index, "mirrored" if mirrored else "plain") for tap in self.map_shapes}
+        return {
+            layer: self._read(layer, index, "mirrored" if mirrored else "plain") for layer in self.map_shapes
+        }
 
     def inexact(self, augmentation: Augmentation) -> list[str]:
         """Why the outputs that are read differ from those of a teacher that sees the varied frames itself."""
@@ -119,25 +121,25 @@ class TeacherCache(Teacher):
                 f"scaling by {augmentation.min_scale}–{augmentation.max_scale}: it saw frames unscaled"
             )
         if any((augmentation.brightness, augmentation.contrast, augmentation.saturation, augmentation.hue)):
-            reasons.append("colour jitter: it saw the frames' own colours")
+            reasons.append("color jitter: it saw the frames' own colors")
         return reasons
 
-    def _read(self, tap, index, side):
-        path = self._path(tap, index)
+    def _read(self, layer, index, view):
+        path = self._path(layer, index)
         try:
             with np.load(path, allow_pickle=False) as archive:
-                values = archive[side]  # reading it compares the archive's checksum
-            if values.shape != self.map_shapes[tap] or values.dtype != np.float16:
+                values = archive[view]  # reading it compares the archive's checksum
+            if values.shape != self.map_shapes[layer] or values.dtype != np.float16:
                 raise ValueError(f"it holds {values.shape} {values.dtype}")
         except Exception as error:  # a damaged archive can raise nearly anything
             raise ValueError(
                 f"{str(path)!r} of the teacher cache is damaged: {error}. Expected float16 of shape "
-                f"{self.map_shapes[tap]}. Delete it and run again: what is missing is computed anew."
+                f"{self.map_shapes[layer]}. Delete it and run again: what is missing is computed anew."
             ) from error
         return values
 
-    def _path(self, tap, index):
-        return self.directory / tap.replace("/", ".") / f"{index:06d}.npz"
+    def _path(self, layer, index):
+        return self.directory / layer.replace("/", ".") / f"{index:06d}.npz"
 
     def _check_key(self, key):
         manifest = self.directory / "manifest.json"
@@ -156,47 +158,50 @@ class TeacherCache(Teacher):
                 f"another directory."
             )
 
-    def _fill(self, teacher, source, seen) -> int:
+    def _fill(self, teacher, source, fed_size) -> int:
         missing = [
             index
             for index in range(len(source))
-            if not all(self._path(tap, index).exists() for tap in self.map_shapes)
+            if not all(self._path(layer, index).exists() for layer in self.map_shapes)
         ]
         if not missing:
             return 0
         self._check_space(len(missing))
-        network = tf.function(teacher.taps(sorted(self.map_shapes)), reduce_retracing=True)
+        network = tf.function(teacher.feature_extractor(sorted(self.map_shapes)), reduce_retracing=True)
         for start in counted(range(0, len(missing), _BATCH), "recording the teacher"):
             indices = missing[start : start + _BATCH]
-            images = np.stack([resize_image(source[index][0], seen) for index in indices])
+            images = np.stack([resize_image(source[index][0], fed_size) for index in indices])
             images = tf.constant(images, tf.float32)
             plain, mirrored = network(images), network(tf.reverse(images, [2]))
-            for tap in self.map_shapes:
-                sides = self._kept(tap, plain[tap]), self._kept(tap, tf.reverse(mirrored[tap], [2]))
-                for index, *values in zip(indices, *sides, strict=True):
-                    self._write(tap, index, values, source.names[index])
+            for layer in self.map_shapes:
+                views = (
+                    self._at_training_size(layer, plain[layer]),
+                    self._at_training_size(layer, tf.reverse(mirrored[layer], [2])),
+                )
+                for index, *values in zip(indices, *views, strict=True):
+                    self._write(layer, index, values, source.names[index])
         return len(missing)
 
-    def _kept(self, tap, values):
-        if tap == LOGITS and tuple(values.shape[1:3]) != self._frame_size:
-            values = tf.image.resize(values, self._frame_size, antialias=True)
+    def _at_training_size(self, layer, values):
+        if layer == LOGITS and tuple(values.shape[1:3]) != self._image_size:
+            values = tf.image.resize(values, self._image_size, antialias=True)
         return values.numpy()
 
-    def _write(self, tap, index, values, frame):
+    def _write(self, layer, index, values, name):
         with np.errstate(over="ignore"):
             plain, mirrored = (value.astype(np.float16) for value in values)
         if not (np.isfinite(plain).all() and np.isfinite(mirrored).all()):
             raise ValueError(
-                f"Tap {tap!r} of teacher {self.name!r} gives up to {np.abs(values).max()} for frame "
-                f"{frame!r}. Expected finite values that float16 can hold, up to 65504. Distil another tap, "
+                f"Layer {layer!r} of teacher {self.name!r} gives up to {np.abs(values).max()} for frame "
+                f"{name!r}. Expected finite values that float16 can hold, up to 65504. Distil another layer, "
                 f"or train without the cache."
             )
         write_atomically(
-            self._path(tap, index), lambda temporary: np.savez(temporary, plain=plain, mirrored=mirrored)
+            self._path(layer, index), lambda temporary: np.savez(temporary, plain=plain, mirrored=mirrored)
         )
 
-    def _check_space(self, frames):
-        needed = frames * sum(4 * int(np.prod(shape)) for shape in self.map_shapes.values())
+    def _check_space(self, count):
+        needed = count * sum(4 * int(np.prod(shape)) for shape in self.map_shapes.values())
         free = shutil.disk_usage(self.directory).free
         if needed > free:
             raise OSError(

@@ -8,8 +8,8 @@ from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.distillation.batches import share_of_an_image
 from tfsegkd.distillation.distiller import Distiller
+from tfsegkd.distillation.features import feature_extractor
 from tfsegkd.distillation.optimization import Accumulator, descend
-from tfsegkd.distillation.taps import tapped
 from tfsegkd.distillation.teachers import KerasTeacher, Teacher, load_teacher
 from tfsegkd.distillation.teachers.base import checked_logits
 from tfsegkd.distillation.terms import LOGITS, Term
@@ -67,13 +67,15 @@ class CoStudying(Distiller):
                 f"without a class map, views or a cache, or use Distiller."
             )
         super().__init__(source, student, terms, task_weight, ignore_label)
-        self._teacher_taps = tapped(source.model, {LOGITS, *(term.taps[0] for term in self.terms)}, "teacher")
+        self._teacher_features = feature_extractor(
+            source.model, {LOGITS, *(term.layers[0] for term in self.terms)}, "teacher"
+        )
         owned = [
             [*one.weights, *other.weights]
             for one, other in zip(self._losses_of_terms, self._adapters, strict=True)
         ]
         self._exchanged = [
-            place for place, term in enumerate(self.terms) if term.at is None and not owned[place]
+            index for index, term in enumerate(self.terms) if term.at is None and not owned[index]
         ]
         if not self._exchanged:
             raise ValueError(
@@ -81,18 +83,18 @@ class CoStudying(Distiller):
                 f"loss owns no weights. Received: {[term.name for term in self.terms]}. Add "
                 f"'pixelwise(temperature=2)'."
             )
-        self._looks_ahead = any(owned) or bool(self._critics)
+        self._trains_what_terms_own = any(owned) or bool(self._critics)
         names = ("teacher_loss", "teacher_task_loss", *self._names_of_teacher())
         self._means = {**self._means, **{name: keras.metrics.Mean(name) for name in names}}
         self._phase = PHASES[0]
 
     def _names_of_teacher(self):
-        return [f"teacher_{self.terms[place].name}" for place in self._exchanged]
+        return [f"teacher_{self.terms[index].name}" for index in self._exchanged]
 
     @property
     def trainable_weights(self):
         """What the student's optimizer trains; the teacher has one of its own."""
-        taught = {id(weight) for weight in self._teacher_taps.trainable_weights}
+        taught = {id(weight) for weight in self._teacher_features.trainable_weights}
         return [weight for weight in super().trainable_weights if id(weight) not in taught]
 
     @property
@@ -116,7 +118,7 @@ class CoStudying(Distiller):
         """
         super().compile(*args, accumulate_steps=accumulate_steps, **options)
         with self.distribute_strategy.scope():
-            variables = self._teacher_taps.trainable_variables
+            variables = self._teacher_features.trainable_variables
             # Built at once, so that a checkpoint finds its state.
             self.teacher_optimizer = keras.optimizers.get(teacher_optimizer)
             self.teacher_optimizer.build(variables)
@@ -131,35 +133,35 @@ class CoStudying(Distiller):
         if self.phase == "co_studying":
             parts, logits = self._learn_together(batch)
         else:
-            shown = self._shown.of(batch) if self._looks_ahead else {}
-            parts, made = self._learn(batch, shown, is_aloof=True)
-            logits = made[LOGITS]
+            teacher_outputs = self._teacher_outputs.of(batch) if self._trains_what_terms_own else {}
+            parts, student_outputs = self._learn(batch, teacher_outputs, freezes_student=True)
+            logits = student_outputs[LOGITS]
         return self._log(parts, batch, logits)
 
     def _learn_together(self, batch):
         with tf.GradientTape() as tape:
-            shown = dict(self._teacher_taps(batch.images, training=True))
-            shown[LOGITS] = checked_logits(shown[LOGITS], batch.images, self.teacher.name)
-        parts, made = self._learn(batch, shown)
+            teacher_outputs = dict(self._teacher_features(batch.images, training=True))
+            teacher_outputs[LOGITS] = checked_logits(teacher_outputs[LOGITS], batch.images, self.teacher.name)
+        parts, student_outputs = self._learn(batch, teacher_outputs)
         with tape:
-            taught = self._teacher_parts(batch, shown[LOGITS], made[LOGITS])
+            taught = self._teacher_parts(batch, teacher_outputs[LOGITS], student_outputs[LOGITS])
             total = tf.add_n(list(taught.values()))
         descend(
             total,
             tape,
-            self._teacher_taps.trainable_variables,
+            self._teacher_features.trainable_variables,
             self.teacher_optimizer,
             self._teacher_accumulator,
         )
-        return {**parts, "teacher_loss": total, **taught}, made[LOGITS]
+        return {**parts, "teacher_loss": total, **taught}, student_outputs[LOGITS]
 
-    def _teacher_parts(self, batch, own, students):
+    def _teacher_parts(self, batch, teacher_logits, student_logits):
         """What each loss of the teacher adds to their sum, the student's logits being the model."""
         share = share_of_an_image(batch)
-        task_loss = self._task_loss(batch, own, share, [self._teacher_taps])
+        task_loss = self._task_loss(batch, teacher_logits, share, [self._teacher_features])
         values = [
-            share * self._weighted(place, batch, {LOGITS: students}, {LOGITS: own})
-            for place in self._exchanged
+            share * self._weighted(index, batch, {LOGITS: student_logits}, {LOGITS: teacher_logits})
+            for index in self._exchanged
         ]
         return {"teacher_task_loss": task_loss, **dict(zip(self._names_of_teacher(), values, strict=True))}
 

@@ -18,9 +18,9 @@ class Critics:
 
     def __init__(self, terms: Sequence[Term]):
         self._losses = {
-            place: term.loss for place, term in enumerate(terms) if hasattr(term.loss, "critic_loss")
+            index: term.loss for index, term in enumerate(terms) if hasattr(term.loss, "critic_loss")
         }
-        self._names = {place: f"{terms[place].name}_critic" for place in self._losses}
+        self._names = {index: f"{terms[index].name}_critic" for index in self._losses}
 
     def __bool__(self):
         return bool(self._losses)
@@ -50,7 +50,7 @@ class Critics:
         optimizer.build(self.variables)
         return optimizer
 
-    def step(self, optimizer, batch: Batch, sides: Callable[[int], tuple]) -> dict[str, tf.Tensor]:
+    def step(self, optimizer, batch: Batch, pair: Callable[[int], tuple]) -> dict[str, tf.Tensor]:
         """One step of `optimizer`; returns this device's part of each critic's loss.
 
         Args:
@@ -58,9 +58,9 @@ class Critics:
         """
         with tf.GradientTape() as tape:
             values = {}
-            for place, loss in self._losses.items():
-                value = loss.critic_loss(*sides(place), valid=batch.valid, images=batch.images)
-                values[self._names[place]] = value / devices()
+            for index, loss in self._losses.items():
+                value = loss.critic_loss(*pair(index), valid=batch.valid, images=batch.images)
+                values[self._names[index]] = value / devices()
             total = tf.add_n(list(values.values()))
         gradients = tape.gradient(total, self.variables)
         optimizer.apply_gradients(zip(gradients, self.variables, strict=True))

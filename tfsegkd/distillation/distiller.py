@@ -10,17 +10,17 @@ from tfsegkd._keras import keras
 from tfsegkd.distillation.adapters import adapter_for
 from tfsegkd.distillation.batches import devices, first_batches, images_of, read_batch, share_of_an_image
 from tfsegkd.distillation.critics import Critics
-from tfsegkd.distillation.foreign_student import WriteBack, with_callback
+from tfsegkd.distillation.features import feature_extractor
 from tfsegkd.distillation.keras3_arguments import (
     check_callbacks,
     check_compiled,
     data_of,
     optimizer_of,
 )
-from tfsegkd.distillation.least_squares import BATCHES, start_at_least_squares
+from tfsegkd.distillation.keras3_student import WriteBack, with_callback
+from tfsegkd.distillation.least_squares import BATCHES, initialize_by_least_squares
 from tfsegkd.distillation.optimization import Accumulator, descend
-from tfsegkd.distillation.showing import Shown
-from tfsegkd.distillation.taps import tapped
+from tfsegkd.distillation.teacher_outputs import TeacherOutputs
 from tfsegkd.distillation.teachers import Teacher
 from tfsegkd.distillation.term_balance import Balance, TermBalance
 from tfsegkd.distillation.terms import LOGITS, Term, check_names
@@ -59,11 +59,11 @@ class Distiller(keras.Model):
         fit takes (images, masks[, sample_weight]): images (N, H, W, 3) float32 0…255; masks (N, H, W) or
         (N, H, W, 1) integer labels, of which −1 marks pixels that only the teacher speaks of, or one-hot
         (N, H, W, C), zeros for void; sample_weight (N,). Losses and metrics get labels (N, H, W). With a
-        recorded teacher it takes ({"images": images, "teacher": {tap: tensor}}, masks[, sample_weight]).
+        recorded teacher it takes ({"images": images, "teacher": {layer: tensor}}, masks[, sample_weight]).
 
     Raises:
         TypeError: if the student is not a functional Keras network, or the teacher none of what can teach.
-        ValueError: for a tap that does not exist, features that no adapter can join, two terms of one name,
+        ValueError: for a layer that does not exist, features that no adapter can join, two terms of one name,
             a teacher whose input size differs from the student's, or a student of Keras 3 that cannot be
             adopted, with the layers at fault.
 
@@ -101,17 +101,18 @@ class Distiller(keras.Model):
         self.task_weight = task_weight
         self.ignore_label = ignore_label
         self._balance = _balance(balance, terms, student, task_weight)
-        taps = {LOGITS, *(term.taps[1] for term in terms)}
+        layers = {LOGITS, *(term.layers[1] for term in terms)}
         compared = {self._balance.feature} if self._balance else set()
-        self._student_taps = tapped(student, taps | compared, "student")
-        made = self._student_taps.output_shape
-        self._shown = Shown(teacher, student, terms)
+        self._student_features = feature_extractor(student, layers | compared, "student")
+        student_outputs = self._student_features.output_shape
+        self._teacher_outputs = TeacherOutputs(teacher, student, terms)
         # Losses and adapters own weights: lists of layers, so that Keras tracks them.
         self._losses_of_terms = [term.loss for term in terms]
         self._adapters = [
-            adapter_for(term, self._shown.shapes[term.taps[0]], made[term.taps[1]]) for term in terms
+            adapter_for(term, self._teacher_outputs.shapes[term.layers[0]], student_outputs[term.layers[1]])
+            for term in terms
         ]
-        self._started = False
+        self._initialized = False
         self._critics = Critics(terms)
         names = ("loss", "task_loss", *(term.name for term in terms), *self._critics.names)
         names += tuple(f"{term.name}_factor" for term in terms if self._balance)
@@ -126,22 +127,25 @@ class Distiller(keras.Model):
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
         self.build(student.input_shape)
-        self._build_terms(made)
+        self._build_terms(student_outputs)
 
-    def _build_terms(self, made):
+    def _build_terms(self, student_outputs):
         """Traces the terms once, so that their weights exist and what cannot be joined shows now."""
 
         def tensor(shape, dtype=tf.float32):
             return tf.TensorSpec((1, *shape[1:]), dtype)
 
-        def compare(shown, made, images, masks):
+        def compare(teacher_outputs, student_outputs, images, masks):
             batch = self._read((images, masks))
-            return [self._compare(place, batch, shown, made) for place in range(len(self.terms))]
+            return [
+                self._compare(index, batch, teacher_outputs, student_outputs)
+                for index in range(len(self.terms))
+            ]
 
         images = tensor(self.student.input_shape)
         tf.function(compare).get_concrete_function(
-            {tap: tensor(shape) for tap, shape in self._shown.shapes.items()},
-            {tap: tensor(shape) for tap, shape in made.items()},
+            {layer: tensor(shape) for layer, shape in self._teacher_outputs.shapes.items()},
+            {layer: tensor(shape) for layer, shape in student_outputs.items()},
             images,
             tensor(images.shape[:-1], tf.int32),
         )
@@ -149,7 +153,7 @@ class Distiller(keras.Model):
     @property
     def teacher(self) -> Teacher | keras.Model | Callable | None:
         """What was passed as the teacher."""
-        return self._shown.teacher
+        return self._teacher_outputs.teacher
 
     def compile(
         self,
@@ -200,32 +204,36 @@ class Distiller(keras.Model):
     def call(self, images, training=False):
         return self.student(images_of(images), training=training)
 
-    def _start_adapters(self, batches):
+    def _initialize_adapters(self, batches):
         """Starts the adapters at least squares; the student is not changed."""
-        self._started = True
+        self._initialized = True
         # A student that TF-MOT prunes may run in training mode within Keras' own loop only.
         training = not any(hasattr(layer, "pruning_step") for layer in self.student.layers)
 
         def run(*data):
             batch = self._read(data)
-            return batch, self._shown.of(batch), self._student_taps(batch.images, training=training)
+            return (
+                batch,
+                self._teacher_outputs.of(batch),
+                self._student_features(batch.images, training=training),
+            )
 
         weights = self.student.get_weights()
         try:
             with self.distribute_strategy.scope():
-                start_at_least_squares(self._adapters, self.terms, run, batches)
+                initialize_by_least_squares(self._adapters, self.terms, run, batches)
         finally:
             self.student.set_weights(weights)  # statistics of BatchNorm have moved
 
     def train_step(self, data):
         batch = self._read(data)
-        parts, made = self._learn(batch, self._shown.of(batch))
-        return self._log(parts, batch, made[LOGITS])
+        parts, student_outputs = self._learn(batch, self._teacher_outputs.of(batch))
+        return self._log(parts, batch, student_outputs[LOGITS])
 
     def _read(self, data):
-        return read_batch(data, self.ignore_label, self._student_taps.output_shape[LOGITS][-1])
+        return read_batch(data, self.ignore_label, self._student_features.output_shape[LOGITS][-1])
 
-    def _learn(self, batch, shown, is_aloof=False):
+    def _learn(self, batch, teacher_outputs, freezes_student=False):
         """One step of the student: what each loss was, and what the student made of the images.
 
         Args:
@@ -233,50 +241,58 @@ class Distiller(keras.Model):
             is_aloof: Whether terms teach what they own (adapters, critics, queues) and not the student.
         """
         share = share_of_an_image(batch)
-        terms = self.terms if shown else ()
-        balance = None if is_aloof or not terms else self._balance
+        terms = self.terms if teacher_outputs else ()
+        balance = None if freezes_student or not terms else self._balance
         with tf.GradientTape(persistent=balance is not None) as tape:
-            made = self._student_taps(batch.images, training=True)
-            compared = tf.nest.map_structure(tf.stop_gradient, made) if is_aloof else made
+            student_outputs = self._student_features(batch.images, training=True)
+            compared = (
+                tf.nest.map_structure(tf.stop_gradient, student_outputs)
+                if freezes_student
+                else student_outputs
+            )
             # Each part is what it adds to the sum, so that the log shows how much it counts.
-            taught = {
-                term.name: share * self._weighted(place, batch, shown, compared)
-                for place, term in enumerate(terms)
+            term_losses = {
+                term.name: share * self._weighted(index, batch, teacher_outputs, compared)
+                for index, term in enumerate(terms)
             }
             # After the terms, whose layers may add to the regularization when they run.
             owners = [self.student, *self._adapters, *self._losses_of_terms]
-            task_loss = self._task_loss(batch, made[LOGITS], share, owners)
+            task_loss = self._task_loss(batch, student_outputs[LOGITS], share, owners)
         factors = {}
         if balance is not None:
-            feature = made[balance.feature]
+            feature = student_outputs[balance.feature]
             shares = [term.weight * self._share(term) for term in terms]
-            found = balance.measure(self._step, tape, task_loss, list(taught.values()), shares, feature)
-            factors = dict(zip(taught, found, strict=True))
+            measured = balance.measure(
+                self._step, tape, task_loss, list(term_losses.values()), shares, feature
+            )
+            factors = dict(zip(term_losses, measured, strict=True))
         with tape:
             if factors:
-                taught = {name: factors[name] * value for name, value in taught.items()}
-            parts = {"task_loss": task_loss, **taught}
+                term_losses = {name: factors[name] * value for name, value in term_losses.items()}
+            parts = {"task_loss": task_loss, **term_losses}
             total = tf.add_n(list(parts.values()))
         self._step.assign_add(
             descend(total, tape, self.trainable_variables, self.optimizer, self._accumulator)
         )
-        if self._critics and shown:
+        if self._critics and teacher_outputs:
             parts |= self._critics.step(
-                self.critic_optimizer, batch, lambda place: self._sides(place, shown, made, training=False)
+                self.critic_optimizer,
+                batch,
+                lambda index: self._pair(index, teacher_outputs, student_outputs, training=False),
             )
         parts |= {f"{name}_factor": factor for name, factor in factors.items()}
-        return {"loss": total, **parts}, made
+        return {"loss": total, **parts}, student_outputs
 
     def _share(self, term):
         """How much of its weight a term has at this step."""
         return tf.ones([]) if term.schedule is None else term.schedule(self._step)
 
-    def _weighted(self, place, batch, shown, made):
+    def _weighted(self, index, batch, teacher_outputs, student_outputs):
         """The sum over the images of what a term adds."""
-        term = self.terms[place]
+        term = self.terms[index]
 
         def add():
-            return term.weight * batch.sum(self._compare(place, batch, shown, made))
+            return term.weight * batch.sum(self._compare(index, batch, teacher_outputs, student_outputs))
 
         # A term that is off is not computed: 0 times NaN would be NaN.
         if term.weight == 0:
@@ -286,17 +302,17 @@ class Distiller(keras.Model):
         factor = self._share(term)
         return tf.cond(factor > 0, lambda: factor * add(), lambda: tf.zeros([]))
 
-    def _compare(self, place, batch, shown, made):
+    def _compare(self, index, batch, teacher_outputs, student_outputs):
         """What a term says of each image."""
-        teacher, student = self._sides(place, shown, made, training=True)
-        return self.terms[place].loss(
+        teacher, student = self._pair(index, teacher_outputs, student_outputs, training=True)
+        return self.terms[index].loss(
             teacher, student, labels=batch.masks, valid=batch.valid, images=batch.images
         )
 
-    def _sides(self, place, shown, made, training):
-        taps = self.terms[place].taps
-        teacher = shown[taps[0]]
-        return teacher, self._adapters[place](teacher, made[taps[1]], training=training)
+    def _pair(self, index, teacher_outputs, student_outputs, training):
+        layers = self.terms[index].layers
+        teacher = teacher_outputs[layers[0]]
+        return teacher, self._adapters[index](teacher, student_outputs[layers[1]], training=training)
 
     def _task_loss(self, batch, logits, share, owners):
         """The compiled loss, and the regularization of the owners of what is trained with it."""
@@ -311,7 +327,7 @@ class Distiller(keras.Model):
 
     def test_step(self, data):
         batch = self._read(data)
-        logits = self._student_taps(batch.images, training=False)[LOGITS]
+        logits = self._student_features(batch.images, training=False)[LOGITS]
         task_loss = self._task_loss(batch, logits, share_of_an_image(batch), [self.student])
         return self._log({"loss": task_loss, "task_loss": task_loss}, batch, logits)
 
@@ -319,20 +335,20 @@ class Distiller(keras.Model):
         for name, value in parts.items():
             self._means[name].update_state(value * devices())
         self.compiled_metrics.update_state(batch.labels, logits, batch.weights)
-        shown = [self._means[name] for name in parts]
-        return {metric.name: metric.result() for metric in (*shown, *self.compiled_metrics.metrics)}
+        teacher_outputs = [self._means[name] for name in parts]
+        return {metric.name: metric.result() for metric in (*teacher_outputs, *self.compiled_metrics.metrics)}
 
     def fit(self, *args, **kwargs):
         """Keras' fit; before the first step of all, adapters start at least squares of its first batches."""
-        given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
-        check_callbacks(given.arguments.get("callbacks"))
+        bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
+        check_callbacks(bound.arguments.get("callbacks"))
         for name in ("x", "validation_data"):
-            if name in given.arguments:
-                given.arguments[name] = data_of(given.arguments[name])
-        args, kwargs = given.args[1:], given.kwargs
+            if name in bound.arguments:
+                bound.arguments[name] = data_of(bound.arguments[name])
+        args, kwargs = bound.args[1:], bound.kwargs
         if not self._step:
             batches, args, kwargs = first_batches(BATCHES, args, kwargs)
-            self._start_adapters(batches)
+            self._initialize_adapters(batches)
         if self._adoption is None:
             return super().fit(*args, **kwargs)
         try:
@@ -343,8 +359,8 @@ class Distiller(keras.Model):
             self._adoption.write_back()
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
-        if not self._started and not self._step:
-            self._start_adapters([(x, y) if sample_weight is None else (x, y, sample_weight)])
+        if not self._initialized and not self._step:
+            self._initialize_adapters([(x, y) if sample_weight is None else (x, y, sample_weight)])
         logs = super().train_on_batch(x, y, sample_weight, **kwargs)
         if self._adoption is not None:
             self._adoption.write_back()

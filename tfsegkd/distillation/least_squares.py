@@ -30,7 +30,7 @@ class _Moments(NamedTuple):
     xy: tf.Tensor
 
 
-def start_at_least_squares(
+def initialize_by_least_squares(
     adapters: Sequence[Adapter | OwnAdapter],
     terms: Sequence[Term],
     run: Callable[..., tuple[Batch, dict, dict]],
@@ -49,19 +49,24 @@ def start_at_least_squares(
     Reference:
         Hoerl and Kennard, Technometrics 1970, https://doi.org/10.1080/00401706.1970.10488634.
     """
-    fitted = [place for place, adapter in enumerate(adapters) if _is_fitted(adapter)]
+    fitted = [index for index, adapter in enumerate(adapters) if _is_fitted(adapter)]
     if not fitted:
         return
     strategy = tf.distribute.get_strategy()
 
     def sums(*data):
-        batch, taught, learnt = run(*data)
+        batch, teacher_features, student_features = run(*data)
         valid = batch.valid
         if batch.weights is not None:  # an image of weight 0 moves nothing
             valid *= tf.cast(tf.reshape(batch.weights, [-1, 1, 1]) > 0, valid.dtype)
         return [
-            _moments(terms[place], taught[terms[place].taps[0]], learnt[terms[place].taps[1]], valid)
-            for place in fitted
+            _moments(
+                terms[index],
+                teacher_features[terms[index].layers[0]],
+                student_features[terms[index].layers[1]],
+                valid,
+            )
+            for index in fitted
         ]
 
     @tf.function
@@ -73,10 +78,10 @@ def start_at_least_squares(
     for data in batches:
         parts = measure(*data) if isinstance(data, tuple | list) else measure(data)
         total = parts if total is None else tf.nest.map_structure(tf.add, total, parts)
-    for place, moments in zip(fitted, total or (), strict=bool(total)):
+    for index, moments in zip(fitted, total or (), strict=bool(total)):
         solution = _solve(_Moments(*(part.numpy() for part in moments)))
         if solution is not None:
-            adapters[place].start(*solution)
+            adapters[index].start(*solution)
 
 
 def _is_fitted(adapter) -> bool:
@@ -88,11 +93,11 @@ def _moments(term: Term, teacher, student, valid) -> _Moments:
     # The 1×1 convolution and the resize of the adapter may change places.
     student = Adapter.resize(student, teacher)
     valid = valid_at(valid, teacher)
-    teacher, student = (tf.where(valid[..., None] > 0, side, 0.0) for side in (teacher, student))
+    teacher, student = (tf.where(valid[..., None] > 0, feature, 0.0) for feature in (teacher, student))
     counted = tf.reshape(valid, [-1]) > 0
     x, y = (
-        tf.cast(tf.boolean_mask(tf.reshape(side, [-1, side.shape[-1]]), counted), tf.float64)
-        for side in (student, term.loss.target(teacher, valid))
+        tf.cast(tf.boolean_mask(tf.reshape(feature, [-1, feature.shape[-1]]), counted), tf.float64)
+        for feature in (student, term.loss.target(teacher, valid))
     )
     return _Moments(
         tf.cast(tf.shape(x)[0], tf.float64),

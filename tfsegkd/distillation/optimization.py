@@ -60,13 +60,13 @@ class Accumulator(tf.Module):
             )
             for variable in variables
         ]
-        self._place = {variable.ref(): place for place, variable in enumerate(variables)}
+        self._index = {variable.ref(): index for index, variable in enumerate(variables)}
 
     def apply(self, optimizer, gradients, variables) -> tf.Tensor:
         """Adds a batch's gradients; when it is time the optimizer steps, and 1 is returned, else 0."""
         # What has no gradient is left out, as the optimizer would: zeros would decay its weight.
         pairs = [
-            (self.sums[self._place[variable.ref()]], gradient, variable)
+            (self.sums[self._index[variable.ref()]], gradient, variable)
             for gradient, variable in zip(gradients, variables, strict=True)
             if gradient is not None
         ]
@@ -81,11 +81,11 @@ class Accumulator(tf.Module):
                 total.assign(tf.zeros_like(total))
 
         # The devices meet inside the optimizer's step, and may only do so where all take the same branch.
-        def meet(strategy, full):
+        def step_all_replicas(strategy, full):
             full = tf.reshape(strategy.experimental_local_results(full)[0], [])
             tf.cond(full, lambda: _nothing(strategy.extended.call_for_each_replica(step)), _nothing)
 
-        tf.distribute.get_replica_context().merge_call(meet, args=(full,))
+        tf.distribute.get_replica_context().merge_call(step_all_replicas, args=(full,))
         return tf.cast(full, tf.int64)
 
 

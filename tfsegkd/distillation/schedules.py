@@ -147,7 +147,7 @@ def get(schedule: Schedule | str | Sequence[Spec] | None) -> Schedule | None:
         spec = parse(schedule)
         if spec.at is not None or spec.weight != 1:
             raise ValueError(
-                f"A schedule has neither taps nor a weight. Received: {schedule!r}. Give them to the term."
+                f"A schedule has neither layers nor a weight. Received: {schedule!r}. Give them to the term."
             )
         schedule = (spec, *spec.schedule)
     if not isinstance(schedule, Sequence) or not all(isinstance(spec, Spec) for spec in schedule):

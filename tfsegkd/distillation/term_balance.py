@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.distillation.taps import shared_feature
+from tfsegkd.distillation.features import shared_feature
 from tfsegkd.distillation.terms import Term
 
 # So that gradients of a mean over many pixels do not vanish in float16; the ratios stay.
@@ -55,7 +55,7 @@ class TermBalance(keras.layers.Layer):
     def __init__(self, balance: Balance, terms: Sequence[Term], student: keras.Model):
         super().__init__(name="term_balance")
         self.balance = balance
-        self.feature = shared_feature(student, {term.taps[1] for term in terms})
+        self.feature = shared_feature(student, {term.layers[1] for term in terms})
         # 0 stands for a term that has not been measured yet.
         self.factors = self.add_weight(
             name="factors", shape=(len(terms),), dtype=tf.float32, initializer="zeros", trainable=False
@@ -84,7 +84,7 @@ class TermBalance(keras.layers.Layer):
         is_on = shares > 0
         is_due = (step % self.balance.every == 0) | tf.reduce_any(is_on & (self.factors == 0))
 
-        def anew():
+        def remeasure():
             norms = [_norm(tape, value, feature) for value in (task_loss, *values)]
             target = shares * norms[0] / tf.stack(norms[1:])
             known = tf.math.is_finite(target) & (target > 0)
@@ -94,7 +94,7 @@ class TermBalance(keras.layers.Layer):
             self.factors.assign(tf.where(is_on, moved, self.factors))
             return tf.identity(self.factors)
 
-        factors = tf.cond(is_due, anew, lambda: tf.identity(self.factors))
+        factors = tf.cond(is_due, remeasure, lambda: tf.identity(self.factors))
         return tf.unstack(tf.stop_gradient(factors))
 
 

@@ -20,7 +20,7 @@ class Term:
     Args:
         loss: A loss, or its spec such as `'pixelwise(temperature=4)'`.
         weight: Its factor in the sum.
-        at: (teacher tap, student tap), names of layers, or strides such as 'stride16', which are found where
+        at: (teacher layer, student layer), names of layers, or strides such as 'stride16', which are found where
             no layer is called so; None means the logits of both.
         adapter: What brings the student's feature to the teacher's shape. 'auto': a bilinear resize if it is
             needed and, where the loss compares channels of features, a trained 1×1 convolution, which starts
@@ -63,7 +63,7 @@ class Term:
         return self.loss.name if self.at is None else f"{self.loss.name}_{self.at[1]}"
 
     @property
-    def taps(self) -> tuple[str, str]:
+    def layers(self) -> tuple[str, str]:
         return self.at or (LOGITS, LOGITS)
 
 
@@ -74,7 +74,7 @@ def parse_terms(specs: Sequence[str]) -> list[Term]:
         specs: A term each; `'preset'` stands for the terms in `PRESET`, the best that we have measured.
 
     Raises:
-        ValueError: for a spec that cannot be read, or two terms with the same loss and tap.
+        ValueError: for a spec that cannot be read, or two terms with the same loss and layer.
     """
     specs = [each for spec in specs for each in (PRESET if spec.strip() == "preset" else (spec,))]
     terms = [
@@ -94,5 +94,5 @@ def check_names(terms: Sequence[Term]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            f"Two terms are called {twice}. Give each loss and student tap once, with one weight."
+            f"Two terms are called {twice}. Give each loss and student layer once, with one weight."
         )

@@ -33,24 +33,24 @@ def contact_sheet(
         count: How many examples.
     """
     indices = spread(len(source), count)
-    tiles = [_tile(source, index) for index in indices]
-    # As many tiles side by side as fit, and as high a row as its highest tile.
-    across = max(1, (_WIDTH - 2 * _MARGIN + _GAP) // (tiles[0].width + _GAP))
-    rows = [tiles[start : start + across] for start in range(0, len(tiles), across)]
+    panels = [_panel(source, index) for index in indices]
+    # As many panels side by side as fit, and as high a row as its highest panel.
+    across = max(1, (_WIDTH - 2 * _MARGIN + _GAP) // (panels[0].width + _GAP))
+    rows = [panels[start : start + across] for start in range(0, len(panels), across)]
     legend = _legend(source, shares)
     top = _MARGIN + 30 + legend.height + _MARGIN
-    height = top + sum(max(tile.height for tile in row) + _GAP for row in rows) + _MARGIN - _GAP
+    height = top + sum(max(panel.height for panel in row) + _GAP for row in rows) + _MARGIN - _GAP
     sheet = Image.new("RGB", (_WIDTH, height), _PAPER)
     ImageDraw.Draw(sheet).text((_MARGIN, _MARGIN), title, _INK, _font(20))
     sheet.paste(legend, (_MARGIN, _MARGIN + 30))
     for row in rows:
-        for column, tile in enumerate(row):
-            sheet.paste(tile, (_MARGIN + column * (tile.width + _GAP), top))
-        top += max(tile.height for tile in row) + _GAP
+        for column, panel in enumerate(row):
+            sheet.paste(panel, (_MARGIN + column * (panel.width + _GAP), top))
+        top += max(panel.height for panel in row) + _GAP
     write_atomically(Path(path), sheet.save)
 
 
-def _tile(source: Source, index: int) -> Image.Image:
+def _panel(source: Source, index: int) -> Image.Image:
     """One example: the image, its labels beside it, its name below."""
     image, mask = source[index]
     height, width = image.shape[:2]
@@ -60,13 +60,13 @@ def _tile(source: Source, index: int) -> Image.Image:
     cells = [image]
     if source.labelled:
         cells.append(_striped(overlay(image, mask, source.info), mask, source.info))
-    tile = Image.new("RGB", (len(cells) * (_CELL + 2) - 2, size[0] + _SMALL + 8), _PAPER)
+    panel = Image.new("RGB", (len(cells) * (_CELL + 2) - 2, size[0] + _SMALL + 8), _PAPER)
     for column, cell in enumerate(cells):
-        tile.paste(Image.fromarray(cell), (column * (_CELL + 2) + (_CELL - size[1]) // 2, 0))
-    ImageDraw.Draw(tile).text(
+        panel.paste(Image.fromarray(cell), (column * (_CELL + 2) + (_CELL - size[1]) // 2, 0))
+    ImageDraw.Draw(panel).text(
         (2, size[0] + 2), f"{source.names[index]}   {height}×{width}", _PALE, _font(_SMALL)
     )
-    return tile
+    return panel
 
 
 def _striped(drawn, mask, info):

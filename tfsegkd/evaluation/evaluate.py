@@ -26,7 +26,7 @@ class Evaluation:
         iou: Intersection over union by class name; None for a class that never occurs.
         num_images: How many images it was measured on.
         confusion: Pixel counts, [label][prediction].
-        blocks: Of each block of frames that follow each other, by class: pixels of that label, pixels
+        blocks: Of each block of images that follow each other, by class: pixels of that label, pixels
             predicted so, and pixels of both, [block][3][class]. Empty unless asked for.
     """
 
@@ -56,7 +56,7 @@ def evaluate(
         network: A Keras model, or the path of a saved one or of a `.tflite`.
         source: The split.
         batch_size: Images run at once; it changes the speed, not the result.
-        frames_per_block: How many frames in the order of `source` make a block; unless given, blocks are not
+        frames_per_block: How many images in the order of `source` make a block; unless given, blocks are not
             counted.
 
     Raises:
@@ -84,12 +84,12 @@ def evaluate_members(
         ValueError: if the teacher's classes are not as many as the data set's.
     """
     predictor = Predictor(teacher, size)
-    taps = ["logits", *(f"{member}/logits" for member in members)]
-    run = tf.function(teacher.taps(taps), reduce_retracing=True)
+    layers = ["logits", *(f"{member}/logits" for member in members)]
+    run = tf.function(teacher.feature_extractor(layers), reduce_retracing=True)
 
     def logits(images):
         shown = run(tf.convert_to_tensor(images, tf.float32))
-        return [shown[tap].numpy() for tap in taps]
+        return [shown[layer].numpy() for layer in layers]
 
     mean, *each = _evaluations(predictor, logits, source, batch_size, None)
     return mean, dict(zip(members, each, strict=True))

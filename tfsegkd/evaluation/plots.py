@@ -17,7 +17,7 @@ _OPACITY = 0.6
 
 
 def colored(mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
-    """Labels as colours; void is white.
+    """Labels as colors; void is white.
 
     Shapes:
         mask: (H, W). returns: (H, W, 3), uint8.
@@ -28,7 +28,7 @@ def colored(mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
-    """The image with its labels' colours laid over it.
+    """The image with its labels' colors laid over it.
 
     Shapes:
         image: (H, W, 3) uint8. mask: (H, W). returns: (H, W, 3), uint8.

@@ -43,8 +43,8 @@ class Predictor:
         elif isinstance(network, Teacher):
             self.size = tuple(network.size or network.input_size or size)
             self.num_classes = network.shapes(["logits"], (*self.size, 3))["logits"][-1]
-            taps = tf.function(network.taps(["logits"]), reduce_retracing=True)
-            self._run = lambda images: taps(tf.convert_to_tensor(images, tf.float32))["logits"].numpy()
+            layers = tf.function(network.feature_extractor(["logits"]), reduce_retracing=True)
+            self._run = lambda images: layers(tf.convert_to_tensor(images, tf.float32))["logits"].numpy()
         else:
             check_images(network, "Running a network")
             models.check_one_output(network, "Network", "Pass keras.Model(model.inputs, the one to keep).")

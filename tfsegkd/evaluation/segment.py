@@ -21,7 +21,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def segment(
-    predictor: Predictor, image: np.ndarray, tiles: bool = False, overlap: float = 0.25
+    predictor: Predictor, image: np.ndarray, sliding_window: bool = False, overlap: float = 0.25
 ) -> np.ndarray:
     """The class of each pixel of an image of any size.
 
@@ -41,7 +41,7 @@ def segment(
     """
     checks.in_range(overlap, 0.0, 0.9, "overlap")
     height, width = image.shape[:2]
-    if not tiles:
+    if not sliding_window:
         return labels_at(predictor.logits(resize_image(image, predictor.size)[None])[0], (height, width))
     # An image smaller than a window is enlarged until it fills one.
     scale = max(1.0, predictor.size[0] / height, predictor.size[1] / width)
@@ -85,7 +85,7 @@ def _fading(length: int) -> np.ndarray:
 
 
 def write_mask(path: Path, mask: np.ndarray, info: DatasetInfo) -> None:
-    """Writes labels as a PNG: its values are the labels, its palette the colours of the classes."""
+    """Writes labels as a PNG: its values are the labels, its palette the colors of the classes."""
     drawn = Image.fromarray(mask).convert("P")
     drawn.putpalette(np.array(info.palette, np.uint8).tobytes())
     write_atomically(path, drawn.save)

@@ -19,8 +19,8 @@ from tfsegkd._keras import keras
 from tfsegkd.atomic import put_in_place, sha256, write_json
 from tfsegkd.data.labels import distinct_colors
 from tfsegkd.data.source import DatasetInfo
-from tfsegkd.export.endings import with_labels, without_last_resize
 from tfsegkd.export.metadata import embed_metadata
+from tfsegkd.export.output_variants import with_labels, without_last_resize
 from tfsegkd.export.tflite import VARIANTS, export_tflite
 from tfsegkd.export.try_page import TRY_PAGE, write_try_page
 from tfsegkd.export.verify import verify
@@ -124,7 +124,7 @@ def write_bundle(
     Args:
         model: A network of `tfsegkd.quantization.quantize`, or a float one with `representative_data`.
         directory: Where to write.
-        info: What the labels mean; without a palette the classes get colours.
+        info: What the labels mean; without a palette the classes get colors.
         golden_image: A picture to check the files with, on any device. Its mask is made here by
             `model_int8.tflite`.
         representative_data: Images that show the ranges of a float network's tensors.

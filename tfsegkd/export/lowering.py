@@ -28,21 +28,25 @@ def fold_normalization(editor: Editor) -> bool:
         return False
     layer, pixels, factors, offsets = found
     chain = [layer]
-    reader = _sole_reader(editor, int(layer.outputs[0]))
-    if reader is not None and editor.kind(reader) == "PAD":
-        chain.append(reader)
-        reader = _sole_reader(editor, int(reader.outputs[0]))
-    if reader is None or editor.kind(reader) != "CONV_2D" or _scale(editor, int(reader.inputs[1])) is None:
+    consumer = _sole_consumer(editor, int(layer.outputs[0]))
+    if consumer is not None and editor.kind(consumer) == "PAD":
+        chain.append(consumer)
+        consumer = _sole_consumer(editor, int(consumer.outputs[0]))
+    if (
+        consumer is None
+        or editor.kind(consumer) != "CONV_2D"
+        or _scale(editor, int(consumer.inputs[1])) is None
+    ):
         return False
     means = -offsets / factors
     mean, factor = int(np.rint(means.mean())), float(factors.mean())
     if np.abs(means - mean).max() > _BORDER + 1e-3 or np.ptp(factors) > 1e-5 * factor or not 0 < mean < 255:
         return False
-    kernel, scales = int(reader.inputs[1]), _scale(editor, int(reader.inputs[1]))
+    kernel, scales = int(consumer.inputs[1]), _scale(editor, int(consumer.inputs[1]))
     values = editor.values(kernel)
     # What the zero point leaves of the mean is the same at every position.
     shift = (values * scales.reshape(-1, 1, 1, 1)).astype(np.float64) @ (factors * mean + offsets)
-    biases = np.zeros(len(values)) if len(reader.inputs) < 3 else _real(editor, int(reader.inputs[2]))
+    biases = np.zeros(len(values)) if len(consumer.inputs) < 3 else _real(editor, int(consumer.inputs[2]))
     steps = scales * factor
     # A channel of hardly any weight has so small a scale that its bias may lie beyond int32; the converter
     # cuts it off there, too.
@@ -55,8 +59,8 @@ def fold_normalization(editor: Editor) -> bool:
     ]
     _set_quantization(editor, editor.inputs[0], 1.0, mean)
     _set_quantization(editor, pixels, 1.0, mean - 128)
-    reader.inputs = [*map(int, reader.inputs[:1]), *constants]
-    first = chain[1] if len(chain) > 1 else reader
+    consumer.inputs = [*map(int, consumer.inputs[:1]), *constants]
+    first = chain[1] if len(chain) > 1 else consumer
     first.inputs = [pixels, *map(int, first.inputs[1:])]
     if len(chain) > 1:
         _set_quantization(editor, int(chain[1].outputs[0]), 1.0, mean - 128)
@@ -89,12 +93,16 @@ def add_without_enlarging(editor: Editor) -> bool:
     found = False
     for resize in editor.find("RESIZE_BILINEAR"):
         small, large = int(resize.inputs[0]), int(resize.outputs[0])
-        reader = _sole_reader(editor, large)
-        if editor.shape(small)[1:3] != (1, 1) or reader is None or editor.kind(reader) not in ("ADD", "MUL"):
+        consumer = _sole_consumer(editor, large)
+        if (
+            editor.shape(small)[1:3] != (1, 1)
+            or consumer is None
+            or editor.kind(consumer) not in ("ADD", "MUL")
+        ):
             continue
-        others = [int(tensor) for tensor in reader.inputs if int(tensor) != large]
+        others = [int(tensor) for tensor in consumer.inputs if int(tensor) != large]
         if len(others) == 1 and editor.shape(others[0]) == editor.shape(large):
-            reader.inputs = [small if int(tensor) == large else int(tensor) for tensor in reader.inputs]
+            consumer.inputs = [small if int(tensor) == large else int(tensor) for tensor in consumer.inputs]
             editor.replace(resize)
             found = True
     return found
@@ -156,10 +164,10 @@ def lower_for_arm(content: bytes, changes: Iterable[str] = tuple(CHANGES)) -> tu
 
 def _normalization(editor: Editor) -> tuple[schema.OperatorT, int, np.ndarray, np.ndarray] | None:
     """The 1×1 depthwise convolution of the pixels: its operator, what it reads, its factors and offsets."""
-    layer, pixels = _sole_reader(editor, editor.inputs[0]), editor.inputs[0]
+    layer, pixels = _sole_consumer(editor, editor.inputs[0]), editor.inputs[0]
     if layer is not None and editor.kind(layer) == "QUANTIZE":
         pixels = int(layer.outputs[0])
-        layer = _sole_reader(editor, pixels)
+        layer = _sole_consumer(editor, pixels)
     if layer is None or editor.kind(layer) != "DEPTHWISE_CONV_2D" or len(layer.inputs) < 3:
         return None
     options = layer.builtinOptions
@@ -172,9 +180,9 @@ def _normalization(editor: Editor) -> tuple[schema.OperatorT, int, np.ndarray, n
     return layer, pixels, factors.ravel(), offsets
 
 
-def _sole_reader(editor: Editor, tensor: int) -> schema.OperatorT | None:
-    readers = [one for one in editor.operators if tensor in one.inputs]
-    return readers[0] if len(readers) == 1 and tensor not in editor.outputs else None
+def _sole_consumer(editor: Editor, tensor: int) -> schema.OperatorT | None:
+    consumers = [one for one in editor.operators if tensor in one.inputs]
+    return consumers[0] if len(consumers) == 1 and tensor not in editor.outputs else None
 
 
 def _scale(editor: Editor, tensor: int) -> np.ndarray | None:

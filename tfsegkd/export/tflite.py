@@ -12,9 +12,9 @@ from tfsegkd import checks, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically
 from tfsegkd.data.source import DatasetInfo
-from tfsegkd.export.endings import without_last_resize
 from tfsegkd.export.lowering import lower_for_arm
 from tfsegkd.export.metadata import embed_metadata
+from tfsegkd.export.output_variants import without_last_resize
 from tfsegkd.graph import check_functional, in_float32
 from tfsegkd.grouping import FORMS, MEASURED, LoweringReport, lower
 from tfsegkd.quantization import check_observed

@@ -105,7 +105,7 @@ class DistillationLoss(keras.layers.Layer):
             if side.shape.rank != 4 or side.shape[-1] is None:
                 raise ValueError(
                     f"Loss '{self.name}' expects (N, H, W, C) from the {what}, C known. "
-                    f"Received: {side.shape}. Choose a tap in front of any flattening or global pooling."
+                    f"Received: {side.shape}. Choose a layer in front of any flattening or global pooling."
                 )
         if self.of_probabilities:
             teacher, student = (

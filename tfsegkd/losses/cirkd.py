@@ -5,8 +5,8 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.losses.base import DistillationLoss, build_part, registry
-from tfsegkd.losses.draws import Draws
 from tfsegkd.losses.functional import MINUS_INFINITY, divergence, labelled, positions, unit
+from tfsegkd.losses.random_stream import RandomStream
 
 
 @registry.register("cirkd")
@@ -82,8 +82,8 @@ class CIRKDLoss(DistillationLoss):
         self.jit_compilable = num_classes is None
 
     def build(self, input_shape):
-        self.draws = Draws()
-        build_part(self.draws, None)
+        self.random_stream = RandomStream()
+        build_part(self.random_stream, None)
         if self.num_classes is not None:
             shape = (self.num_classes, input_shape[-1])
             self.pixels = ClassQueue(*shape, self.pixel_queue, self.pixel_samples, name="pixels")
@@ -99,7 +99,7 @@ class CIRKDLoss(DistillationLoss):
         loss = self._between_images(anchors_t, anchors_s, weight)
         if self.num_classes is not None:
             for queue in (self.pixels, self.regions):
-                entries, filled = queue.sample(self.draws)
+                entries, filled = queue.sample(self.random_stream)
                 rows = self._rows(anchors_t, anchors_s, entries, entries, filled)
                 loss += self.memory_weight * _row_mean(rows, weight)
             self._remember(teacher, valid, positions(labels[..., None])[..., 0])
@@ -110,7 +110,9 @@ class CIRKDLoss(DistillationLoss):
         if student.shape[1] is not None and student.shape[1] <= self.max_anchors:
             return teacher, student, valid
         count = tf.minimum(self.max_anchors, tf.shape(valid)[1])
-        chosen = tf.math.top_k(valid + self.draws.uniform(tf.shape(valid)), count, sorted=False).indices
+        chosen = tf.math.top_k(
+            valid + self.random_stream.uniform(tf.shape(valid)), count, sorted=False
+        ).indices
         return tuple(tf.gather(side, chosen, batch_dims=1) for side in (teacher, student, valid))
 
     def _between_images(self, teacher, student, weight):
@@ -149,10 +151,12 @@ class CIRKDLoss(DistillationLoss):
         sums = tf.math.unsorted_segment_sum(teacher, segment, images * (self.num_classes + 1))
         present = tf.reduce_any(sums != 0, -1)
         classes = tf.tile(tf.range(self.num_classes + 1), [images])
-        self.regions.write(self.draws, unit(sums), tf.where(present, classes, self.num_classes), images)
+        self.regions.write(
+            self.random_stream, unit(sums), tf.where(present, classes, self.num_classes), images
+        )
         labels = tf.reshape(labels, [-1])
         features = tf.reshape(teacher, [-1, teacher.shape[-1]])
-        self.pixels.write(self.draws, features, labels, self.pixels_per_class * images)
+        self.pixels.write(self.random_stream, features, labels, self.pixels_per_class * images)
 
     def get_config(self):
         names = (
@@ -197,14 +201,14 @@ class ClassQueue(keras.layers.Layer):
         self.written = self.add_weight(name="written", shape=(self.num_classes,), dtype=tf.int32, **options)
         super().build(input_shape)
 
-    def sample(self, draws: Draws):
+    def sample(self, random_stream: RandomStream):
         """Equally many entries of each class, flat, and 1 for each that is filled: (K, C), (K,)."""
         filled = tf.minimum(self.written, self.size)
         if self.per_class >= self.size:
             places = tf.tile(tf.range(self.size)[None], [self.num_classes, 1])
             entries = self.entries
         else:
-            draw = draws.uniform([self.num_classes, self.per_class])
+            draw = random_stream.uniform([self.num_classes, self.per_class])
             places = tf.cast(draw * tf.cast(filled, tf.float32)[:, None], tf.int32)
             # A draw just below 1 rounds up to the place after the last.
             places = tf.minimum(places, tf.maximum(filled - 1, 0)[:, None])
@@ -212,13 +216,13 @@ class ClassQueue(keras.layers.Layer):
         present = tf.cast(places < filled[:, None], tf.float32)
         return tf.reshape(entries, [-1, entries.shape[-1]]), tf.reshape(present, [-1])
 
-    def write(self, draws: Draws, vectors, labels, most):
+    def write(self, random_stream: RandomStream, vectors, labels, most):
         """Puts up to `most` vectors of each class, drawn at random, over the oldest of their class.
 
         Shapes:
             vectors: (B, C). labels: (B,), int32; `num_classes` marks what is not to be written.
         """
-        draw = draws.uniform(tf.shape(labels))
+        draw = random_stream.uniform(tf.shape(labels))
         order = tf.argsort(tf.cast(labels, tf.float32) + draw * 0.99)
         labels = tf.gather(labels, order)
         # The number of entries of the same class before this one, in the drawn order.

@@ -6,8 +6,8 @@ from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.losses.base import DistillationLoss, build_part, registry
 from tfsegkd.losses.critic import Critic
-from tfsegkd.losses.draws import Draws
 from tfsegkd.losses.functional import area_at
+from tfsegkd.losses.random_stream import RandomStream
 
 
 @registry.register("holistic")
@@ -57,8 +57,8 @@ class HolisticLoss(DistillationLoss):
 
     def build(self, input_shape):
         build_part(self.critic, input_shape)
-        self.draws = Draws()
-        build_part(self.draws, None)
+        self.random_stream = RandomStream()
+        build_part(self.random_stream, None)
         super().build(input_shape)
 
     @property
@@ -67,7 +67,7 @@ class HolisticLoss(DistillationLoss):
 
     @property
     def non_trainable_weights(self):
-        return [*self.critic.weights, *self.draws.weights]
+        return [*self.critic.weights, *self.random_stream.weights]
 
     def compare(self, teacher, student, valid, labels, images):
         return -self.critic(student, _at(images, student)) * _counts(valid)
@@ -79,7 +79,7 @@ class HolisticLoss(DistillationLoss):
         teacher, student, valid, _, images = self.prepare(teacher, student, labels, valid, images)
         student = tf.stop_gradient(student)
         images, counts = _at(images, student), _counts(valid)
-        share = self.draws.uniform([tf.shape(student)[0], 1, 1, 1])
+        share = self.random_stream.uniform([tf.shape(student)[0], 1, 1, 1])
         between = share * teacher + (1 - share) * student
         with tf.GradientTape() as tape:
             tape.watch(between)

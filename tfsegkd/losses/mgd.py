@@ -5,8 +5,8 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.losses.base import DistillationLoss, build_part, registry
-from tfsegkd.losses.draws import Draws
 from tfsegkd.losses.functional import masked_mean
+from tfsegkd.losses.random_stream import RandomStream
 
 
 @registry.register("mgd")
@@ -48,8 +48,8 @@ class MGDLoss(DistillationLoss):
         ]
         for layer in self.generator:
             build_part(layer, (None, None, None, channels))
-        self.draws = Draws()
-        build_part(self.draws, None)
+        self.random_stream = RandomStream()
+        build_part(self.random_stream, None)
         super().build(input_shape)
 
     def compare(self, teacher, student, valid, labels, images):
@@ -59,7 +59,7 @@ class MGDLoss(DistillationLoss):
         return masked_mean(tf.reduce_mean(tf.math.squared_difference(teacher, regenerated), -1), valid)
 
     def _shown(self, shape):
-        return tf.cast(self.draws.uniform(shape) >= self.mask_ratio, tf.float32)
+        return tf.cast(self.random_stream.uniform(shape) >= self.mask_ratio, tf.float32)
 
     def get_config(self):
         return {**super().get_config(), "mask_ratio": self.mask_ratio}

@@ -18,7 +18,7 @@ from tfsegkd.models import (  # noqa: F401
 )
 from tfsegkd.models.adoption import Adoption, AdoptionReport, adopt, is_keras3
 from tfsegkd.models.backbones import pretrained_but_random
-from tfsegkd.models.build import at_size, begin_from, build, describe, names, taps
+from tfsegkd.models.build import at_size, build, describe, feature_layers, initialize_from, names
 from tfsegkd.models.files import load
 from tfsegkd.models.heads import as_logits, check_head, check_one_output, head_of, output_names
 from tfsegkd.models.safety import refuse_code, refuse_untrusted
@@ -32,13 +32,14 @@ __all__ = [
     "adopt",
     "as_logits",
     "at_size",
-    "begin_from",
     "build",
     "check_head",
     "check_one_output",
     "describe",
     "head_of",
+    "initialize_from",
     "is_keras3",
+    "layers",
     "load",
     "load_torch_weights",
     "names",
@@ -47,5 +48,4 @@ __all__ = [
     "read_tensors",
     "refuse_code",
     "refuse_untrusted",
-    "taps",
 ]

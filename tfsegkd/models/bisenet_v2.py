@@ -5,10 +5,10 @@ from tfsegkd.models import blocks
 from tfsegkd.models.registry import register
 
 layers = keras.layers
-TAPS = ("detail", "stride16", "stride32", "context", "aggregation", "head", "logits")
+FEATURE_LAYERS = ("detail", "stride16", "stride32", "context", "aggregation", "head", "logits")
 
 
-@register("bisenet_v2", taps=TAPS)
+@register("bisenet_v2", feature_layers=FEATURE_LAYERS)
 def bisenet_v2(
     num_classes: int,
     input_shape: tuple[int, int, int],

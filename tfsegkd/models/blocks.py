@@ -1,7 +1,7 @@
 """The pieces that our networks share.
 
 Every function takes a tensor and a name and returns a tensor. The last layer of a block bears the block's
-name, so that a tap is a layer name.
+name, so that a layer is a layer name.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def pixels(input_shape: tuple[int, int, int], mean, std, stride: int):
     """The entrance of a network: raw pixels in, normalised and padded to a multiple of `stride` out.
 
     (x − mean) / std is a frozen 1×1 depthwise convolution, which every int8 backend runs. It comes before
-    the padding, so that the padding is the mean colour.
+    the padding, so that the padding is the mean color.
 
     Args:
         input_shape: (H, W, 3).

@@ -8,7 +8,7 @@ from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.graph import Graph, read, rebuild
 from tfsegkd.models.files import load
-from tfsegkd.models.registry import models, published_taps
+from tfsegkd.models.registry import models, published_feature_layers
 from tfsegkd.models.sizes import sizes_that_fit
 from tfsegkd.models.torch_weights import load_torch_weights
 from tfsegkd.spec import Spec
@@ -72,7 +72,7 @@ def _fill(model: keras.Model, path: str) -> None:
     model.set_weights([values[weight.name] for weight in model.weights])
 
 
-def begin_from(model: keras.Model, path: str | os.PathLike) -> list[str]:
+def initialize_from(model: keras.Model, path: str | os.PathLike) -> list[str]:
     """Gives `model` the weights of every layer that a saved network has as well, by name and shapes.
 
     For a network that grows, as when an encoder has learnt by itself and gets a decoder, or that learns other
@@ -107,9 +107,9 @@ def begin_from(model: keras.Model, path: str | os.PathLike) -> list[str]:
     return fresh
 
 
-def taps(model: keras.Model) -> list[str]:
+def feature_layers(model: keras.Model) -> list[str]:
     """The layers of `model` worth distilling, in the order in which they run."""
-    known = {tap for taps in published_taps().values() for tap in taps}
+    known = {layer for feature_layers in published_feature_layers().values() for layer in feature_layers}
     return [layer.name for layer in model.layers if layer.name in known]
 
 

@@ -7,11 +7,11 @@ from tfsegkd.models import backbones, blocks
 from tfsegkd.models.aspp import aspp
 from tfsegkd.models.registry import register
 
-TAPS = ("stride4", "stride8", "aspp", "head", "logits")
+FEATURE_LAYERS = ("stride4", "stride8", "aspp", "head", "logits")
 _conv = partial(blocks.conv, relu=0, epsilon=1e-5)
 
 
-@register("deeplab_v3", taps=TAPS)
+@register("deeplab_v3", feature_layers=FEATURE_LAYERS)
 def deeplab_v3(
     num_classes: int,
     input_shape: tuple[int, int, int],

@@ -7,10 +7,10 @@ from tfsegkd.models.aspp import aspp, fitting_rates
 from tfsegkd.models.registry import register
 
 layers = keras.layers
-TAPS = ("stride4", "stride8", "stride16", "aspp", "decoder", "logits")
+FEATURE_LAYERS = ("stride4", "stride8", "stride16", "aspp", "decoder", "logits")
 
 
-@register("deeplab_v3_plus", taps=TAPS)
+@register("deeplab_v3_plus", feature_layers=FEATURE_LAYERS)
 def deeplab_v3_plus(
     num_classes: int,
     input_shape: tuple[int, int, int],

@@ -7,7 +7,7 @@ from tfsegkd.models import blocks
 from tfsegkd.models.registry import register
 
 layers = keras.layers
-TAPS = ("stride2", "stride4", "stride8", "decoder4", "decoder", "logits")
+FEATURE_LAYERS = ("stride2", "stride4", "stride8", "decoder4", "decoder", "logits")
 
 # the kinds of the eight bottlenecks that run twice at stride 8, and their dilations
 _CONTEXT = (
@@ -22,7 +22,7 @@ _CONTEXT = (
 )
 
 
-@register("enet", taps=TAPS)
+@register("enet", feature_layers=FEATURE_LAYERS)
 def enet(
     num_classes: int,
     input_shape: tuple[int, int, int],

@@ -9,12 +9,12 @@ from tfsegkd.models import blocks
 from tfsegkd.models.registry import register
 
 layers = keras.layers
-TAPS = ("stride2", "stride4", "stride8", "decoder4", "decoder", "logits")
+FEATURE_LAYERS = ("stride2", "stride4", "stride8", "decoder4", "decoder", "logits")
 
 _DILATIONS = (2, 4, 8, 16) * 2
 
 
-@register("erfnet", taps=TAPS)
+@register("erfnet", feature_layers=FEATURE_LAYERS)
 def erfnet(
     num_classes: int,
     input_shape: tuple[int, int, int],
@@ -35,7 +35,7 @@ def erfnet(
             of 5 at stride 4 and the last 4 of 8 at stride 8.
         decoder: 'erfnet'; 'light', 1×1 convolutions instead of learned upsampling, and every second residual
             block a 'd'; or 'none', a 1×1 convolution to the classes and bilinear upsampling, in which the
-            encoder learns by itself before it gets a decoder (see `tfsegkd.models.begin_from`).
+            encoder learns by itself before it gets a decoder (see `tfsegkd.models.initialize_from`).
         dropout: The share of channels that each residual block at stride 8 drops while training; those at
             stride 4 drop a tenth of it. A narrow network in a short training may learn more without.
 

@@ -6,13 +6,13 @@ from tfsegkd.models.pyramid_pooling import pyramid_pooling
 from tfsegkd.models.registry import register
 
 layers = keras.layers
-TAPS = ("stride8", "stride16", "stride32", "context", "fusion", "decoder", "logits")
+FEATURE_LAYERS = ("stride8", "stride16", "stride32", "context", "fusion", "decoder", "logits")
 
 # channels and first stride of the three groups of three bottlenecks
 _GROUPS = ((64, 2), (96, 2), (128, 1))
 
 
-@register("fast_scnn", taps=TAPS)
+@register("fast_scnn", feature_layers=FEATURE_LAYERS)
 def fast_scnn(
     num_classes: int,
     input_shape: tuple[int, int, int],

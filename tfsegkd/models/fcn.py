@@ -4,10 +4,10 @@ from tfsegkd._keras import keras
 from tfsegkd.models import backbones, blocks
 from tfsegkd.models.registry import register
 
-TAPS = ("stride4", "stride8", "head", "logits")
+FEATURE_LAYERS = ("stride4", "stride8", "head", "logits")
 
 
-@register("fcn", taps=TAPS)
+@register("fcn", feature_layers=FEATURE_LAYERS)
 def fcn(
     num_classes: int,
     input_shape: tuple[int, int, int],

@@ -8,13 +8,13 @@ from tfsegkd.models import backbones, blocks
 from tfsegkd.models.light_decoder import light_decoder
 from tfsegkd.models.registry import register
 
-TAPS = ("stride4", "stride8", "stride16", "context", "decoder", "logits")
+FEATURE_LAYERS = ("stride4", "stride8", "stride16", "context", "decoder", "logits")
 _BACKBONE = "efficientnet_lite0"
 # By stages of the backbone: the stride that they end at.
 _ENDS = {4: 16, 5: 16, 7: 32}
 
 
-@register("lite_unet", taps=TAPS)
+@register("lite_unet", feature_layers=FEATURE_LAYERS)
 def lite_unet(
     num_classes: int,
     input_shape: tuple[int, int, int],

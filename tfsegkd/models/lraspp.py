@@ -7,10 +7,10 @@ from tfsegkd.models import backbones, blocks
 from tfsegkd.models.registry import register
 
 layers = keras.layers
-TAPS = ("stride4", "stride8", "stride16", "context", "logits")
+FEATURE_LAYERS = ("stride4", "stride8", "stride16", "context", "logits")
 
 
-@register("lraspp", taps=TAPS)
+@register("lraspp", feature_layers=FEATURE_LAYERS)
 def lraspp(
     num_classes: int,
     input_shape: tuple[int, int, int],

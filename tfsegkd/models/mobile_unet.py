@@ -5,10 +5,10 @@ from tfsegkd.models import blocks
 from tfsegkd.models.light_decoder import light_decoder
 from tfsegkd.models.registry import register
 
-TAPS = ("stride4", "stride8", "stride16", "context", "decoder", "logits")
+FEATURE_LAYERS = ("stride4", "stride8", "stride16", "context", "decoder", "logits")
 
 
-@register("mobile_unet", taps=TAPS)
+@register("mobile_unet", feature_layers=FEATURE_LAYERS)
 def mobile_unet(
     num_classes: int, input_shape: tuple[int, int, int], width_multiplier: float = 1.0
 ) -> keras.Model:

@@ -7,11 +7,11 @@ from tfsegkd.models import backbones, blocks
 from tfsegkd.models.pyramid_pooling import pyramid_pooling
 from tfsegkd.models.registry import register
 
-TAPS = ("stride4", "stride8", "pyramid", "logits")
+FEATURE_LAYERS = ("stride4", "stride8", "pyramid", "logits")
 _conv = partial(blocks.conv, relu=0, epsilon=1e-5)
 
 
-@register("pspnet", taps=TAPS)
+@register("pspnet", feature_layers=FEATURE_LAYERS)
 def pspnet(
     num_classes: int,
     input_shape: tuple[int, int, int],

@@ -7,13 +7,13 @@ from tfsegkd.models import blocks
 from tfsegkd.models.registry import register
 
 layers = keras.layers
-TAPS = ("stage3", "stage4", "stage5", "decoder5", "decoder3", "decoder", "logits")
+FEATURE_LAYERS = ("stage3", "stage4", "stage5", "decoder5", "decoder3", "decoder", "logits")
 
 # convolutions and channels, in widths, of the five stages: VGG16 without its dense layers
 _STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 
 
-@register("segnet", taps=TAPS)
+@register("segnet", feature_layers=FEATURE_LAYERS)
 def segnet(
     num_classes: int, input_shape: tuple[int, int, int], width: int = 64, unpooling: str = "mask"
 ) -> keras.Model:

@@ -6,10 +6,10 @@ from tfsegkd.models import blocks
 from tfsegkd.models.registry import register
 
 layers = keras.layers
-TAPS = ("stage1", "stage2", "stage3", "stage4", "context", "decoder", "logits")
+FEATURE_LAYERS = ("stage1", "stage2", "stage3", "stage4", "context", "decoder", "logits")
 
 
-@register("unet", taps=TAPS)
+@register("unet", feature_layers=FEATURE_LAYERS)
 def unet(num_classes: int, input_shape: tuple[int, int, int], width: int = 64) -> keras.Model:
     """The classic encoder and decoder with skips, whose decoder learns its upsampling.
 

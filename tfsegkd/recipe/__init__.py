@@ -2,8 +2,8 @@
 
 from tfsegkd.recipe.auto import AutoQuantize
 from tfsegkd.recipe.budget import Budget
+from tfsegkd.recipe.dry_run import Plan
 from tfsegkd.recipe.grouping import ASSIGNMENTS, Group
-from tfsegkd.recipe.plan import Plan
 from tfsegkd.recipe.pruning import COST_COMPLEXITY, Prune
 from tfsegkd.recipe.qkd import QKD
 from tfsegkd.recipe.quantizing import Quantize
@@ -14,14 +14,14 @@ from tfsegkd.recipe.search_result import BudgetNotKept, SearchResult
 from tfsegkd.recipe.searching import Search
 from tfsegkd.recipe.stages import (
     PREFLIGHT,
-    BorrowedTeacher,
     Distill,
+    PretrainedTeacher,
     StudentAlone,
     Teacher,
     TrainedStudent,
 )
 from tfsegkd.recipe.strategy import STRATEGIES, Workers, open_workers
-from tfsegkd.recipe.training import Frames, Schedule
+from tfsegkd.recipe.training import Schedule, TrainingData
 
 __all__ = [
     "ASSIGNMENTS",
@@ -30,13 +30,13 @@ __all__ = [
     "QKD",
     "STRATEGIES",
     "AutoQuantize",
-    "BorrowedTeacher",
     "Budget",
     "BudgetNotKept",
     "Distill",
     "Frames",
     "Group",
     "Plan",
+    "PretrainedTeacher",
     "Prune",
     "Quantize",
     "Recipe",

@@ -12,7 +12,7 @@ from tfsegkd import checks, models
 from tfsegkd._keras import keras
 from tfsegkd.atomic import read_json, write_json
 from tfsegkd.data import Source, spread
-from tfsegkd.data.survey import Subset
+from tfsegkd.data.statistics import Subset
 from tfsegkd.evaluation import evaluate
 from tfsegkd.grouping import as_dense, regroup, written_dense
 from tfsegkd.quantization import (
@@ -25,13 +25,13 @@ from tfsegkd.quantization import (
     with_float_layers,
 )
 from tfsegkd.recipe.quantizing import Quantize, QuantizedStudent, on_logits
-from tfsegkd.recipe.stages import STUDENTS, Run, check_task, that_matter
+from tfsegkd.recipe.stages import STUDENTS, Run, cache_key, check_task
 from tfsegkd.recipe.training import Schedule
 
 TRIED = "quantization.json"
 _CALIBRATION_IMAGES = 64
 _SENSITIVITY_IMAGES = 4
-# The share of the training frames on which is measured what each attempt costs, and how many at most.
+# The share of the training images on which is measured what each attempt costs, and how many at most.
 _HELD_OUT, _MOST_HELD_OUT = 0.1, 64
 # No more than this share of the kernels goes back to float: beyond, it is no int8 network.
 _MOST_FLOAT = 0.25
@@ -43,7 +43,7 @@ class Attempt:
 
     Args:
         name: What was done.
-        mean_iou: On the held-out training frames; None if it was passed over.
+        mean_iou: On the held-out training images; None if it was passed over.
         drop: Points of mean IoU below the float network.
         float_layers: The layers that stayed in float.
         seconds: How long it took.
@@ -72,7 +72,7 @@ class AutoQuantize:
     the teacher as well. The first that loses no more than the budget is taken, or else the one that loses
     least. What was tried stands in `quantization.json` and in the run's report.
 
-    Losses are measured on training frames that are held out of the trainings here, never on the validation
+    Losses are measured on training images that are held out of the trainings here, never on the validation
     split.
 
     Args:
@@ -96,38 +96,38 @@ class AutoQuantize:
         check_task(on_logits(self.distill), self.task_weight)
 
     def settings(self) -> dict:
-        return {**that_matter(self), "quantize": "auto"}
+        return {**cache_key(self), "quantize": "auto"}
 
     def make(self, run: Run) -> keras.Model:
-        train = run.frames.train
+        train = run.data.train
         if not train.labelled:
             raise ValueError(
-                "Quantization by budget measures mean IoU on training frames, and these have no labels. Use "
-                "`Quantize`, or frames with labels."
+                "Quantization by budget measures mean IoU on training images, and these have no labels. Use "
+                "`Quantize`, or images with labels."
             )
         fitting, held_out = hold_out(train, self.schedule.batch_size)
         inner = copy.copy(run)
-        inner.frames = dataclasses.replace(run.frames, train=fitting)
+        inner.data = dataclasses.replace(run.data, train=fitting)
         loaded = inner.load(*STUDENTS)
-        student = as_dense(models.at_size(loaded, run.frames.size))
-        ladder = Ladder(lambda model: evaluate(model, held_out).mean_iou, student, self.max_miou_drop)
-        for name, make in self._attempts(inner, student, ladder):
-            if ladder.take(name, make):
+        student = as_dense(models.at_size(loaded, run.data.size))
+        search_log = SearchLog(lambda model: evaluate(model, held_out).mean_iou, student, self.max_miou_drop)
+        for name, make in self._attempts(inner, student, search_log):
+            if search_log.take(name, make):
                 break
-        write_json(run.directory / TRIED, {**ladder.to_json(), "held_out_images": len(held_out)})
-        model = ladder.best
+        write_json(run.directory / TRIED, {**search_log.to_json(), "held_out_images": len(held_out)})
+        model = search_log.best
         return regroup(model) if written_dense(model) else model
 
     def _attempts(
-        self, run: Run, student: keras.Model, ladder: "Ladder"
+        self, run: Run, student: keras.Model, search_log: "Ladder"
     ) -> Iterator[tuple[str, Callable[[], keras.Model]]]:
         """Each way to int8, cheapest first; one that goes on from what is best so far sees it in `ladder`."""
         images = representative_images(run)
         batches = [images[start : start + 8] for start in range(0, len(images), 8)]
         yield "calibration", lambda: post_training(student, batches)
         yield "equalization", lambda: post_training(student, batches, equalized=True)
-        yield "bias correction", lambda: correct_biases(ladder.best, batches)
-        start = ladder.best
+        yield "bias correction", lambda: correct_biases(search_log.best, batches)
+        start = search_log.best
         worst = list(layer_errors(start, images[:_SENSITIVITY_IMAGES]))
         for count in _doublings(int(_MOST_FLOAT * len(kernel_layers(start)))):
             names = worst[:count]
@@ -140,7 +140,7 @@ class AutoQuantize:
             yield "training with the teacher", lambda: _TrainedWithTeacher(**taught).make(run)
 
 
-class Ladder:
+class SearchLog:
     """What was tried, and the best of it.
 
     Args:
@@ -210,12 +210,12 @@ def read_tried(directory: Path) -> dict | None:
 
 
 def hold_out(source: Source, batch_size: int, otherwise: str = "use `Quantize`") -> tuple[Source, Source]:
-    """Training frames to fit on, and the last of them to measure on.
+    """Training images to fit on, and the last of them to measure on.
 
-    They lie together at the end, because neighbouring frames of a film show the same.
+    They lie together at the end, because neighbouring images of a film show the same.
 
     Args:
-        source: The training frames.
+        source: The training images.
         batch_size: How many are needed to fit on.
         otherwise: What to do where there are too few.
 
@@ -226,17 +226,17 @@ def hold_out(source: Source, batch_size: int, otherwise: str = "use `Quantize`")
     left = len(source) - count
     if left < batch_size:
         raise ValueError(
-            f"Of {len(source)} training frames {count} are held out to measure on, which leaves {left}, "
+            f"Of {len(source)} training images {count} are held out to measure on, which leaves {left}, "
             f"fewer than a batch of {batch_size}. Lower the `batch_size`, or {otherwise}."
         )
     return Subset(source, list(range(left))), Subset(source, list(range(left, len(source))))
 
 
 def representative_images(run: Run) -> np.ndarray:
-    """Training frames, evenly spread, as the network sees them: (N, H, W, 3), uint8."""
-    source = run.frames.train
-    frames = source.frames(tuple(run.frames.size))
-    return np.stack([frames(index)[0] for index in spread(len(source), _CALIBRATION_IMAGES)])
+    """Training images, evenly spread, as the network sees them: (N, H, W, 3), uint8."""
+    source = run.data.train
+    data = source.resized(tuple(run.data.size))
+    return np.stack([data(index)[0] for index in spread(len(source), _CALIBRATION_IMAGES)])
 
 
 def _doublings(most: int) -> Iterator[int]:

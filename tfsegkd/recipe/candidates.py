@@ -98,7 +98,7 @@ def sizes(base: tuple[int, int], largest: tuple[int, int]) -> list[tuple[int, in
 
     Args:
         base: (height, width) that is always one of them.
-        largest: (height, width) of the frames; a network that sees more pixels than there are learns no more.
+        largest: (height, width) of the images; a network that sees more pixels than there are learns no more.
     """
     found = {tuple(base)}
     for scale in SCALES:

@@ -89,7 +89,7 @@ def compare(
 
 
 def _on(by_seed: Mapping[int, Mapping], measure: str | None) -> dict[int, Mapping]:
-    """The reports, with the scores on further frames in place of those on the validation frames."""
+    """The reports, with the scores on further frames in place of those on the validation images."""
     if measure is None:
         return dict(by_seed)
     return {

@@ -14,10 +14,10 @@ from tfsegkd.recipe.stages import (
     PREFLIGHT,
     PRUNED,
     Run,
+    cache_key,
     check_task,
-    seen,
-    that_matter,
-    untrained,
+    initialize,
+    without_masks,
 )
 from tfsegkd.recipe.training import Schedule, train
 
@@ -40,7 +40,7 @@ class Group:
         shape: As of `GradualGroupingSchedule`.
         assignment: Which channels form a group: 'identity', neighbours; 'shuffle', neighbours, shuffled where
             one grouped layer feeds another; 'learned', those with the most weight between them at `begin`.
-        distill, task_weight, cache, preflight, begin_from: As of `Distill`; a trained student begins from
+        distill, task_weight, cache, preflight, initialize_from: As of `Distill`; a trained student begins from
             nothing else.
     """
 
@@ -56,7 +56,7 @@ class Group:
     task_weight: float = 1.0
     cache: str | None = None
     preflight: str = "refuse"
-    begin_from: str | None = None
+    initialize_from: str | None = None
     name = "grouped"
     artefact = GROUPED
 
@@ -66,10 +66,10 @@ class Group:
         checks.in_range(self.end, 0.0, 1.0, "end")
         checks.in_range(self.begin, 0.0, self.end, "begin")
         check_task(parse_terms(self.distill), self.task_weight)
-        if self.model is None and self.begin_from:
+        if self.model is None and self.initialize_from:
             raise ValueError(
                 f"The run's trained student begins from its own weights. Received: "
-                f"begin_from={self.begin_from!r}. Give it to the stage that trains the student."
+                f"initialize_from={self.initialize_from!r}. Give it to the stage that trains the student."
             )
         if self.assignment == "learned" and not self.begin:
             raise ValueError(
@@ -79,29 +79,29 @@ class Group:
         self._callback(1)
 
     def settings(self) -> dict:
-        return that_matter(self)
+        return cache_key(self)
 
     def make(self, run: Run) -> keras.Model:
-        terms, run = parse_terms(self.distill), seen(run, self.task_weight)
+        terms, run = parse_terms(self.distill), without_masks(run, self.task_weight)
         teacher, recorded = run.teacher(terms, self.cache)
-        frames, directory = run.frames, run.directory / self.name
+        data, directory = run.data, run.directory / self.name
         network = self._network(run)
         run.check(self, teacher, network, terms, recorded)
-        distiller = Distiller(teacher, network, terms, self.task_weight, frames.train.info.ignore_label)
-        steps = self.schedule.epochs * (len(frames.train) // self.schedule.batch_size)
+        distiller = Distiller(teacher, network, terms, self.task_weight, data.train.info.ignore_label)
+        steps = self.schedule.epochs * (len(data.train) // self.schedule.batch_size)
         callback = self._callback(steps)
-        train(distiller, frames, self.schedule, directory, [callback], recorded)
+        train(distiller, data, self.schedule, directory, [callback], recorded)
         if callback.assignment:
             print(f"  {callback.assignment}", flush=True)
             write_json(directory / "assignment.json", dataclasses.asdict(callback.assignment))
-        return models.at_size(regroup(network), frames.size)
+        return models.at_size(regroup(network), data.size)
 
     def _network(self, run: Run) -> keras.Model:
         """The network before its first step."""
         if self.model is None:
             dense = run.load(PRUNED, *DENSE_STUDENTS)
         else:
-            dense = untrained(self.model, run, self.begin_from)
+            dense = initialize(self.model, run, self.initialize_from)
         network = make_gradual(dense, self.groups, self.layers or None, self.assignment == "shuffle")
         if self.model and not self.end:
             _start_grouped(network)

@@ -26,8 +26,8 @@ class Monitor(NetworkCallback):
 
     Args:
         directory: Where to write, a directory of its own; None for nowhere.
-        source: The frames to predict: the first, the last and one between.
-        histograms: Whether to write histograms of what each convolution gives for these frames, too.
+        source: The images to predict: the first, the last and one between.
+        histograms: Whether to write histograms of what each convolution gives for these images, too.
     """
 
     def __init__(self, directory: Path | None, source: Source, histograms: bool = False):

@@ -10,7 +10,7 @@ from tfsegkd import checks, models
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.data import Source, evaluation_batches, spread
-from tfsegkd.data.survey import Subset
+from tfsegkd.data.statistics import Subset
 from tfsegkd.distillation import Distiller, parse_terms
 from tfsegkd.graph import cost
 from tfsegkd.pruning import (
@@ -24,7 +24,7 @@ from tfsegkd.pruning import (
     sparsity_report,
     strip,
 )
-from tfsegkd.recipe.stages import DENSE_STUDENTS, PRUNED, Run, check_task, fingerprint, seen
+from tfsegkd.recipe.stages import DENSE_STUDENTS, PRUNED, Run, check_task, fingerprint, without_masks
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.training import Schedule, train
 from tfsegkd.runtime import arm
@@ -101,8 +101,8 @@ class Prune:
         return {**dataclasses.asdict(self), "latency_table": table}
 
     def make(self, run: Run) -> keras.Model:
-        keras.utils.set_random_seed(run.frames.seed)
-        dense = models.at_size(models.load(run.find(*DENSE_STUDENTS)), run.frames.size)
+        keras.utils.set_random_seed(run.data.seed)
+        dense = models.at_size(models.load(run.find(*DENSE_STUDENTS)), run.data.size)
         if self.target.startswith(_SPARSITY):
             return self._thin_out(dense, run)
         network = dense
@@ -119,11 +119,11 @@ class Prune:
         if not cut.exists():
             pruned = self._prune(number, network, dense, run)
             write_atomically(cut, pruned.save)
-        pruned = models.at_size(models.load(cut), run.frames.training_shape[:2])
+        pruned = models.at_size(models.load(cut), run.data.training_shape[:2])
         last = number == self.rounds
         directory = run.directory / self.name if last else work / f"round_{number}"
         self._train(pruned, dense, run, directory, self._epochs(number))
-        pruned = models.at_size(pruned, run.frames.size)
+        pruned = models.at_size(pruned, run.data.size)
         if not last:
             write_atomically(done, pruned.save)
         return pruned
@@ -133,7 +133,7 @@ class Prune:
         return ends[1] - ends[0]
 
     def _prune(self, number, network, dense, run) -> keras.Model:
-        frames, notes = run.frames, run.directory / self.name
+        data, notes = run.data, run.directory / self.name
         target = self.target if self._chooses else self._share(number, network, dense)
         if self.importance == COST_COMPLEXITY and target not in ("macs:1", "params:1", "latency:1"):
             model, report = self._follow_path(number, network, target, run)
@@ -144,8 +144,8 @@ class Prune:
                 "taylor" if self.importance == COST_COMPLEXITY else self.importance,
                 self.scope,
                 self.round_to,
-                data=_spread(frames.train, frames.size, self.schedule.batch_size, _SCORED),
-                seed=frames.seed,
+                data=_spread(data.train, data.size, self.schedule.batch_size, _SCORED),
+                seed=data.seed,
                 latency_table=self.latency_table,
             )
         print("  " + str(report).replace("\n", "\n  "), flush=True)
@@ -153,18 +153,18 @@ class Prune:
         return model
 
     def _follow_path(self, number, network, target, run):
-        frames, notes = run.frames, run.directory / self.name / f"path_{number}"
+        data, notes = run.data, run.directory / self.name / f"path_{number}"
         kind, _, fraction = target.partition(":")
-        split = len(frames.train) * 2 // 3
+        split = len(data.train) * 2 // 3
         guiding, held_out = (
-            Subset(frames.train, list(part)) for part in (range(split), range(split, len(frames.train)))
+            Subset(data.train, list(part)) for part in (range(split), range(split, len(data.train)))
         )
         size = max(1, min(self.schedule.batch_size, len(held_out) // 2))
         path = cost_complexity_path(
             network,
-            _spread(guiding, frames.size, size, _GUIDING),
+            _spread(guiding, data.size, size, _GUIDING),
             kind,
-            held_out=_spread(held_out, frames.size, size, _HELD_OUT),
+            held_out=_spread(held_out, data.size, size, _HELD_OUT),
             round_to=self.round_to,
             latency_table=self.latency_table,
             directory=notes,
@@ -189,13 +189,13 @@ class Prune:
         return f"{kind}:{min(1.0, wanted / left):.6g}"
 
     def _thin_out(self, dense, run) -> keras.Model:
-        steps = self.schedule.epochs * (len(run.frames.train) // self.schedule.batch_size)
-        network = models.at_size(dense, run.frames.training_shape[:2])
+        steps = self.schedule.epochs * (len(run.data.train) // self.schedule.batch_size)
+        network = models.at_size(dense, run.data.training_shape[:2])
         thinned = sparsify(network, self._thinning(steps))
         self._train(
             thinned, dense, run, run.directory / self.name, self.schedule.epochs, [UpdatePruningStep()]
         )
-        stripped = models.at_size(strip(thinned), run.frames.size)
+        stripped = models.at_size(strip(thinned), run.data.size)
         report = sparsity_report(stripped)
         print("  " + str(report).replace("\n", "\n  "), flush=True)
         write_json(run.directory / self.name / "sparsity.json", dataclasses.asdict(report))
@@ -224,15 +224,15 @@ class Prune:
         )
 
     def _train(self, network, dense, run, directory: Path, epochs: int, callbacks=()) -> None:
-        run = seen(run, self.task_weight)
+        run = without_masks(run, self.task_weight)
         terms = parse_terms(self.distill)
-        teacher = models.at_size(dense, run.frames.training_shape[:2]) if terms else None
-        ignore = run.frames.train.info.ignore_label
+        teacher = models.at_size(dense, run.data.training_shape[:2]) if terms else None
+        ignore = run.data.train.info.ignore_label
         distiller = Distiller(teacher, network, terms, self.task_weight, ignore)
         schedule = dataclasses.replace(self.schedule, epochs=epochs)
-        train(distiller, run.frames, schedule, directory, callbacks)
+        train(distiller, run.data, schedule, directory, callbacks)
 
 
 def _spread(source: Source, size: tuple[int, int], batch_size: int, count: int) -> Iterable[tf.Tensor]:
-    """About `count` batches of frames at equal distances, in their order."""
+    """About `count` batches of images at equal distances, in their order."""
     return evaluation_batches(Subset(source, spread(len(source), count * batch_size)), size, batch_size)

@@ -76,17 +76,17 @@ class QKD(QuantizedStudent):
         return first, max(first + 1, epochs - last)
 
     def train(self, run, student, quantized, callbacks) -> None:
-        terms, frames = parse_terms(self.distill), run.frames
+        terms, data = parse_terms(self.distill), run.data
         teacher = self._teacher(run, terms)
         run.check(self, teacher, student, terms, None)
-        studies = CoStudying(teacher, quantized, terms, self.task_weight, frames.train.info.ignore_label)
+        studies = CoStudying(teacher, quantized, terms, self.task_weight, data.train.info.ignore_label)
         first, last = self.phases
         print(
             f"  self-studying for {first} epochs, co-studying for {last - first}, then tutoring", flush=True
         )
         train(
             studies,
-            frames,
+            data,
             self.schedule,
             run.directory / self.name,
             [StudyPhases(first, last), *callbacks],
@@ -94,16 +94,16 @@ class QKD(QuantizedStudent):
         )
 
     def _teacher(self, run: Run, terms) -> keras.Model:
-        """The teacher as a network for training frames, which it sees at the size that the run gives it."""
+        """The teacher as a network for training images, which it sees at the size that the run gives it."""
         teacher, _ = run.teacher(terms, cache=None)
         if not isinstance(teacher, KerasTeacher):
             raise ValueError(
                 f"QKD trains its teacher, which must be one Keras network of the run's classes. Received: "
                 f"{teacher.name!r}, a {type(teacher).__name__}. Name such a network as `teacher`, without a "
-                f"class map, windows, mirrored frames or scales."
+                f"class map, windows, mirror images or scales."
             )
-        size, shape = run.frames.size, run.frames.training_shape[:2]
-        own = (run.borrowed and run.borrowed.size) or size
+        size, shape = run.data.size, run.data.training_shape[:2]
+        own = (run.pretrained and run.pretrained.size) or size
         # A crop is as much larger for the teacher as a frame is.
         own = tuple(round(side * part / whole) for side, part, whole in zip(own, shape, size, strict=True))
         return _seen_at(models.at_size(teacher.model, own), shape)
@@ -114,6 +114,6 @@ def _seen_at(network: keras.Model, shape: tuple[int, int]) -> keras.Model:
     own = tuple(network.input_shape[1:3])
     if own == tuple(shape):
         return network
-    images = keras.Input((*shape, 3), name="frames")
+    images = keras.Input((*shape, 3), name="images")
     logits = network(keras.layers.Resizing(*own, name="to_teacher")(images))
     return keras.Model(images, keras.layers.Resizing(*shape, name="from_teacher")(logits), name=network.name)

@@ -10,7 +10,7 @@ from tfsegkd.distillation import Distiller, Term, parse_terms
 from tfsegkd.grouping import as_dense, regroup, written_dense
 from tfsegkd.pruning import KeepZeros
 from tfsegkd.quantization import FreezeBatchNorm, FreezeRanges, Precision, quantize
-from tfsegkd.recipe.stages import STUDENTS, Run, check_task, seen, that_matter
+from tfsegkd.recipe.stages import STUDENTS, Run, cache_key, check_task, without_masks
 from tfsegkd.recipe.training import Schedule, train
 
 _CALIBRATION_BATCHES = 8
@@ -27,20 +27,20 @@ class QuantizedStudent:
     artefact = "student_qat.keras"
 
     def make(self, run: Run) -> keras.Model:
-        run = seen(run, self.task_weight)
-        frames = run.frames
-        keras.utils.set_random_seed(frames.seed)
+        run = without_masks(run, self.task_weight)
+        data = run.data
+        keras.utils.set_random_seed(data.seed)
         student = as_dense(run.load(*STUDENTS))
-        calm = run.calm_batches(self.schedule.batch_size)
-        images = (images for images, _ in itertools.islice(calm, _CALIBRATION_BATCHES))
+        unaugmented = run.unaugmented_batches(self.schedule.batch_size)
+        images = (images for images, _ in itertools.islice(unaugmented, _CALIBRATION_BATCHES))
         precision = dataclasses.asdict(self.precision)
         quantized = quantize(student, **precision, calibration=images)
         # What is still as it was in the last third would not come to rest in the file.
         at_epoch = self.schedule.epochs * 2 // 3
         self.train(run, student, quantized, [FreezeBatchNorm(at_epoch), FreezeRanges(at_epoch), KeepZeros()])
-        if frames.training_shape[:2] != tuple(frames.size):
+        if data.training_shape[:2] != tuple(data.size):
             weights = quantized.get_weights()
-            quantized = quantize(models.at_size(student, frames.size), **precision)
+            quantized = quantize(models.at_size(student, data.size), **precision)
             quantized.set_weights(weights)
         return regroup(quantized) if written_dense(quantized) else quantized
 
@@ -78,14 +78,14 @@ class Quantize(QuantizedStudent):
         check_task(on_logits(self.distill), self.task_weight)
 
     def settings(self) -> dict:
-        return that_matter(self)
+        return cache_key(self)
 
     def train(self, run, student, quantized, callbacks) -> None:
         terms = on_logits(self.distill)
         teacher, recorded = run.teacher(terms, self.cache)
-        ignore = run.frames.train.info.ignore_label
+        ignore = run.data.train.info.ignore_label
         distiller = Distiller(teacher, quantized, terms, self.task_weight, ignore)
-        train(distiller, run.frames, self.schedule, run.directory / self.name, callbacks, recorded)
+        train(distiller, run.data, self.schedule, run.directory / self.name, callbacks, recorded)
 
 
 def on_logits(distill: Sequence[str]) -> list[Term]:

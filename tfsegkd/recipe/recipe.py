@@ -31,13 +31,13 @@ from tfsegkd.recipe.provenance import provenance
 from tfsegkd.recipe.pruning import Prune
 from tfsegkd.recipe.qkd import QKD
 from tfsegkd.recipe.quantizing import Quantize
-from tfsegkd.recipe.report import print_table, told_members
+from tfsegkd.recipe.report import describe_members, print_table
 from tfsegkd.recipe.search_result import BudgetNotKept, finish, missed
 from tfsegkd.recipe.searching import Search
 from tfsegkd.recipe.stages import (
     TEACHER_WEIGHTS,
-    BorrowedTeacher,
     Distill,
+    PretrainedTeacher,
     Run,
     StudentAlone,
     Teacher,
@@ -45,12 +45,12 @@ from tfsegkd.recipe.stages import (
 )
 from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.strategy import Workers, open_workers
-from tfsegkd.recipe.training import Frames, best_validation
-from tfsegkd.runtime.apart import apart
+from tfsegkd.recipe.training import TrainingData, best_validation
+from tfsegkd.runtime.in_subprocess import in_subprocess
 
 Stage = (
     Teacher
-    | BorrowedTeacher
+    | PretrainedTeacher
     | StudentAlone
     | TrainedStudent
     | Distill
@@ -70,7 +70,7 @@ class Recipe:
     """Stages from images and masks to a verified `.tflite`.
 
     Args:
-        stages: Any of `Teacher` or `BorrowedTeacher`, `StudentAlone`, `Distill`, `Search` or
+        stages: Any of `Teacher` or `PretrainedTeacher`, `StudentAlone`, `Distill`, `Search` or
             `TrainedStudent`, `Prune`, `Group`, `Quantize`, `QKD` or `AutoQuantize`, in this order.
         export: Whether to write and verify the int8 files at the end.
         workers: Who trains together; this process on one device unless given.
@@ -117,27 +117,27 @@ class Recipe:
         """The stage that looks for a network within a budget, if there is one."""
         return next((stage for stage in self.stages if isinstance(stage, Search)), None)
 
-    def begin(self, directory: Path, frames: Frames) -> Run:
+    def begin(self, directory: Path, data: TrainingData) -> Run:
         """The run in a directory, before its first stage.
 
         Raises:
-            ValueError: if the frames are not what a search needs.
+            ValueError: if the images are not what a search needs.
         """
-        borrowed = next((stage for stage in self.stages if isinstance(stage, BorrowedTeacher)), None)
+        pretrained = next((stage for stage in self.stages if isinstance(stage, PretrainedTeacher)), None)
         if self.search is None:
-            return Run(directory, frames, borrowed, self.workers)
-        if frames.crop_size is not None:
+            return Run(directory, data, pretrained, self.workers)
+        if data.crop_size is not None:
             raise ValueError(
                 f"A search chooses the size of the input, which crops would not follow. Received: crop_size="
-                f"{tuple(frames.crop_size)}. Leave it out."
+                f"{tuple(data.crop_size)}. Leave it out."
             )
         held_out = None
         if self.search.max_drop is not None:
-            train, held_out = self.search.hold_out(frames.train)
-            frames = dataclasses.replace(frames, train=train)
-        return Run(directory, frames, borrowed, self.workers, tuple(frames.size), held_out)
+            train, held_out = self.search.hold_out(data.train)
+            data = dataclasses.replace(data, train=train)
+        return Run(directory, data, pretrained, self.workers, tuple(data.size), held_out)
 
-    def run(self, output_dir: str | Path, frames: Frames, flags: dict | None = None) -> dict:
+    def run(self, output_dir: str | Path, data: TrainingData, flags: dict | None = None) -> dict:
         """Runs what is not done yet, and writes `report.json`.
 
         Called again after a kill, it reuses finished stages and goes on inside an unfinished one. Where
@@ -160,22 +160,22 @@ class Recipe:
                 it is there nevertheless.
         """
         directory = Path(output_dir)
-        run = self.begin(directory, frames)
+        run = self.begin(directory, data)
         with locked(directory) if self.workers.chief else contextlib.nullcontext():
             rows = []
             for stage in self.stages:
                 rows.append(_apart(stage.name, partial(self._stage, stage, run, flags)))
-                run = run.at_size(rows[-1].get("input_size", run.frames.size))
+                run = run.at_size(rows[-1].get("input_size", run.data.size))
             report = {"stages": rows}
             if self.workers.chief:
                 report = _apart("report", partial(self._report, run, rows, flags or {}, peak=_peak()))
-        self.workers.meet()
+        self.workers.barrier()
         if fault := missed(report.get("search", {})):
             raise BudgetNotKept(fault)
         return report
 
     def _report(self, run: Run, rows: list[dict], flags: dict, peak: int) -> dict:
-        directory, frames = run.directory, run.frames
+        directory, data = run.directory, run.data
         if flags:
             write_flags(directory / "logs", flags)
         report = {"stages": rows}
@@ -186,7 +186,7 @@ class Recipe:
             report["quantization"] = read_tried(directory)
         if self.search:
             report["search"] = finish(self.search.budget, self.search.max_drop, run, rows)
-        report |= {"seed": frames.seed, "flags": flags, **provenance()}
+        report |= {"seed": data.seed, "flags": flags, **provenance()}
         report["peak_memory_mb"] = round(max(peak, _peak()) / 1024)
         write_json(directory / "report.json", report)
         self._draw(run, rows)
@@ -199,13 +199,13 @@ class Recipe:
         return report
 
     def _stage(self, stage: Stage, run: Run, flags: dict | None) -> dict:
-        with self.workers.at_work(), resumable_randomness():
+        with self.workers.in_scope(), resumable_randomness():
             return self._made(stage, State(run.directory, flags), run)
 
     def _made(self, stage: Stage, state: State, run: Run) -> dict:
-        settings = {**run.frames.settings(), **stage.settings()}
-        if stage is run.borrowed:
-            return self._borrowed(stage, settings, state, run)
+        settings = {**run.data.settings(), **stage.settings()}
+        if stage is run.pretrained:
+            return self._pretrained(stage, settings, state, run)
         path = run.directory / stage.artefact
         row = state.result(stage.name, settings)
         if row is not None and path.exists():
@@ -215,7 +215,7 @@ class Recipe:
         state.begin(stage.name, settings)
         began = time.monotonic()
         model = stage.make(run)
-        run.workers.after_the_chief(lambda: write_atomically(path, model.save))
+        run.workers.chief_first(lambda: write_atomically(path, model.save))
         price = cost(model)
         row = {
             **_measured(run, stage.name, model),
@@ -229,13 +229,13 @@ class Recipe:
             "seconds": round(time.monotonic() - began, 1),
         }
         state.complete(stage.name, settings, row)
-        run.workers.meet()
+        run.workers.barrier()
         shutil.rmtree(progress_directory(run.directory, stage.name), ignore_errors=True)
         keras.backend.clear_session()
         gc.collect()
         return row
 
-    def _borrowed(self, stage: BorrowedTeacher, settings: dict, state: State, run: Run) -> dict:
+    def _pretrained(self, stage: PretrainedTeacher, settings: dict, state: State, run: Run) -> dict:
         """Measures a teacher that stays where it is."""
         row = state.result(stage.name, settings)
         if row is not None:
@@ -244,8 +244,8 @@ class Recipe:
         state.begin(stage.name, settings)
         # Fitted anew: what lies there may be of other frames.
         (run.directory / TEACHER_WEIGHTS).unlink(missing_ok=True)
-        size = tuple(run.frames.size)
-        teacher = stage.load(run.frames.val.info, size, run.teacher_weights())
+        size = tuple(run.data.size)
+        teacher = stage.load(run.data.val.info, size, run.teacher_weights())
         names = stage.member_names()
         if names:
             row = _measured_members(run, stage, teacher, names, stage.size or size)
@@ -256,7 +256,7 @@ class Recipe:
 
     def _export(self, run: Run, rows: list[dict]) -> dict:
         print("export:", flush=True)
-        model, info = models.load(run.find(Quantize.artefact)), run.frames.val.info
+        model, info = models.load(run.find(Quantize.artefact)), run.data.val.info
         files = {
             name: export.export_tflite(
                 model,
@@ -285,7 +285,7 @@ class Recipe:
                 "file_bytes": made.file_bytes,
             }
         )
-        some = itertools.islice(evaluation_batches(run.frames.val, run.frames.size, batch_size=8), 4)
+        some = itertools.islice(evaluation_batches(run.data.val, run.data.size, batch_size=8), 4)
         verified = export.verify(int8, model, (images.numpy() for images, _ in some), layers=False)
         return {
             "int8_agreement": verified.int8_agreement,
@@ -315,14 +315,14 @@ class Recipe:
         networks = {row["name"]: run.directory / row["file"] for row in rows if "file" in row}
         networks.pop(Quantize.name, None)
         write_atomically(
-            run.directory / "overlays.png", lambda path: overlays(path, run.frames.val, networks, _OVERLAYS)
+            run.directory / "overlays.png", lambda path: overlays(path, run.data.val, networks, _OVERLAYS)
         )
 
     def _let_try(self, run: Run) -> None:
         """Writes the page that runs the exported network in a browser."""
-        network, info = run.directory / "model_float_io.tflite", run.frames.val.info
-        size = tuple(run.frames.size)
-        image = resize_image(run.frames.val[0][0], size)
+        network, info = run.directory / "model_float_io.tflite", run.data.val.info
+        size = tuple(run.data.size)
+        image = resize_image(run.data.val[0][0], size)
         mask = labels_at(Predictor(run.directory / "model_int8.tflite").logits(image[None])[0], size)
         title = f"{info.name}, {run.directory.name}"
         page = export.write_try_page(
@@ -337,15 +337,15 @@ class Recipe:
         except ImportError as error:
             print(f"No page: {error}")
             return
-        options = {"num_images": _PICTURES, "max_frames": _EXAMINED}
+        options = {"num_images": _PICTURES, "max_images": _EXAMINED}
         path = run.directory / "report.html"
-        reporting.write_report([run.directory], path, run.frames.val, **options)
+        reporting.write_report([run.directory], path, run.data.val, **options)
         print(f"Look at {path}")
 
 
 def _apart(name: str, work: Callable[[], dict]) -> dict:
     try:
-        return apart(work)
+        return in_subprocess(work)
     except ChildProcessError as error:
         raise ChildProcessError(
             f"{name}: {error}. What is done so far is kept; run the same line again to go on."
@@ -366,19 +366,19 @@ def _stored(model) -> dict:
 
 def _measured(run: Run, name: str, network: keras.Model | Predictor | Path) -> dict:
     """What a network gets right, for its row of the report; its confusion goes into a file beside it."""
-    scores = evaluate(network, run.frames.val)
+    scores = evaluate(network, run.data.val)
     print(f"  mean IoU {scores.mean_iou:.4f} on {scores.num_images} validation images", flush=True)
     return _row(run, name, scores)
 
 
-def _measured_members(run: Run, stage: BorrowedTeacher, teacher, names: list[str], size) -> dict:
+def _measured_members(run: Run, stage: PretrainedTeacher, teacher, names: list[str], size) -> dict:
     """As `_measured`, of the mean of several teachers, with the scores of each."""
-    mean, each = evaluate_members(teacher, names, run.frames.val, size)
+    mean, each = evaluate_members(teacher, names, run.data.val, size)
     row = _row(run, stage.name, mean)
     row["members"] = [
         {"name": name, "mean_iou": scores.mean_iou, "iou": scores.iou} for name, scores in each.items()
     ]
-    for line in told_members(row):
+    for line in describe_members(row):
         print(f"  {line}", flush=True)
     return row
 

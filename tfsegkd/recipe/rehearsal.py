@@ -16,26 +16,26 @@ import tensorflow as tf
 from tfsegkd import export
 from tfsegkd._keras import keras
 from tfsegkd.data import Source
-from tfsegkd.data.survey import Subset
+from tfsegkd.data.statistics import Subset
 from tfsegkd.distillation import CoStudying, Distiller, KerasTeacher
 from tfsegkd.evaluation import Predictor, evaluate
 from tfsegkd.graph import cost
 from tfsegkd.recipe.auto import AutoQuantize
-from tfsegkd.recipe.plan import Plan, PlannedStage, PlannedTraining
+from tfsegkd.recipe.dry_run import Plan, PlannedStage, PlannedTraining
 from tfsegkd.recipe.progress import resumable_randomness
 from tfsegkd.recipe.quantizing import Quantize
 from tfsegkd.recipe.recipe import Recipe, Stage
 from tfsegkd.recipe.searching import Search
-from tfsegkd.recipe.stages import BorrowedTeacher, Run
+from tfsegkd.recipe.stages import PretrainedTeacher, Run
 from tfsegkd.recipe.state import State, progress_directory
-from tfsegkd.recipe.training import TRIAL, Frames, Schedule
+from tfsegkd.recipe.training import TRIAL, Schedule, TrainingData
 
 _MEASURED_IMAGES = 8
 # A rehearsed training has so many epochs, so that what ends the second is no longer being built.
 _EPOCHS = 2
 
 
-def plan(recipe: Recipe, output_dir: str | Path, frames: Frames, timed_steps: int = 3) -> Plan:
+def plan(recipe: Recipe, output_dir: str | Path, data: TrainingData, timed_steps: int = 3) -> Plan:
     """Finds out what a run would do, without training and without writing to its directory.
 
     Every stage that is not finished is made in a temporary directory from a few frames: what cannot work
@@ -52,18 +52,18 @@ def plan(recipe: Recipe, output_dir: str | Path, frames: Frames, timed_steps: in
         ValueError, FileNotFoundError: what the run would raise.
     """
     directory, before = Path(output_dir), _peak_bytes()
-    frames = recipe.begin(directory, frames).frames
+    data = recipe.begin(directory, data).data
     state = State(directory)
     with tempfile.TemporaryDirectory(prefix="tfsegkd_plan_") as scratch:
         for path in directory.glob("*.keras"):
             (Path(scratch) / path.name).symlink_to(path.resolve())
-        rehearsal = _Rehearsal(recipe, directory, Path(scratch), frames, timed_steps)
+        rehearsal = _Rehearsal(recipe, directory, Path(scratch), data, timed_steps)
         stages = [rehearsal.stage(stage, state) for stage in recipe.stages]
         if recipe.export:
             files = (*export.variants(recipe.output_stride), "labels.txt")
             reads = rehearsal.run.find(Quantize.artefact).name
             stages.append(PlannedStage("export", (reads,), files))
-    counts = len(frames.train), len(frames.val)
+    counts = len(data.train), len(data.val)
     return Plan(directory, counts, tuple(stages), timed_steps, before, _peak_bytes())
 
 
@@ -86,44 +86,44 @@ def memory_of(distiller: Distiller, batch_size: int) -> int:
 
 
 class _Rehearsal:
-    """The stages of a run, made from few frames in a directory of their own."""
+    """The stages of a run, made from few images in a directory of their own."""
 
-    def __init__(self, recipe: Recipe, directory: Path, scratch: Path, frames: Frames, timed_steps: int):
-        self._directory, self._frames, self._timed_steps = directory, frames, timed_steps
+    def __init__(self, recipe: Recipe, directory: Path, scratch: Path, data: TrainingData, timed_steps: int):
+        self._directory, self._data, self._timed_steps = directory, data, timed_steps
         sizes = [schedule.batch_size for stage in recipe.stages for schedule in _schedules(stage)]
         count = max(sizes, default=1) * max(timed_steps, 1)
         few = dataclasses.replace(
-            frames,
-            train=_first(frames.train, count),
-            val=_first(frames.val, _MEASURED_IMAGES),
-            unlabelled=frames.unlabelled and _first(frames.unlabelled, count),
+            data,
+            train=_first(data.train, count),
+            val=_first(data.val, _MEASURED_IMAGES),
+            unlabelled=data.unlabelled and _first(data.unlabelled, count),
             validate_every=0,
         )
-        borrowed = next((stage for stage in recipe.stages if isinstance(stage, BorrowedTeacher)), None)
-        self.run = _RehearsedRun(scratch, few, borrowed, recipe.workers)
+        pretrained = next((stage for stage in recipe.stages if isinstance(stage, PretrainedTeacher)), None)
+        self.run = _RehearsedRun(scratch, few, pretrained, recipe.workers)
         self._recorded: set[str] = set()
 
     def stage(self, stage: Stage, state: State) -> PlannedStage:
         artefact = stage.artefact
-        row = state.result(stage.name, {**self._frames.settings(), **stage.settings()})
+        row = state.result(stage.name, {**self._data.settings(), **stage.settings()})
         known = tuple(str(value) for value in _values(stage) if isinstance(value, str) and _is_file(value))
         if row is not None and (artefact is None or (self._directory / artefact).exists()):
             macs, parameters = row.get("macs"), row.get("parameters")
-            self._go_on_at(row.get("input_size", self._frames.size))
+            self._go_on_at(row.get("input_size", self._data.size))
             return PlannedStage(stage.name, known, _files(artefact), True, artefact or "", parameters, macs)
         if artefact is None:
-            seconds = self._measuring(stage.load(self.run.frames.val.info, tuple(self._frames.size)))
+            seconds = self._measuring(stage.load(self.run.data.val.info, tuple(self._data.size)))
             return PlannedStage(stage.name, known, (), other_seconds=seconds)
         return self._rehearsed(stage, known)
 
     def _rehearsed(self, stage: Stage, known: tuple[str, ...]) -> PlannedStage:
         cheap, note = _cheaper(stage, self.run.directory / "cache")
-        trial = _Trial(self._timed_steps, len(self._frames.train), self._done(stage))
+        trial = _Trial(self._timed_steps, len(self._data.train), self._done(stage))
         self.run.begin()
         token, began = TRIAL.set(trial), time.monotonic()
         try:
             quiet = contextlib.redirect_stdout(io.StringIO())
-            with self.run.workers.at_work(), resumable_randomness(), quiet:
+            with self.run.workers.in_scope(), resumable_randomness(), quiet:
                 network = cheap.make(self.run)
         finally:
             TRIAL.reset(token)
@@ -151,8 +151,8 @@ class _Rehearsal:
         )
 
     def _go_on_at(self, size) -> None:
-        """Later stages see frames at the size of the network that they get."""
-        self._frames = dataclasses.replace(self._frames, size=tuple(size))
+        """Later stages see images at the size of the network that they get."""
+        self._data = dataclasses.replace(self._data, size=tuple(size))
         self.run = self.run.at_size(size)
 
     def _done(self, stage: Stage) -> int:
@@ -163,25 +163,25 @@ class _Rehearsal:
         return max((int(path.name.removeprefix("epoch_")) for path in kept), default=0)
 
     def _measuring(self, network) -> float | None:
-        """The seconds of measuring it on all frames to report on."""
+        """The seconds of measuring it on all images to report on."""
         if not self._timed_steps:
             return None
-        predictor = Predictor(network, tuple(self._frames.size))
-        few = self.run.frames.val
+        predictor = Predictor(network, tuple(self._data.size))
+        few = self.run.data.val
         with contextlib.redirect_stdout(io.StringIO()):
             evaluate(predictor, few, len(few))  # builds it
             began = time.monotonic()
             evaluate(predictor, few, len(few))
-        return (time.monotonic() - began) / len(few) * len(self._frames.val)
+        return (time.monotonic() - began) / len(few) * len(self._data.val)
 
     def _recording(self, stage: Stage) -> float:
         """The seconds of recording the teacher; an upper bound, where some of it is recorded already."""
         cache = getattr(stage, "cache", None)
-        if cache is None or cache in self._recorded or not self.run.frame_seconds:
+        if cache is None or cache in self._recorded or not self.run.image_seconds:
             return 0.0
         self._recorded.add(cache)
-        frames = len(self._frames.train) + len(self._frames.unlabelled or ())
-        return frames * self.run.frame_seconds[-1]
+        count = len(self._data.train) + len(self._data.unlabelled or ())
+        return data * self.run.image_seconds[-1]
 
 
 class _RehearsedRun(Run):
@@ -195,7 +195,7 @@ class _RehearsedRun(Run):
         # Lists, because a stage may go on with a copy of the run.
         self.read: list[str] = []
         self.notes: list[str] = []
-        self.frame_seconds: list[float] = []
+        self.image_seconds: list[float] = []
 
     def note(self, text):
         self.notes += [line.strip() for line in text.splitlines()]
@@ -209,13 +209,13 @@ class _RehearsedRun(Run):
     def teacher(self, terms, cache):
         if terms and cache and TRIAL.get().timed_steps:
             teacher, _ = super().teacher(terms, None)
-            self.frame_seconds.append(_seconds_of_a_frame(teacher, terms, self.frames.size))
+            self.image_seconds.append(_seconds_per_image(teacher, terms, self.data.size))
         return super().teacher(terms, cache)
 
 
-def _seconds_of_a_frame(teacher, terms, size) -> float:
+def _seconds_per_image(teacher, terms, size) -> float:
     size = tuple(teacher.size or teacher.input_size or size)
-    network = tf.function(teacher.taps(sorted({term.taps[0] for term in terms})))
+    network = tf.function(teacher.feature_extractor(sorted({term.layers[0] for term in terms})))
     images = tf.zeros((_MEASURED_IMAGES, *size, 3))
     network(images)
     began = time.monotonic()

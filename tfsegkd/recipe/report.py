@@ -34,7 +34,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def told_members(teacher: dict, alone: dict | None = None) -> list[str]:
+def describe_members(teacher: dict, alone: dict | None = None) -> list[str]:
     """What the row of several teachers' mean says of each of them: a line each.
 
     Args:
@@ -49,7 +49,7 @@ def told_members(teacher: dict, alone: dict | None = None) -> list[str]:
         lines.append(
             f"warning: the mean is {100 * (best['mean_iou'] - teacher['mean_iou']):.1f} points below "
             f"{best['name']!r}, its best member. Use that one alone, give it more weight, or fit the weights "
-            f"by class on held-out frames."
+            f"by class on held-out images."
         )
     if alone and alone["mean_iou"] >= teacher["mean_iou"]:
         lines.append("warning: the student alone is as good as this teacher already. Use a better teacher.")

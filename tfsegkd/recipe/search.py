@@ -9,13 +9,13 @@ from tfsegkd.recipe.budget import Budget
 from tfsegkd.recipe.recipe import Recipe
 from tfsegkd.recipe.search_result import BudgetNotKept, SearchResult, read_found
 from tfsegkd.recipe.searching import Search
-from tfsegkd.recipe.stages import BorrowedTeacher, Teacher
-from tfsegkd.recipe.training import Frames, Schedule
+from tfsegkd.recipe.stages import PretrainedTeacher, Teacher
+from tfsegkd.recipe.training import Schedule, TrainingData
 
 
 def search(
-    frames: Frames,
-    teacher: str | Teacher | BorrowedTeacher,
+    data: TrainingData,
+    teacher: str | Teacher | PretrainedTeacher,
     budget: str | Budget,
     output_dir: str | Path,
     *,
@@ -56,7 +56,7 @@ def search(
     """
     if isinstance(teacher, str | Path):
         is_ours = Path(teacher).suffix in (".keras", ".h5")
-        teacher = Teacher(str(teacher)) if is_ours else BorrowedTeacher((str(teacher),))
+        teacher = Teacher(str(teacher)) if is_ours else PretrainedTeacher((str(teacher),))
     stage = Search(
         Budget.parse(budget) if isinstance(budget, str) else budget,
         schedule or Schedule(60, 1e-3),
@@ -67,5 +67,5 @@ def search(
     )
     # The result says so, too.
     with contextlib.suppress(BudgetNotKept):
-        Recipe([teacher, stage], export=False).run(output_dir, frames)
+        Recipe([teacher, stage], export=False).run(output_dir, data)
     return read_found(output_dir)

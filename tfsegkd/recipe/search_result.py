@@ -28,7 +28,7 @@ class Trained:
 
     Args:
         candidate: The network and its costs.
-        scores: Its mean IoU on the held-out frames, by the epochs done.
+        scores: Its mean IoU on the held-out images, by the epochs done.
         failed: Why it could not be trained on; empty if it could.
     """
 
@@ -133,7 +133,7 @@ def finish(budget: Budget, max_drop: float | None, run: Run, rows: Sequence[Mapp
     path = run.directory / FOUND
     content, final = read_json(path), rows[-1]
     student = next(row for row in rows if row["name"] == Distill.name)
-    content["finished"] = {"mean_iou": student["mean_iou"], "images": len(run.frames.val)}
+    content["finished"] = {"mean_iou": student["mean_iou"], "images": len(run.data.val)}
     if final["name"] == "int8":
         counts = count_file(run.directory / final["file"], budget.kinds)
         counts = {"macs": float(final["macs"]), **counts}
@@ -176,14 +176,14 @@ def missed(content: Mapping) -> str | None:
     if drop and not drop["kept"]:
         return (
             f"No candidate keeps {drop['most']:g} points of mean IoU: the best, {content['chosen']}, is "
-            f"{drop['points']:.2f} points below the teacher on {drop['images']} held-out frames. It is kept, "
+            f"{drop['points']:.2f} points below the teacher on {drop['images']} held-out images. It is kept, "
             f"as {drop['of']}. Raise the `budget` or `max_drop`, or train longer."
         )
     return None
 
 
 def _float_teacher(run: Run) -> Path | Predictor:
-    if run.borrowed is None:
+    if run.pretrained is None:
         return run.find(Teacher.artefact)
-    size = run.borrowed.size or run.teacher_size
-    return Predictor(run.borrowed.load(run.held_out.info, run.teacher_size, run.teacher_weights()), size)
+    size = run.pretrained.size or run.teacher_size
+    return Predictor(run.pretrained.load(run.held_out.info, run.teacher_size, run.teacher_weights()), size)

@@ -17,14 +17,13 @@ from tfsegkd.evaluation import evaluate
 from tfsegkd.recipe.auto import hold_out
 from tfsegkd.recipe.budget import Budget
 from tfsegkd.recipe.candidates import Candidate, Candidates, find, networks
+from tfsegkd.recipe.dry_run import PlannedTraining
 from tfsegkd.recipe.halving import Round, halve, rounds, trainings
-from tfsegkd.recipe.plan import PlannedTraining
 from tfsegkd.recipe.search_result import FOUND, NETWORKS, Trained, read_found
-from tfsegkd.recipe.stages import PREFLIGHT, Distill, Run, check_task, fingerprint, that_matter
+from tfsegkd.recipe.stages import PREFLIGHT, Distill, Run, cache_key, check_task, fingerprint
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.statistics import rank_correlation
 from tfsegkd.recipe.training import TRIAL, Schedule
-from tfsegkd.runtime.apart import apart
 
 # More would take longer than they are worth.
 MOST_CANDIDATES = 6
@@ -36,8 +35,8 @@ class Search:
 
     Candidates are input sizes times what the student's spec leaves open (`candidates.CHOICES`). All are
     costed before anything is trained. Of those that keep the budget and that no other contains, a few are
-    trained a part of their schedule, ranked on training frames that are held out, and halved; the best goes
-    on to the end, on all training frames. Nothing is trained twice.
+    trained a part of their schedule, ranked on training images that are held out, and halved; the best goes
+    on to the end, on all training images. Nothing is trained twice.
 
     Args:
         budget: What the network may cost.
@@ -48,7 +47,7 @@ class Search:
         task_weight, preflight, balanced_terms: As of `Distill`.
         candidates: How many are trained.
         max_drop: How many points of mean IoU below the teacher the finished network may be, on held-out
-            frames that then nothing is trained on; None asks for nothing.
+            images that then nothing is trained on; None asks for nothing.
         halving: Whether candidates are left out. Without it all are trained to the end, to see how well the
             short scores rank them.
 
@@ -84,21 +83,21 @@ class Search:
             checks.in_range(self.max_drop, 0.0, 100.0, "max_drop")
 
     def settings(self) -> dict:
-        settings = {**that_matter(self), "budget": str(self.budget)}
+        settings = {**cache_key(self), "budget": str(self.budget)}
         if self.budget.device_table is not None:
             settings["device_table"] = fingerprint(str(self.budget.device_table))
         return settings
 
     def hold_out(self, train: Source) -> tuple[Source, Source]:
-        """Frames to train on, and those to rank candidates on: the last of the training frames.
+        """Frames to train on, and those to rank candidates on: the last of the training images.
 
         Raises:
             ValueError: if they have no labels, or too few would be left.
         """
         if not train.labelled:
             raise ValueError(
-                "A search ranks its candidates on training frames that are held out, and these have no "
-                "labels. Use frames with labels, or name one `student` and leave out the `budget`."
+                "A search ranks its candidates on training images that are held out, and these have no "
+                "labels. Use images with labels, or name one `student` and leave out the `budget`."
             )
         otherwise = "name one `student` and leave out the `budget`"
         return hold_out(train, self.schedule.batch_size, otherwise)
@@ -128,10 +127,10 @@ class _Leg(Distill):
 
 def candidates(search: Search, run: Run) -> Candidates:
     """Costs all candidates of a run, and counts the files of those to train."""
-    frames = run.frames
-    largest = frames.train[0][0].shape[:2]
-    size = tuple(frames.size)
-    return find(search.student, size, largest, frames.train.info, search.budget, search.candidates)
+    data = run.data
+    largest = data.train[0][0].shape[:2]
+    size = tuple(data.size)
+    return find(search.student, size, largest, data.train.info, search.budget, search.candidates)
 
 
 class _Making:
@@ -142,7 +141,7 @@ class _Making:
         self._path = run.directory / FOUND
         self._content: dict[str, Any] = {}
         fitting, held_out = (
-            (run.frames.train, run.held_out) if run.held_out else search.hold_out(run.frames.train)
+            (run.data.train, run.held_out) if run.held_out else search.hold_out(run.data.train)
         )
         self._first, self._held_out = len(fitting), held_out
 
@@ -199,15 +198,15 @@ class _Making:
             return 0.0
         one.scores[stop.until] = score
         self._write(trained)
-        print(f"  {one.candidate}: mean IoU {score:.4f} on {len(self._held_out)} held-out frames", flush=True)
+        print(f"  {one.candidate}: mean IoU {score:.4f} on {len(self._held_out)} held-out images", flush=True)
         return score
 
     def _trained(self, candidate: Candidate, until: int, on_all: bool, checked: bool) -> float:
-        """Trains and keeps a candidate; its mean IoU on the held-out frames."""
+        """Trains and keeps a candidate; its mean IoU on the held-out images."""
         leg = _leg(self._search, candidate, self._search.preflight if checked else "off")
         run = self._run.at_size(candidate.size)
         network = leg.make_until(run, until, None if on_all else self._first)
-        run.workers.after_the_chief(lambda: write_atomically(self._network(Trained(candidate)), network.save))
+        run.workers.chief_first(lambda: write_atomically(self._network(Trained(candidate)), network.save))
         return 0.0 if on_all else evaluate(network, self._held_out).mean_iou
 
     def _network(self, one: Trained) -> Path:
@@ -233,7 +232,7 @@ class _Making:
         epoch = min(max(second.scores), max(chosen.scores))
         return (
             f"{told}; after {epoch} of {planned[-1].until} epochs it had {100 * chosen.scores[epoch]:.1f} % "
-            f"mean IoU on {len(self._held_out)} held-out training frames, and {second.candidate}, the next, "
+            f"mean IoU on {len(self._held_out)} held-out training images, and {second.candidate}, the next, "
             f"{100 * second.scores[epoch]:.1f} %."
         )
 

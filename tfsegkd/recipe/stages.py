@@ -13,7 +13,7 @@ from tfsegkd import checks, models
 from tfsegkd._keras import keras
 from tfsegkd.atomic import read_json, sha256, write_json
 from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, Source, WithoutLabels, training_batches
-from tfsegkd.data.survey import Subset
+from tfsegkd.data.statistics import Subset
 from tfsegkd.distillation import (
     Distiller,
     FittedWeights,
@@ -29,10 +29,10 @@ from tfsegkd.distillation import (
 )
 from tfsegkd.distillation import Teacher as LoadedTeacher
 from tfsegkd.distillation.teachers import unlike
-from tfsegkd.recipe.report import told_members
+from tfsegkd.recipe.report import describe_members
 from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.strategy import Workers, open_workers
-from tfsegkd.recipe.training import Frames, Recorded, Schedule, train
+from tfsegkd.recipe.training import Recorded, Schedule, TrainingData, train
 
 PREFLIGHT = ("refuse", "warn", "off")
 # What tfsegkd.recipe.pruning leaves.
@@ -53,22 +53,22 @@ class Run:
         borrowed: The teacher, if it is not one of the run's own networks.
         workers: Who trains together; this process alone unless given.
         teacher_size: (height, width) at which a teacher that is recorded sees frames, unless it has a size
-            of its own; that of the frames unless given.
+            of its own; that of the images unless given.
         held_out: Frames with labels that nothing is trained on; None if there are none.
     """
 
     def __init__(
         self,
         directory: Path,
-        frames: Frames,
-        borrowed: "BorrowedTeacher | None" = None,
+        data: TrainingData,
+        pretrained: "PretrainedTeacher | None" = None,
         workers: Workers | None = None,
         teacher_size: tuple[int, int] | None = None,
         held_out: Source | None = None,
     ):
         self.directory = directory
-        self.frames = frames
-        self.borrowed = borrowed
+        self.data = data
+        self.pretrained = pretrained
         self.workers = workers or open_workers()
         self.teacher_size = teacher_size
         self.held_out = held_out
@@ -79,10 +79,10 @@ class Run:
 
     def at_size(self, size: Sequence[int]) -> "Run":
         """The run from here on, with networks of another size."""
-        if tuple(size) == tuple(self.frames.size):
+        if tuple(size) == tuple(self.data.size):
             return self
         other = copy.copy(self)
-        other.frames = dataclasses.replace(self.frames, size=tuple(size))
+        other.data = dataclasses.replace(self.data, size=tuple(size))
         return other
 
     def find(self, *files: str) -> Path:
@@ -101,7 +101,7 @@ class Run:
 
     def load(self, *files: str) -> keras.Model:
         """The network in the first of `files` that exists, at the size of training."""
-        return models.at_size(models.load(self.find(*files)), self.frames.training_shape[:2])
+        return models.at_size(models.load(self.find(*files)), self.data.training_shape[:2])
 
     def teacher(
         self, terms: Sequence[Term], cache: str | None
@@ -114,61 +114,64 @@ class Run:
         """
         if not terms:
             return None, None
-        frames = self.frames
-        size = tuple(frames.size if cache else frames.training_shape[:2])
-        seen = self.teacher_size if cache and self.teacher_size else size
-        if self.borrowed:
-            teacher = self.borrowed.load(frames.train.info, seen, self.teacher_weights())
+        data = self.data
+        size = tuple(data.size if cache else data.training_shape[:2])
+        without_masks = self.teacher_size if cache and self.teacher_size else size
+        if self.pretrained:
+            teacher = self.pretrained.load(data.train.info, without_masks, self.teacher_weights())
         else:
-            teacher = load_teacher(models.at_size(models.load(self.find(Teacher.artefact)), seen))
+            teacher = load_teacher(models.at_size(models.load(self.find(Teacher.artefact)), without_masks))
         if cache is None:
             return teacher, None
         options = {
             "size": size,
-            "taps": {term.taps[0] for term in terms},
-            "teacher_size": (self.borrowed and self.borrowed.size) or self.teacher_size,
+            "layers": {term.layers[0] for term in terms},
+            "teacher_size": (self.pretrained and self.pretrained.size) or self.teacher_size,
         }
 
         def record(source):
             # What differs has another directory, so that all runs of a study can share one cache.
-            what = [teacher.fingerprint(), source.fingerprint(), size, *([seen] if seen != size else ())]
+            what = [
+                teacher.fingerprint(),
+                source.fingerprint(),
+                size,
+                *([without_masks] if without_masks != size else ()),
+            ]
             key = hashlib.sha256(" ".join(map(str, what)).encode())
             directory = Path(cache) / key.hexdigest()[:16]
-            recorded = self.workers.after_the_chief(
-                lambda: TeacherCache(directory, teacher, source, **options)
-            )
-            print(f"  teacher cache: {recorded.added} of {len(source)} frames recorded anew in {directory}")
+            recorded = self.workers.chief_first(lambda: TeacherCache(directory, teacher, source, **options))
+            print(f"  teacher cache: {recorded.added} of {len(source)} images recorded anew in {directory}")
             return recorded
 
-        recorded = Recorded(record(frames.train), frames.unlabelled and record(frames.unlabelled))
-        for reason in recorded.train.inexact(frames.augmentation):
+        recorded = Recorded(record(data.train), data.unlabelled and record(data.unlabelled))
+        for reason in recorded.train.inexact(data.augmentation):
             print(f"  the cache is inexact for {reason}", flush=True)
         return recorded.train, recorded
 
     def teacher_weights(self) -> list[list[float]] | None:
         """The fitted weights of the borrowed teachers, fitted now if need be; None if they have their own."""
-        if self.borrowed is None or self.borrowed.held_out is None:
+        if self.pretrained is None or self.pretrained.held_out is None:
             return None
         path = self.directory / TEACHER_WEIGHTS
         if not path.exists():
 
             def fit():
-                found = self.borrowed.fit(self.frames.train.info, tuple(self.frames.size))
+                found = self.pretrained.fit(self.data.train.info, tuple(self.data.size))
                 print(f"  {found}", flush=True)
                 write_json(path, dataclasses.asdict(found))
 
-            self.workers.after_the_chief(fit)
+            self.workers.chief_first(fit)
         return read_json(path)["weights"]
 
-    def calm_batches(self, batch_size: int, recorded: Recorded | None = None) -> tf.data.Dataset:
-        """Training frames as they are, at the size of training."""
+    def unaugmented_batches(self, batch_size: int, recorded: Recorded | None = None) -> tf.data.Dataset:
+        """Training images as they are, at the size of training."""
         return training_batches(
-            self.frames.train,
-            self.frames.size,
+            self.data.train,
+            self.data.size,
             batch_size,
-            crop_size=self.frames.training_shape[:2],
+            crop_size=self.data.training_shape[:2],
             augmentation=NO_AUGMENTATION,
-            seed=self.frames.seed,
+            seed=self.data.seed,
             maps=recorded and recorded.train,
         )
 
@@ -194,19 +197,21 @@ class Run:
         if terms and how != "off" and not begun:
             balanced = getattr(stage, "balanced_terms", False)
             self._check(how, teacher, student, terms, recorded, balanced)
-        keras.utils.set_random_seed(self.frames.seed)
+        keras.utils.set_random_seed(self.data.seed)
 
     def _check(self, how, teacher, student, terms, recorded, balanced):
-        frames = self.frames
-        batches = itertools.islice(self.calm_batches(min(8, len(frames.train)), recorded), _CHECKED_BATCHES)
-        count = len(frames.train)
+        data = self.data
+        batches = itertools.islice(
+            self.unaugmented_batches(min(8, len(data.train)), recorded), _CHECKED_BATCHES
+        )
+        count = len(data.train)
         options = {"num_training_images": count, "balanced": balanced}
-        report = preflight(teacher, student, batches, frames.train.info, terms, **options)
+        report = preflight(teacher, student, batches, data.train.info, terms, **options)
         print("  " + str(report).replace("\n", "\n  "), flush=True)
         rows = State(self.directory)
         teacher_row, alone = rows.row(Teacher.name), rows.row(StudentAlone.name)
         if teacher_row and "members" in teacher_row:
-            print("  " + "\n  ".join(told_members(teacher_row, alone)), flush=True)
+            print("  " + "\n  ".join(describe_members(teacher_row, alone)), flush=True)
         if how == "refuse":
             try:
                 report.raise_for_errors()
@@ -235,12 +240,12 @@ class Teacher:
 
     def make(self, run: Run) -> keras.Model:
         if _is_path(self.model):
-            return models.at_size(models.load(self.model), run.frames.size)
+            return models.at_size(models.load(self.model), run.data.size)
         return _train_on_labels(self.model, self.schedule, run, self.name)
 
 
 @dataclasses.dataclass(frozen=True)
-class BorrowedTeacher:
+class PretrainedTeacher:
     """Teachers from anywhere, used as they are: no network of ours is made of them.
 
     Args:
@@ -287,7 +292,7 @@ class BorrowedTeacher:
         if self.held_out is not None and (len(self.members()) < 2 or self.class_map is not None):
             raise ValueError(
                 f"Weights are fitted for several teachers, each with a class map of its own. Received: "
-                f"{list(self.paths)}, class_map={self.class_map}. Name several, or leave the held-out frames "
+                f"{list(self.paths)}, class_map={self.class_map}. Name several, or leave the held-out images "
                 f"out."
             )
 
@@ -351,21 +356,21 @@ class StudentAlone:
     Args:
         model: The spec of the network.
         schedule: How to train it.
-        begin_from: The file of a network with layers of this one, trained before; as of
-            `tfsegkd.models.begin_from`.
+        initialize_from: The file of a network with layers of this one, trained before; as of
+            `tfsegkd.models.initialize_from`.
     """
 
     model: str
     schedule: Schedule
-    begin_from: str | None = None
+    initialize_from: str | None = None
     name = "student_alone"
     artefact = "student_alone.keras"
 
     def settings(self) -> dict:
-        return that_matter(self)
+        return cache_key(self)
 
     def make(self, run: Run) -> keras.Model:
-        return _train_on_labels(self.model, self.schedule, run, self.name, self.begin_from)
+        return _train_on_labels(self.model, self.schedule, run, self.name, self.initialize_from)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -381,7 +386,7 @@ class Distill:
             in every step.
         preflight: What to do if the check before the first step finds that it cannot work, one of
             `PREFLIGHT`.
-        begin_from: As of `StudentAlone`.
+        initialize_from: As of `StudentAlone`.
         balanced_terms: Whether the weights of the terms are shares of the labels' gradient, at which they are
             held; as of `Distiller`.
 
@@ -395,7 +400,7 @@ class Distill:
     task_weight: float = 1.0
     cache: str | None = None
     preflight: str = "refuse"
-    begin_from: str | None = None
+    initialize_from: str | None = None
     balanced_terms: bool = False
     name = "student"
     artefact = "student.keras"
@@ -410,7 +415,7 @@ class Distill:
             )
 
     def settings(self) -> dict:
-        return that_matter(self)
+        return cache_key(self)
 
     def make(self, run: Run) -> keras.Model:
         return self.make_until(run)
@@ -421,19 +426,19 @@ class Distill:
         Args:
             run: Where it is trained.
             until: The epoch; the schedule's last unless given.
-            first: How many of the training frames it sees, from the first on; all unless given.
+            first: How many of the training images it sees, from the first on; all unless given.
         """
-        terms, run = parse_terms(self.distill), seen(run, self.task_weight)
+        terms, run = parse_terms(self.distill), without_masks(run, self.task_weight)
         teacher, recorded = run.teacher(terms, self.cache)
         if first is not None:
             run = copy.copy(run)
-            run.frames = dataclasses.replace(run.frames, train=Subset(run.frames.train, list(range(first))))
-        student, frames = untrained(self.model, run, self.begin_from), run.frames
+            run.data = dataclasses.replace(run.data, train=Subset(run.data.train, list(range(first))))
+        student, data = initialize(self.model, run, self.initialize_from), run.data
         run.check(self, teacher, student, terms, recorded)
-        ignore = frames.train.info.ignore_label
+        ignore = data.train.info.ignore_label
         distiller = Distiller(teacher, student, terms, self.task_weight, ignore, self.balanced_terms)
-        train(distiller, frames, self.schedule, run.directory / self.name, recorded=recorded, until=until)
-        return models.at_size(student, frames.size)
+        train(distiller, data, self.schedule, run.directory / self.name, recorded=recorded, until=until)
+        return models.at_size(student, data.size)
 
 
 # What may have become of the student, the furthest first; each stage takes the first that there is.
@@ -457,8 +462,8 @@ class TrainedStudent:
         return {"sha256": fingerprint(self.path)}
 
     def make(self, run: Run) -> keras.Model:
-        student = models.at_size(models.load(self.path), run.frames.size)
-        classes = run.frames.train.info.num_classes
+        student = models.at_size(models.load(self.path), run.data.size)
+        classes = run.data.train.info.num_classes
         if student.output_shape[-1] != classes:
             raise ValueError(
                 f"The network in {self.path!r} tells {student.output_shape[-1]} classes apart, the data "
@@ -468,22 +473,22 @@ class TrainedStudent:
 
 
 def _train_on_labels(
-    spec: str, schedule: Schedule, run: Run, name: str, begin_from: str | None = None
+    spec: str, schedule: Schedule, run: Run, name: str, initialize_from: str | None = None
 ) -> keras.Model:
-    frames = run.frames
-    network = untrained(spec, run, begin_from)
-    distiller = Distiller(None, network, (), 1.0, frames.train.info.ignore_label)
-    train(distiller, frames, schedule, run.directory / name)
-    return models.at_size(network, frames.size)
+    data = run.data
+    network = initialize(spec, run, initialize_from)
+    distiller = Distiller(None, network, (), 1.0, data.train.info.ignore_label)
+    train(distiller, data, schedule, run.directory / name)
+    return models.at_size(network, data.size)
 
 
-def untrained(spec: str, run: Run, begin_from: str | None) -> keras.Model:
+def initialize(spec: str, run: Run, initialize_from: str | None) -> keras.Model:
     """The network of `spec` before its first step, the same for every stage that begins with it."""
-    keras.utils.set_random_seed(run.frames.seed)
-    network = models.build(spec, run.frames.train.info.num_classes, run.frames.training_shape)
-    if begin_from:
-        fresh = models.begin_from(network, begin_from)
-        print(f"  begins from {begin_from}; new are {', '.join(fresh) or 'none'}", flush=True)
+    keras.utils.set_random_seed(run.data.seed)
+    network = models.build(spec, run.data.train.info.num_classes, run.data.training_shape)
+    if initialize_from:
+        fresh = models.initialize_from(network, initialize_from)
+        print(f"  begins from {initialize_from}; new are {', '.join(fresh) or 'none'}", flush=True)
     return network
 
 
@@ -497,16 +502,16 @@ def check_task(terms: Sequence[Term], task_weight: float) -> None:
         )
 
 
-def seen(run: Run, task_weight: float) -> Run:
-    """The run, on frames that nobody has labelled if the task does not count."""
+def without_masks(run: Run, task_weight: float) -> Run:
+    """The run, on images that nobody has labelled if the task does not count."""
     if task_weight:
         return run
     blind = copy.copy(run)
-    blind.frames = dataclasses.replace(run.frames, train=WithoutLabels(run.frames.train))
+    blind.data = dataclasses.replace(run.data, train=WithoutLabels(run.data.train))
     return blind
 
 
-def that_matter(stage) -> dict:
+def cache_key(stage) -> dict:
     """The settings that change the result: not where files lie, but what they hold and that they are used."""
     settings = dataclasses.asdict(stage)
     settings.pop("preflight", None)
@@ -515,8 +520,8 @@ def that_matter(stage) -> dict:
     if "cache" in settings:
         settings["cache"] = stage.cache is not None
     # Without it a stage is what it was before there was such a thing, and goes on.
-    if path := settings.pop("begin_from", None):
-        settings["begin_from"] = fingerprint(path)
+    if path := settings.pop("initialize_from", None):
+        settings["initialize_from"] = fingerprint(path)
     return settings
 
 

@@ -32,23 +32,23 @@ class Workers:
     count: int = 1
 
     @contextlib.contextmanager
-    def at_work(self) -> Iterator[None]:
+    def in_scope(self) -> Iterator[None]:
         """Inside, networks are built for all devices, and nobody but the chief leaves files behind."""
         everywhere = self.strategy.scope() if self.strategy else contextlib.nullcontext()
         with everywhere, contextlib.nullcontext() if self.chief else atomic.nothing_kept():
             yield
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Waits until every worker is here."""
         if self.count > 1:
             here = self.strategy.run(lambda: tf.constant(1))
             self.strategy.reduce(tf.distribute.ReduceOp.SUM, here, axis=None)
 
-    def after_the_chief(self, make: Callable[[], Any]) -> Any:
+    def chief_first(self, make: Callable[[], Any]) -> Any:
         """What `make` makes, first at the chief: the others find what it has written."""
         if self.chief:
             made = make()
-        self.meet()
+        self.barrier()
         return made if self.chief else make()
 
 

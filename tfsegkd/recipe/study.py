@@ -77,7 +77,7 @@ def parse_method(text: str) -> Method:
 
 @dataclass(frozen=True)
 class Measure:
-    """Further labelled frames on which every row is measured once it is trained.
+    """Further labelled images on which every row is measured once it is trained.
 
     Args:
         name: What tables call it, such as `far`.

@@ -113,7 +113,7 @@ def minutes_left(study: Study, reports: Reports) -> tuple[float, list[str]]:
     return left, unknown
 
 
-def outlook(study: Study, jobs: int) -> str:
+def estimate(study: Study, jobs: int) -> str:
     """What is done of a study, what is left to do, and how long that takes by the runs that are done.
 
     Args:

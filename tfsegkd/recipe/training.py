@@ -82,14 +82,14 @@ class _Multiplied(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @dataclasses.dataclass(frozen=True)
-class Frames:
+class TrainingData:
     """What all trainings of a run see.
 
     Args:
         train, val: The splits.
-        size: (height, width) of the network's input, to which frames are resized.
+        size: (height, width) of the network's input, to which images are resized.
         crop_size: (height, width) of training crops; `size` if None.
-        augmentation: How training frames are varied.
+        augmentation: How training images are varied.
         seed: Seed of initial weights, order and augmentation.
         class_weights: Weights of the task loss, or None for equal ones.
         validate_every: Epochs between validations while training; 0 for none.
@@ -98,7 +98,7 @@ class Frames:
         histograms: Whether TensorBoard gets histograms of the activations.
         unlabelled: Frames without masks, of which only a teacher speaks; None for none.
         unlabelled_per_batch: How many of them distillation adds to each batch.
-        unlabelled_in_batch: Whether they take places of labelled frames in the batch instead, so that a step
+        unlabelled_in_batch: Whether they take places of labelled images in the batch instead, so that a step
             costs no more; a labelled frame is then seen less often in as many steps.
     """
 
@@ -145,7 +145,7 @@ class Recorded:
 
     Args:
         train: Of the training split.
-        unlabelled: Of the unlabelled frames, where there are any.
+        unlabelled: Of the unlabelled images, where there are any.
     """
 
     train: TeacherCache
@@ -154,7 +154,7 @@ class Recorded:
 
 def train(
     distiller: Distiller,
-    frames: Frames,
+    data: TrainingData,
     schedule: Schedule,
     directory: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -174,32 +174,32 @@ def train(
         recorded: What the teacher says of the frames, if it does not run itself.
         teacher_schedule: How long and how fast the teacher of a `CoStudying` trains.
         until: The epoch after which to stop before the schedule ends; called again with a later one, it goes
-            on from there, if need be on more frames than before.
+            on from there, if need be on more images than before.
 
     Raises:
         FloatingPointError: if a loss became NaN or infinite, and `schedule.halve_at_nan` is used up.
         OSError: if the disk cannot hold a checkpoint.
         MemoryError: if a step does not fit into memory; the message says which batch size does.
     """
-    info = frames.train.info
-    steps = len(frames.train) // schedule.batch_size
+    info = data.train.info
+    steps = len(data.train) // schedule.batch_size
     factor = tf.Variable(1.0, trainable=False)
     options = {}
     if teacher_schedule:
         options["teacher_optimizer"] = teacher_schedule.optimizer(max(steps, 1), factor)
     distiller.compile(
         optimizer=schedule.optimizer(max(steps, 1), factor),
-        loss=SegmentationLoss(info.ignore_label, frames.class_weights),
-        metrics=[MeanIoU(info.num_classes, info.ignore_label)] if frames.train.labelled else [],
+        loss=SegmentationLoss(info.ignore_label, data.class_weights),
+        metrics=[MeanIoU(info.num_classes, info.ignore_label)] if data.train.labelled else [],
         **options,
     )
     others, averages = {"rate_factor": factor}, []
-    if frames.ema:
+    if data.ema:
         averages = [AverageWeights(distiller.student)]
         others["average"] = averages[0].state
     progress = Progress(directory / "progress", distiller, **others)
     start = progress.restore()
-    # With other frames than before an epoch has another number of steps, and the schedule counts steps.
+    # With other images than before an epoch has another number of steps, and the schedule counts steps.
     distiller.optimizer.iterations.assign(start * max(steps, 1))
     until = min(until or schedule.epochs, schedule.epochs)
     rehearse = TRIAL.get()
@@ -208,7 +208,7 @@ def train(
         def fit(shorter, callback):
             watching = [*callbacks, callback]
             end = shorter.epochs
-            _fit(distiller, frames, shorter, end, directory, watching, recorded, progress, start, averages)
+            _fit(distiller, data, shorter, end, directory, watching, recorded, progress, start, averages)
 
         rehearse(distiller, dataclasses.replace(schedule, epochs=until), list(callbacks), fit)
         return
@@ -218,14 +218,12 @@ def train(
         progress.save(0)
     while True:
         try:
-            _fit(
-                distiller, frames, schedule, until, directory, callbacks, recorded, progress, start, averages
-            )
+            _fit(distiller, data, schedule, until, directory, callbacks, recorded, progress, start, averages)
             for average in averages:
                 average.apply()
             return
         except tf.errors.ResourceExhaustedError as error:
-            batches = _batches(frames, schedule, start, recorded, mixed=bool(distiller.terms))
+            batches = _batches(data, schedule, start, recorded, mixed=bool(distiller.terms))
             raise MemoryError(_advice(distiller, schedule.batch_size, next(iter(batches)))) from error
         except FloatingPointError as error:
             if factor <= 0.5**schedule.halve_at_nan:
@@ -239,25 +237,25 @@ def train(
             )
 
 
-def _fit(distiller, frames, schedule, until, directory, callbacks, recorded, progress, start, averages):
-    # A network trained on crops is validated on crop-sized frames; the stage reports full ones at the end.
-    size = frames.training_shape[:2]
-    batches = _batches(frames, schedule, start, recorded, mixed=bool(distiller.terms))
+def _fit(distiller, data, schedule, until, directory, callbacks, recorded, progress, start, averages):
+    # A network trained on crops is validated on crop-sized images; the stage reports full ones at the end.
+    size = data.training_shape[:2]
+    batches = _batches(data, schedule, start, recorded, mixed=bool(distiller.terms))
     validation = {}
-    if frames.validate_every:
+    if data.validate_every:
         validation = {
-            "validation_data": evaluation_batches(frames.val, size, schedule.batch_size),
-            "validation_freq": frames.validate_every,
+            "validation_data": evaluation_batches(data.val, size, schedule.batch_size),
+            "validation_freq": data.validate_every,
         }
     distiller.fit(
         batches,
         initial_epoch=start,
         epochs=until,
-        steps_per_epoch=len(frames.train) // schedule.batch_size,
+        steps_per_epoch=len(data.train) // schedule.batch_size,
         verbose=1 if sys.stdout.isatty() else 0,
         callbacks=[
             *callbacks,
-            *_logs(directory / "logs", frames),
+            *_logs(directory / "logs", data),
             StopAtNaN(),
             *averages,  # of whole steps only
             _NoteValidation(_validations(directory), anew=not start),
@@ -284,10 +282,10 @@ def _advice(distiller, batch_size, batch):
     return f"A step with {batch_size} images does not fit into memory; {cure}. What is done so far is kept."
 
 
-def _logs(directory, frames):
+def _logs(directory, data):
     """What TensorBoard shows, written by the worker whose files are kept."""
     # All workers look, because what they look at is a mean over all of them.
-    monitor = Monitor(directory / "monitor" if keeps() else None, frames.val, frames.histograms)
+    monitor = Monitor(directory / "monitor" if keeps() else None, data.val, data.histograms)
     board = keras.callbacks.TensorBoard(str(directory), write_graph=False, profile_batch=0)
     return [monitor, board] if keeps() else [monitor]
 
@@ -295,7 +293,7 @@ def _logs(directory, frames):
 def best_validation(directory: Path) -> dict[str, float | int | None]:
     """The best of the validations while training in `directory`, as a report holds it; None without any.
 
-    It was measured at the size of training, and picked on the frames that it was measured on.
+    It was measured at the size of training, and picked on the images that it was measured on.
     """
     path = _validations(directory)
     found = read_json(path) if path.exists() else {}
@@ -307,20 +305,20 @@ def _validations(directory):
     return directory / "validation.json"
 
 
-def _batches(frames, schedule, start, recorded, mixed):
-    mixed = bool(mixed and frames.unlabelled)
-    taken = frames.unlabelled_per_batch if mixed and frames.unlabelled_in_batch else 0
-    steps_done = start * (len(frames.train) // schedule.batch_size)
+def _batches(data, schedule, start, recorded, mixed):
+    mixed = bool(mixed and data.unlabelled)
+    taken = data.unlabelled_per_batch if mixed and data.unlabelled_in_batch else 0
+    steps_done = start * (len(data.train) // schedule.batch_size)
 
     def stream(source, count, seed, maps):
         # Their epochs are of other lengths, so the place to go on from is counted in steps.
         epoch, step = divmod(steps_done, len(source) // count)
         return training_batches(
             source,
-            frames.size,
+            data.size,
             count,
-            crop_size=frames.training_shape[:2],
-            augmentation=frames.augmentation,
+            crop_size=data.training_shape[:2],
+            augmentation=data.augmentation,
             seed=seed,
             start_epoch=epoch,
             start_step=step,
@@ -328,13 +326,11 @@ def _batches(frames, schedule, start, recorded, mixed):
         )
 
     maps = (recorded.train, recorded.unlabelled) if recorded else (None, None)
-    batches = stream(frames.train, schedule.batch_size - taken, frames.seed, maps[0])
+    batches = stream(data.train, schedule.batch_size - taken, data.seed, maps[0])
     if not mixed:
         return batches
     # Another seed, else example k of both would be varied alike.
-    return mixed_batches(
-        batches, stream(frames.unlabelled, frames.unlabelled_per_batch, frames.seed + 1, maps[1])
-    )
+    return mixed_batches(batches, stream(data.unlabelled, data.unlabelled_per_batch, data.seed + 1, maps[1]))
 
 
 class _NoteValidation(keras.callbacks.Callback):

@@ -1,6 +1,6 @@
 """The figures of a report, as Plotly understands them, each with its content as a table.
 
-Only the page knows whether it is light or dark; it gives the figures their background and text colours.
+Only the page knows whether it is light or dark; it gives the figures their background and text colors.
 """
 
 import dataclasses
@@ -12,11 +12,11 @@ import numpy as np
 
 from tfsegkd import metrics
 from tfsegkd.reporting.curves import Curves
-from tfsegkd.reporting.frames import Disagreement
+from tfsegkd.reporting.images import Disagreement
 from tfsegkd.reporting.summary import front
 from tfsegkd.runtime import OpReport
 
-# Paul Tol's 'bright': told apart by colour-blind readers, on white and on black. Shapes and dashes say the
+# Paul Tol's 'bright': told apart by color-blind readers, on white and on black. Shapes and dashes say the
 # same again.
 COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
@@ -172,7 +172,7 @@ def search(found: Mapping, kind: str, what: str) -> Plot:
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": "finished, on the validation frames",
+                "name": "finished, on the validation images",
                 "x": [chosen[0]["cost"]],
                 "y": [100 * finished["mean_iou"]],
                 "marker": {"size": 16, "symbol": "star", "color": COLORS[4]},
@@ -370,10 +370,10 @@ def disagreement(found: Disagreement, classes: Sequence[str], before: str) -> tu
         "showlegend": False,
     }
     thousandth = 1000 / max(valid, 1)
-    still = differing - found.mended - found.spoilt
+    still = differing - found.fixed - found.broken
     notes = [
         f"Of 1000 pixels, {thousandth * differing:.1f} get another class in int8 than in {before}.",
-        f"{thousandth * found.mended:.1f} of them become right, {thousandth * found.spoilt:.1f} "
+        f"{thousandth * found.fixed:.1f} of them become right, {thousandth * found.broken:.1f} "
         f"become wrong, and {thousandth * still:.1f} are wrong either way.",
     ]
     plot = Plot(

@@ -8,7 +8,7 @@ from pathlib import Path
 from tfsegkd.atomic import write_atomically
 from tfsegkd.data import Source
 from tfsegkd.reporting import figures, summary
-from tfsegkd.reporting.frames import Examination, chosen, examine, pictures
+from tfsegkd.reporting.images import Examination, chosen, examine, pictures
 from tfsegkd.reporting.run import RunRecord, read_runs
 from tfsegkd.runtime import profile
 
@@ -43,7 +43,7 @@ def write_report(
     source: Source | None = None,
     why_no_source: str = "no data set was given",
     num_images: int = 24,
-    max_frames: int = 200,
+    max_images: int = 200,
 ) -> Path:
     """Writes one page about runs, finished or not, which needs no other file and no network.
 
@@ -53,8 +53,8 @@ def write_report(
         source: The split that the runs were validated on, for pictures and where float and int8 disagree;
             without it the page tells what runs have kept.
         why_no_source: What the page says in the place of pictures if there is no source.
-        num_images: How many frames to show, half of them the worst.
-        max_frames: Of how many frames, at equal distances in the split.
+        num_images: How many images to show, half of them the worst.
+        max_frames: Of how many images, at equal distances in the split.
 
     Raises:
         FileNotFoundError: if a directory holds no run.
@@ -68,7 +68,7 @@ def write_report(
     if source is not None:
         _check_source(runs, source)
         if any(run.networks for run in runs):
-            examination = examine(runs, source, max_frames)
+            examination = examine(runs, source, max_images)
         else:
             why_no_source = "no network is finished"
     text = _render(runs, examination, why_no_source, num_images)
@@ -82,8 +82,8 @@ def _check_source(runs: Sequence[RunRecord], source: Source) -> None:
         split = run.validation
         if split and split["fingerprint"] != source.fingerprint():
             raise ValueError(
-                f"Run {run.title!r} was measured on {split['examples']} frames of {split['dataset']!r} "
-                f"({split['fingerprint']}). Received: {len(source)} frames of {source.info.name!r} "
+                f"Run {run.title!r} was measured on {split['examples']} images of {split['dataset']!r} "
+                f"({split['fingerprint']}). Received: {len(source)} images of {source.info.name!r} "
                 f"({source.fingerprint()}). Pass the split that the run was validated on."
             )
 
@@ -105,8 +105,8 @@ def _render(
     return environment.get_template("report.html").render(
         **raw,
         runs=runs,
-        title=summary.verdict(runs),
-        tiles=summary.tiles(first) if len(runs) == 1 else [],
+        title=summary.result_sentence(runs),
+        headline_figures=summary.headline_figures(first) if len(runs) == 1 else [],
         groups=summary.grouped(runs) if len(runs) > 1 else [],
         baselines=[summary.baseline(run) for run in runs],
         validation=first.validation,
@@ -119,7 +119,7 @@ def _render(
         data={
             "shared": {"trade": {"choices": [_trade(runs)]}},
             "runs": [_of_run(number, run, examination, why_no_source) for number, run in enumerate(runs)],
-            "frames": shown,
+            "images": shown,
             "classes": list(first.classes),
             "palette": [list(color) for color in examination.source.info.palette] if examination else [],
             "ignore_label": examination.source.info.ignore_label if examination else 255,
@@ -213,7 +213,7 @@ def _confusions(number, run, examination, why_no_source) -> dict:
         matrix, on = run.confusion(row["name"]), "the whole split"
         if matrix is None and examination and (number, row["name"]) in examination.confusions:
             matrix = examination.confusions[number, row["name"]].tolist()
-            on = f"{len(examination.indices)} frames"
+            on = f"{len(examination.indices)} images"
         if matrix is not None:
             plot, notes = figures.confusion(matrix, run.classes)
             choices.append(_choice(row["name"], [plot], [*notes, f"Counted over {on}."]))
@@ -226,7 +226,7 @@ def _int8(number, run, examination, why_no_source) -> dict:
     if examination is None:
         return _section([], f"The networks could not be compared: {why_no_source}.")
     plot, notes = figures.disagreement(examination.disagreements[number], run.classes, run.float_student)
-    notes.append(f"Counted over {len(examination.indices)} frames.")
+    notes.append(f"Counted over {len(examination.indices)} images.")
     agreement = run.report.get("int8_agreement")
     if agreement is not None:
         notes.append(

@@ -211,11 +211,11 @@ def _check_comparable(runs: Sequence[RunRecord]) -> None:
                 raise ValueError(
                     f"Runs of different data cannot be compared: the {what} of {first.title!r} is "
                     f"{_short(one)}, of {run.title!r} {_short(other)}. Expected one data set and one split, "
-                    f"because a mean IoU says nothing beside that of other frames. Write a report for each."
+                    f"because a mean IoU says nothing beside that of other images. Write a report for each."
                 )
 
 
 def _short(value) -> str:
     if isinstance(value, Mapping):
-        return f"{value.get('dataset')!r} with {value.get('examples')} frames ({value.get('fingerprint')})"
+        return f"{value.get('dataset')!r} with {value.get('examples')} images ({value.get('fingerprint')})"
     return f"{list(value)[:4]}, {len(value)} in all"

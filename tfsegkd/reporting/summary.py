@@ -29,10 +29,10 @@ class Group:
     rows: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
 
 
-def verdict(runs: Sequence[RunRecord]) -> str:
+def result_sentence(runs: Sequence[RunRecord]) -> str:
     """What came out, in a sentence."""
     if len(runs) == 1:
-        return _verdict(runs[0])
+        return _result_sentence(runs[0])
     made = [group for group in grouped(runs) if runs[group.runs[0]].final]
     if not made:
         return f"{len(runs)} runs, none of which has made a network yet."
@@ -49,7 +49,7 @@ def _scores(runs: Sequence[RunRecord]) -> list[float]:
     return [100 * run.final["mean_iou"] for run in runs]
 
 
-def _verdict(run: RunRecord) -> str:
+def _result_sentence(run: RunRecord) -> str:
     final = run.final
     if final is None:
         return "Nothing is finished yet."
@@ -95,7 +95,7 @@ def _distance(points: float) -> str:
     return f"{abs(points):.1f} points {'above' if points > 0 else 'below'}"
 
 
-def tiles(run: RunRecord) -> list[tuple[str, str, str]]:
+def headline_figures(run: RunRecord) -> list[tuple[str, str, str]]:
     """The figures to see first: (value, what it is, compared with what)."""
     final, base = run.final, baseline(run)
     if final is None:
@@ -137,7 +137,7 @@ def tried(ladder: dict) -> str:
     ]
     return (
         f"Tried in this order, with the points of mean IoU that each lost on {ladder['held_out_images']} "
-        f"training frames held out for it: {', '.join(ways)}. Chosen: {ladder['chosen']}, "
+        f"training images held out for it: {', '.join(ways)}. Chosen: {ladder['chosen']}, "
         f"{'within' if ladder['within_budget'] else 'above'} the budget of {ladder['max_miou_drop']:g}."
     )
 
@@ -148,8 +148,8 @@ def searched(found: Mapping) -> list[str]:
     notes.append(
         f"{len(found['looked_at'])} networks were costed before anything was trained: {found['within']} keep "
         f"the budget {found['budget']}, {found['edge']} of these are contained in no other, and "
-        f"{len(found['trained'])} were trained. Scores are on {found['held_out_images']} training frames "
-        f"that were held out for it; those of the stages are on the validation frames."
+        f"{len(found['trained'])} were trained. Scores are on {found['held_out_images']} training images "
+        f"that were held out for it; those of the stages are on the validation images."
     )
     if file := found.get("file"):
         costs = ", ".join(

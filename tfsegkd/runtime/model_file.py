@@ -182,7 +182,7 @@ class Editor:
         place = next(number for number, one in enumerate(self.operators) if one is operator)
         self.graph.operators = [*self.operators[:place], *others, *self.operators[place + 1 :]]
 
-    def end_in(self, tensor: int) -> None:
+    def set_output(self, tensor: int) -> None:
         """Makes a tensor the network's output, for signatures as well."""
         self.graph.outputs = [tensor]
         for signature in self.model.signatureDefs or ():

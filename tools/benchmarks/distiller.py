@@ -92,8 +92,8 @@ def _ours(teacher: str, student: str, features: Sequence[str], batch) -> dict[st
 
     def cached(specs):
         distiller = distilled(recorded, specs)
-        taps = {term.taps[0] for term in distiller.terms}
-        shown = {tap: recorded.shown[tap] for tap in taps}
+        layers = {term.layers[0] for term in distiller.terms}
+        shown = {layer: recorded.shown[layer] for layer in layers}
         return _step(distiller, ({"images": batch[0], "teacher": shown}, batch[1]))
 
     return {
@@ -162,7 +162,7 @@ class Recorded(Teacher):
 
     def __init__(self, teacher: Teacher, images: tf.Tensor, specs: Sequence[str]):
         self.name = teacher.name
-        self.shown = teacher.taps({term.taps[0] for term in parse_terms(specs)})(images)
+        self.shown = teacher.feature_extractor({term.layers[0] for term in parse_terms(specs)})(images)
 
     def shapes(self, names, image_shape):
         return {name: tuple(self.shown[name].shape[1:]) for name in names}

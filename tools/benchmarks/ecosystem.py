@@ -157,7 +157,7 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
     def step(teacher, student):
         distiller = tfsegkd.Distiller(teacher, student)
         distiller.compile(keras.optimizers.SGD(1e-3))
-        classes = distiller._student_taps.output_shape["logits"][-1]
+        classes = distiller._student_features.output_shape["logits"][-1]
         masks = np.random.default_rng(0).integers(0, classes, (2, *size)).astype(np.int32)
         loss = distiller.train_on_batch(images, masks, return_dict=True)["loss"]
         if not np.isfinite(loss):

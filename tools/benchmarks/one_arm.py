@@ -15,8 +15,8 @@ from benchmarks.one_model import _build, _images
 from tfsegkd import quantization, runtime
 from tfsegkd.atomic import write_json
 from tfsegkd.export import lower_for_arm
-from tfsegkd.export.endings import without_last_resize
 from tfsegkd.export.lowering import CHANGES
+from tfsegkd.export.output_variants import without_last_resize
 from tfsegkd.graph import cost
 from tfsegkd.pruning.recalibration import recalibrate
 from tfsegkd.runtime import arm

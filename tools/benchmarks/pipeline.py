@@ -85,8 +85,8 @@ def write_frames(directory: Path, count: int, size: tuple[int, int]) -> None:
 def _cases(directory, size, batch_size, student, steps) -> dict[str, tuple[Callable[[], object], int]]:
     """What to run, by name, and how many images it treats."""
     kept, anew = (data.load("folder", "all", directory) for _ in range(2))
-    anew.frame_budget = 0
-    data.survey(kept, size=size)
+    anew.cache_bytes = 0
+    data.dataset_statistics(kept, size=size)
     examples, images = list(kept), steps * batch_size
     plain = replace(data.Augmentation(), brightness=0, contrast=0, saturation=0, hue=0)
 
@@ -114,7 +114,7 @@ def _cases(directory, size, batch_size, student, steps) -> dict[str, tuple[Calla
             ],
             len(examples),
         ),
-        "batches without colour jitter": through(batches(kept, plain)),
+        "batches without color jitter": through(batches(kept, plain)),
         _BATCHES: through(batches(kept)),
         _BATCHES_ANEW: through(batches(anew)),
         _STEP: fed(one),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfsegkd.data.road_scenes import RoadScenes
-from tfsegkd.recipe import Distill, Frames, Quantize, Recipe, Schedule, Teacher
+from tfsegkd.recipe import Distill, Quantize, Recipe, Schedule, Teacher, TrainingData
 
 # By how much the memory may grow after the first cycle, in which TensorFlow and Keras settle.
 TOLERANCE = 0.05
@@ -85,7 +85,9 @@ def verdict(rows: list[Row]) -> str:
 def _cycle(directory):
     """Trains a teacher, distils and fine-tunes, an epoch each; exports, and evaluates what each step made."""
     schedule = Schedule(epochs=1, learning_rate=1e-3, batch_size=4)
-    frames = Frames(*(RoadScenes(split, *_SIZE, num_images=8) for split in ("train", "val")), size=_SIZE)
+    frames = TrainingData(
+        *(RoadScenes(split, *_SIZE, num_images=8) for split in ("train", "val")), size=_SIZE
+    )
     student, terms = "mobile_unet(width_multiplier=0.35)", ("pixelwise(temperature=2)",)
     stages = [
         Teacher("mobile_unet(width_multiplier=0.5)", schedule),

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tfsegkd.data.road_scenes.scene import Camera
-from tfsegkd.data.road_scenes.things import Colour
+from tfsegkd.data.road_scenes.things import Color
 
 Point = tuple[float, float]
 
@@ -53,20 +53,20 @@ class View:
 
 
 class Canvas:
-    """Keeps colour, identity and, at night, own light of what was painted last on each pixel.
+    """Keeps color, identity and, at night, own light of what was painted last on each pixel.
 
     Args:
-        colour: (H, W, 3), uint8: what lies behind everything.
+        color: (H, W, 3), uint8: what lies behind everything.
         labels: (H, W), uint8, its labels.
         lit: Whether to keep a plane of own light.
     """
 
-    def __init__(self, colour: np.ndarray, labels: np.ndarray, lit: bool):
-        self.size = colour.shape[1], colour.shape[0]
-        self._colour = Image.fromarray(colour)
+    def __init__(self, color: np.ndarray, labels: np.ndarray, lit: bool):
+        self.size = color.shape[1], color.shape[0]
+        self._color = Image.fromarray(color)
         self._ident = Image.new("I", self.size, 0)
         self._shine = Image.new("L", self.size, 0) if lit else None
-        self._brush, self._stamp = ImageDraw.Draw(self._colour), ImageDraw.Draw(self._ident)
+        self._brush, self._stamp = ImageDraw.Draw(self._color), ImageDraw.Draw(self._ident)
         self._torch = ImageDraw.Draw(self._shine) if lit else None
         self._behind = labels
         self._labels, self._depths, self._current = [0], [0.0], 0
@@ -77,31 +77,31 @@ class Canvas:
         self._labels.append(label)
         self._depths.append(depth)
 
-    def polygon(self, points: Sequence[Point], colour: Colour, shine: int = 0) -> None:
-        self._brush.polygon(points, _bytes(colour))
+    def polygon(self, points: Sequence[Point], color: Color, shine: int = 0) -> None:
+        self._brush.polygon(points, _bytes(color))
         self._stamp.polygon(points, self._current)
         if self._torch:
             self._torch.polygon(points, shine)
 
-    def line(self, points: Sequence[Point], width: float, colour: Colour, shine: int = 0) -> None:
+    def line(self, points: Sequence[Point], width: float, color: Color, shine: int = 0) -> None:
         pixels = max(1, round(width))
-        self._brush.line(points, _bytes(colour), pixels)
+        self._brush.line(points, _bytes(color), pixels)
         self._stamp.line(points, self._current, pixels)
         if self._torch:
             self._torch.line(points, shine, pixels)
 
-    def disc(self, middle: Point, across: float, up: float, colour: Colour, shine: int = 0) -> None:
+    def disc(self, middle: Point, across: float, up: float, color: Color, shine: int = 0) -> None:
         """An ellipse with these half axes, in pixels."""
         box = _box(middle, across, up)
-        self._brush.ellipse(box, _bytes(colour))
+        self._brush.ellipse(box, _bytes(color))
         self._stamp.ellipse(box, self._current)
         if self._torch:
             self._torch.ellipse(box, shine)
 
-    def ring(self, middle: Point, across: float, up: float, colour: Colour, width: float) -> None:
+    def ring(self, middle: Point, across: float, up: float, color: Color, width: float) -> None:
         """An ellipse's line; what one sees through it belongs to the thing, as annotators have it."""
         box = _box(middle, across, up)
-        self._brush.ellipse(box, None, _bytes(colour), max(1, round(width)))
+        self._brush.ellipse(box, None, _bytes(color), max(1, round(width)))
         self._stamp.ellipse(box, self._current)
 
     def paste(
@@ -115,7 +115,7 @@ class Canvas:
         """Lays a uint8 patch where the mask `opaque` says so; it counts as the thing wherever `solid`."""
         seen = Image.fromarray(opaque.view(np.uint8) * np.uint8(255))
         solid = seen if solid is opaque else Image.fromarray(solid.view(np.uint8) * np.uint8(255))
-        self._colour.paste(Image.fromarray(patch), corner, seen)
+        self._color.paste(Image.fromarray(patch), corner, seen)
         self._ident.paste(self._current, (*corner, corner[0] + solid.width, corner[1] + solid.height), solid)
         if self._shine:
             light = np.zeros(patch.shape[:2], np.uint8) if shine is None else shine
@@ -128,22 +128,22 @@ class Canvas:
             far: (H, W), the distance of what lies behind everything.
 
         Returns:
-            Colour (H, W, 3) uint8, labels (H, W) uint8, distance (H, W) float32, own light (H, W) uint8.
+            Color (H, W, 3) uint8, labels (H, W) uint8, distance (H, W) float32, own light (H, W) uint8.
         """
         ident = np.asarray(self._ident)
         behind = ident == 0
         labels = np.where(behind, self._behind, np.array(self._labels, np.uint8).take(ident))
         depths = np.where(behind, far, np.array(self._depths, np.float32).take(ident))
         shine = None if self._shine is None else np.asarray(self._shine)
-        return np.asarray(self._colour), labels, depths, shine
+        return np.asarray(self._color), labels, depths, shine
 
 
 def _box(middle: Point, across: float, up: float) -> tuple[float, float, float, float]:
     return middle[0] - across, middle[1] - up, middle[0] + across, middle[1] + up
 
 
-def _bytes(colour: Colour) -> tuple[int, int, int]:
-    r, g, b = colour
+def _bytes(color: Color) -> tuple[int, int, int]:
+    r, g, b = color
     return min(255, max(0, int(r))), min(255, max(0, int(g))), min(255, max(0, int(b)))
 
 

@@ -11,13 +11,13 @@ from tfsegkd.data.road_scenes.things import ROAD, SKY
 
 # How much fine texture each class shows, from SKY to BICYCLIST.
 _ROUGH = np.array([0.0, 0.03, 0.02, 0.02, 0.03, 0.17, 0.02, 0.05, 0.02, 0.05, 0.05], np.float32)
-_APART = 1009  # samples between the noise of one colour channel and the next
+_APART = 1009  # samples between the noise of one color channel and the next
 
 
 def develop(
     scene: Scene,
     view: View,
-    colour: np.ndarray,
+    color: np.ndarray,
     labels: np.ndarray,
     depth: np.ndarray,
     shine: np.ndarray | None,
@@ -25,18 +25,18 @@ def develop(
     """Takes the picture of what was painted.
 
     Args:
-        colour: (H, W, 3), uint8. labels: (H, W). depth: (H, W), metres. shine: (H, W), uint8, own light.
+        color: (H, W, 3), uint8. labels: (H, W). depth: (H, W), metres. shine: (H, W), uint8, own light.
 
     Returns:
         (H, W, 3), uint8.
     """
     random = np.random.default_rng(scene.grain)
-    picture = colour.astype(np.float32)
+    picture = color.astype(np.float32)
     sky = labels == SKY
     texture = random.standard_normal(labels.shape, np.float32) * _ROUGH.take(labels) + 1.0
     if shine is None:
         picture *= texture[..., None]
-        picture *= np.where(sky[..., None], np.float32(1.0), np.array(scene.light.colour, np.float32))
+        picture *= np.where(sky[..., None], np.float32(1.0), np.array(scene.light.color, np.float32))
     else:
         _night(scene, view, picture, texture, sky, depth, shine)
     if scene.weather.rain:
@@ -54,7 +54,7 @@ def _night(scene, view, picture, texture, sky, depth, shine) -> None:
     beam = 1.3 * np.exp(-(((view.right + 0.02) / 0.42) ** 2)) * np.exp(-depth / 16.0)
     beam *= np.clip(1.2 - np.maximum(-view.down, 0.0) * 9.0, 0.0, 1.0)
     lamps = 0.22 * (1.0 + np.cos(depth * 0.38))
-    level = np.array(scene.light.colour, np.float32) * (0.7 + lamps)[..., None]
+    level = np.array(scene.light.color, np.float32) * (0.7 + lamps)[..., None]
     level += beam[..., None] * np.array((0.75, 0.72, 0.66), np.float32)
     picture *= np.where(sky[..., None], np.float32(1.0), level * texture[..., None])
     glow = shine.astype(np.float32)

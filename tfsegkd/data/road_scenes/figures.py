@@ -4,7 +4,7 @@ import math
 
 from tfsegkd.data.road_scenes.canvas import Canvas, View
 from tfsegkd.data.road_scenes.scene import Light
-from tfsegkd.data.road_scenes.things import SIGN, Bicyclist, Car, Colour, Person, Post, Tree
+from tfsegkd.data.road_scenes.things import SIGN, Bicyclist, Car, Color, Person, Post, Tree
 
 # Side views of a car from its back (0) to its front (1), in shares of its length and height.
 _PROFILES = {
@@ -25,21 +25,21 @@ _PROFILES = {
 _DARK = (30.0, 32.0, 36.0)
 
 
-def scaled(colour: Colour, factor: float) -> Colour:
-    return colour[0] * factor, colour[1] * factor, colour[2] * factor
+def scaled(color: Color, factor: float) -> Color:
+    return color[0] * factor, color[1] * factor, color[2] * factor
 
 
 def paint_post(canvas: Canvas, view: View, post: Post, light: Light) -> None:
     """Paints a pole and what it carries."""
     scale = view.focal / post.z
     lit = light.shade(0.5, 0.0, -0.7)
-    colour = scaled(post.colour, lit)
+    color = scaled(post.color, lit)
     foot, head = view.point(post.x, 0.0, post.z), view.point(post.x, post.height, post.z)
     canvas.begin(post.label, post.z)
-    canvas.line([foot, head], 2 * post.radius * scale, colour)
+    canvas.line([foot, head], 2 * post.radius * scale, color)
     if post.arm:
         tip = view.point(post.x + post.arm, post.height + 0.1, post.z)
-        canvas.line([head, tip], 1.4 * post.radius * scale, colour)
+        canvas.line([head, tip], 1.4 * post.radius * scale, color)
         canvas.disc(tip, max(1.0, 0.3 * scale), max(0.5, 0.1 * scale), (238, 224, 176), 255)
     if not post.plates:
         return
@@ -48,15 +48,15 @@ def paint_post(canvas: Canvas, view: View, post: Post, light: Light) -> None:
         _plate(canvas, view, post, shape, middle, size, scaled(paint, light.shade(0.0, 0.2, -0.9)))
 
 
-def _plate(canvas, view, post, shape, middle, size, colour) -> None:
+def _plate(canvas, view, post, shape, middle, size, color) -> None:
     def corner(across, up):
         return view.point(post.x + across * size, middle + up * size, post.z - 0.05)
 
     pixels = size * view.focal / post.z
-    inner = tuple(0.25 * c + 168 for c in colour) if sum(colour) < 480 else scaled(colour, 0.35)
+    inner = tuple(0.25 * c + 168 for c in color) if sum(color) < 480 else scaled(color, 0.35)
     centre = corner(0, 0)
     if shape in ("disc", "ring"):
-        canvas.disc(centre, pixels, pixels, colour)
+        canvas.disc(centre, pixels, pixels, color)
         if shape == "ring":
             canvas.disc(centre, pixels * 0.66, pixels * 0.66, inner)
         elif pixels > 3:
@@ -64,18 +64,18 @@ def _plate(canvas, view, post, shape, middle, size, colour) -> None:
                 [corner(-0.6, -0.15), corner(0.6, -0.15), corner(0.6, 0.15), corner(-0.6, 0.15)], inner
             )
     elif shape == "triangle":
-        canvas.polygon([corner(-1, -0.8), corner(1, -0.8), corner(0, 0.95)], colour)
+        canvas.polygon([corner(-1, -0.8), corner(1, -0.8), corner(0, 0.95)], color)
         canvas.polygon([corner(-0.55, -0.5), corner(0.55, -0.5), corner(0, 0.5)], inner)
     elif shape == "lights":
         canvas.polygon(
-            [corner(-0.45, -1.1), corner(0.45, -1.1), corner(0.45, 1.1), corner(-0.45, 1.1)], colour
+            [corner(-0.45, -1.1), corner(0.45, -1.1), corner(0.45, 1.1), corner(-0.45, 1.1)], color
         )
         lamp, up = ((226, 50, 40), 0.68) if post.z % 2.0 < 1.0 else ((70, 220, 130), -0.68)
         canvas.disc(corner(0, up), 0.32 * pixels, 0.32 * pixels, lamp, 230)
     else:
         wide, tall = (1.5, 0.6) if shape == "wide" else (0.75, 1.0)
         canvas.polygon(
-            [corner(-wide, -tall), corner(wide, -tall), corner(wide, tall), corner(-wide, tall)], colour
+            [corner(-wide, -tall), corner(wide, -tall), corner(wide, tall), corner(-wide, tall)], color
         )
         if pixels > 2.5:
             for up in (0.45, -0.1):
@@ -101,7 +101,7 @@ def paint_tree(canvas: Canvas, view: View, tree: Tree, light: Light) -> None:
         for x, y, size, bright in tree.blobs[::every]:
             radius = size * wide * scale * larger
             spot = (middle[0] + x * wide * scale, middle[1] - y * tall * scale)
-            canvas.disc(spot, radius, radius * 0.9, scaled(tree.colour, lit * bright))
+            canvas.disc(spot, radius, radius * 0.9, scaled(tree.color, lit * bright))
 
 
 def paint_car(canvas: Canvas, view: View, car: Car, light: Light) -> None:
@@ -124,8 +124,8 @@ def paint_car(canvas: Canvas, view: View, car: Car, light: Light) -> None:
         # The faces over the belt line that are neither the bonnet nor the roof are windows.
         slanted = yb != ya and min(ya, yb) > 0.5 * height and max(ya, yb) > 0.9 * height
         bright = light.shade(0.0, (zb - za) / size, -(yb - ya) / size)
-        colour = (glass, glass * 1.05, glass * 1.12) if slanted and car.body != "lorry" else car.colour
-        canvas.polygon([left[i], right[i], right[i + 1], left[i + 1]], scaled(colour, bright))
+        color = (glass, glass * 1.05, glass * 1.12) if slanted and car.body != "lorry" else car.color
+        canvas.polygon([left[i], right[i], right[i + 1], left[i + 1]], scaled(color, bright))
     _car_end(canvas, view, car, light)
     middle = view.across(car.x, car.z)
     if abs(middle) > width / 2 - 0.1:
@@ -142,7 +142,7 @@ def _car_end(canvas, view, car, light) -> None:
 
     scale = view.focal / z
     canvas.polygon(
-        [spot(-0.5, 0.3), spot(0.5, 0.3), spot(0.5, 0.17), spot(-0.5, 0.17)], scaled(car.colour, 0.45)
+        [spot(-0.5, 0.3), spot(0.5, 0.3), spot(0.5, 0.17), spot(-0.5, 0.17)], scaled(car.color, 0.45)
     )
     for side in (-0.36, 0.36):
         a, b, c, d = (
@@ -172,12 +172,12 @@ def _car_side(canvas, view, car, light, outline, x) -> None:
         share = share if car.heading > 0 else 1 - share
         return view.point(x, up * height, car.z + share * length)
 
-    canvas.polygon(outline, scaled(car.colour, bright))
+    canvas.polygon(outline, scaled(car.color, bright))
     if car.body in ("sedan", "hatch"):
         start = 0.2 if car.body == "sedan" else 0.12
         window = [at(start, 0.67), at(start + 0.08, 0.94), at(0.57, 0.94), at(0.71, 0.67)]
         canvas.polygon(window, scaled(_DARK, 0.8 + 0.8 * bright))
-        canvas.line([at(0.44, 0.66), at(0.44, 0.96)], 0.08 * view.focal / car.z, scaled(car.colour, bright))
+        canvas.line([at(0.44, 0.66), at(0.44, 0.96)], 0.08 * view.focal / car.z, scaled(car.color, bright))
     else:
         canvas.polygon([at(0.76, 0.62), at(0.76, 0.86), at(0.8, 0.86), at(0.88, 0.62)], _DARK)
     radius = 0.33 if car.body != "lorry" else 0.48

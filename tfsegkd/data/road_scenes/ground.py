@@ -14,32 +14,32 @@ def behind(scene: Scene, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray
     """The sky and the empty street.
 
     Returns:
-        Colour (H, W, 3) uint8, labels (H, W) uint8, distance (H, W) float32.
+        Color (H, W, 3) uint8, labels (H, W) uint8, distance (H, W) float32.
     """
     shape = view.height, view.width
-    colour = np.empty((*shape, 3), np.float32)
+    color = np.empty((*shape, 3), np.float32)
     labels, far = np.full(shape, SKY, np.uint8), np.full(shape, SKY_DISTANCE, np.float32)
     seen = view.down > 0.004
     # The camera may be rolled: rows from `first` on see some ground, rows from `last` on nothing else.
     first = view.height - int(np.count_nonzero(seen.any(axis=1)))
     last = view.height - int(np.count_nonzero(seen.all(axis=1)))
-    colour[last:] = 0.0
-    colour[:last] = _sky(scene, view.right[:last], view.down[:last])
+    color[last:] = 0.0
+    color[:last] = _sky(scene, view.right[:last], view.down[:last])
     down, ground = view.down[first:], seen[first:]
     z = view.camera.height / np.maximum(down, 0.004)
     x = view.right[first:] * z + (view.camera.x - view.camera.bend * 0.5 * z * z)
     painted, road = _ground(scene, x, z)
     painted *= light_on_ground(scene, view, x, z, first)[..., None]
-    colour[first:] = np.where(ground[..., None], painted, colour[first:])
+    color[first:] = np.where(ground[..., None], painted, color[first:])
     labels[first:] = np.where(ground, np.where(road, ROAD, SIDEWALK), SKY)
     far[first:] = np.where(ground, z, SKY_DISTANCE)
-    return np.clip(colour, 0, 255).astype(np.uint8), labels, far
+    return np.clip(color, 0, 255).astype(np.uint8), labels, far
 
 
 def _sky(scene: Scene, right: np.ndarray, down: np.ndarray) -> np.ndarray:
     light = scene.light
     up = np.clip(-down * 1.6, 0.0, 1.0)[..., None]
-    colour = np.array(light.sky_low, np.float32) * (1 - up) + np.array(light.sky_top, np.float32) * up
+    color = np.array(light.sky_low, np.float32) * (1 - up) + np.array(light.sky_top, np.float32) * up
     if light.clouds > 0.15:
         # Clouds lie in a plane high above, so that they crowd towards the horizon.
         high = 1.0 / np.maximum(0.06 - down, 0.06)
@@ -48,14 +48,14 @@ def _sky(scene: Scene, right: np.ndarray, down: np.ndarray) -> np.ndarray:
         cover = np.clip(noise + light.clouds - 0.3, 0.0, 1.0)[..., None]
         white = np.array(light.sky_low, np.float32) * 0.5 + 118.0
         if light.kind == "overcast":
-            colour *= 1.0 - 0.16 * cover
+            color *= 1.0 - 0.16 * cover
         else:
-            colour += (white - colour) * cover * 0.8
-    return colour
+            color += (white - color) * cover * 0.8
+    return color
 
 
 def _ground(scene: Scene, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colour and road mask of the ground at (x, z)."""
+    """Color and road mask of the ground at (x, z)."""
     street = scene.street
     key = scene.grain % 255
     out = np.abs(x)
@@ -72,14 +72,14 @@ def _ground(scene: Scene, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.
     tone -= 0.3 * near * (joints & ~road)
     tone += 0.16 * ((out > street.half_width) & (out < street.half_width + 0.18))  # the kerb stone
     tone -= 0.22 * ((out > street.half_width - 0.22) & road)  # the gutter
-    colour = np.where(
+    color = np.where(
         road[..., None], np.array(street.asphalt, np.float32), np.array(street.paving, np.float32)
     )
-    colour *= tone[..., None]
+    color *= tone[..., None]
     if street.paint > 0:
         amount = _markings(scene, x, z, out) * road * (street.paint * np.clip(0.9 + 0.5 * rough, 0.3, 1.0))
-        colour += (225.0 - colour) * amount[..., None]
-    return colour, road
+        color += (225.0 - color) * amount[..., None]
+    return color, road
 
 
 def _markings(scene: Scene, x: np.ndarray, z: np.ndarray, out: np.ndarray) -> np.ndarray:

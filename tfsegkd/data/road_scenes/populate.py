@@ -3,9 +3,9 @@
 from random import Random
 
 from tfsegkd.data.road_scenes.scene import FAR, Camera, Street
-from tfsegkd.data.road_scenes.things import Bicyclist, Car, Colour, Person, Post, Thing, Tree, Wall
+from tfsegkd.data.road_scenes.things import Bicyclist, Car, Color, Person, Post, Thing, Tree, Wall
 
-# Many of these greys, browns and greens are shared between classes on purpose: colour alone must not do.
+# Many of these greys, browns and greens are shared between classes on purpose: color alone must not do.
 FACADES = (
     (128, 126, 124), (96, 94, 96), (176, 172, 166), (205, 200, 190), (146, 92, 74), (122, 74, 62),
     (190, 164, 128), (164, 178, 192), (108, 116, 104), (70, 72, 78), (222, 214, 196), (150, 140, 120),
@@ -38,11 +38,11 @@ BODIES = {  # width, height, length
 METAL = ((92, 94, 96), (58, 60, 62), (140, 142, 142), (48, 62, 54), (112, 98, 84), (170, 170, 166))
 
 
-def tinted(draw: Random, colour: Colour, spread: float) -> Colour:
-    """`colour`, brighter or darker by chance and a little off in hue."""
+def tinted(draw: Random, color: Color, spread: float) -> Color:
+    """`color`, brighter or darker by chance and a little off in hue."""
     level = 2.5 * spread * (draw.random() + draw.random() - 1.0)
     hue = 1.2 * spread
-    r, g, b = (c + level + hue * (draw.random() - 0.5) for c in colour)
+    r, g, b = (c + level + hue * (draw.random() - 0.5) for c in color)
     return max(4.0, r), max(4.0, g), max(4.0, b)
 
 
@@ -58,7 +58,7 @@ def populate(draw: Random, camera: Camera, street: Street) -> tuple[Thing, ...]:
     return tuple(sorted(everything, key=lambda thing: -thing.order))
 
 
-def _wall(draw, x, z, x1, z1, kind, height, colour, normal, **style) -> Wall:
+def _wall(draw, x, z, x1, z1, kind, height, color, normal, **style) -> Wall:
     width = draw.uniform(0.18, 0.38)
     drawn = {
         "accent": tinted(draw, draw.choice(SIGNS + CLOTHES), 12),
@@ -70,7 +70,7 @@ def _wall(draw, x, z, x1, z1, kind, height, colour, normal, **style) -> Wall:
         "roof": 0.0,
         "key": draw.randrange(256),
     }
-    return Wall(x, z, x1, z1, height, colour, normal=normal, kind=kind, **drawn | style)
+    return Wall(x, z, x1, z1, height, color, normal=normal, kind=kind, **drawn | style)
 
 
 def _backdrop(draw, camera, built) -> list[Thing]:
@@ -83,11 +83,11 @@ def _backdrop(draw, camera, built) -> list[Thing]:
     while x < 1.1 * z:
         width = draw.uniform(14, 45)
         houses = draw.random() < built
-        colour = tinted(draw, draw.choice(FACADES if houses else LEAVES), 10)
+        color = tinted(draw, draw.choice(FACADES if houses else LEAVES), 10)
         height = draw.uniform(6, 32) if houses else draw.uniform(4, 14)
         kind = "building" if houses else "hedge"
         walls.append(
-            _wall(draw, x + shift, z, x + width + shift, z, kind, height, colour, (0.0, -1.0), shop=False)
+            _wall(draw, x + shift, z, x + width + shift, z, kind, height, color, (0.0, -1.0), shop=False)
         )
         x += width
     return walls
@@ -118,14 +118,14 @@ def _frontage(draw, camera, street, side, built) -> list[Thing]:
 
 
 def _house(draw, line, side, z, end, height, gable) -> list[Wall]:
-    colour = tinted(draw, draw.choice(FACADES), 12)
+    color = tinted(draw, draw.choice(FACADES), 12)
     roof = draw.uniform(1.0, 3.0) if height < 11 and draw.random() < 0.7 else 0.0
-    front = _wall(draw, line, z, line, end, "building", height, colour, (-float(side), 0.0), roof=roof)
+    front = _wall(draw, line, z, line, end, "building", height, color, (-float(side), 0.0), roof=roof)
     if not gable:  # the neighbour hides it
         return [front]
     style = {name: getattr(front, name) for name in ("accent", "bay", "storey", "window", "brick", "key")}
     end_wall = _wall(
-        draw, line, z + 0.01, line + side * draw.uniform(7, 12), z + 0.01, "building", height, colour,
+        draw, line, z + 0.01, line + side * draw.uniform(7, 12), z + 0.01, "building", height, color,
         (0.0, -1.0), shop=False, **style,
     )  # fmt: skip
     return [front, end_wall]
@@ -148,10 +148,10 @@ def _garden(draw, line, side, z, end) -> list[Thing]:
         found.append(_tree(draw, line + side * draw.uniform(1.0, 3.5), draw.uniform(max(4.0, z), end + 4.0)))
     if draw.random() < 0.75:
         kind = draw.choice(("planks", "rails"))
-        colour = tinted(draw, draw.choice(METAL + PAVING + LEAVES[:2]), 12)
+        color = tinted(draw, draw.choice(METAL + PAVING + LEAVES[:2]), 12)
         height = draw.uniform(0.9, 1.9)
         found.append(
-            _wall(draw, line, z, line, end, kind, height, colour, normal, bay=draw.uniform(0.14, 0.3))
+            _wall(draw, line, z, line, end, kind, height, color, normal, bay=draw.uniform(0.14, 0.3))
         )
     else:
         found.append(_wall(draw, line, z, line, end, "hedge", draw.uniform(1.0, 2.2), leaves, normal))
@@ -170,9 +170,9 @@ def _tree(draw, x, z) -> Tree:
         size = (0.16 + 0.26 * draw.random()) * (0.6 + 0.4 * room)
         blobs.append(((2.0 * draw.random() - 1.0) * room, y, size, 0.5 + 0.5 * draw.random() + 0.22 * y))
     blobs.sort(key=lambda blob: blob[3])  # bright leaves lie over dark ones
-    colour = tinted(draw, draw.choice(LEAVES), 10)
+    color = tinted(draw, draw.choice(LEAVES), 10)
     bark = tinted(draw, (84, 72, 60), 14)
-    return Tree(x, z, tall, draw.uniform(0.08, 0.22), crown, colour, bark, tuple(blobs))
+    return Tree(x, z, tall, draw.uniform(0.08, 0.22), crown, color, bark, tuple(blobs))
 
 
 def _kerbside(draw, street, side, built) -> list[Thing]:
@@ -198,8 +198,8 @@ def _kerbside(draw, street, side, built) -> list[Thing]:
             if draw.random() < 0.25:
                 plates += (_plate(draw, middle - 0.8),)
         tall = max(plate[1] + plate[2] for plate in plates)
-        colour = tinted(draw, draw.choice(METAL), 8)
-        found.append(Post(kerb + side * draw.uniform(0.0, 0.5), z, tall, 0.045, 0.0, colour, plates))
+        color = tinted(draw, draw.choice(METAL), 8)
+        found.append(Post(kerb + side * draw.uniform(0.0, 0.5), z, tall, 0.045, 0.0, color, plates))
         z += draw.uniform(8, 30)
     if draw.random() < 0.7 - 0.35 * built:
         z, step = draw.uniform(5.0, 14.0), draw.uniform(7, 14)
@@ -210,7 +210,7 @@ def _kerbside(draw, street, side, built) -> list[Thing]:
     return found
 
 
-def _plate(draw, middle) -> tuple[str, float, float, Colour]:
+def _plate(draw, middle) -> tuple[str, float, float, Color]:
     shape = draw.choice(("disc", "triangle", "board", "wide", "ring"))
     return (shape, middle, draw.uniform(0.32, 0.5), tinted(draw, draw.choice(SIGNS), 10))
 
@@ -228,8 +228,8 @@ def _traffic(draw, camera, street) -> list[Car]:
         if near_camera or any(abs(x - a) < 2.1 and z < c and b < z + length for a, b, c in taken):
             return
         taken.append((x, z - 0.7, z + length + 0.7))
-        colour = tinted(draw, draw.choice(CARS), 8)
-        cars.append(Car(x, z, body, (width * scale, height * scale, length), heading, colour))
+        color = tinted(draw, draw.choice(CARS), 8)
+        cars.append(Car(x, z, body, (width * scale, height * scale, length), heading, color))
 
     for side in (-1, 1):
         if draw.random() < 0.6:  # a row of parked cars
@@ -267,7 +267,7 @@ def _people(draw, camera, street) -> list[Thing]:
     return found
 
 
-def _dress(draw) -> tuple[Colour, Colour, Colour]:
+def _dress(draw) -> tuple[Color, Color, Color]:
     skin = draw.choice(((206, 160, 130), (150, 104, 78), (92, 62, 48), (224, 184, 156)))
     return (
         tinted(draw, draw.choice(CLOTHES), 10),

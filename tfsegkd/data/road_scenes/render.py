@@ -33,8 +33,8 @@ def render(scene: Scene, height: int, width: int) -> tuple[np.ndarray, np.ndarra
         returns: image (H, W, 3) and labels (H, W), uint8; no pixel is void yet.
     """
     view = View(scene.camera, height, width)
-    colour, labels, far = ground.behind(scene, view)
-    canvas = Canvas(colour, labels, lit=scene.light.night)
+    color, labels, far = ground.behind(scene, view)
+    canvas = Canvas(color, labels, lit=scene.light.night)
     for thing in scene.things:
         if scene.weather.fog * thing.order > _INVISIBLE:
             continue
@@ -42,8 +42,8 @@ def render(scene: Scene, height: int, width: int) -> tuple[np.ndarray, np.ndarra
             walls.paint_wall(canvas, view, thing, scene)
         else:
             _PAINTERS[type(thing)](canvas, view, thing, scene.light)
-    colour, labels, depth, shine = canvas.planes(far)
-    return develop(scene, view, colour, labels, depth, shine), labels
+    color, labels, depth, shine = canvas.planes(far)
+    return develop(scene, view, color, labels, depth, shine), labels
 
 
 def with_void_band(labels: np.ndarray) -> np.ndarray:

@@ -67,28 +67,28 @@ def _light(draw: Random) -> Light:
     kind = draw.choices(("clear", "overcast", "low sun", "night"), (35, 30, 20, 15))[0]
     around, facing = draw.uniform(-1.0, 1.0), draw.choice((-1, 1))
     if kind == "clear":
-        height, ambient, colour = draw.uniform(0.6, 1.6), draw.uniform(0.38, 0.55), (1.02, 1.0, 0.96)
+        height, ambient, color = draw.uniform(0.6, 1.6), draw.uniform(0.38, 0.55), (1.02, 1.0, 0.96)
         top, low = (70, 120, 200), (185, 208, 230)
     elif kind == "overcast":
-        height, ambient, colour = 3.0, draw.uniform(0.8, 0.95), (0.92, 0.95, 0.99)
+        height, ambient, color = 3.0, draw.uniform(0.8, 0.95), (0.92, 0.95, 0.99)
         grey = draw.uniform(135, 225)
         top, low = (grey * 0.88, grey * 0.9, grey * 0.94), (grey, grey, grey)
     elif kind == "low sun":
         height, ambient = draw.uniform(0.15, 0.4), draw.uniform(0.4, 0.6)
         dim = draw.uniform(0.6, 0.95)
-        colour = (1.1 * dim, 0.92 * dim, 0.76 * dim)
+        color = (1.1 * dim, 0.92 * dim, 0.76 * dim)
         top, low = (95, 115, 165), (235, draw.uniform(150, 200), draw.uniform(100, 160))
     else:
         height, ambient = 1.0, 0.9
         dim = draw.uniform(0.22, 0.42)
-        colour = (dim * 1.05, dim * 0.98, dim * draw.uniform(0.8, 1.15))
+        color = (dim * 1.05, dim * 0.98, dim * draw.uniform(0.8, 1.15))
         top, low = (14, 16, 28), (38, 36, 44)
     length = (around**2 + height**2 + 1.0) ** 0.5
     return Light(
         kind=kind,
         sun=(around / length, height / length, facing * (1.0 - abs(around) * 0.5) / length),
         ambient=ambient,
-        colour=colour,
+        color=color,
         sky_top=tinted(draw, top, 3 if kind == "night" else 12),
         sky_low=tinted(draw, low, 3 if kind == "night" else 10),
         clouds=draw.uniform(0.0, 1.0) if kind != "night" else 0.0,

@@ -6,7 +6,7 @@ bend moves everything sideways by bend·z²/2 when it is projected.
 
 from dataclasses import dataclass
 
-from tfsegkd.data.road_scenes.things import Colour, Thing
+from tfsegkd.data.road_scenes.things import Color, Thing
 
 FAR = 90.0  # metres; beyond it there is only the backdrop
 
@@ -33,8 +33,8 @@ class Street:
     lots: tuple[float, float]  # x of the left and the right building line
     crossing: tuple[float, float] | None  # z where a side street begins and ends
     zebra: bool
-    asphalt: Colour
-    paving: Colour
+    asphalt: Color
+    paving: Color
     tile: float
     paint: float  # how fresh the lane markings are, 0…1
     patches: tuple[tuple[float, float, float, float, float], ...]  # repairs: x0, x1, z0, z1, shade
@@ -47,9 +47,9 @@ class Light:
     kind: str
     sun: tuple[float, float, float]
     ambient: float
-    colour: tuple[float, float, float]
-    sky_top: Colour
-    sky_low: Colour
+    color: tuple[float, float, float]
+    sky_top: Color
+    sky_low: Color
     clouds: float
     glare: float
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 SKY, BUILDING, POLE, ROAD, SIDEWALK, TREE, SIGN, FENCE, CAR, PERSON, BICYCLIST = range(11)
 
@@ -29,8 +29,8 @@ class Wall(Thing):
     x1: float
     z1: float
     height: float
-    colour: Colour
-    accent: Colour
+    color: Color
+    accent: Color
     normal: tuple[float, float]  # x and z of the side we see
     kind: str  # "building", "hedge", "planks", "rails"
     bay: float
@@ -59,8 +59,8 @@ class Tree(Thing):
     trunk: float
     girth: float
     crown: tuple[float, float]
-    colour: Colour
-    bark: Colour
+    color: Color
+    bark: Color
     blobs: tuple[tuple[float, float, float, float], ...]
 
 
@@ -72,8 +72,8 @@ class Post(Thing):
     height: float
     radius: float
     arm: float
-    colour: Colour
-    plates: tuple[tuple[str, float, float, Colour], ...]  # shape, height of its middle, size, colour
+    color: Color
+    plates: tuple[tuple[str, float, float, Color], ...]  # shape, height of its middle, size, color
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Car(Thing):
     body: str
     size: tuple[float, float, float]  # width, height, length
     heading: int
-    colour: Colour
+    color: Color
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ class Person(Thing):
     stride: float
     swing: float
     lean: float
-    top: Colour
-    legs: Colour
-    skin: Colour
+    top: Color
+    legs: Color
+    skin: Color
     bag: bool
 
 
@@ -111,7 +111,7 @@ class Bicyclist(Thing):
     turn: float
     pedal: float
     height: float
-    top: Colour
-    legs: Colour
-    skin: Colour
-    frame: Colour
+    top: Color
+    legs: Color
+    skin: Color
+    frame: Color

@@ -25,7 +25,7 @@ def paint_wall(canvas: Canvas, view: View, wall: Wall, scene: Scene) -> None:
     canvas.begin(wall.label, (az + bz) / 2)
     if (right - left) * (lower - upper) < 160:
         tone = lit * (0.8 if wall.kind == "building" else 0.9)  # a few dark windows or leaves, averaged
-        canvas.polygon([corners[0], corners[1], corners[3], corners[2]], tuple(c * tone for c in wall.colour))
+        canvas.polygon([corners[0], corners[1], corners[3], corners[2]], tuple(c * tone for c in wall.color))
         return
     ray, fall = view.right[upper:lower, left:right], view.down[upper:lower, left:right]
     with np.errstate(divide="ignore", invalid="ignore"):  # rays along the wall never meet it
@@ -46,7 +46,7 @@ def paint_wall(canvas: Canvas, view: View, wall: Wall, scene: Scene) -> None:
     along, y = along.ravel().take(spot), y.ravel().take(spot)
     opaque, shine = solid, None
     if wall.kind == "building":
-        colour, glow = _facade(wall, along, y, distance, lit)
+        color, glow = _facade(wall, along, y, distance, lit)
         if light.night:
             shine = np.zeros(solid.shape, np.uint8)
             shine.reshape(-1)[spot] = glow
@@ -54,24 +54,24 @@ def paint_wall(canvas: Canvas, view: View, wall: Wall, scene: Scene) -> None:
         leaves = look_up(grain_tile(), y * 9.0, along * 9.0) * min(1.0, 12.0 / distance)
         clumps = look_up(cloud_tile(), y * 24.0 + wall.key, along * 24.0)
         tone = 0.82 + 0.16 * leaves + 0.32 * clumps
-        colour = tone[:, None] * np.array(wall.colour, np.float32) * lit
+        color = tone[:, None] * np.array(wall.color, np.float32) * lit
     else:
         bars = fraction(along / wall.bay) < (0.42 if wall.kind == "rails" else 0.9)
         tone = np.where(bars, 1.0, 0.6) + 0.08 * look_up(grain_tile(), y * 3.0, along * 7.0)
-        colour = tone[:, None].astype(np.float32) * np.array(wall.colour, np.float32) * lit
+        color = tone[:, None].astype(np.float32) * np.array(wall.color, np.float32) * lit
         if wall.kind == "rails":
             bars |= (y > wall.height * 0.9) | ((y > 0.1) & (y < 0.2))
             opaque = np.zeros_like(solid)
             opaque.reshape(-1)[spot] = bars
     patch = np.zeros((*solid.shape, 3), np.uint8)
-    patch.reshape(-1, 3)[spot] = np.clip(colour, 0, 255, out=colour)
+    patch.reshape(-1, 3)[spot] = np.clip(color, 0, 255, out=color)
     canvas.paste((left, upper), patch, opaque, solid, shine)
 
 
 def _facade(
     wall: Wall, along: np.ndarray, y: np.ndarray, distance: float, lit: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Colour (P, 3) and own light (P,) of these points of a house front."""
+    """Color (P, 3) and own light (P,) of these points of a house front."""
     across, storeys = along / wall.bay, y / wall.storey
     column, row = np.floor(across), np.floor(storeys)
     aside, rise = np.abs(across - column - 0.5), storeys - row
@@ -93,7 +93,7 @@ def _facade(
     chance = look_up(grain_tile(), row * 7.0 + wall.key, column)
     pane = kind == 1
     tone = np.where(pane, 1.0 + 0.7 * chance, tone)
-    paint = np.array((wall.colour, (57, 62, 67), wall.accent), np.float32) * np.float32(lit)
+    paint = np.array((wall.color, (57, 62, 67), wall.accent), np.float32) * np.float32(lit)
     return paint.take(kind, axis=0) * tone[:, None], (pane & (chance > 0.45)).view(np.uint8) * np.uint8(150)
 
 
@@ -103,12 +103,12 @@ def _roof(canvas: Canvas, view: View, wall: Wall, light: Light) -> None:
     eaves, top = wall.height, wall.height + wall.roof
     near, far = view.point(wall.x, eaves, wall.z), view.point(wall.x, eaves, wall.z1)
     ridge = view.point(wall.x + inward, top, wall.z + hip)
-    colour = tuple(0.55 * c + 0.45 * d for c, d in zip(wall.colour, (110, 64, 52), strict=True))
+    color = tuple(0.55 * c + 0.45 * d for c, d in zip(wall.color, (110, 64, 52), strict=True))
     worn = 0.55 + 0.002 * wall.key
     canvas.begin(wall.label, wall.z1)
     lit = worn * light.shade(wall.normal[0] * 0.5, 0.85, 0.0)
     beyond = view.point(wall.x + inward, top, wall.z1 - hip)
-    canvas.polygon([near, far, beyond, ridge], tuple(c * lit for c in colour))
+    canvas.polygon([near, far, beyond, ridge], tuple(c * lit for c in color))
     lit = worn * light.shade(0.0, 0.85, -0.5)
     back = view.point(wall.x + 2 * inward, eaves, wall.z)
-    canvas.polygon([near, ridge, back], tuple(c * lit for c in colour))
+    canvas.polygon([near, ridge, back], tuple(c * lit for c in color))

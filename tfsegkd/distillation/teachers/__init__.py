@@ -3,8 +3,8 @@
 from tfsegkd.distillation.teachers.averages import Ensemble, Views, unlike
 from tfsegkd.distillation.teachers.base import Teacher
 from tfsegkd.distillation.teachers.class_map import Mapped, read_class_map
+from tfsegkd.distillation.teachers.external import FunctionTeacher, Normalized, SavedModelTeacher
 from tfsegkd.distillation.teachers.fitting import FittedWeights, fit_weights
-from tfsegkd.distillation.teachers.foreign import FunctionTeacher, Normalized, SavedModelTeacher
 from tfsegkd.distillation.teachers.load import load_teacher
 from tfsegkd.distillation.teachers.member import Member, parse_members, split_members
 from tfsegkd.distillation.teachers.networks import Keras3Teacher, KerasTeacher

@@ -56,31 +56,31 @@ class Ensemble(Teacher):
             teachers = [_sized(teacher) for teacher in teachers]
         self.members: dict[str, Teacher] = dict(zip(labels, teachers, strict=True))
         self.name = " + ".join(labels)
-        self._weights, self._given_names, self._class_names = weights, given, class_names
+        self._weights, self._chosen_names, self._class_names = weights, given, class_names
         if class_names is not None:
             self.weights(len(class_names))
 
-    def taps(self, names):
+    def feature_extractor(self, names):
         asked = {label: [LOGITS] for label in self.members}
         found = {}
-        for tap in names:
-            if tap != LOGITS:
-                label, layer = self._owner(tap)
+        for name in names:
+            if name != LOGITS:
+                label, layer = self._owner(name)
                 asked[label] += [layer] if layer not in asked[label] else []
-                found[tap] = label, layer
-        runs = {label: self.members[label].log_taps(layers) for label, layers in asked.items()}
+                found[name] = label, layer
+        runs = {label: self.members[label].log_feature_extractor(layers) for label, layers in asked.items()}
 
         def run(images):
-            shown = {label: run(images) for label, run in runs.items()}
-            features = {tap: shown[label][layer] for tap, (label, layer) in found.items()}
-            logs = [each[LOGITS] for each in shown.values()]
+            outputs = {label: run(images) for label, run in runs.items()}
+            features = {name: outputs[label][layer] for name, (label, layer) in found.items()}
+            logs = [each[LOGITS] for each in outputs.values()]
             return features | ({LOGITS: mixed(logs, self._table(logs))} if LOGITS in names else {})
 
         return run
 
     def member_logs(self, images: tf.Tensor) -> list[tf.Tensor]:
-        """The logarithms of each member's probabilities, (N, H, W, C); see `Teacher.log_taps`."""
-        return [teacher.log_taps([LOGITS])(images)[LOGITS] for teacher in self.members.values()]
+        """The logarithms of each member's probabilities, (N, H, W, C); see `Teacher.log_feature_extractor`."""
+        return [teacher.log_feature_extractor([LOGITS])(images)[LOGITS] for teacher in self.members.values()]
 
     def _table(self, logs: Sequence[tf.Tensor]) -> np.ndarray:
         classes = [int(tensor.shape[-1]) for tensor in logs]
@@ -101,52 +101,52 @@ class Ensemble(Teacher):
         covered = np.array([teacher.covered(num_classes) for teacher in self.members.values()])
         return weight_table(self._weights, covered, list(self.members), self._class_names)
 
-    def _owner(self, tap: str) -> tuple[str, str]:
+    def _owner(self, name: str) -> tuple[str, str]:
         """The member that shows a feature layer, and what that member calls it."""
-        label, slash, layer = tap.partition("/")
+        label, slash, layer = name.partition("/")
         if slash and label in self.members:
             return label, layer
         owners, missing = [], []
         for label, teacher in self.members.items():
             try:
-                teacher.taps([tap])
+                teacher.feature_extractor([name])
             except ValueError as error:
                 missing.append(str(error))
             else:
                 owners.append(label)
         if len(owners) == 1:
-            return owners[0], tap
+            return owners[0], name
         if owners:
             raise ValueError(
-                f"Several members of teacher {self.name!r} have a layer {tap!r}. Expected one of "
-                f"{[f'{label}/{tap}' for label in owners]}. Set it in "
-                f"`terms=loss@{owners[0]}/{tap}:student_layer`."
+                f"Several members of teacher {self.name!r} have a layer {name!r}. Expected one of "
+                f"{[f'{label}/{layer}' for label in owners]}. Set it in "
+                f"`terms=loss@{owners[0]}/{name}:student_layer`."
             )
         raise ValueError(
-            f"Tap {tap!r} not found in any member of teacher {self.name!r}. " + " ".join(missing)
+            f"Layer {name!r} not found in any member of teacher {self.name!r}. " + " ".join(missing)
         )
 
     def fingerprint(self):
         parts = [teacher.fingerprint() for teacher in self.members.values()]
-        if self._weights is None and not any(self._given_names):
+        if self._weights is None and not any(self._chosen_names):
             return digest("ensemble", *sorted(parts))
         weights = [None] * len(parts) if self._weights is None else np.asarray(self._weights).tolist()
-        return digest("mixture", *sorted(map(str, zip(parts, self._given_names, weights, strict=True))))
+        return digest("mixture", *sorted(map(str, zip(parts, self._chosen_names, weights, strict=True))))
 
     def weighted(self, weights: Sequence | np.ndarray) -> "Ensemble":
         """The same members with other weights."""
-        return Ensemble(list(self.members.values()), weights, self._given_names, self._class_names)
+        return Ensemble(list(self.members.values()), weights, self._chosen_names, self._class_names)
 
     def scaled(self, scale):
         scaled = [teacher.scaled(scale) for teacher in self.members.values()]
-        return Ensemble(scaled, self._weights, self._given_names, self._class_names)
+        return Ensemble(scaled, self._weights, self._chosen_names, self._class_names)
 
 
 def unlike(names: Sequence[str]) -> list[str]:
     """The names, numbered where several are alike."""
     return [
-        name if name not in names[:place] else f"{name}_{names[: place + 1].count(name)}"
-        for place, name in enumerate(names)
+        name if name not in names[:index] else f"{name}_{names[: index + 1].count(name)}"
+        for index, name in enumerate(names)
     ]
 
 
@@ -172,7 +172,7 @@ def _common_size(teachers):
 class Views(Teacher):
     """A teacher that looks at each image several times: mirrored, smaller, larger.
 
-    Its logits are the logarithm of the mean probabilities, as an ensemble's. Other taps show the pass over
+    Its logits are the logarithm of the mean probabilities, as an ensemble's. Other layers show the pass over
     the image as it is. Each view costs a pass.
 
     Args:
@@ -195,31 +195,36 @@ class Views(Teacher):
         self._scaled = {scale: teacher if scale == 1 else teacher.scaled(scale) for scale in scales}
         self.name, self.size, self.input_size = teacher.name, teacher.size, teacher.input_size
 
-    def taps(self, names):
+    def feature_extractor(self, names):
         names = list(names)
         if LOGITS not in names:
-            return self._teacher.taps(names)
+            return self._teacher.feature_extractor(names)
         if len(names) > 1 and 1.0 not in self._scales:
             raise ValueError(
-                f"The taps {names} of teacher {self.name!r} show the image as it is, and scales "
+                f"The layers {names} of teacher {self.name!r} show the image as it is, and scales "
                 f"{self._scales} leave that out. Add 1.0 to scales."
             )
         # The image as it is shows everything in the pass that gives its logits.
-        runs = {scale: self._scaled[scale].taps(names if scale == 1 else [LOGITS]) for scale in self._scales}
-        mirrored = {scale: self._scaled[scale].taps([LOGITS]) for scale in self._scales if self._flip}
+        runs = {
+            scale: self._scaled[scale].feature_extractor(names if scale == 1 else [LOGITS])
+            for scale in self._scales
+        }
+        mirrored = {
+            scale: self._scaled[scale].feature_extractor([LOGITS]) for scale in self._scales if self._flip
+        }
 
         def run(images):
-            shown, logits = {}, []
+            outputs, logits = {}, []
             for scale in self._scales:
-                seen = images if scale == 1 else resized(images, _size_at(images, scale))
-                straight = runs[scale](seen)
+                scaled_images = images if scale == 1 else resized(images, _size_at(images, scale))
+                straight = runs[scale](scaled_images)
                 if scale == 1:
-                    shown = dict(straight)
+                    outputs = dict(straight)
                 logits.append(straight[LOGITS])
                 if self._flip:
-                    logits.append(tf.reverse(mirrored[scale](tf.reverse(seen, [2]))[LOGITS], [2]))
-            shown[LOGITS] = log_mean([resized(each, size_of(images)) for each in logits])
-            return shown
+                    logits.append(tf.reverse(mirrored[scale](tf.reverse(scaled_images, [2]))[LOGITS], [2]))
+            outputs[LOGITS] = log_mean([resized(each, size_of(images)) for each in logits])
+            return outputs
 
         return run
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfsegkd import models
 
 Shapes = dict[str, tuple[int, int, int]]
-Taps = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+FeatureExtractor = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 class Teacher:
@@ -26,29 +26,29 @@ class Teacher:
     input_size: tuple[int, int] | None = None
     recorded: bool = False
 
-    def taps(self, names: Iterable[str]) -> Taps:
-        """A function from images (N, H, W, 3), 0…255, to what each tap shows, by one forward pass.
+    def feature_extractor(self, names: Iterable[str]) -> FeatureExtractor:
+        """A function from images (N, H, W, 3), 0…255, to what each layer shows, by one forward pass.
 
-        It runs in inference mode. The tap 'logits' is what the teacher gives out, float32 and at the size
+        It runs in inference mode. The layer 'logits' is what the teacher gives out, float32 and at the size
         of the images.
 
         Raises:
-            ValueError: for a tap that it does not have; the message lists the choices.
+            ValueError: for a layer that it does not have; the message lists the choices.
         """
         raise NotImplementedError
 
-    def log_taps(self, names: Iterable[str]) -> Taps:
-        """As `taps`, with the logarithms of its probabilities in the place of the logits.
+    def log_feature_extractor(self, names: Iterable[str]) -> FeatureExtractor:
+        """As `layers`, with the logarithms of its probabilities in the place of the logits.
 
         They sum to less than 1 where the teacher sees something that is no class of the student.
         """
-        run = self.taps(names)
+        run = self.feature_extractor(names)
 
         def run_to_logarithms(images):
-            shown = dict(run(images))
-            if "logits" in shown:
-                shown["logits"] = tf.nn.log_softmax(shown["logits"])
-            return shown
+            outputs = dict(run(images))
+            if "logits" in outputs:
+                outputs["logits"] = tf.nn.log_softmax(outputs["logits"])
+            return outputs
 
         return run_to_logarithms
 
@@ -57,10 +57,10 @@ class Teacher:
         return [True] * num_classes
 
     def shapes(self, names: Iterable[str], image_shape: tuple[int, int, int]) -> Shapes:
-        """The shape (H, W, C) of what each tap shows of an image of `image_shape`."""
+        """The shape (H, W, C) of what each layer shows of an image of `image_shape`."""
         images = tf.TensorSpec((1, *image_shape), tf.float32)
-        shown = tf.function(self.taps(names)).get_concrete_function(images).structured_outputs
-        return {tap: tuple(tensor.shape[1:]) for tap, tensor in shown.items()}
+        outputs = tf.function(self.feature_extractor(names)).get_concrete_function(images).structured_outputs
+        return {layer: tuple(tensor.shape[1:]) for layer, tensor in outputs.items()}
 
     def fingerprint(self) -> str:
         """Tells teachers apart by what they compute: equal for equal weights, in every process.

@@ -24,7 +24,7 @@ class Mapped(Teacher):
     class are left out: the softmax then shares their probability among the others in proportion.
 
     Args:
-        teacher: It gives the logits; its other taps stay as they are.
+        teacher: It gives the logits; its other layers stay as they are.
         channels: For each class of the student, the teacher's channels, as `read_class_map` gives them; none
             for a class that it does not know, which is for a member of an `Ensemble` only.
     """
@@ -34,18 +34,18 @@ class Mapped(Teacher):
         self.channels = tuple(map(tuple, channels))
         self.name, self.size, self.input_size = teacher.name, teacher.size, teacher.input_size
 
-    def taps(self, names):
-        return self._with_classes(self.teacher.taps(names))
+    def feature_extractor(self, names):
+        return self._with_classes(self.teacher.feature_extractor(names))
 
-    def log_taps(self, names):
-        return self._with_classes(self.teacher.log_taps(names))
+    def log_feature_extractor(self, names):
+        return self._with_classes(self.teacher.log_feature_extractor(names))
 
     def _with_classes(self, run_teacher):
         def run(images):
-            shown = dict(run_teacher(images))
-            if LOGITS in shown:
-                shown[LOGITS] = self._mapped(shown[LOGITS])
-            return shown
+            outputs = dict(run_teacher(images))
+            if LOGITS in outputs:
+                outputs[LOGITS] = self._mapped(outputs[LOGITS])
+            return outputs
 
         return run
 

@@ -11,7 +11,7 @@ from tfsegkd.distillation.teachers.averages import Ensemble
 from tfsegkd.distillation.teachers.mixture import NEVER, mixed_by_class
 from tfsegkd.progress_bar import counted
 
-_FRAMES = 96
+_MAX_IMAGES = 96
 _PIXELS = 4000  # of each class
 # Holds the weights for classes of which the frames say little.
 _INERTIA = 1e-3
@@ -34,12 +34,12 @@ class FittedWeights:
     weights: tuple[tuple[float, ...], ...]
     cross_entropy: float
     before: float
-    num_frames: int
+    num_images: int
 
     def __str__(self):
         found = "" if self.cross_entropy < self.before else "; no better, so they stay as they were"
         return (
-            f"weights by class from {self.num_frames} held-out frames: cross-entropy {self.before:.3f} → "
+            f"weights by class from {self.num_images} held-out images: cross-entropy {self.before:.3f} → "
             f"{self.cross_entropy:.3f} on frames they were not fitted on{found}"
         )
 
@@ -66,28 +66,28 @@ def fit_weights(teacher: Ensemble, source: Source) -> FittedWeights:
             f"Received: {len(source)} of {info.name!r}, {'' if source.labelled else 'un'}labelled. Name "
             f"another split."
         )
-    frames = spread(len(source), _FRAMES)
+    indices = spread(len(source), _MAX_IMAGES)
     samples = _Samples(info.num_classes)
     run = tf.function(teacher.member_logs, reduce_retracing=True)
-    for place in counted(range(len(frames)), "fitting the teachers' weights", "frames"):
-        image, mask = source[frames[place]]
+    for index in counted(range(len(indices)), "fitting the teachers' weights", "frames"):
+        image, mask = source[indices[index]]
         size = tuple(teacher.size or teacher.input_size or mask.shape)
         logs = run(tf.constant(resize_image(image, size)[None], tf.float32))
         labels = resize_mask(mask, size)
-        samples.add(np.stack([each[0] for each in logs]), labels, place, len(frames))
+        samples.add(np.stack([each[0] for each in logs]), labels, index, len(indices))
     if np.count_nonzero(samples.counts) < 2:
         raise ValueError(
-            f"Weights of teachers need labels of at least two classes. Received: {len(frames)} frames of "
+            f"Weights of teachers need labels of at least two classes. Received: {len(indices)} frames of "
             f"{info.name!r} with {np.count_nonzero(samples.counts)}. Name another split."
         )
     start = teacher.weights(info.num_classes)
-    middle = len(frames) / 2
-    halves = [samples.of(lambda place: place < middle), samples.of(lambda place: place >= middle)]
+    middle = len(indices) / 2
+    halves = [samples.of(lambda index: index < middle), samples.of(lambda index: index >= middle)]
     before = np.mean([half.loss(start) for half in halves])
     crossed = np.mean([half.loss(other.fit(start)) for half, other in zip(halves, halves[::-1], strict=True)])
-    weights = samples.of(lambda place: True).fit(start) if crossed < before else start
+    weights = samples.of(lambda index: True).fit(start) if crossed < before else start
     rows = tuple(tuple(round(float(value), 4) for value in row) for row in weights)
-    return FittedWeights(tuple(teacher.members), rows, float(crossed), float(before), len(frames))
+    return FittedWeights(tuple(teacher.members), rows, float(crossed), float(before), len(indices))
 
 
 class _Samples:
@@ -99,23 +99,23 @@ class _Samples:
 
     def __init__(self, num_classes: int):
         self.counts = np.zeros(num_classes, np.int64)
-        self._logs, self._labels, self._places = [], [], []
+        self._logs, self._labels, self._positions = [], [], []
 
-    def add(self, logs: np.ndarray, labels: np.ndarray, place: int, num_frames: int) -> None:
+    def add(self, logs: np.ndarray, labels: np.ndarray, index: int, num_images: int) -> None:
         """Takes pixels of frame `place`. Shapes: logs (M, H, W, C), labels (H, W)."""
-        random = np.random.default_rng(place)
+        random = np.random.default_rng(index)
         for label in range(len(self.counts)):
             rows, columns = np.nonzero(labels == label)
             self.counts[label] += len(rows)
-            taken = random.permutation(len(rows))[: -(-_PIXELS // num_frames)]
+            taken = random.permutation(len(rows))[: -(-_PIXELS // num_images)]
             self._logs.append(logs[:, rows[taken], columns[taken]].swapaxes(0, 1))
             self._labels.append(np.full(len(taken), label))
-            self._places.append(np.full(len(taken), place))
+            self._positions.append(np.full(len(taken), index))
 
     def of(self, wanted) -> "_Objective":
         """The samples of the frames that `wanted` chooses by their places."""
-        places, labels = np.concatenate(self._places), np.concatenate(self._labels)
-        chosen = wanted(places) & np.ones(len(places), bool)
+        positions, labels = np.concatenate(self._positions), np.concatenate(self._labels)
+        chosen = wanted(positions) & np.ones(len(positions), bool)
         labels, logs = labels[chosen], np.concatenate(self._logs)[chosen]
         shares = self.counts / self.counts.sum()
         found = np.maximum(np.bincount(labels, minlength=len(shares)), 1)

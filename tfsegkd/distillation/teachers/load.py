@@ -16,8 +16,8 @@ from tfsegkd.data import Source
 from tfsegkd.distillation.teachers.averages import Ensemble, Views
 from tfsegkd.distillation.teachers.base import Teacher
 from tfsegkd.distillation.teachers.class_map import ClassMap, Mapped, read_class_map
+from tfsegkd.distillation.teachers.external import FunctionTeacher, Normalized, SavedModelTeacher
 from tfsegkd.distillation.teachers.fitting import fit_weights
-from tfsegkd.distillation.teachers.foreign import FunctionTeacher, Normalized, SavedModelTeacher
 from tfsegkd.distillation.teachers.member import Member, parse_members
 from tfsegkd.distillation.teachers.networks import Keras3Teacher, KerasTeacher
 from tfsegkd.distillation.teachers.sized import AtSize
@@ -54,7 +54,7 @@ def load_teacher(
     Args:
         teacher: A functional tf_keras network, a Keras 3 network, or the path of a saved one; the path of a
             SavedModel or of a `.tflite`; a function from images (N, H, W, 3), 0…255, to logits or to a
-            dictionary of taps; a list of any of these, which is averaged (see `Ensemble`), each alone or as
+            dictionary of layers; a list of any of these, which is averaged (see `Ensemble`), each alone or as
             a `Member` with a class map, input size, windows and weight of its own, or the text of such a
             list, as `parse_members` reads it; or a Teacher.
         class_map: Which of its channels stand for which of the student's classes, where they differ: a table

@@ -107,24 +107,24 @@ def _split_options(part):
     if not part.endswith(")") or Path(part).exists():
         return part, None
     depth = 0
-    for place in reversed(range(len(part))):
-        depth += {")": 1, "(": -1}.get(part[place], 0)
+    for index in reversed(range(len(part))):
+        depth += {")": 1, "(": -1}.get(part[index], 0)
         if not depth:
-            return part[:place], part[place + 1 : -1]
+            return part[:index], part[index + 1 : -1]
     return part, None
 
 
 def _split(text: str, separator: str) -> Iterator[str]:
     """The parts of `text` between separators outside all brackets."""
     begin, depth = 0, 0
-    for place, character in enumerate(text):
+    for index, character in enumerate(text):
         if character in "([":
             depth += 1
         elif character in ")]":
             depth -= 1
         elif character == separator and depth <= 0:
-            yield text[begin:place]
-            begin = place + 1
+            yield text[begin:index]
+            begin = index + 1
     yield text[begin:]
 
 

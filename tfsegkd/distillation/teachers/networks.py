@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfsegkd import _keras, checks, models
 from tfsegkd._keras import keras
-from tfsegkd.distillation.taps import tapped
+from tfsegkd.distillation.features import feature_extractor
 from tfsegkd.distillation.teachers.base import Teacher, checked_logits, digest, fixed, resized, scaled_size
 from tfsegkd.distillation.terms import LOGITS
 from tfsegkd.graph import check_images
@@ -40,14 +40,14 @@ class KerasTeacher(Teacher):
         self.name = model.name
         self.size = fixed(model.input_shape[1:3])
 
-    def taps(self, names):
-        network = tapped(self.model, names, "teacher")
+    def feature_extractor(self, names):
+        network = feature_extractor(self.model, names, "teacher")
 
         def run(images):
-            shown = dict(network(images, training=False))
-            if LOGITS in shown:
-                shown[LOGITS] = checked_logits(shown[LOGITS], images, self.name)
-            return shown
+            outputs = dict(network(images, training=False))
+            if LOGITS in outputs:
+                outputs[LOGITS] = checked_logits(outputs[LOGITS], images, self.name)
+            return outputs
 
         return run
 
@@ -61,7 +61,7 @@ class KerasTeacher(Teacher):
 
 
 class Keras3Teacher(Teacher):
-    """A Keras 3 network, functional or not. A tap is the name of a layer, 'outer/inner' in a nested model.
+    """A Keras 3 network, functional or not. A layer is the name of a layer, 'outer/inner' in a nested model.
 
     Images are resized to the network's input, where that has a size.
 
@@ -92,27 +92,27 @@ class Keras3Teacher(Teacher):
         self.input_size = fixed(inputs[0].shape[1:3]) if inputs else None
         self._dtype = inputs[0].dtype if inputs else "float32"
         self._layers = dict(_named_layers(model))
-        self._listening = threading.Lock()
+        self._lock = threading.Lock()
 
-    def taps(self, names):
+    def feature_extractor(self, names):
         names = list(names)
-        layers = {tap: self._layer(tap) for tap in names if tap != LOGITS}
+        layers = {name: self._layer(name) for name in names if name != LOGITS}
 
         def run(images):
-            shown = {}
-            seen = tf.cast(resized(images, self.input_size), self._dtype)
-            with self._listening, _heard(layers, shown):
-                logits = self.model(seen, training=False)
+            outputs = {}
+            resized_images = tf.cast(resized(images, self.input_size), self._dtype)
+            with self._lock, _recording(layers, outputs):
+                logits = self.model(resized_images, training=False)
             if LOGITS in names:
-                shown[LOGITS] = checked_logits(self._pick(logits), images, self.name, self._head)
-            silent = [tap for tap in names if tap not in shown]
-            if silent:
-                raise ValueError(f"Layers {silent} of teacher {self.name!r} do not run. Tap other layers.")
-            return shown
+                outputs[LOGITS] = checked_logits(self._select(logits), images, self.name, self._head)
+            missing = [name for name in names if name not in outputs]
+            if missing:
+                raise ValueError(f"Layers {missing} of teacher {self.name!r} do not run. Layer other layers.")
+            return outputs
 
         return run
 
-    def _pick(self, outputs):
+    def _select(self, outputs):
         outputs = tf.nest.flatten(outputs)
         if self._output is None and len(outputs) > 1:  # of a subclass, whose outputs have no names
             raise ValueError(
@@ -121,17 +121,17 @@ class Keras3Teacher(Teacher):
             )
         return outputs[self._output or 0]
 
-    def _layer(self, tap):
-        if tap not in self._layers:
+    def _layer(self, name):
+        if name not in self._layers:
             # A layer is mostly known by its last name.
             paths = {path.split("/")[-1]: path for path in self._layers}
-            close = difflib.get_close_matches(tap.split("/")[-1], paths, n=3) or list(paths)[-3:]
+            close = difflib.get_close_matches(name.split("/")[-1], paths, n=3) or list(paths)[-3:]
             close = [paths[last] for last in close]
             raise ValueError(
-                f"Tap {tap!r} not found in teacher {self.name!r}. Expected 'logits' or the name of a layer, "
+                f"Layer {name!r} not found in teacher {self.name!r}. Expected 'logits' or the name of a layer, "
                 f"such as {close}. Set it in `terms=loss@teacher_layer:student_layer`."
             )
-        return self._layers[tap]
+        return self._layers[name]
 
     def fingerprint(self):
         return model_fingerprint(self.model)
@@ -176,23 +176,23 @@ def _named_layers(model, prefix=""):
 
 
 @contextlib.contextmanager
-def _heard(layers, shown):
+def _recording(layers, outputs):
     """Notes in `shown` what `layers` compute meanwhile.
 
     A second functional model cannot show layers of nested models in one pass, and leaves nodes behind.
     """
 
-    def listener(tap, call):
+    def recorder(name, call):
         def note(*args, **kwargs):
-            shown[tap] = call(*args, **kwargs)
-            return shown[tap]
+            outputs[name] = call(*args, **kwargs)
+            return outputs[name]
 
         return note
 
     listened = []
     try:
-        for tap, layer in layers.items():
-            layer.call = listener(tap, layer.call)
+        for name, layer in layers.items():
+            layer.call = recorder(name, layer.call)
             listened.append(layer)
         yield
     finally:

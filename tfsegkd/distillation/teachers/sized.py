@@ -9,7 +9,7 @@ from tfsegkd.distillation.terms import LOGITS
 class AtSize(Teacher):
     """Brings all images to one size for a teacher, and its logits back to the size of the images.
 
-    So teachers of unlike sizes can look at the same images. Its other taps stay at the teacher's size.
+    So teachers of unlike sizes can look at the same images. Its other layers stay at the teacher's size.
 
     Args:
         teacher: It takes images of `size`, or brings them to a size itself.
@@ -28,19 +28,19 @@ class AtSize(Teacher):
         self._teacher = teacher
         self.name, self.input_size = teacher.name, tuple(size)
 
-    def taps(self, names):
-        run_teacher = self._teacher.taps(names)
+    def feature_extractor(self, names):
+        run_teacher = self._teacher.feature_extractor(names)
 
         def run(images):
             size = size_of(images)
             if size == self.input_size:
                 return run_teacher(images)
             # Averaging where it shrinks, as the frames of a data set are resized.
-            seen = tf.image.resize(tf.cast(images, tf.float32), self.input_size, antialias=True)
-            shown = dict(run_teacher(seen))
-            if LOGITS in shown:
-                shown[LOGITS] = tf.image.resize(shown[LOGITS], size, antialias=True)
-            return shown
+            resized_images = tf.image.resize(tf.cast(images, tf.float32), self.input_size, antialias=True)
+            outputs = dict(run_teacher(resized_images))
+            if LOGITS in outputs:
+                outputs[LOGITS] = tf.image.resize(outputs[LOGITS], size, antialias=True)
+            return outputs
 
         return run
 

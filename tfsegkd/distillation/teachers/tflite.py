@@ -9,16 +9,16 @@ import tensorflow as tf
 
 from tfsegkd import _keras, models
 from tfsegkd.distillation.teachers.base import Teacher, checked_logits, digest, resized
-from tfsegkd.distillation.teachers.foreign import chosen_output
+from tfsegkd.distillation.teachers.external import chosen_output
 from tfsegkd.distillation.terms import LOGITS
 from tfsegkd.runtime.network import decoded, encoded, load_interpreter
 
 # What may stand between the choice of a label and the output, and changes no label.
-_CARRIERS = ("CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
+_PASS_THROUGH = ("CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 
 class TfliteTeacher(Teacher):
-    """A .tflite that segments one image (1, H, W, 3) at a time; it has no tap but 'logits'.
+    """A .tflite that segments one image (1, H, W, 3) at a time; it has no layer but 'logits'.
 
     Images are brought to its size. An integer input is fed the pixels themselves, whatever its scale says,
     because that is how such files are used; a float input is fed 0…255. Where the output is the labels, the
@@ -49,17 +49,17 @@ class TfliteTeacher(Teacher):
         self.input_size = tuple(map(int, self._input["shape"][1:3]))
         self._running = threading.Lock()
 
-    def taps(self, names):
-        other = [tap for tap in names if tap != LOGITS]
+    def feature_extractor(self, names):
+        other = [layer for layer in names if layer != LOGITS]
         if other:
             raise ValueError(
-                f"Tap {other[0]!r} not found in teacher {self.name!r}. A .tflite shows ['logits'] only. Set "
+                f"Layer {other[0]!r} not found in teacher {self.name!r}. A .tflite shows ['logits'] only. Set "
                 f"it in `terms=loss@teacher_layer:student_layer`."
             )
 
         def run(images):
-            seen = resized(tf.cast(images, tf.float32), self.input_size)
-            logits = tf.numpy_function(self._predict, [seen], tf.float32)
+            resized_images = resized(tf.cast(images, tf.float32), self.input_size)
+            logits = tf.numpy_function(self._predict, [resized_images], tf.float32)
             logits.set_shape((images.shape[0], *self._output["shape"][1:]))
             return {LOGITS: checked_logits(logits, images, self.name, models.heads.UNKNOWN)}
 
@@ -106,9 +106,9 @@ def _are_logits(end: dict, content: bytes) -> bool:
 
 def _is_chosen(content: bytearray, output: int) -> bool:
     """Whether an output is labels that ARG_MAX has chosen."""
-    _, makers, kind = _operators(content)
-    maker = makers.get(_before_carriers(output, makers, kind))
-    return maker is not None and kind(maker) == "ARG_MAX"
+    _, producers, kind = _operators(content)
+    producer = producers.get(_before_pass_through(output, producers, kind))
+    return producer is not None and kind(producer) == "ARG_MAX"
 
 
 def _operators(content: bytearray):
@@ -118,19 +118,19 @@ def _operators(content: bytearray):
     graph = model.Subgraphs(0)
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
     operators = [graph.Operators(index) for index in range(graph.OperatorsLength())]
-    makers = {int(made): operator for operator in operators for made in operator.OutputsAsNumpy()}
+    producers = {int(tensor): operator for operator in operators for tensor in operator.OutputsAsNumpy()}
 
     def kind(operator):
         code = model.OperatorCodes(operator.OpcodeIndex())
         # Old files have their code in the first field, new ones in the second.
         return names[max(code.DeprecatedBuiltinCode(), code.BuiltinCode())]
 
-    return graph, makers, kind
+    return graph, producers, kind
 
 
-def _before_carriers(tensor: int, makers, kind) -> int:
-    while tensor in makers and kind(makers[tensor]) in _CARRIERS:
-        tensor = int(makers[tensor].Inputs(0))
+def _before_pass_through(tensor: int, producers, kind) -> int:
+    while tensor in producers and kind(producers[tensor]) in _PASS_THROUGH:
+        tensor = int(producers[tensor].Inputs(0))
     return tensor
 
 
@@ -140,10 +140,10 @@ def _with_logits(content: bytes, output: int, path: str) -> tuple[bytes, int]:
     So it runs as fast as before: keeping all tensors would turn off what saves memory.
     """
     content = bytearray(content)
-    graph, makers, kind = _operators(content)
-    tensor = _before_carriers(output, makers, kind)
-    maker = makers.get(tensor)
-    logits = int(maker.Inputs(0)) if maker is not None and kind(maker) == "ARG_MAX" else None
+    graph, producers, kind = _operators(content)
+    tensor = _before_pass_through(output, producers, kind)
+    producer = producers.get(tensor)
+    logits = int(producer.Inputs(0)) if producer is not None and kind(producer) == "ARG_MAX" else None
     shape = graph.Tensors(logits).ShapeAsNumpy() if logits is not None else ()
     if len(shape) != 4 or np.prod(shape[:3]) != np.prod(graph.Tensors(tensor).ShapeAsNumpy()):
         received = graph.Tensors(output).ShapeAsNumpy().tolist()

@@ -20,7 +20,7 @@ class Windows(Teacher):
 
     The windows are as large as fit into the image, of the shape of the teacher's input, and overlap where
     they do not cover it evenly. Its logits are the logarithm of the mean probabilities, as an ensemble's; it
-    has no other tap. Each window costs a pass. Scales of `Views` make the windows smaller.
+    has no other layer. Each window costs a pass. Scales of `Views` make the windows smaller.
 
     Args:
         teacher: One that brings all images to one size.
@@ -39,14 +39,14 @@ class Windows(Teacher):
         self._teacher, self._zoom = teacher, zoom
         self.name = teacher.name
 
-    def taps(self, names):
-        other = [tap for tap in names if tap != LOGITS]
+    def feature_extractor(self, names):
+        other = [layer for layer in names if layer != LOGITS]
         if other:
             raise ValueError(
-                f"Tap {other[0]!r} not found in teacher {self.name!r}. Through windows it shows ['logits'] "
+                f"Layer {other[0]!r} not found in teacher {self.name!r}. Through windows it shows ['logits'] "
                 f"only. Leave out windows to distil features."
             )
-        run_teacher = self._teacher.taps([LOGITS])
+        run_teacher = self._teacher.feature_extractor([LOGITS])
 
         def run(images):
             size = size_of(images)

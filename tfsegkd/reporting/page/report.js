@@ -269,7 +269,7 @@
       }
       viewer.dataset.painted = `${frame.name}|${left}|${right}|${border}`;
     },
-    /** Draws columns from…to of a layer: the photograph, and the colours of the labels over it. */
+    /** Draws columns from…to of a layer: the photograph, and the colors of the labels over it. */
     layer(canvas, frame, photo, layer, from, to) {
       if (to <= from) return;
       const context = canvas.getContext("2d");

@@ -13,7 +13,7 @@ from tfsegkd.distillation.terms import LOGITS
 
 
 class FunctionTeacher(Teacher):
-    """Any function of TensorFlow from images to logits, or to a dictionary of taps.
+    """Any function of TensorFlow from images to logits, or to a dictionary of layers.
 
     Args:
         function: Takes (N, H, W, 3), float32, 0…255.
@@ -23,34 +23,34 @@ class FunctionTeacher(Teacher):
 
     def __init__(self, function: Callable, name: str | None = None):
         self._function = function
-        self._given_name = name
+        self._chosen_name = name
         self.name = name or getattr(function, "__name__", type(function).__name__)
 
-    def taps(self, names):
+    def feature_extractor(self, names):
         names = list(names)
 
         def run(images):
-            shown = self._function(tf.cast(images, tf.float32))
-            shown = dict(shown) if isinstance(shown, dict) else {LOGITS: shown}
-            for tap in names:
-                if tap not in shown:
+            outputs = self._function(tf.cast(images, tf.float32))
+            outputs = dict(outputs) if isinstance(outputs, dict) else {LOGITS: outputs}
+            for layer in names:
+                if layer not in outputs:
                     raise ValueError(
-                        f"Tap {tap!r} not found in teacher {self.name!r}. Expected one of {list(shown)}. Set "
+                        f"Layer {layer!r} not found in teacher {self.name!r}. Expected one of {list(outputs)}. Set "
                         f"it in `terms=loss@teacher_layer:student_layer`."
                     )
             if LOGITS in names:
-                shown[LOGITS] = checked_logits(shown[LOGITS], images, self.name, models.heads.UNKNOWN)
-            return {tap: tf.convert_to_tensor(shown[tap]) for tap in names}
+                outputs[LOGITS] = checked_logits(outputs[LOGITS], images, self.name, models.heads.UNKNOWN)
+            return {layer: tf.convert_to_tensor(outputs[layer]) for layer in names}
 
         return run
 
     def fingerprint(self):
-        if self._given_name is None:
+        if self._chosen_name is None:
             raise ValueError(
                 f"The function {self.name!r} has no weights to know it by. Name it: "
                 f"load_teacher(function, name='…'), with another name when it changes."
             )
-        return digest("function", self._given_name)
+        return digest("function", self._chosen_name)
 
 
 class SavedModelTeacher(FunctionTeacher):
@@ -143,7 +143,7 @@ class Normalized(Teacher):
 
     Args:
         teacher: It is fed (pixel − mean) / deviation.
-        mean: One number, or one a colour channel.
+        mean: One number, or one a color channel.
         deviation: Likewise, above 0.
     """
 
@@ -162,8 +162,8 @@ class Normalized(Teacher):
                     f"Received: ({mean}, {deviation})."
                 )
 
-    def taps(self, names):
-        run = self._teacher.taps(names)
+    def feature_extractor(self, names):
+        run = self._teacher.feature_extractor(names)
         return lambda images: run((tf.cast(images, tf.float32) - self._mean) / self._deviation)
 
     def fingerprint(self):

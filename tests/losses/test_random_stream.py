@@ -2,14 +2,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.losses.draws import Draws
+from tfsegkd.losses.random_stream import RandomStream
 
 
 def stream(seed):
     keras.utils.set_random_seed(seed)
-    draws = Draws()
-    draws.build()
-    return draws
+    random_stream = RandomStream()
+    random_stream.build()
+    return random_stream
 
 
 def test_the_numbers_differ_from_call_to_call_and_follow_the_seed():
@@ -22,11 +22,11 @@ def test_the_numbers_differ_from_call_to_call_and_follow_the_seed():
 
 
 def test_a_checkpoint_holds_the_place_in_the_stream(tmp_path):
-    draws = stream(3)
-    draw = tf.function(lambda: draws.uniform([4]))
+    random_stream = stream(3)
+    draw = tf.function(lambda: random_stream.uniform([4]))
     draw()
-    saved = tf.train.Checkpoint(draws=draws).write(str(tmp_path / "state"))
+    saved = tf.train.Checkpoint(random_stream=random_stream).write(str(tmp_path / "state"))
     expected = [draw().numpy() for _ in range(2)]
     resumed = stream(4)
-    tf.train.Checkpoint(draws=resumed).read(saved).assert_existing_objects_matched()
+    tf.train.Checkpoint(random_stream=resumed).read(saved).assert_existing_objects_matched()
     np.testing.assert_array_equal([resumed.uniform([4]).numpy() for _ in range(2)], expected)

@@ -10,29 +10,29 @@ from tfsegkd.data.resize import resize_image, resize_mask
 Example = tuple[np.ndarray, np.ndarray]
 
 
-class FrameCache:
-    """Frames and masks at one size, kept within a budget.
+class ImageCache:
+    """Images and masks at one size, kept within a budget.
 
     Args:
         read: Gives the example of an index, at its own size.
-        size: (height, width) of every frame. Other aspect ratios are stretched to it, in training as in
+        size: (height, width) of every image. Other aspect ratios are stretched to it, in training as in
             evaluation.
         budget: How many bytes may be kept; what exceeds it is decoded again each time.
     """
 
     def __init__(self, read: Callable[[int], Example], size: tuple[int, int], budget: int):
         self._read, self._size = read, size
-        self._frames: dict[int, Example] = {}
+        self._images: dict[int, Example] = {}
         self._capacity = budget // (4 * size[0] * size[1])
         self._lock = threading.Lock()
 
     def __call__(self, index: int, example: Example | None = None) -> Example:
-        """The frame and mask of an index; `example` is what `read` would give, if the caller has it."""
-        frame = self._frames.get(index)
-        if frame is None:
+        """The image and mask of an index; `example` is what `read` would give, if the caller has it."""
+        image = self._images.get(index)
+        if image is None:
             image, mask = example or self._read(index)
-            frame = resize_image(image, self._size), resize_mask(mask, self._size)
+            image = resize_image(image, self._size), resize_mask(mask, self._size)
             with self._lock:
-                if len(self._frames) < self._capacity:
-                    self._frames[index] = frame
-        return frame
+                if len(self._images) < self._capacity:
+                    self._images[index] = image
+        return image

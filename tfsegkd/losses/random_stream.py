@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfsegkd._keras import keras
 
 
-class Draws(keras.layers.Layer):
+class RandomStream(keras.layers.Layer):
     """A stream of random numbers whose place is a weight, so that checkpoints hold it.
 
     The generators that TensorFlow's operations have of their own begin anew in every process. The seed is

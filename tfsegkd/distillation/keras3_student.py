@@ -23,11 +23,11 @@ class WriteBack(keras.callbacks.Callback):
 
 def with_callback(callback, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """The arguments of `fit` with one more callback, before the others."""
-    given = inspect.signature(keras.Model.fit).bind(None, *args, **kwargs)
-    others = given.arguments.get("callbacks") or []
+    bound = inspect.signature(keras.Model.fit).bind(None, *args, **kwargs)
+    others = bound.arguments.get("callbacks") or []
     if isinstance(others, keras.callbacks.CallbackList):
         others.callbacks.insert(0, callback)
     else:
         others = others if isinstance(others, list | tuple) else [others]
-        given.arguments["callbacks"] = [callback, *others]
-    return given.args[1:], given.kwargs
+        bound.arguments["callbacks"] = [callback, *others]
+    return bound.args[1:], bound.kwargs

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd.data import DatasetInfo
-from tfsegkd.distillation.evidence import (
+from tfsegkd.distillation.diagnostics.scores import (
     PREPROCESSING,
     Score,
     Tally,
@@ -43,12 +43,12 @@ class Finding:
     what: str
     expected: str = ""
     received: str = ""
-    cure: str = ""
+    fix: str = ""
 
     def __str__(self):
         expected = self.expected and f"Expected {self.expected}."
         received = self.received and f"Received: {self.received}."
-        return " ".join(part for part in (self.what, expected, received, self.cure) if part)
+        return " ".join(part for part in (self.what, expected, received, self.fix) if part)
 
 
 class Sample(NamedTuple):
@@ -57,7 +57,7 @@ class Sample(NamedTuple):
     Shapes:
         images: (N, H, W, 3), float32. masks: (N, H, W), int32.
         labels: (N, H, W), int32; the masks with −1 wherever there is no class to compare with.
-        recorded: What a recorded teacher shows of the images, by tap.
+        recorded: What a recorded teacher shows of the images, by layer.
     """
 
     images: np.ndarray
@@ -66,7 +66,7 @@ class Sample(NamedTuple):
     recorded: Mapping[str, tf.Tensor]
 
 
-class Inspection:
+class NetworkCheck:
     """A network, run on the batches until an output is not what distillation needs.
 
     Args:
@@ -93,8 +93,8 @@ class Inspection:
         return None if self.tally is None else self.tally.score()
 
     @property
-    def chance(self) -> Score | None:
-        return None if self.tally is None else self.tally.chance()
+    def random_baseline(self) -> Score | None:
+        return None if self.tally is None else self.tally.random_baseline()
 
     def inspect(self, batches: Sequence[Sample]) -> Iterator[Finding]:
         """Runs the network once on each batch; the score is known when the last finding is out."""
@@ -179,7 +179,7 @@ class Inspection:
                 "warning",
                 f"{self.name} gives values from 0 to 1 only, perhaps out of a sigmoid.",
                 "logits of any size and sign",
-                cure="End the network before its last activation.",
+                fix="End the network before its last activation.",
             )
 
     def neighbours(self, batch: Sample) -> Iterator[Finding]:
@@ -228,7 +228,7 @@ class Inspection:
         if (
             better.mean_iou < usual.mean_iou + 0.05
             or better.cross_entropy > 0.9 * usual.cross_entropy
-            or not _convincing(better, tallies[code].chance())
+            or not _convincing(better, tallies[code].random_baseline())
         ):
             return None
         return Finding(
@@ -246,7 +246,7 @@ class Inspection:
         if (
             len(moved) < 2
             or better.cross_entropy > self.score.cross_entropy
-            or not _convincing(better, self.chance)
+            or not _convincing(better, self.random_baseline)
         ):
             return None
         names = self.info.class_names
@@ -261,10 +261,13 @@ class Inspection:
         )
 
 
-def _convincing(score: Score, chance: Score) -> bool:
-    return not score.is_ignorant(chance) and score.cross_entropy < _CONVINCING * chance.cross_entropy
+def _convincing(score: Score, random_baseline: Score) -> bool:
+    return (
+        not score.is_uninformed(random_baseline)
+        and score.cross_entropy < _CONVINCING * random_baseline.cross_entropy
+    )
 
 
 def _part(batch: Sample, count: int) -> Sample:
-    recorded = {tap: values[:count] for tap, values in batch.recorded.items()}
+    recorded = {layer: values[:count] for layer, values in batch.recorded.items()}
     return Sample(batch.images[:count], batch.masks[:count], batch.labels[:count], recorded)

@@ -20,7 +20,7 @@ _CHOOSE = (
 )
 
 
-def tapped(model: keras.Model, taps: Iterable[str], role: str) -> Callable:
+def feature_extractor(model: keras.Model, taps: Iterable[str], role: str) -> Callable:
     """`model` with its taps: one forward pass gives a dictionary of what each tap computes.
 
     The tap 'logits' is logits of two or more classes: a softmax or a sigmoid at the end is left out, and one
@@ -36,7 +36,7 @@ def tapped(model: keras.Model, taps: Iterable[str], role: str) -> Callable:
         role: 'teacher' or 'student', for messages.
 
     Raises:
-        ValueError: for a tap that is not there, that several networks within have, or that runs several times
+        ValueError: for a a layer that is not there, that several networks within have, or that runs several times
             a pass; the message lists the choices. For logits of a network with several outputs.
     """
     paths = {tap: () if tap == LOGITS else _path(model, tap, role) for tap in taps}
@@ -58,7 +58,7 @@ def shared_feature(student: keras.Model, taps: Iterable[str]) -> str:
     """The name of the last layer that the logits and all of `taps` depend on; 'logits' for the last of all.
 
     Raises:
-        ValueError: for a tap that is not there, or if nothing but the images is common to all.
+        ValueError: for a a layer that is not there, or if nothing but the images is common to all.
     """
     nodes = list(calls(student))
     places = {id(node): place for place, node in enumerate(nodes)}
@@ -101,16 +101,16 @@ def _path(model, tap, role) -> tuple[str, ...]:
         return named[0]
     if named:
         raise ValueError(
-            f"Tap {tap!r} of {role} {model.name!r} is ambiguous. Expected one of "
+            f"Layer {tap!r} of {role} {model.name!r} is ambiguous. Expected one of "
             f"{['/'.join(path) for path in named]}. Set it in `terms=loss@teacher_layer:student_layer`."
         )
     stride = re.fullmatch(r"stride(\d+)", tap)
     if stride and int(stride[1]).bit_count() == 1 and (end := _end_of_stride(model, int(stride[1]))):
         return _path(model, end, role)
-    known = list(dict.fromkeys([*models.taps(model), LOGITS]))
+    known = list(dict.fromkeys([*models.feature_layers(model), LOGITS]))
     close = difflib.get_close_matches(tap, ["/".join(path) for path in choices], n=3)
     raise ValueError(
-        f"Tap {tap!r} not found in {role} {model.name!r}. Expected one of {known}, or "
+        f"Layer {tap!r} not found in {role} {model.name!r}. Expected one of {known}, or "
         f"the name of any other layer{f' such as {close}' if close else ''}. Set it in "
         f"`terms=loss@teacher_layer:student_layer`."
     )
@@ -168,7 +168,7 @@ def _check_runs_once(model, path, tap):
         count = len(_runs(model, name))
         if count != 1:
             raise ValueError(
-                f"Tap {tap!r}: layer {name!r} of {model.name!r} runs {count} times a pass. Expected a layer "
+                f"Layer {tap!r}: layer {name!r} of {model.name!r} runs {count} times a pass. Expected a layer "
                 f"that runs once. Choose a layer before or after it."
             )
         model = model.get_layer(name)

@@ -10,14 +10,14 @@ import tensorflow as tf
 from tfsegkd._keras import keras
 from tfsegkd.distillation.adapters import adapter_for
 from tfsegkd.distillation.batches import read_batch
-from tfsegkd.distillation.least_squares import start_at_least_squares
-from tfsegkd.distillation.taps import tapped
+from tfsegkd.distillation.features import feature_extractor
+from tfsegkd.distillation.least_squares import initialize_by_least_squares
 from tfsegkd.distillation.terms import LOGITS, Term
 from tfsegkd.losses import SegmentationLoss
 
 
 @dataclasses.dataclass(frozen=True)
-class Pull:
+class TermGradient:
     """What one part of the loss adds to the sum, and to the gradient.
 
     Args:
@@ -40,21 +40,21 @@ class Pull:
         return f"{self.name}: {self.value:.4g}, gradient norm {self.gradient_norm:.3g}{weight}"
 
 
-def measure_pulls(
-    shown: Mapping[str, tf.Tensor],
+def measure_gradients(
+    teacher_outputs: Mapping[str, tf.Tensor],
     student: keras.Model,
     terms: Sequence[Term],
     images: tf.Tensor,
     masks: tf.Tensor,
     ignore_label: int,
-) -> list[Pull]:
+) -> list[TermGradient]:
     """Measures the task loss and every term on one batch, the student in training mode.
 
     Neither the student nor the terms change: statistics are put back, and losses and adapters are new ones
     that are thrown away.
 
     Args:
-        shown: What the taps of the teacher show of the images.
+        shown: What the layers of the teacher show of the images.
         student: A functional Keras network.
         terms: What is to be distilled.
         ignore_label: The label of void pixels.
@@ -63,9 +63,9 @@ def measure_pulls(
         images: (N, H, W, 3). masks: (N, H, W), −1 for pixels without a label.
 
     Raises:
-        ValueError: for a student tap that does not exist, or features that no adapter can join.
+        ValueError: for a student layer that does not exist, or features that no adapter can join.
     """
-    arguments = (dict(shown), student, terms, images, masks, ignore_label)
+    arguments = (dict(teacher_outputs), student, terms, images, masks, ignore_label)
     weights, state = student.get_weights(), random.getstate()
     # Keras draws the seeds of new weights from a generator that each thread has, or else from `random`. In a
     # thread of their own they take nothing from the caller's, and are the same each time.
@@ -78,47 +78,51 @@ def measure_pulls(
         student.set_weights(weights)
     names, factors = ["task_loss", *(term.name for term in terms)], [1.0, *(float(t.weight) for t in terms)]
     return [
-        Pull(name, factor, factor * value, factor * norm, norms[0] / norm if norm > 0 < norms[0] else None)
+        TermGradient(
+            name, factor, factor * value, factor * norm, norms[0] / norm if norm > 0 < norms[0] else None
+        )
         for name, factor, value, norm in zip(names, factors, values, norms, strict=True)
     ]
 
 
-def _values_and_norms(shown, student, terms, images, masks, ignore_label):
+def _values_and_norms(teacher_outputs, student, terms, images, masks, ignore_label):
     """Of the task loss and of each term, not weighted."""
-    terms = [_like_new(term) for term in terms]
-    network = tapped(student, {LOGITS, *(term.taps[1] for term in terms)}, "student")
+    terms = [_new_copy(term) for term in terms]
+    network = feature_extractor(student, {LOGITS, *(term.layers[1] for term in terms)}, "student")
     shapes = network.output_shape
-    adapters = [adapter_for(term, shown[term.taps[0]].shape, shapes[term.taps[1]]) for term in terms]
+    adapters = [
+        adapter_for(term, teacher_outputs[term.layers[0]].shape, shapes[term.layers[1]]) for term in terms
+    ]
     task_loss = SegmentationLoss(ignore_label)
 
     def run(images, masks):
         batch = read_batch((images, masks), ignore_label, shapes[LOGITS][-1])
-        return batch, shown, network(batch.images, training=True)
+        return batch, teacher_outputs, network(batch.images, training=True)
 
     # As the training will: a random 1×1 convolution would say nothing of a term.
-    start_at_least_squares(adapters, terms, run, [(images, masks)])
+    initialize_by_least_squares(adapters, terms, run, [(images, masks)])
 
     @tf.function
-    def measure(shown, images, masks):
+    def measure(teacher_outputs, images, masks):
         # Inside a function this sets the seed of the function alone.
         tf.compat.v1.set_random_seed(0)
         batch = read_batch((images, masks), ignore_label, shapes[LOGITS][-1])
         with tf.GradientTape(persistent=True) as tape:
-            made = network(batch.images, training=True)
-            values = [task_loss(batch.labels, made[LOGITS])]
+            student_outputs = network(batch.images, training=True)
+            values = [task_loss(batch.labels, student_outputs[LOGITS])]
             for term, adapter in zip(terms, adapters, strict=True):
-                teacher = shown[term.taps[0]]
-                feature = adapter(teacher, made[term.taps[1]], training=True)
+                teacher = teacher_outputs[term.layers[0]]
+                feature = adapter(teacher, student_outputs[term.layers[1]], training=True)
                 per_image = term.loss(
                     teacher, feature, labels=batch.masks, valid=batch.valid, images=batch.images
                 )
                 values.append(tf.reduce_mean(per_image))
         return values, [_norm(tape.gradient(value, student.trainable_weights)) for value in values]
 
-    return [[float(figure) for figure in figures] for figures in measure(shown, images, masks)]
+    return [[float(figure) for figure in figures] for figures in measure(teacher_outputs, images, masks)]
 
 
-def _like_new(term):
+def _new_copy(term):
     adapter = term.adapter
     if isinstance(adapter, keras.layers.Layer):
         adapter = type(adapter).from_config(adapter.get_config())

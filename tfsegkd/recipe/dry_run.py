@@ -103,7 +103,7 @@ class Plan:
         examples: How many it would train on, and how many it would report on.
         stages: Its stages, in order; 'export' last, if asked for.
         timed_steps: How many steps of each training were timed.
-        memory_bytes: What the process has now, with the frames that it keeps.
+        memory_bytes: What the process has now, with the images that it keeps.
         rehearsed_bytes: The most that it had while rehearsing.
     """
 

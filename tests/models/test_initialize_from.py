@@ -37,7 +37,7 @@ def test_an_encoder_tells_classes_apart_at_the_size_of_its_frames(encoder):
 def test_with_its_decoder_the_encoder_computes_what_it_did(encoder):
     model, path = encoder
     whole = models.build(ERFNET, 5, (64, 32, 3))
-    fresh = models.begin_from(whole, path)
+    fresh = models.initialize_from(whole, path)
     assert fresh and all(name.startswith(("decoder", "classifier")) for name in fresh)
     images = np.random.default_rng(0).uniform(0, 255, (1, *SHAPE)).astype("float32")
     before, after = (
@@ -51,7 +51,7 @@ def test_a_network_of_other_classes_keeps_its_own_classifier(tmp_path):
     models.build("unet(width=4)", 5, SHAPE).save(tmp_path / "five.keras")
     seven = models.build("unet(width=4)", 7, SHAPE)
     kernel = seven.get_layer("classifier").kernel.numpy()
-    assert models.begin_from(seven, tmp_path / "five.keras") == ["classifier"]
+    assert models.initialize_from(seven, tmp_path / "five.keras") == ["classifier"]
     np.testing.assert_array_equal(seven.get_layer("classifier").kernel, kernel)
 
 
@@ -59,6 +59,6 @@ def test_a_network_that_shares_nothing_is_refused(encoder):
     _, path = encoder
     # Some of their layers have a name and a shape in common, by chance.
     with pytest.raises(ValueError, match=r"'unet' cannot begin from .*encoder\.keras': only \d+ of its"):
-        models.begin_from(models.build("unet(width=4)", 5, SHAPE), path)
+        models.initialize_from(models.build("unet(width=4)", 5, SHAPE), path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        models.begin_from(models.build("unet(width=4)", 5, SHAPE), "nowhere.keras")
+        models.initialize_from(models.build("unet(width=4)", 5, SHAPE), "nowhere.keras")

@@ -11,7 +11,6 @@ from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.graph import cost
 from tfsegkd.recipe import (
     Distill,
-    Frames,
     Group,
     Prune,
     Quantize,
@@ -19,6 +18,7 @@ from tfsegkd.recipe import (
     Schedule,
     StudentAlone,
     Teacher,
+    TrainingData,
     plan,
 )
 from tfsegkd.recipe.state import State
@@ -48,7 +48,7 @@ FILES = {
 
 def frames(**options):
     train, val = (RoadScenes(split, height=32, width=48, num_images=9) for split in ("train", "val"))
-    return Frames(train, val, size=SIZE, **options)
+    return TrainingData(train, val, size=SIZE, **options)
 
 
 def network(spec):

@@ -42,10 +42,10 @@ class Score:
     mean_iou: float
     cross_entropy: float
 
-    def is_ignorant(self, chance: "Score") -> bool:
+    def is_uninformed(self, random_baseline: "Score") -> bool:
         """Whether it is no better than `chance`, the score of somebody who does not see the images."""
-        skill = (self.mean_iou - chance.mean_iou) / (1 - chance.mean_iou)
-        return skill < _NOTHING or (skill < _LITTLE and self.cross_entropy >= chance.cross_entropy)
+        skill = (self.mean_iou - random_baseline.mean_iou) / (1 - random_baseline.mean_iou)
+        return skill < _NOTHING or (skill < _LITTLE and self.cross_entropy >= random_baseline.cross_entropy)
 
     def __str__(self):
         return f"mean IoU {self.mean_iou:.1%}, cross-entropy {self.cross_entropy:.2f}"
@@ -93,7 +93,7 @@ class Tally:
         right = self.log_likelihood[np.arange(len(order)), order].sum()
         return Score(metrics.mean_iou(self.matrix[:, order]), float(-right / max(self.matrix.sum(), 1)))
 
-    def chance(self) -> Score:
+    def random_baseline(self) -> Score:
         """The best that is possible without looking at the images.
 
         Mean IoU: of the most frequent class everywhere, or of guesses as frequent as this network's
@@ -154,7 +154,7 @@ def as_logits(output: np.ndarray, kind: str) -> np.ndarray:
     return output if kind == "logits" else np.log(np.maximum(output, _LEAST_PROBABILITY))
 
 
-def fresh_layers(model) -> tuple[int, int]:
+def untrained_layers(model) -> tuple[int, int]:
     """How many layers of a Keras model look as if nothing had ever been loaded into them or learnt.
 
     Those are BatchNorms with mean 0, variance 1, scale 1 and shift 0. In a network without BatchNorm,
@@ -166,7 +166,7 @@ def fresh_layers(model) -> tuple[int, int]:
     layers = list(model._flatten_layers()) if hasattr(model, "_flatten_layers") else model.layers
     norms = [layer for layer in layers if getattr(layer, "moving_variance", None) is not None]
     if norms:
-        fresh = [
+        untrained = [
             all(
                 np.all(np.asarray(weight) == value)
                 for weight, value in (
@@ -181,5 +181,5 @@ def fresh_layers(model) -> tuple[int, int]:
         ]
     else:
         biases = [getattr(layer, "bias", None) for layer in layers]
-        fresh = [not np.any(np.asarray(bias)) for bias in biases if bias is not None]
-    return sum(fresh), len(fresh)
+        untrained = [not np.any(np.asarray(bias)) for bias in biases if bias is not None]
+    return sum(untrained), len(untrained)

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 
-from tfsegkd.runtime.apart import apart, computes
+from tfsegkd.runtime.in_subprocess import computes, in_subprocess
 
 _SCRIPT = """
 import os, signal, sys, time
 import numpy as np
 import tensorflow as tf
-from tfsegkd.runtime.apart import apart, computes
+from tfsegkd.runtime.in_subprocess import in_subprocess, computes
 
 def here():
     return os.getpid()
@@ -41,22 +41,22 @@ def held():
 
 def caught(work):
     try:
-        apart(work)
+        in_subprocess(work)
     except Exception as error:
         return type(error).__name__, str(error), getattr(error, "__notes__", [""])[0]
 
 seen = "here"
 assert not computes()
-assert apart(here) != os.getpid()
-assert apart(counts) == (3.0, True)
+assert in_subprocess(here) != os.getpid()
+assert in_subprocess(counts) == (3.0, True)
 assert not computes() and seen == "here"
-assert apart(lambda: np.arange(3)).tolist() == [0, 1, 2]
+assert in_subprocess(lambda: np.arange(3)).tolist() == [0, 1, 2]
 kind, message, note = caught(fails)
 assert (kind, message) == ("FileNotFoundError", "No mask beside 'one.png'.") and "in fails" in note, note
 assert caught(odd)[:2] == ("RuntimeError", "Odd: odd")
 assert caught(killed)[:2] == ("ChildProcessError",
     "a process stopped: killed by SIGKILL, often a sign of too little memory")
-apart(held)
+in_subprocess(held)
 """
 
 
@@ -94,4 +94,4 @@ def test_where_tensorflow_computes_nothing_can_be_copied():
 
     tf.constant(1)
     assert computes()
-    assert apart(os.getpid) == os.getpid()
+    assert in_subprocess(os.getpid) == os.getpid()

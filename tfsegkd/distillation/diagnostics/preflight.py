@@ -12,11 +12,11 @@ import tensorflow as tf
 from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.data import UNLABELLED, DatasetInfo
-from tfsegkd.distillation.balance import Pull, measure_pulls
 from tfsegkd.distillation.batches import read_batch
-from tfsegkd.distillation.evidence import Score, fresh_layers
-from tfsegkd.distillation.inspection import Finding, Inspection, Sample
-from tfsegkd.distillation.taps import tapped
+from tfsegkd.distillation.diagnostics.gradient_norms import TermGradient, measure_gradients
+from tfsegkd.distillation.diagnostics.network_check import Finding, NetworkCheck, Sample
+from tfsegkd.distillation.diagnostics.scores import Score, untrained_layers
+from tfsegkd.distillation.features import feature_extractor
 from tfsegkd.distillation.teachers import Ensemble, Teacher, load_teacher
 from tfsegkd.distillation.terms import LOGITS, Term
 from tfsegkd.graph import check_functional
@@ -24,7 +24,7 @@ from tfsegkd.graph import check_functional
 _LEVELS = ("error", "warning", "note")
 _FEW_IMAGES = 2000
 # A term's gradient, in gradients of the labels' loss. In docs/results/camvid_unet.md 78 cost eight points.
-_LOUD, _QUIET = 30.0, 1e-3
+_TOO_HIGH, _TOO_LOW = 30.0, 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +48,12 @@ class PreflightReport:
     student: str
     num_images: int
     findings: tuple[Finding, ...]
-    chance: Score | None
+    random_baseline: Score | None
     uniform_cross_entropy: float
     teacher_score: Score | None
     student_score: Score | None
     member_scores: Mapping[str, Score] = dataclasses.field(default_factory=dict)
-    pulls: tuple[Pull, ...] = ()
+    gradients: tuple[TermGradient, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -79,9 +79,9 @@ class PreflightReport:
         lines = [f"Preflight of {self.teacher!r} → {self.student!r} on {self.num_images} images"]
         members = {f"teacher {name!r} alone": score for name, score in self.member_scores.items()}
         scores = {**members, "teacher": self.teacher_score}
-        scores |= {"student": self.student_score, "chance": self.chance}
+        scores |= {"student": self.student_score, "chance": self.random_baseline}
         lines += [f"  {name}: {score}" for name, score in scores.items() if score is not None]
-        lines += [f"  {pull}" for pull in self.pulls]
+        lines += [f"  {gradient}" for gradient in self.gradients]
         lines += [f"  {finding.level}: {finding}" for finding in self.findings]
         return "\n".join(lines if self.findings else [*lines, "  nothing wrong"])
 
@@ -122,7 +122,7 @@ def preflight(
 
     Raises:
         TypeError: if the student is not a functional Keras network, or `teacher` cannot be one.
-        ValueError: if there are no batches or they have other shapes, or a term names a tap that is not
+        ValueError: if there are no batches or they have other shapes, or a term names a layer that is not
             there.
 
     Example:
@@ -137,39 +137,43 @@ def preflight(
         raise ValueError("Preflight needs at least one batch of images and masks. Received: none.")
 
     findings = list(_about_batches(batches, info))
-    taught = Inspection(f"Teacher {teacher.name!r}", _teacher_run(teacher), info)
-    learnt = Inspection(f"Student {student.name!r}", _student_run(student), info)
-    findings += _about_teacher(teacher, taught, batches)
-    findings += _about_student(student, learnt, batches, num_training_images)
+    teacher_check = NetworkCheck(f"Teacher {teacher.name!r}", _teacher_run(teacher), info)
+    student_check = NetworkCheck(f"Student {student.name!r}", _student_run(student), info)
+    findings += _about_teacher(teacher, teacher_check, batches)
+    findings += _about_student(student, student_check, batches, num_training_images)
     members = _member_scores(teacher, batches, info)
-    findings += _about_members(taught, members)
-    findings += _about_both(taught, learnt)
-    pulls = []
+    findings += _about_members(teacher_check, members)
+    findings += _about_both(teacher_check, student_check)
+    gradients = []
     if terms and not any(finding.level == "error" for finding in findings):
         batch = next((batch for batch in batches if (batch.labels >= 0).any()), batches[0])
-        pulls = _pulls(teacher, student, terms, batch, info)
-        findings += _about_pulls(pulls, balanced)
+        gradients = _gradients(teacher, student, terms, batch, info)
+        findings += _about_gradients(gradients, balanced)
     return PreflightReport(
         teacher=teacher.name,
         student=student.name,
         num_images=sum(len(batch.images) for batch in batches),
         findings=tuple(sorted(findings, key=lambda finding: _LEVELS.index(finding.level))),
-        chance=taught.chance or learnt.chance,
+        random_baseline=teacher_check.random_baseline or student_check.random_baseline,
         uniform_cross_entropy=math.log(info.num_classes),
-        teacher_score=taught.score,
-        student_score=learnt.score,
+        teacher_score=teacher_check.score,
+        student_score=student_check.score,
         member_scores=members,
-        pulls=tuple(pulls),
+        gradients=tuple(gradients),
     )
 
 
 def _unpacked(data, info: DatasetInfo) -> Sample:
     batch = read_batch(data, info.ignore_label, info.num_classes)
-    images, masks, given = np.asarray(batch.images, np.float32), np.asarray(batch.masks), np.asarray(data[1])
-    if images.ndim != 4 or masks.shape != images.shape[:3] or not np.issubdtype(given.dtype, np.integer):
+    images, masks, received = (
+        np.asarray(batch.images, np.float32),
+        np.asarray(batch.masks),
+        np.asarray(data[1]),
+    )
+    if images.ndim != 4 or masks.shape != images.shape[:3] or not np.issubdtype(received.dtype, np.integer):
         raise ValueError(
             f"A batch must be images (N, H, W, 3) and integer masks (N, H, W). Received: images of shape "
-            f"{images.shape}, {given.dtype.name} masks of shape {given.shape}. Use evaluation_batches."
+            f"{images.shape}, {received.dtype.name} masks of shape {received.shape}. Use evaluation_batches."
         )
     is_class = (masks != info.ignore_label) & (masks >= 0) & (masks < info.num_classes)
     return Sample(images, masks, np.where(is_class, masks, -1), batch.recorded or {})
@@ -178,8 +182,8 @@ def _unpacked(data, info: DatasetInfo) -> Sample:
 def _teacher_run(teacher: Teacher):
     if teacher.recorded:
         return lambda batch: tf.image.resize(batch.recorded[LOGITS], batch.images.shape[1:3])
-    taps = teacher.taps([LOGITS])
-    return lambda batch: taps(tf.constant(batch.images))[LOGITS]
+    layers = teacher.feature_extractor([LOGITS])
+    return lambda batch: layers(tf.constant(batch.images))[LOGITS]
 
 
 def _member_scores(teacher: Teacher, batches: Sequence[Sample], info: DatasetInfo) -> dict[str, Score]:
@@ -188,18 +192,18 @@ def _member_scores(teacher: Teacher, batches: Sequence[Sample], info: DatasetInf
         return {}
     scores = {}
     for name in teacher.members:
-        member = Inspection(f"Teacher {name!r}", _tap_run(teacher, f"{name}/{LOGITS}"), info)
+        member = NetworkCheck(f"Teacher {name!r}", _layer_run(teacher, f"{name}/{LOGITS}"), info)
         if not list(member.inspect(batches)) and member.score is not None:
             scores[name] = member.score
     return scores
 
 
-def _tap_run(teacher: Teacher, tap: str):
-    run = teacher.taps([tap])
-    return lambda batch: run(tf.constant(batch.images))[tap]
+def _layer_run(teacher: Teacher, layer: str):
+    run = teacher.feature_extractor([layer])
+    return lambda batch: run(tf.constant(batch.images))[layer]
 
 
-def _about_members(mixture: Inspection, members: Mapping[str, Score]) -> Iterator[Finding]:
+def _about_members(mixture: NetworkCheck, members: Mapping[str, Score]) -> Iterator[Finding]:
     best = max(members, key=lambda name: members[name].mean_iou, default=None)
     if best is None or mixture.score is None or mixture.score.mean_iou >= members[best].mean_iou:
         return
@@ -208,13 +212,13 @@ def _about_members(mixture: Inspection, members: Mapping[str, Score]) -> Iterato
         f"The mean of {list(members)} is worse than its best member, {best!r}.",
         f"at least {members[best].mean_iou:.1%} mean IoU",
         f"{mixture.score.mean_iou:.1%}",
-        "Use that one alone, give it more weight, or fit the weights by class on held-out frames.",
+        "Use that one alone, give it more weight, or fit the weights by class on held-out images.",
     )
 
 
 def _student_run(student: keras.Model):
-    taps = tapped(student, [LOGITS], "student")
-    return lambda batch: taps(tf.constant(batch.images), training=False)[LOGITS]
+    layers = feature_extractor(student, [LOGITS], "student")
+    return lambda batch: layers(tf.constant(batch.images), training=False)[LOGITS]
 
 
 def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Finding]:
@@ -228,15 +232,15 @@ def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Fin
             "Leave normalisation to the networks.",
         )
     masks = np.concatenate([batch.masks.ravel() for batch in batches])
-    seen, counts = np.unique(masks, return_counts=True)
-    strange = (seen != info.ignore_label) & ((seen >= info.num_classes) | (seen < UNLABELLED))
-    if strange.any():
-        share = counts[strange].sum() / masks.size
+    values, counts = np.unique(masks, return_counts=True)
+    invalid = (values != info.ignore_label) & ((values >= info.num_classes) | (values < UNLABELLED))
+    if invalid.any():
+        share = counts[invalid].sum() / masks.size
         yield Finding(
             "error",
             f"The masks hold labels that are no class, in {share:.1%} of pixels.",
             f"0 to {info.num_classes - 1}, or {info.ignore_label} for void",
-            str(seen[strange].tolist()),
+            str(values[invalid].tolist()),
             "Relabel them, or set ignore_label to the label of void.",
         )
     void = sum(bool((batch.masks == info.ignore_label).all()) for batch in batches)
@@ -244,9 +248,9 @@ def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Fin
         yield Finding(
             "warning",
             f"{void} of {len(batches)} batches hold nothing but void ({info.ignore_label}).",
-            cure="Check the masks: nothing is learnt from such a batch.",
+            fix="Check the masks: nothing is learnt from such a batch.",
         )
-    labelled = [name for label, name in enumerate(info.class_names) if label in seen]
+    labelled = [name for label, name in enumerate(info.class_names) if label in values]
     if len(labelled) < 2:
         yield Finding(
             "warning",
@@ -260,9 +264,11 @@ def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Fin
         yield Finding("note", f"These batches show nothing of {absent}.")
 
 
-def _about_size(network: Inspection, size, batches: Sequence[Sample]) -> Iterator[Finding]:
+def _about_size(network: NetworkCheck, size, batches: Sequence[Sample]) -> Iterator[Finding]:
     images = batches[0].images.shape[1:3]
-    if size is not None and any(side not in (None, have) for side, have in zip(size, images, strict=True)):
+    if size is not None and any(
+        expected not in (None, actual) for expected, actual in zip(size, images, strict=True)
+    ):
         yield Finding(
             "error",
             f"{network.name} takes images of another size.",
@@ -272,75 +278,75 @@ def _about_size(network: Inspection, size, batches: Sequence[Sample]) -> Iterato
         )
 
 
-def _about_teacher(teacher: Teacher, found: Inspection, batches: Sequence[Sample]) -> Iterator[Finding]:
+def _about_teacher(teacher: Teacher, check: NetworkCheck, batches: Sequence[Sample]) -> Iterator[Finding]:
     if teacher.recorded and not all(LOGITS in batch.recorded for batch in batches):
-        yield Finding("note", f"{found.name} cannot be judged: its logits do not come with the batches.")
+        yield Finding("note", f"{check.name} cannot be judged: its logits do not come with the batches.")
         return
-    wrong_size = [] if teacher.recorded else list(_about_size(found, teacher.size, batches))
-    yield from wrong_size or found.inspect(batches)
+    wrong_size = [] if teacher.recorded else list(_about_size(check, teacher.size, batches))
+    yield from wrong_size or check.inspect(batches)
     if not teacher.recorded:
-        yield from found.neighbours(batches[0])
-    reason = [] if found.score is None else list(found.mismatch(batches, preprocessing=not teacher.recorded))
-    yield from reason or _about_knowledge(found, getattr(teacher, "model", None))
+        yield from check.neighbours(batches[0])
+    reason = [] if check.score is None else list(check.mismatch(batches, preprocessing=not teacher.recorded))
+    yield from reason or _about_knowledge(check, getattr(teacher, "model", None))
 
 
-def _about_knowledge(found: Inspection, model) -> Iterator[Finding]:
-    fresh, total = fresh_layers(model) if hasattr(model, "layers") else (0, 0)
-    state = f"{fresh} of {total} layers are as in a new network"
-    score, chance = found.score, found.chance
-    if score is not None and score.is_ignorant(chance):
+def _about_knowledge(check: NetworkCheck, model) -> Iterator[Finding]:
+    untrained, total = untrained_layers(model) if hasattr(model, "layers") else (0, 0)
+    state = f"{untrained} of {total} layers are as in a new network"
+    score, random_baseline = check.score, check.random_baseline
+    if score is not None and score.is_uninformed(random_baseline):
         yield Finding(
             "error",
-            f"{found.name} knows nothing of data set {found.info.name!r}.",
-            f"to beat a guess that does not look at the images: {chance}",
-            f"{score}, where all classes alike would have {math.log(found.info.num_classes):.2f}"
-            + (f"; {state}" if fresh else ""),
+            f"{check.name} knows nothing of data set {check.info.name!r}.",
+            f"to beat a guess that does not look at the images: {random_baseline}",
+            f"{score}, where all classes alike would have {math.log(check.info.num_classes):.2f}"
+            + (f"; {state}" if untrained else ""),
             "Check that all its weights were loaded, and on which classes and preprocessing it was trained.",
         )
         return
     # A network may have idle layers; half of them is no accident.
-    if total and fresh >= total / 2:
+    if total and untrained >= total / 2:
         yield Finding(
             "warning",
-            f"{found.name} looks as if weights had not been loaded.",
+            f"{check.name} looks as if weights had not been loaded.",
             "layers that have learnt something",
             state,
             "Load the whole model, or compare the layer names of the file and of the network.",
         )
-    if score is not None and found.kind == "logits" and score.cross_entropy >= chance.cross_entropy:
+    if score is not None and check.kind == "logits" and score.cross_entropy >= random_baseline.cross_entropy:
         yield Finding(
             "warning",
-            f"{found.name} is surer than it has reason to be.",
-            f"a cross-entropy below {chance.cross_entropy:.2f}, that of a constant",
+            f"{check.name} is surer than it has reason to be.",
+            f"a cross-entropy below {random_baseline.cross_entropy:.2f}, that of a constant",
             f"{score.cross_entropy:.2f}",
             "Soften it by a higher temperature, such as pixelwise(temperature=4).",
         )
 
 
 def _about_student(
-    student: keras.Model, found: Inspection, batches: Sequence[Sample], num_training_images: int | None
+    student: keras.Model, check: NetworkCheck, batches: Sequence[Sample], num_training_images: int | None
 ) -> Iterator[Finding]:
-    yield from list(_about_size(found, student.input_shape[1:3], batches)) or found.inspect(batches)
+    yield from list(_about_size(check, student.input_shape[1:3], batches)) or check.inspect(batches)
     if models.pretrained_but_random(student):
         yield Finding(
             "warning",
-            f"{found.name} begins from random weights, although its backbone has ImageNet weights.",
+            f"{check.name} begins from random weights, although its backbone has ImageNet weights.",
             "a pretrained student, which is worth more than any distillation",
             "a backbone whose BatchNorms have seen nothing",
             "Build it with weights=imagenet, or fill the backbone from a file with "
             "tfsegkd.models.load_torch_weights.",
         )
-    fresh, total = fresh_layers(student)
-    if num_training_images is not None and num_training_images < _FEW_IMAGES and total and fresh == total:
+    untrained, total = untrained_layers(student)
+    if num_training_images is not None and num_training_images < _FEW_IMAGES and total and untrained == total:
         yield Finding(
             "note",
-            f"{found.name} starts from nothing and has {num_training_images} images to learn from.",
-            cure="Pretrained weights, augmentation and a long schedule will do more than any loss.",
+            f"{check.name} starts from nothing and has {num_training_images} images to learn from.",
+            fix="Pretrained weights, augmentation and a long schedule will do more than any loss.",
         )
 
 
-def _about_both(teacher: Inspection, student: Inspection) -> Iterator[Finding]:
-    if teacher.score is None or student.score is None or student.score.is_ignorant(student.chance):
+def _about_both(teacher: NetworkCheck, student: NetworkCheck) -> Iterator[Finding]:
+    if teacher.score is None or student.score is None or student.score.is_uninformed(student.random_baseline):
         return
     if student.score.mean_iou >= teacher.score.mean_iou:
         yield Finding(
@@ -352,21 +358,21 @@ def _about_both(teacher: Inspection, student: Inspection) -> Iterator[Finding]:
         )
 
 
-def _pulls(teacher, student, terms, batch, info) -> list[Pull]:
-    taps = sorted({term.taps[0] for term in terms})
+def _gradients(teacher, student, terms, batch, info) -> list[TermGradient]:
+    layers = sorted({term.layers[0] for term in terms})
     images = tf.constant(batch.images)
-    shown = batch.recorded if teacher.recorded else teacher.taps(taps)(images)
-    missing = sorted({*taps} - {*shown})
+    outputs = batch.recorded if teacher.recorded else teacher.feature_extractor(layers)(images)
+    missing = sorted({*layers} - {*outputs})
     if missing:
         raise ValueError(
-            f"The batches do not carry the taps {missing} of the recorded teacher. Received: "
-            f"{sorted(shown)}. Record them too."
+            f"The batches do not carry the layers {missing} of the recorded teacher. Received: "
+            f"{sorted(outputs)}. Record them too."
         )
-    return measure_pulls(shown, student, terms, images, tf.constant(batch.masks), info.ignore_label)
+    return measure_gradients(outputs, student, terms, images, tf.constant(batch.masks), info.ignore_label)
 
 
-def _about_pulls(pulls: Sequence[Pull], balanced: bool) -> Iterator[Finding]:
-    task, *terms = pulls
+def _about_gradients(gradients: Sequence[TermGradient], balanced: bool) -> Iterator[Finding]:
+    task, *terms = gradients
     for term in terms:
         if not math.isfinite(term.value) or not math.isfinite(term.gradient_norm):
             yield Finding(
@@ -374,7 +380,7 @@ def _about_pulls(pulls: Sequence[Pull], balanced: bool) -> Iterator[Finding]:
                 f"Term {term.name!r} is not finite at the start.",
                 "a finite value and gradient",
                 f"value {term.value:.3g}, gradient norm {term.gradient_norm:.3g}",
-                "Look for extreme values at its taps, or leave it out.",
+                "Look for extreme values at its layers, or leave it out.",
             )
         elif term.weight and not term.gradient_norm:
             yield Finding(
@@ -382,11 +388,11 @@ def _about_pulls(pulls: Sequence[Pull], balanced: bool) -> Iterator[Finding]:
                 f"Term {term.name!r} moves no weight of the student.",
                 "a gradient",
                 "0",
-                "Check that layers before its tap are trainable, and that the teacher is not the student.",
+                "Check that layers before its layer are trainable, and that the teacher is not the student.",
             )
         elif term.weight and 0 < task.gradient_norm < math.inf and not balanced:
             ratio = term.gradient_norm / task.gradient_norm
-            if not _QUIET <= ratio <= _LOUD:
+            if not _TOO_LOW <= ratio <= _TOO_HIGH:
                 yield Finding(
                     "warning",
                     f"Term {term.name!r} pulls {ratio:.3g} times as hard at the student as the labels do.",

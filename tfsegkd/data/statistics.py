@@ -13,7 +13,7 @@ from tfsegkd.progress_bar import counted
 
 
 @dataclass(frozen=True)
-class Survey:
+class DatasetStatistics:
     """What reading a whole split showed.
 
     Args:
@@ -45,7 +45,9 @@ class Survey:
         return tuple(1 / math.log(1.02 + count / valid) for count in self.pixels[:-1])
 
 
-def survey(source: Source, skip_bad: bool = False, size: tuple[int, int] | None = None) -> Survey:
+def dataset_statistics(
+    source: Source, skip_bad: bool = False, size: tuple[int, int] | None = None
+) -> DatasetStatistics:
     """Reads every example of a split.
 
     Args:
@@ -57,7 +59,7 @@ def survey(source: Source, skip_bad: bool = False, size: tuple[int, int] | None 
     Raises:
         ValueError: for the first example that cannot be read, unless `skip_bad`; or if none can.
     """
-    keep = source.frames(size) if size else None
+    keep = source.resized(size) if size else None
 
     def count(index):
         try:
@@ -81,7 +83,7 @@ def survey(source: Source, skip_bad: bool = False, size: tuple[int, int] | None 
     good = [n for n, result in enumerate(results) if not isinstance(result, ValueError)]
     labels = [*range(source.info.num_classes), source.info.ignore_label]
     counts = np.array([results[n][0] for n in good])[:, labels]
-    return Survey(
+    return DatasetStatistics(
         Subset(source, good) if bad else source,
         tuple(counts.sum(0).tolist()),
         bad,
@@ -106,7 +108,7 @@ class Subset(Source):
     def read(self, index):
         return self._source.read(self._indices[index])
 
-    def frames(self, size):
-        """The frames that the other source keeps."""
-        frames = self._source.frames(size)
-        return lambda index, example=None: frames(self._indices[index], example)
+    def resized(self, size):
+        """The images that the other source keeps."""
+        images = self._source.resized(size)
+        return lambda index, example=None: images(self._indices[index], example)

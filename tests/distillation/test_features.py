@@ -1,4 +1,4 @@
-"""Taps: that they find a layer, in networks within networks too, in one forward pass."""
+"""Layers: that they find a layer, in networks within networks too, in one forward pass."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from tiny_networks import SHAPE, batch, network
 from tfsegkd import models
 from tfsegkd._keras import keras, tfmot
 from tfsegkd.distillation import Distiller, Term, parse_terms
-from tfsegkd.distillation.taps import tapped
+from tfsegkd.distillation.features import feature_extractor
 
 layers = keras.layers
 
@@ -44,16 +44,16 @@ def by_hand(model, images, training=False):
     return {"encoder/early": early, "late": late, "core/counted/stage": stage}
 
 
-def test_taps_inside_inner_networks():
+def test_layers_inside_inner_networks():
     images, _ = batch()
     model = nested()
     want = {"logits": model(images), "head": model(images), **by_hand(model, images)}
-    taps = tapped(model, want, "teacher")
-    got = taps(images, training=False)
+    layer_names = feature_extractor(model, want, "teacher")
+    got = layer_names(images, training=False)
     assert set(got) == set(want)
     for name, value in want.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
-    assert taps.output_shape == {name: (None, *value.shape[1:]) for name, value in want.items()}
+    assert layer_names.output_shape == {name: (None, *value.shape[1:]) for name, value in want.items()}
 
 
 def test_inner_networks_run_once_and_in_the_mode_they_are_called_in():
@@ -88,11 +88,11 @@ def test_a_layer_of_the_network_goes_before_an_inner_one():
     images = keras.Input(SHAPE)
     x = layers.Conv2D(3, 1, name="conv")(images)
     model = keras.Model(images, inner(x), name="outer")
-    assert tapped(model, ["conv"], "teacher").output_shape == {"conv": (None, *SHAPE[:2], 3)}
-    assert tapped(model, ["inner/conv"], "teacher").output_shape["inner/conv"] == (None, 8, 12, 6)
+    assert feature_extractor(model, ["conv"], "teacher").output_shape == {"conv": (None, *SHAPE[:2], 3)}
+    assert feature_extractor(model, ["inner/conv"], "teacher").output_shape["inner/conv"] == (None, 8, 12, 6)
 
 
-def test_what_cannot_be_one_tap_is_refused():
+def test_what_cannot_be_one_layer_is_refused():
     images = keras.Input(SHAPE)
     shared = layers.Conv2D(3, 1, name="shared")
     x = shared(shared(images))
@@ -100,23 +100,23 @@ def test_what_cannot_be_one_tap_is_refused():
     x = layers.Add()([one(x)["deep"], two(x)["deep"]])
     model = keras.Model(images, layers.Conv2D(4, 1)(x), name="outer")
     with pytest.raises(ValueError, match=r"ambiguous. Expected one of \['one/early', 'two/early'\]"):
-        tapped(model, ["early"], "teacher")
+        feature_extractor(model, ["early"], "teacher")
     with pytest.raises(ValueError, match="'shared' of 'outer' runs 2 times a pass"):
-        tapped(model, ["shared"], "teacher")
+        feature_extractor(model, ["shared"], "teacher")
     with pytest.raises(ValueError, match=r"'one/erly' not found in teacher 'outer'.*such as .*'one/early'"):
-        tapped(model, ["one/erly"], "teacher")
+        feature_extractor(model, ["one/erly"], "teacher")
 
 
 def test_a_layer_that_runs_in_another_network_too():
     model = network("student")
     other = keras.Input(SHAPE)
     model.get_layer("conv")(other)
-    assert tapped(model, ["conv"], "student").output_shape == {"conv": (None, 8, 12, 6)}
+    assert feature_extractor(model, ["conv"], "student").output_shape == {"conv": (None, 8, 12, 6)}
 
 
-def test_wrapped_layers_keep_their_tap():
+def test_wrapped_layers_keep_their_layer():
     pruned = tfmot.sparsity.keras.prune_low_magnitude(network("student"))
-    assert tapped(pruned, ["stage", "conv"], "student").output_shape["conv"] == (None, 8, 12, 6)
+    assert feature_extractor(pruned, ["stage", "conv"], "student").output_shape["conv"] == (None, 8, 12, 6)
 
 
 def ladder(named=False):
@@ -134,7 +134,7 @@ def ladder(named=False):
 
 
 @pytest.mark.parametrize(
-    ("named", "tap", "layer"),
+    ("named", "layer", "layer"),
     [
         (False, "stride2", "end2"),  # and not join2, which the decoder leaves stride 2 with
         (False, "stride4", "end4"),
@@ -143,21 +143,21 @@ def ladder(named=False):
         (True, "stride16", "stride4"),
     ],
 )
-def test_a_stride_that_no_layer_is_named_after(named, tap, layer):
+def test_a_stride_that_no_layer_is_named_after(named, layer_name, layer):
     model = ladder(named)
     images = np.random.default_rng(0).uniform(0, 255, (2, 16, 24, 3)).astype("float32")
-    found = tapped(model, [tap], "student")(images)[tap]
+    found = feature_extractor(model, [layer_name], "student")(images)[layer_name]
     np.testing.assert_array_equal(found, keras.Model(model.input, model.get_layer(layer).output)(images))
 
 
-def test_a_network_without_a_stride_has_no_tap_of_one():
-    for tap in ("stride1", "stride0", "stride3", "stride9"):
-        with pytest.raises(ValueError, match=f"'{tap}' not found in student 'ladder'"):
-            tapped(ladder(), [tap], "student")
+def test_a_network_without_a_stride_has_no_layer_of_one():
+    for layer_name in ("stride1", "stride0", "stride3", "stride9"):
+        with pytest.raises(ValueError, match=f"'{layer_name}' not found in student 'ladder'"):
+            feature_extractor(ladder(), [layer_name], "student")
     images = keras.Input((None, None, 3))
     anysize = keras.Model(images, layers.Conv2D(4, 3, strides=2, name="down")(images), name="anysize")
     with pytest.raises(ValueError, match="'stride2' not found in student 'anysize'"):
-        tapped(anysize, ["stride2"], "student")
+        feature_extractor(anysize, ["stride2"], "student")
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,9 @@ def test_a_network_without_a_stride_has_no_tap_of_one():
 )
 def test_the_preset_fits_networks_without_its_layers(spec, where):
     network = models.build(spec, 4, (64, 96, 3))
-    wanted = [term.taps[1] for term in parse_terms(["preset"]) if term.at]
-    taps = tapped(network, wanted, "student")
+    wanted = [term.layers[1] for term in parse_terms(["preset"]) if term.at]
+    layer_names = feature_extractor(network, wanted, "student")
     images = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype("float32")
     by_name = keras.Model(network.input, [network.get_layer(name).output for name in where])(images)
-    for tap, feature in zip(wanted, by_name, strict=True):
-        np.testing.assert_array_equal(taps(images)[tap], feature, err_msg=tap)
+    for layer_name, feature in zip(wanted, by_name, strict=True):
+        np.testing.assert_array_equal(layer_names(images)[layer_name], feature, err_msg=layer_name)

@@ -46,7 +46,7 @@ def test_confusion_and_iou_by_plain_loops(stage, runs, examined, source):
 
 
 def test_disagreement_by_plain_loops(runs, examined, source):
-    valid, differing, mended, spoilt = np.zeros(3, int), np.zeros(3, int), 0, 0
+    valid, differing, fixed, broken = np.zeros(3, int), np.zeros(3, int), 0, 0
     for image, mask in source:
         before, after = (logits(runs[0], stage, image).argmax(-1) for stage in ("student", "int8"))
         for want, a, b in zip(mask.ravel(), before.ravel(), after.ravel(), strict=True):
@@ -54,12 +54,12 @@ def test_disagreement_by_plain_loops(runs, examined, source):
                 continue
             valid[want] += 1
             differing[want] += a != b
-            mended += a != b and b == want
-            spoilt += a != b and a == want
+            fixed += a != b and b == want
+            broken += a != b and a == want
     found = examined.disagreements[0]
     np.testing.assert_array_equal(found.valid, valid)
     np.testing.assert_array_equal(found.differing, differing)
-    assert (found.mended, found.spoilt) == (mended, spoilt) and mended and spoilt
+    assert (found.fixed, found.broken) == (fixed, broken) and fixed and broken
 
 
 def test_layers_are_as_wide_as_in_the_widest_student(examined):
@@ -75,11 +75,11 @@ def test_frames_are_spread_over_the_split(runs, source):
 
 def test_the_worst_come_first_and_the_others_are_spread(examined):
     key = (0, "int8")
-    places = frames.chosen(examined, [key], 6)
+    positions = frames.chosen(examined, [key], 6)
     means = [np.nanmean(scores) for scores in examined.ious[key]]
     order = np.argsort(means, kind="stable").tolist()
-    assert places[:3] == order[:3]
-    assert places[3] == order[3] and places[-1] == order[-1] and len(set(places)) == 6
+    assert positions[:3] == order[:3]
+    assert positions[3] == order[3] and positions[-1] == order[-1] and len(set(positions)) == 6
     assert sorted(frames.chosen(examined, [key], 100)) == list(range(12))
 
 
@@ -98,7 +98,7 @@ def test_pictures_hold_the_image_the_label_and_each_prediction(runs, examined, s
     head, content = picture["image"].split(",")
     assert head == "data:image/webp;base64"
     with Image.open(io.BytesIO(base64.b64decode(content))) as seen:
-        # The noise is the same in all colours, which WebP keeps fairly well.
+        # The noise is the same in all colors, which WebP keeps fairly well.
         assert np.abs(np.asarray(seen, float) - image).mean() < 12
     scores = picture["iou"]["0/int8"]
     np.testing.assert_allclose(scores[1:], examined.ious[0, "int8"][5], atol=1e-4)

@@ -25,7 +25,7 @@ def computes() -> bool:
     return context._context is not None and context._context._context_handle is not None
 
 
-def apart(work: Callable[[], Any]) -> Any:
+def in_subprocess(work: Callable[[], Any]) -> Any:
     """Does some work in a process of its own and returns what it returns.
 
     The process is a copy of this one, so that `work` sees all that there is here; what it changes in memory

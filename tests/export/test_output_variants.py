@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from tfsegkd.export.endings import with_labels, without_last_resize
+from tfsegkd.export.output_variants import with_labels, without_last_resize
 from tfsegkd.runtime import Network, profile
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tfsegkd.recipe.study import Method, Study
-from tfsegkd.recipe.study_runs import outlook
+from tfsegkd.recipe.study_runs import estimate
 
 METHODS = (Method("alone", (), ("student",)), Method("better", ("--distill=hint",), ("student",)))
 
@@ -24,7 +24,7 @@ def note(study, method, seed, **report):
 
 
 def test_a_study_that_has_not_begun(study):
-    text = outlook(study, jobs=2)
+    text = estimate(study, jobs=2)
     assert text.startswith("6 runs, 2 methods × 3 seeds, 2 at once.")
     assert "alone   0 done, 0 begun, 3 to do" in text and "--distill=hint" in text
     assert "about 0 minutes left, without alone, better" in text
@@ -37,7 +37,7 @@ def test_runs_that_are_done_tell_how_long_the_others_take(study):
     note(study, "alone", 1, minutes=8.0)
     note(study, "alone", 2)
     note(study, "better", 0, minutes=10.0)
-    text = outlook(study, jobs=2)
+    text = estimate(study, jobs=2)
     assert "alone   2 done, 1 begun, 0 to do, 6.0 minutes each" in text
     assert "better  1 done, 0 begun, 2 to do, 10.0 minutes each" in text
     # One of six minutes and two of ten, two at a time.
@@ -47,4 +47,4 @@ def test_runs_that_are_done_tell_how_long_the_others_take(study):
 def test_runs_with_other_flags_are_refused(study):
     note(study, "alone", 0, minutes=4.0, asked=["--epochs=4"])
     with pytest.raises(ValueError, match="made with other flags: --epochs=4 before"):
-        outlook(study, jobs=1)
+        estimate(study, jobs=1)

@@ -32,7 +32,7 @@ def with_labels(content: bytes) -> bytes:
         editor.make("ARG_MAX", [logits, axis], [wide], largest),
         editor.make("CAST", [wide], [labels], narrow),
     )
-    return _ending_in(editor, labels)
+    return _with_output(editor, labels)
 
 
 def without_last_resize(content: bytes) -> tuple[bytes, int] | None:
@@ -56,7 +56,7 @@ def without_last_resize(content: bytes) -> tuple[bytes, int] | None:
         return None
     for operator in enlargement:
         editor.replace(operator)
-    return _ending_in(editor, small), stride
+    return _with_output(editor, small), stride
 
 
 def _enlargement(editor: Editor, tensor: int) -> list[schema.OperatorT]:
@@ -73,8 +73,8 @@ def _enlargement(editor: Editor, tensor: int) -> list[schema.OperatorT]:
     return found
 
 
-def _ending_in(editor: Editor, tensor: int) -> bytes:
+def _with_output(editor: Editor, tensor: int) -> bytes:
     """The file of a network whose output is another tensor; what it says of the old output is left out."""
-    editor.end_in(tensor)
+    editor.set_output(tensor)
     editor.set_metadata(METADATA, None)
     return editor.pack()

@@ -1,4 +1,4 @@
-"""What the networks of a report make of the validation frames."""
+"""What the networks of a report make of the validation images."""
 
 import base64
 import dataclasses
@@ -37,8 +37,8 @@ class Disagreement:
 
     valid: np.ndarray
     differing: np.ndarray
-    mended: int = 0
-    spoilt: int = 0
+    fixed: int = 0
+    broken: int = 0
 
     def add(self, label: np.ndarray, before: np.ndarray, after: np.ndarray, ignore_label: int) -> None:
         """Counts one frame more."""
@@ -47,8 +47,8 @@ class Disagreement:
         apart = before != after
         self.valid += np.bincount(label, minlength=num_classes)
         self.differing += np.bincount(label[apart], minlength=num_classes)
-        self.mended += int(np.sum(apart & (after == label)))
-        self.spoilt += int(np.sum(apart & (before == label)))
+        self.fixed += int(np.sum(apart & (after == label)))
+        self.broken += int(np.sum(apart & (before == label)))
 
 
 @dataclasses.dataclass(frozen=True)
