@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {
-    **dict.fromkeys(("_keras", "atomic", "spec", "registry", "checks", "progress_bar"), 0),
+    **dict.fromkeys(("_keras", "atomic", "checks", "deprecation", "progress_bar", "registry", "spec"), 0),
     **dict.fromkeys(("layers", "graph"), 1),
     **dict.fromkeys(("data", "models", "losses", "metrics", "runtime"), 2),
     **dict.fromkeys(("distillation", "pruning", "grouping", "quantization"), 3),

@@ -3,7 +3,7 @@
     pixelwise                                  a name
     pixelwise(temperature=4)*0.5               with an argument and a weight
     pairwise@aspp:context*0.5                  between the teacher's layer 'aspp' and the student's 'context'
-    hint@stage4                                the same layer name on both sides
+    hint@stage4                                the layer of this name in both networks
     hint@stage4*2*warm_up(steps=200)           with a weight that grows over the first 200 steps
     hint*warm_up(steps=200)*stop(step=900)     with two schedules, both of which count
 
@@ -140,6 +140,7 @@ def _weight(text: str, source: str) -> float:
 
 def _malformed(text: str, why: str) -> ValueError:
     return ValueError(
-        f"Cannot read {text!r}. Expected name(key=value)@teacher_layer:student_layer*weight*schedule(key=value), "
-        f"where all but the name may be left out; {why}."
+        f"Cannot read {text!r}. Expected "
+        f"name(key=value)@teacher_layer:student_layer*weight*schedule(key=value), where all but the name "
+        f"may be left out; {why}."
     )

@@ -169,7 +169,7 @@ def test_cvat_lists_are_splits(tmp_path):
     ("labelmap", "words"),
     [
         ("background:0,0\n", "Line 1 of .* Expected 'label:red,green,blue"),
-        ("background:0,0,0::\nkerb:0,0,0::\n", "Line 2 of .* stands above already"),
+        ("background:0,0,0::\nkerb:0,0,0::\n", "Line 2 of .* is repeated"),
         ("background:0,0,0::\nkerb:300,0,0::\n", "Line 2 of"),
     ],
 )

@@ -162,7 +162,7 @@ def test_photographs_are_read_upright(tmp_path, orientation):
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), upright(MASK))
     if orientation >= 5:  # on its side
         source = FileSource(INFO, [(tmp_path / "photo.png", pair(tmp_path)[1])])
-        with pytest.raises(ValueError, match=r"is 5×4 but its mask .* is 4×5 .*One of them is turned"):
+        with pytest.raises(ValueError, match=r"is 5×4 but its mask .* is 4×5 .*One of them is rotated"):
             source[0]
 
 

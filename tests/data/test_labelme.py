@@ -130,7 +130,7 @@ def test_names_that_differ_in_capitals_are_said(tmp_path):
         (shape("tree", [[1, 1], [2, 2]]), "an outline of 2 points"),
         (shape("tree", []), "an outline of 0 points"),
         (shape("tree", box(50, 50, 60, 60)), "lies outside the image of 10×14"),
-        (shape("tree", [[0, 0], [2, 2]], "mask", mask="no base64"), "holds a mask that cannot be read"),
+        (shape("tree", [[0, 0], [2, 2]], "mask", mask="no base64"), "contains a mask that cannot be read"),
         (
             shape("tree", [[12, 9], [15, 11]], "mask", mask=png_of(np.ones((3, 3), np.uint8))),
             "leaves the image",

@@ -290,20 +290,20 @@ def test_sizes_tell_that_masks_were_drawn_on_stored_pixels(tmp_path):
     source = data.load("folder", "all", turned(tmp_path, [1, 6, 3, 8]))
     for image, mask in source:
         assert (mask == (image[..., 0] > 0)).all() and mask.sum() == 1
-    assert said(source.notes, "3 photographs", "both are turned upright")
+    assert said(source.notes, "3 photographs", "both are rotated upright")
 
 
 def test_sizes_tell_that_masks_were_drawn_on_upright_photographs(tmp_path):
     source = data.load("folder", "all", turned(tmp_path, [1, 6, 3], drawn_on_stored=False))
     assert [mask[0, 0] for _, mask in source] == [1, 1, 1]
     assert [image.shape[:2] for image, _ in source] == [(4, 6), (6, 4), (4, 6)]
-    assert said(source.notes, "2 photographs", "masks stay as they are")
+    assert said(source.notes, "2 photographs", "masks are not changed")
 
 
 @pytest.mark.parametrize(("orientations", "size"), [([1, 3], (4, 6)), ([6], (5, 5)), ([2, 4], (4, 6))])
 def test_turned_photographs_are_asked_about_where_sizes_do_not_tell(tmp_path, orientations, size):
     root = turned(tmp_path, orientations, size)
-    with pytest.raises(ValueError, match=r"\d photographs are stored turned.*mask_orientation=own.*=image"):
+    with pytest.raises(ValueError, match=r"\d photographs are stored rotated.*mask_orientation=own.*=image"):
         data.load("folder", "all", root)
     for image, mask in data.load("folder(mask_orientation=image)", "all", root):
         assert (mask == (image[..., 0] > 0)).all()

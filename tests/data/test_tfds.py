@@ -125,7 +125,7 @@ def test_several_pictures_must_be_told_apart(tmp_path):
         ("tfds:tiny_pets", "train", ValueError, r"classes of tfds:tiny_pets are not known.*names=\['pet'"),
         (PETS, "test", ValueError, r"Unknown split 'test'. Should be one of \['train', 'validation'\]"),
         (PETS, "train[", ValueError, r"Split 'train\[' of tfds:tiny_pets"),
-        ("tfds:tiny_cats", "train", ValueError, "TFDS knows no data set 'tiny_cats'"),
+        ("tfds:tiny_cats", "train", ValueError, "TFDS has no data set 'tiny_cats'"),
         ("tfds:oxford_iiit_pet", "train", FileNotFoundError, r"not prepared in .*download=True"),
         ("camvid:tiny", "train", ValueError, "Unknown data set 'camvid:tiny'"),
         (PETS.replace("offset", "ofset"), "train", ValueError, "Wrong arguments for data set 'tfds'.*offset"),

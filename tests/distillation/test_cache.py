@@ -63,7 +63,7 @@ def test_unscaled_batches_carry_what_the_teacher_would_say(augmentation, tmp_pat
 
 def test_logits_follow_every_geometry(tmp_path):
     model = pixelwise_linear()
-    cache = cached(tmp_path, model, layer_names=("logits",))
+    cache = cached(tmp_path, model, layers=("logits",))
     augmentation = Augmentation(0.6, 1.7, True, 0, 0, 0, 0)
     for crop in (SIZE, (8, 10)):
         batches = training_batches(
@@ -106,11 +106,11 @@ def test_a_teacher_of_another_size_sees_the_frames_at_its_own(tmp_path):
 
 
 def test_what_is_recorded_is_not_computed_again(tmp_path):
-    assert cached(tmp_path, layer_names=["logits"]).added == 6
-    assert cached(tmp_path, layer_names=["logits"]).added == 0
+    assert cached(tmp_path, layers=["logits"]).added == 6
+    assert cached(tmp_path, layers=["logits"]).added == 0
     # A killed process leaves whole files and lacks others; a further layer lacks them all.
     (tmp_path / "logits" / "000002.npz").unlink()
-    assert cached(tmp_path, layer_names=["logits"]).added == 1
+    assert cached(tmp_path, layers=["logits"]).added == 1
     assert cached(tmp_path).added == 6
     assert not [path for path in tmp_path.rglob("*") if ".tmp" in path.name]
 
@@ -162,18 +162,18 @@ def test_what_float16_cannot_hold_is_refused(tmp_path):
     model = pixelwise_linear()
     model.layers[-1].bias.assign([1e5, 0, 0, 0])
     with pytest.raises(ValueError, match=r"'logits'.*frame_0.*float16"):
-        cached(tmp_path, model, layer_names=["logits"])
+        cached(tmp_path, model, layers=["logits"])
 
 
 def test_a_disk_without_room_is_found_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
-    with pytest.raises(OSError, match=r"needs .* MB.*Free on this disk"):
+    with pytest.raises(OSError, match=r"needs .* MB.*Free space: "):
         cached(tmp_path)
     assert not list(tmp_path.rglob("*.npz"))
 
 
 def test_layers_that_are_not_recorded_are_named(tmp_path):
-    cache = cached(tmp_path, layer_names=["logits"])
+    cache = cached(tmp_path, layers=["logits"])
     with pytest.raises(ValueError, match=r"without the layers \['stage'\]"):
         tfsegkd.Distiller(cache, network("student"), [tfsegkd.Term("hint", at=("stage", "stage"))])
 

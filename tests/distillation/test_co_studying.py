@@ -162,8 +162,8 @@ def test_small_batches_make_one_step_of_both():
 @pytest.mark.parametrize(
     ("specs", "options", "message"),
     [
-        ([FEATURE], {}, "nothing to learn of the student by.*'hint_stage'.*Add 'pixelwise"),
-        ([], {}, "nothing to learn of the student by"),
+        ([FEATURE], {}, "'hint_stage'.*Add 'pixelwise"),
+        ([], {}, r"Received: \[\]"),
         ([LOGITS], {"task_weight": 0.0}, "task_weight must be"),
     ],
 )
@@ -173,7 +173,7 @@ def test_what_cannot_be_studied_together_is_refused(specs, options, message):
 
 
 def test_a_teacher_that_cannot_learn_is_refused():
-    with pytest.raises(TypeError, match=r"studies along must be one functional.*Ensemble"):
+    with pytest.raises(TypeError, match=r"functional.*Ensemble"):
         CoStudying([network("a", seed=1), network("b", seed=2)], network("student"))
     with pytest.raises(ValueError, match="phase must be one of"):
         CoStudying(*pair()).phase = "graduation"

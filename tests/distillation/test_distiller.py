@@ -299,12 +299,12 @@ def test_batches_must_fit_the_kind_of_teacher():
     recorded = Recorded(teacher)
     shown = recorded.show(images)
     distiller = ready(Distiller(recorded, student, both_terms()))
-    with pytest.raises(ValueError, match=r"does not carry its \['logits', 'stage'\].*images alone"):
+    with pytest.raises(ValueError, match=r"\['logits', 'stage'\].*images alone"):
         distiller.train_on_batch(images, masks)
-    with pytest.raises(ValueError, match=r"does not carry its \['stage'\].*Received \['logits'\]"):
+    with pytest.raises(ValueError, match=r"\['stage'\].*Received \['logits'\]"):
         distiller.train_on_batch({"images": images, "teacher": {"logits": shown["logits"]}}, masks)
     distiller = ready(Distiller(teacher, student, both_terms()))
-    with pytest.raises(ValueError, match=r"this teacher is asked itself.*TeacherCache"):
+    with pytest.raises(ValueError, match=r"TeacherCache"):
         distiller.train_on_batch({"images": images, "teacher": shown}, masks)
 
 
@@ -404,7 +404,7 @@ def test_networks_of_different_classes_or_sizes_are_refused():
 
 def test_two_terms_of_one_name_are_refused():
     terms = [Term(losses.PixelwiseLoss(temperature, name="soft")) for temperature in (1, 4)]
-    with pytest.raises(ValueError, match=r"Two terms are called \['soft'\]"):
+    with pytest.raises(ValueError, match=r"\['soft'\]"):
         Distiller(*pair(), terms)
 
 
@@ -458,11 +458,11 @@ def test_a_quantized_student_learns_from_the_same_layers():
     quantized = quantize(student, calibration=[images])
     distiller = ready(Distiller(teacher, quantized, both_terms()), keras.optimizers.SGD(0.01))
     layer = quantized.get_layer("quant_stage")
-    layer_names = keras.Model(quantized.inputs, layer.output)
+    features = keras.Model(quantized.inputs, layer.output)
     before = [weight.numpy() for weight in quantized.trainable_weights]
     want = squared_distance(
         keras.Model(teacher.inputs, teacher.get_layer("stage").output)(images).numpy(),
-        layer_names(images, training=True).numpy(),
+        features(images, training=True).numpy(),
         masks,
     )
     logs = distiller.train_on_batch(images, masks, return_dict=True)

@@ -1,4 +1,4 @@
-"""Layers: that they find a layer, in networks within networks too, in one forward pass."""
+"""Feature extraction finds layers, in nested networks too, in one forward pass."""
 
 import numpy as np
 import pytest
@@ -48,12 +48,12 @@ def test_layers_inside_inner_networks():
     images, _ = batch()
     model = nested()
     want = {"logits": model(images), "head": model(images), **by_hand(model, images)}
-    layer_names = feature_extractor(model, want, "teacher")
-    got = layer_names(images, training=False)
+    network = feature_extractor(model, want, "teacher")
+    got = network(images, training=False)
     assert set(got) == set(want)
     for name, value in want.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
-    assert layer_names.output_shape == {name: (None, *value.shape[1:]) for name, value in want.items()}
+    assert network.output_shape == {name: (None, *value.shape[1:]) for name, value in want.items()}
 
 
 def test_inner_networks_run_once_and_in_the_mode_they_are_called_in():
@@ -134,7 +134,7 @@ def ladder(named=False):
 
 
 @pytest.mark.parametrize(
-    ("named", "layer", "layer"),
+    ("named", "layer_name", "layer"),
     [
         (False, "stride2", "end2"),  # and not join2, which the decoder leaves stride 2 with
         (False, "stride4", "end4"),
@@ -172,8 +172,8 @@ def test_a_network_without_a_stride_has_no_layer_of_one():
 def test_the_preset_fits_networks_without_its_layers(spec, where):
     network = models.build(spec, 4, (64, 96, 3))
     wanted = [term.layers[1] for term in parse_terms(["preset"]) if term.at]
-    layer_names = feature_extractor(network, wanted, "student")
+    network = feature_extractor(network, wanted, "student")
     images = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype("float32")
     by_name = keras.Model(network.input, [network.get_layer(name).output for name in where])(images)
     for layer_name, feature in zip(wanted, by_name, strict=True):
-        np.testing.assert_array_equal(layer_names(images)[layer_name], feature, err_msg=layer_name)
+        np.testing.assert_array_equal(network(images)[layer_name], feature, err_msg=layer_name)

@@ -142,10 +142,8 @@ def test_one_channel_and_a_softmax_says_nothing():
 def test_functions_are_told_by_their_values(k):
     (images, _), soft, binary = batch(), ending("softmax", k=k), ending("sigmoid", 1, k=k)
     for model in (soft, binary):
-        layer_names = load_teacher(lambda x, model=model: model(x, training=False)).feature_extractor(
-            ["logits"]
-        )
-        shown = layer_names(tf.constant(images))["logits"].numpy()
+        run = load_teacher(lambda x, model=model: model(x, training=False)).feature_extractor(["logits"])
+        shown = run(tf.constant(images))["logits"].numpy()
         np.testing.assert_allclose(softmax(shown), probabilities(model, images), atol=2e-5)
     plain = ending("linear", k=k)
     shown = load_teacher(lambda x: plain(x, training=False)).feature_extractor(["logits"])(
@@ -192,12 +190,12 @@ def test_an_output_in_a_list_or_dictionary_of_one_is_the_output():
         assert np.isfinite(history["val_loss"] + history["loss"]).all()
 
 
-def test_layers_stand_beside_the_logits_of_a_softmax():
+def test_features_stand_beside_the_logits_of_a_softmax():
     plain = network("plain")
     model = keras.Model(plain.inputs, layers.Softmax()(plain.output), name="soft")
-    (images, _), layer_names = batch(), feature_extractor(model, ["logits", "stage"], "student")
-    shown = layer_names(images, training=False)
-    assert layer_names.output_shape["logits"] == (None, HEIGHT, WIDTH, CLASSES)
+    (images, _), extract = batch(), feature_extractor(model, ["logits", "stage"], "student")
+    shown = extract(images, training=False)
+    assert extract.output_shape["logits"] == (None, HEIGHT, WIDTH, CLASSES)
     np.testing.assert_allclose(shown["logits"], plain(images), atol=1e-5)
     np.testing.assert_allclose(
         shown["stage"], keras.Model(plain.inputs, plain.get_layer("stage").output)(images)

@@ -143,7 +143,7 @@ def test_classes_that_nobody_knows_are_named():
         Member(constant([0.5, 0.5], "one"), class_map={"sky": 0, "road": 1}),
         Member(constant([0.5, 0.5], "two"), class_map={"road": 0, "car": 1}),
     ]
-    with pytest.raises(ValueError, match=r"classes \['fence'\] are known to none .*\['one', 'two'\]"):
+    with pytest.raises(ValueError, match=r"\['one', 'two'\].*\['fence'\]"):
         load_teacher(pair, class_names=CLASS_NAMES)
     with pytest.raises(ValueError, match=r"Missing: \['car', 'fence'\]"):
         load_teacher(pair[0], class_names=CLASS_NAMES)
@@ -221,13 +221,13 @@ def test_fitted_weights_leave_a_class_to_who_can_see_it():
 def test_weights_that_do_no_better_elsewhere_are_not_taken():
     pair = [partly_blind("own", blind=1), partly_blind("city", blind=3)]
     found = fit_weights(load_teacher(pair, weights=[2, 1], class_names=CLASS_NAMES), Turned())
-    assert found.cross_entropy >= found.before and "stay as they were" in str(found)
+    assert found.cross_entropy >= found.before and "old weights" in str(found)
     np.testing.assert_allclose(found.weights, [[2] * 4, [1] * 4])
 
 
 def test_frames_that_weights_cannot_be_fitted_on_are_refused():
     pair = load_teacher([network("one"), network("two")], class_names=CLASS_NAMES)
-    with pytest.raises(ValueError, match="at least two frames"):
+    with pytest.raises(ValueError, match=r"two labelled images.*Received: 1 "):
         fit_weights(pair, Drawn(1))
     with pytest.raises(ValueError, match="unlabelled"):
         fit_weights(pair, WithoutLabels(Drawn()))
@@ -345,9 +345,9 @@ def test_what_the_text_cannot_mean_is_said(text, words):
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ([1, -1], r"\['small'\] must be numbers that are not below 0"),
+        ([1, -1], r"teachers \['small'\]"),
         ([1], "a number for each"),
-        ([0, 0], "known to none"),
+        ([0, 0], r"\['large', 'small'\]"),
         ([1, float("nan")], r"\['small'\]"),
         (np.ones((2, 3)), "a row of 4"),
     ],

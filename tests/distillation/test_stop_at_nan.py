@@ -1,4 +1,4 @@
-"""What watches over a training."""
+"""Training stops at NaN."""
 
 import numpy as np
 import pytest

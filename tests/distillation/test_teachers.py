@@ -180,7 +180,7 @@ def test_a_keras_3_network_of_another_size_is_fed_resized_images(keras3_model):
     assert teacher.size is None and teacher.input_size == (HEIGHT, WIDTH)
     inside = np.asarray(keras3_model(resize(images, (HEIGHT, WIDTH)).astype("float32"), training=False))
     np.testing.assert_allclose(look(teacher, images), resize(inside, (10, 30)), atol=1e-4)
-    with pytest.raises(ValueError, match="sees every image at"):
+    with pytest.raises(ValueError, match=r"resizes every image to \(\d+, \d+\).*Leave out scales"):
         load_teacher(keras3_model, scales=(1.0, 2.0))
 
 
@@ -259,7 +259,7 @@ def test_a_saved_model_of_fixed_size_and_integers(images, tmp_path):
 def test_of_several_outputs_one_is_chosen(images, tmp_path):
     module = Module()
     tf.saved_model.save(module, str(tmp_path), signatures=module.two)
-    with pytest.raises(ValueError, match=r"Outputs there: \['edges', 'semantic'\]"):
+    with pytest.raises(ValueError, match=r"one of the outputs \['edges', 'semantic'\]"):
         load_teacher(tmp_path, trust_model=True)
     teacher = load_teacher(tmp_path, output="semantic", trust_model=True)
     np.testing.assert_allclose(look(teacher, images), images @ module.kernel.numpy(), rtol=1e-4)
@@ -269,7 +269,7 @@ def test_of_several_outputs_one_is_chosen(images, tmp_path):
 def test_a_saved_model_that_gives_labels_is_refused(tmp_path):
     module = Module()
     tf.saved_model.save(module, str(tmp_path), signatures=module.labels)
-    with pytest.raises(ValueError, match=r"must give logits \(N, H, W, C\).*int64"):
+    with pytest.raises(ValueError, match=r"must output logits \(N, H, W, C\).*int64"):
         load_teacher(tmp_path, trust_model=True).shapes(["logits"], SHAPE)
 
 
@@ -367,9 +367,9 @@ def test_a_tflite_has_one_layer_and_one_fingerprint_a_content(tmp_path):
     paths[2].write_bytes(flat(labels))
     prints = [load_teacher(path).fingerprint() for path in paths]
     assert prints[0] == prints[1] != prints[2]
-    with pytest.raises(ValueError, match=r"'aspp' not found.*shows \['logits'\] only"):
+    with pytest.raises(ValueError, match=r"'aspp' not found.*\['logits'\] only"):
         load_teacher(paths[0]).feature_extractor(["logits", "aspp"])
-    with pytest.raises(ValueError, match="sees every image at"):
+    with pytest.raises(ValueError, match=r"resizes every image to \(\d+, \d+\).*Leave out scales"):
         load_teacher(paths[0], scales=(0.5, 1.0))
 
 
@@ -417,7 +417,7 @@ def test_a_function_is_known_by_its_name(model):
     ],
 )
 def test_what_is_no_logits_is_refused(function):
-    with pytest.raises(ValueError, match=r"must give logits \(N, H, W, C\)"):
+    with pytest.raises(ValueError, match=r"must output logits \(N, H, W, C\)"):
         load_teacher(function).shapes(["logits"], SHAPE)
 
 
@@ -546,7 +546,7 @@ def test_through_windows_nothing_is_squeezed_and_overlaps_are_averaged(tmp_path)
 
 
 def test_what_windows_cannot_do_is_said(keras3_model, model):
-    with pytest.raises(ValueError, match=r"sees them as they are\. Leave out windows"):
+    with pytest.raises(ValueError, match=r"Leave out windows"):
         load_teacher(model, windows=True)
     windows = load_teacher(keras3_model, windows=True)
     with pytest.raises(ValueError, match=r"'stem' not found.*Leave out windows to distil features"):
@@ -660,7 +660,7 @@ def test_paths_to_nothing_known_are_refused(tmp_path):
         load_teacher(tmp_path / "none.keras")
     (tmp_path / "teacher.onnx").write_bytes(b"1")
     for path in (tmp_path, tmp_path / "teacher.onnx"):
-        with pytest.raises(ValueError, match="no teacher of a known kind"):
+        with pytest.raises(ValueError, match="Expected a \.keras, \.h5 or \.tflite file"):
             load_teacher(path)
     (tmp_path / "torn.keras").write_bytes(b"PK\x03\x04torn")
     with pytest.raises(ValueError, match="Cannot read"):

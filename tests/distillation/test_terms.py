@@ -12,7 +12,7 @@ def test_a_term_takes_a_loss_or_its_spec():
     assert Term(loss).loss is loss
     term = Term("pixelwise(temperature=3)", weight=0.5, at=("aspp", "context"))
     assert term.loss.temperature == 3 and term.weight == 0.5 and term.layers == ("aspp", "context")
-    assert Term(loss).layer_names == ("logits", "logits")
+    assert Term(loss).layers == ("logits", "logits")
 
 
 def test_specs_become_terms():

@@ -35,7 +35,7 @@ def test_docstrings_become_pages(site):
     page = (site / "api/losses.html").read_text(encoding="utf-8")
     section = page[page.index('id="tfsegkd.losses.PairwiseLoss"') :]
     section = section[: section.index('id="tfsegkd.losses.PixelwiseLoss"')]
-    assert "Teaches the student which pixels belong together." in section
+    assert "Computes the mean squared error between similarities of all pairs of positions." in section
     assert re.search(r"<summary>Shapes</summary>\s*<ul>\s*<li><code>teacher</code>: \(N, H, W, Ct\)", section)
     assert "<strong>Differs:</strong>" in section
     assert 'href="https://arxiv.org/abs/1903.04197"' in section

@@ -42,7 +42,7 @@ OTHERS = {
 
 def test_nothing_is_overwritten(aware_model, info, images, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(ValueError, match=r"exists already.*overwrite=True"):
+    with pytest.raises(ValueError, match=r"already exists.*overwrite=True"):
         write_bundle(aware_model, tmp_path, info, images[0])
     with pytest.raises(ValueError, match="is no bundle"):
         write_bundle(aware_model, tmp_path, info, images[0], overwrite=True)
@@ -58,7 +58,7 @@ def test_what_does_not_fit_is_refused(aware_model, float_model, info, images, tm
     refuse(r"golden image must be uint8 \(64, 96, 3\)", golden=images[0, :32])
     refuse("golden image must be uint8.*float", golden=images[0].astype(np.float32))
     refuse("is a float network.*representative_data", model=float_model)
-    refuse("knows its ranges", representative_data=images)
+    refuse("is quantized and has ranges", representative_data=images)
     refuse("nothing was ever measured", model=quantize(float_model))
     refuse("input shape", model=float_model, representative_data=images[:, :32])
     refuse("raw pixels in 0…255", model=float_model, representative_data=images / np.float32(255))

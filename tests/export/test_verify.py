@@ -124,7 +124,7 @@ def test_in_full_it_looks_at_ops_and_layers(exported, aware_model, images):
     assert written["ops"]["delegate_partitions"] == 1 and written["sqnr_db"] == report.sqnr_db
     text = str(report)
     assert "0 of them on floats" in text and f"{report.sqnr_db['logits']:6.1f} dB  logits" in text
-    assert sum(line.strip().endswith(" ms in all") for line in text.splitlines()) == 1
+    assert sum(line.strip().endswith(" ms in total") for line in text.splitlines()) == 1
 
 
 def test_float_output_has_no_steps(exported_float_io, aware_model, images):

@@ -124,7 +124,7 @@ def test_reports_of_runs(data, box):
         for run in runs:
             assert all(path.resolve().is_relative_to(box) for path in run.networks.values())
             _ = run.unfinished, run.final, run.float_student, run.classes, run.settings
-        summary.verdict(runs)
+        summary.result_sentence(runs)
         summary.grouped(runs)
         summary.baseline(runs[0])
 

@@ -42,8 +42,8 @@ def deeplab(keras, shape=(32, 64, 3)):
     """MobileNetV2 with a pyramid, its backbone a frozen-in-mode model inside the model."""
     layers, ops = keras.layers, keras.ops
     backbone = keras.applications.MobileNetV2(input_shape=shape, include_top=False, weights=None, alpha=0.35)
-    layer_names = [backbone.get_layer(f"block_{number}_expand_relu").output for number in (3, 6)]
-    features = keras.Model(backbone.input, layer_names, name="features")
+    features = [backbone.get_layer(f"block_{number}_expand_relu").output for number in (3, 6)]
+    features = keras.Model(backbone.input, features, name="features")
     images = keras.Input(shape, name="image")
     low, x = features(keras.applications.mobilenet_v2.preprocess_input(images), training=False)
     pooled = layers.Conv2D(8, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))

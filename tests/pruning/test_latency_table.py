@@ -60,7 +60,7 @@ def test_a_target_is_met_by_the_table(table):
         ("layer,ms\na,fast\n", "Line 2 .*'fast'"),
         ("layer,ms\na,-1\n", "Line 2 "),
         ("name;time\na;1\n", "Line 2 "),
-        ("", "holds no time"),
+        ("", "has no latency"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(tmp_path, content, message):

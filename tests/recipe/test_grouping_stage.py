@@ -84,11 +84,11 @@ def test_a_trained_student_is_taken_if_there_is_one(tmp_path, untrained):
         ({"groups": 4, "end": 1.5}, "end must be"),
         ({"groups": 4, "shape": "square"}, "shape must be"),
         ({"groups": 4, "assignment": "lucky"}, "assignment must be"),
-        ({"groups": 4, "assignment": "learned", "begin": 0.0}, "Begin later"),
+        ({"groups": 4, "assignment": "learned", "begin": 0.0}, "begin=0"),
         ({"groups": 4, "task_weight": 0.0}, "task_weight=0"),
         (
             {"groups": 4, "model": None, "initialize_from": "encoder.keras"},
-            "Give it to the stage that trains",
+            "initialize_from='encoder.keras'",
         ),
     ],
 )

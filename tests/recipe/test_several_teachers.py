@@ -103,7 +103,7 @@ def test_a_mean_below_its_best_member_is_said():
     row["members"] = [{"name": "a", "mean_iou": 0.6}, {"name": "b", "mean_iou": 0.4}]
     lines = describe_members(row, {"mean_iou": 0.55})
     assert any("10.0 points below 'a'" in line for line in lines)
-    assert any("student alone is as good" in line for line in lines)
+    assert any("student alone is already as good" in line for line in lines)
     row["mean_iou"] = 0.61
     assert not any("warning" in line for line in describe_members(row, {"mean_iou": 0.55}))
 

@@ -86,7 +86,7 @@ def test_a_study_stays_at_its_commit(code, tmp_path):
     assert (clone.clone(directory, root=code) / "tools" / "train.py").read_text() == TRAIN
     later = clone.clone(tmp_path / "other", root=code)
     assert clone.code(later) not in (None, clone.code(first))
-    with pytest.raises(ValueError, match="began at commit"):
+    with pytest.raises(ValueError, match="started at commit"):
         clone.clone(directory, "HEAD", root=code)
     with pytest.raises(ValueError, match="No commit 'nowhere'"):
         clone.clone(tmp_path / "third", "nowhere", root=code)

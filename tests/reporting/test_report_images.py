@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from tfsegkd import models, runtime
-from tfsegkd.reporting import frames, read_runs
+from tfsegkd.reporting import images as report_images
+from tfsegkd.reporting import read_runs
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def runs(finished):
 
 @pytest.fixture(scope="module")
 def examined(runs, source):
-    return frames.examine(runs, source, 100)
+    return report_images.examine(runs, source, 100)
 
 
 def logits(run, stage, image):
@@ -68,23 +69,23 @@ def test_layers_are_as_wide_as_in_the_widest_student(examined):
 
 
 def test_frames_are_spread_over_the_split(runs, source):
-    few = frames.examine(runs, source, 4)
+    few = report_images.examine(runs, source, 4)
     assert few.indices == [0, 4, 7, 11]
     assert few.ious[0, "int8"].shape == (4, 3)
 
 
 def test_the_worst_come_first_and_the_others_are_spread(examined):
     key = (0, "int8")
-    positions = frames.chosen(examined, [key], 6)
+    positions = report_images.chosen(examined, [key], 6)
     means = [np.nanmean(scores) for scores in examined.ious[key]]
     order = np.argsort(means, kind="stable").tolist()
     assert positions[:3] == order[:3]
     assert positions[3] == order[3] and positions[-1] == order[-1] and len(set(positions)) == 6
-    assert sorted(frames.chosen(examined, [key], 100)) == list(range(12))
+    assert sorted(report_images.chosen(examined, [key], 100)) == list(range(12))
 
 
 def test_pictures_hold_the_image_the_label_and_each_prediction(runs, examined, source):
-    (picture,) = frames.pictures(examined, [5])
+    (picture,) = report_images.pictures(examined, [5])
     image, mask = source[5]
     assert (picture["name"], picture["width"], picture["height"]) == ("frame_05.png", 48, 32)
 
@@ -106,14 +107,14 @@ def test_pictures_hold_the_image_the_label_and_each_prediction(runs, examined, s
 
 
 def test_pictures_stop_where_the_page_is_full(examined, monkeypatch):
-    monkeypatch.setattr(frames, "_MOST_BYTES", 3 * len(str(frames.pictures(examined, [0]))))
-    assert 1 < len(frames.pictures(examined, range(12))) < 12
-    monkeypatch.setattr(frames, "_MOST_BYTES", 1)
-    assert len(frames.pictures(examined, range(12))) == 1
+    monkeypatch.setattr(report_images, "_MOST_BYTES", 3 * len(str(report_images.pictures(examined, [0]))))
+    assert 1 < len(report_images.pictures(examined, range(12))) < 12
+    monkeypatch.setattr(report_images, "_MOST_BYTES", 1)
+    assert len(report_images.pictures(examined, range(12))) == 1
 
 
 def test_large_frames_are_shown_smaller():
     mask = np.zeros((500, 1000), np.uint8)
     mask[:, 500:] = 7
-    small = np.frombuffer(zlib.decompress(frames.pack(mask)), np.uint8).reshape(240, 480)
+    small = np.frombuffer(zlib.decompress(report_images.pack(mask)), np.uint8).reshape(240, 480)
     assert (small[:, :240] == 0).all() and (small[:, 240:] == 7).all()

@@ -241,6 +241,6 @@ def test_runs_of_different_classes_make_no_page(finished, tmp_path):
 def test_frames_of_another_split_are_refused(finished, source, tmp_path):
     from tfsegkd.data.statistics import Subset
 
-    with pytest.raises(ValueError, match=r"'finished' was measured on 12 frames.*Received: 3 frames"):
+    with pytest.raises(ValueError, match=r"'finished' was measured on 12 images.*Received: 3 images"):
         write_report([finished], tmp_path / "report.html", Subset(source, [0, 1, 2]))
     assert not Path(tmp_path / "report.html").exists()

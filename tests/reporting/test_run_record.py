@@ -89,7 +89,7 @@ def test_runs_of_different_data_are_refused_with_the_reason(copy):
             record["result"]["iou"] = {"car": 0.5, "tree": 0.5}
 
     changed(third, "state.json", rename)
-    with pytest.raises(ValueError, match=r"the classes of 'one'.*'car', 'tree'.*Write a report for each"):
+    with pytest.raises(ValueError, match=r"the classes of 'one'.*'car', 'tree'.*Write separate reports"):
         read_runs([one, third])
     assert [run.title for run in read_runs([one, copy("fourth")])] == ["one", "fourth"]
 

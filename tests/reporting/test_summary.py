@@ -134,7 +134,7 @@ def test_the_command_is_read_back_as_the_same_flags():
 
 def test_the_peak_of_the_memory_is_among_the_first_figures():
     measured = RunRecord(Path("nowhere"), "run", {"stages": [TEACHER, STUDENT], "peak_memory_mb": 1234}, {})
-    assert ("1.2 GB", "peak memory", "of the process that trained") in headline_figures(measured)
+    assert ("1.2 GB", "peak memory", "of the training process") in headline_figures(measured)
     assert "peak memory" not in {what for _, what, _ in headline_figures(run(TEACHER, STUDENT))}
 
 

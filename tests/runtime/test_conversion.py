@@ -79,7 +79,7 @@ def test_op_that_tflite_lacks_is_named_in_one_line():
     [
         ({"inputs": "int8"}, r"inputs must be one of \['uint8', 'float32'\]. Received: 'int8'"),
         ({"outputs": "uint8"}, r"outputs must be one of \['int8', 'float32'\]"),
-        ({}, "A float network reads and gives float32"),
+        ({}, "Set both to 'float32'"),
         ({"quantized": True}, "nothing says what ranges"),
         ({"representative_data": np.zeros((1, 8, 8, 3))}, r"\(N, 32, 48, 3\).*Received: \(1, 8, 8, 3\)"),
         ({"representative_data": np.full((1, 32, 48, 3), 0.5)}, "pixels in 0…255"),

@@ -36,13 +36,13 @@ def test_with_a_fingerprint_only_that_content_is_meant(write, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("layer,ms\nstem,1\n", "times of layers.*Expected the columns file,ms"),
-        ("name;time\na;1\n", "has the heading 'name;time'"),
-        ("", "has the heading ''"),
+        ("layer,ms\nstem,1\n", "Expected the columns file,ms"),
+        ("name;time\na;1\n", "has the header 'name;time'"),
+        ("", "has the header ''"),
         ("file,ms\na.tflite,fast\n", "Line 2 .*'fast'"),
         ("file,ms\na.tflite,-1\n", "Line 2 "),
-        ("file,ms\na.tflite,1\na.tflite,2\n", "Line 3 .*no other line has"),
-        ("file,ms\na.tflite,\n", "holds no time"),
+        ("file,ms\na.tflite,1\na.tflite,2\n", "Line 3 .*Expected a unique file"),
+        ("file,ms\na.tflite,\n", "has no latency"),
     ],
 )
 def test_what_cannot_be_read_is_refused(write, content, message):

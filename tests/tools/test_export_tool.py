@@ -50,14 +50,14 @@ def test_what_does_not_fit_is_one_line(shell, box, tmp_path):
     refused(export("--bundle"), "Pass --labels")
     refused(export(labels, "--golden=a.png"), "--golden is for a bundle", "--bundle")
     refused(export(labels, "--bundle"), "'bright' is a float network", "representative_data")
-    refused(export(labels, "--bundle", f"--representative={tmp_path}"), "holds no image")
+    refused(export(labels, "--bundle", f"--representative={tmp_path}"), "contains no image")
     np.save(tmp_path / "small.npy", np.zeros((2, 8, 8, 3), np.uint8))
     np.save(tmp_path / "normalised.npy", np.full((2, 32, 48, 3), 0.5, np.float32))
     refused(export(labels, "--bundle", f"--representative={tmp_path / 'small.npy'}"), "input shape")
     refused(export(labels, "--bundle", f"--representative={tmp_path / 'normalised.npy'}"), "0…255")
     (tmp_path / "layers.csv").write_text("layer,ms\nclassifier,1\n")
     table = f"--latency_table={tmp_path / 'layers.csv'}"
-    refused(export(labels, "--bundle", f"--representative={box / 'photos'}", table), "times of layers")
+    refused(export(labels, "--bundle", f"--representative={box / 'photos'}", table), "file,ms")
     (tmp_path / "two.txt").write_text("dark\nlight")
     refused(export(f"--labels={tmp_path / 'two.txt'}", "--bundle"), "names 2 classes", "3 apart")
     assert not (tmp_path / "new").exists()
@@ -82,7 +82,7 @@ def test_a_float_network_becomes_a_bundle(shell, box, tmp_path):
     assert sorted(np.unique(golden)) == [0, 1, 2]
     picture = np.asarray(Image.open(box / "photos" / "1.png"))[..., 0]
     assert (golden == np.digitize(picture, [85, 170])).mean() > 0.9
-    refused(shell("export", *flags), "exists already", "overwrite")
+    refused(shell("export", *flags), "already exists", "overwrite")
 
     # The table in it, filled, is read by whoever is asked for the time of a file.
     table = directory / "latency_table.csv"

@@ -44,7 +44,7 @@ def test_a_report_with_the_frames_that_the_run_noted(shell, run, tmp_path):
     out = tmp_path / "pages" / "report.html"
     result = shell("report", str(run), f"--output={out}", "--num_images=4")
     assert result.code == 0, result.err
-    assert f"{out} (" in result.out and "no pictures" not in result.out
+    assert f"{out} (" in result.out and "no images" not in result.out
     text = out.read_text(encoding="utf-8")
     found = json.loads(text.split('<script id="data" type="application/json">')[1].split("</script>")[0])
     assert len(found["frames"]) == 4 and found["classes"] == ["dark", "light"]
@@ -62,9 +62,9 @@ def test_data_that_are_gone_leave_the_pictures_out(shell, run, tmp_path):
     out = tmp_path / "report.html"
     result = shell("report", str(moved), f"--output={out}")
     assert result.code == 0, result.err
-    assert "no pictures: the data set is not there" in result.out and "/gone" in result.out
+    assert "no images: the data set is not there" in result.out and "/gone" in result.out
     result = shell("report", str(moved), f"--output={out}", f"--data_dir={run.parent / 'data'}")
-    assert result.code == 0 and "no pictures" not in result.out
+    assert result.code == 0 and "no images" not in result.out
     result = shell("report", str(moved), f"--output={out}", "--data_dir=/gone_too")
     assert result.code == 1 and "error: --data_dir='/gone_too'" in result.err
 

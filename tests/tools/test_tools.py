@@ -71,7 +71,7 @@ WRONG_FLAGS = {
     "unknown loss": (["--distill=pixelwize"], ["Did you mean 'pixelwise'"]),
     "malformed spec": (["--distill=pixelwise(temperature=4"], ["Expected name(key=value)"]),
     "unknown option": (["--distill=pixelwise(heat=4)"], ["temperature"]),
-    "a term twice": (["--distill=hint", "--distill=hint*2"], ["Two terms are called ['hint']"]),
+    "a term twice": (["--distill=hint", "--distill=hint*2"], ["['hint']"]),
     "unknown student": (["--student=mobile_net"], ["Unknown model 'mobile_net'", "mobile_unet"]),
     "student's option": (["--student=mobile_unet(width=2)"], ["width_multiplier"]),
     "unknown teacher": (["--teacher=deeplab"], ["Unknown model 'deeplab'", "deeplab_v3_plus"]),
@@ -88,13 +88,13 @@ WRONG_FLAGS = {
     ),
     "a beginning for what is pruned": (
         ["--initialize_from=encoder.keras", "--stages=prune,group"],
-        ["--initialize_from=encoder.keras", "trained from its beginning"],
+        ["--initialize_from=encoder.keras", "a new student"],
     ),
     "a finer teacher in a step": (["--teacher_size=96x128"], ["--teacher_size needs --cache_teacher"]),
-    "options of a saved teacher": (["--teacher_flip"], ["is trained here"]),
+    "options of a saved teacher": (["--teacher_flip"], ["is a network to train"]),
     "scale of a teacher": (["--teacher_scales=1,none"], ["--teacher_scales='none'"]),
     "no labels for ifvd": (["--task_weight=0", "--distill=ifvd"], ["['ifvd'] need them"]),
-    "unlabelled frames": (["--unlabelled=nowhere"], ["'nowhere' is no directory", "road_scenes"]),
+    "unlabelled images": (["--unlabelled=nowhere"], ["'nowhere' is no directory", "road_scenes"]),
     "no teacher yet": (["--stages=distill"], ["teacher.keras", "--stages"]),
 }
 
@@ -231,7 +231,7 @@ def test_predict_draws_masks_of_the_image_s_size(shell, folder, saved):
         assert (mask.mode, mask.size) == ("P", (100, 50)) and np.asarray(mask).max() <= 2
     with Image.open(directory / "large_overlay.png") as picture:
         assert (picture.mode, picture.size) == ("RGB", (100, 50))
-    says(shell("predict", f"--images={folder}/*.tif", *flags), "names no image")
+    says(shell("predict", f"--images={folder}/*.tif", *flags), "matches no image")
 
 
 def test_predict_refuses_labels_that_do_not_fit(shell, folder, saved):

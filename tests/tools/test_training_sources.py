@@ -89,7 +89,7 @@ def test_frames_of_a_data_set_are_those_of_its_directory(shell, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--stages=student_alone", "--val_dataset=folder"], ["no labels to learn from", "--task_weight=0"]),
+        (["--stages=student_alone", "--val_dataset=folder"], ["no labels to train on", "--task_weight=0"]),
         (["--task_weight=0", "--stages=teacher,distill", "--val_dataset=folder"], ["a saved --teacher"]),
         (
             ["--task_weight=0", "--stages=distill"],

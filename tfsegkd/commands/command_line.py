@@ -21,33 +21,51 @@ WEB_RUNTIME = (
 
 # The title of each group of flags, with the flags that there were before it.
 _GROUPS: list[tuple[str, frozenset[str]]] = []
-# What absl and TensorFlow bring along.
+# Packages whose flags are not the command's.
 _FOREIGN = ("absl", "tensorflow")
 # Errors whose message tells the user what to do.
 _SAID_WELL = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
 
 
 def group(title: str) -> None:
-    """Lets the flags that are defined from here on stand under `title` in --help."""
+    """Lists the flags that are defined after this call under `title` in --help."""
     _GROUPS.append((title, frozenset(FLAGS)))
 
 
 def define_data() -> None:
-    """--dataset and --data_dir."""
-    flags.DEFINE_string("dataset", "road_scenes", f"Data set, one of {data.names()}, with options.")
+    """Defines --dataset and --data_dir."""
+    flags.DEFINE_string("dataset", "road_scenes", f"The data set, one of {data.names()}, with options.")
     flags.DEFINE_string(
-        "data_dir", None, "Where the data set's files lie; a data set's own option data_dir counts instead."
+        "data_dir", None, "The directory of the data set; the option data_dir of a data set overrides it."
     )
 
 
 def define_trust() -> None:
-    """--allow_lambda and --trust_model."""
+    """Defines --allow_lambda and --trust_model."""
     flags.DEFINE_bool("allow_lambda", False, "Load Lambda layers of saved networks, which are Python code.")
     flags.DEFINE_bool("trust_model", False, "Load SavedModels, whose graphs can read and write files.")
 
 
+def renamed(old: str, new: str) -> None:
+    """Makes the old name of a flag work, with a warning; --help shows the new one only."""
+    flags.DEFINE_flag(_Renamed(old, FLAGS[new]))
+
+
+class _Renamed(flags.Flag):
+    def __init__(self, old: str, current: flags.Flag):
+        help_text = f"Is now called --{current.name}."
+        super().__init__(current.parser, current.serializer, old, None, help_text, boolean=current.boolean)
+        self._current = current
+
+    def parse(self, argument):
+        print(f"warning: --{self.name} is now called --{self._current.name}", file=sys.stderr)
+        self._current.parse(argument)
+        self._current.using_default_value = False
+        self._current.present += 1
+
+
 def allowed() -> dict:
-    """What of saved networks is allowed, as the arguments of whoever loads them."""
+    """Returns the flags of `define_trust` as arguments of functions that load networks."""
     return {"allow_lambda": FLAGS.allow_lambda, "trust_model": FLAGS.trust_model}
 
 
@@ -76,34 +94,34 @@ def number(text: str, flag: str) -> float:
 
 
 def print_choices(choices: dict[str, str]) -> None:
-    """Prints a name and a sentence on each line."""
+    """Prints a line per choice: its name and a sentence."""
     width = max(map(len, choices))
     for name, sentence in choices.items():
         print(f"{name:{width}}  {sentence}")
 
 
 def values() -> dict:
-    """The values of a command's own flags, without those that absl and TensorFlow bring along."""
+    """Returns the values of a command's own flags, without those of absl and TensorFlow."""
     return {flag.name: flag.value for flag in _own_flags()}
 
 
 def _own_flags() -> list[flags.Flag]:
     by_module = FLAGS.flags_by_module_dict().items()
     own = [flag for module, found in by_module if module.split(".")[0] not in _FOREIGN for flag in found]
-    return [flag for flag in own if not isinstance(flag, _Help)]
+    return [flag for flag in own if not isinstance(flag, _Help | _Renamed)]
 
 
 def run(main: Callable[..., None], define_flags: Callable[[], None], takes_words: bool = False) -> None:
-    """Runs a command; what the user can fix is one line, without a traceback.
+    """Runs a command; errors that a user can fix are printed in one line, without a traceback.
 
     Args:
-        main: The command; the docstring of its module is what --help begins with.
+        main: The command; --help starts with the docstring of its module.
         define_flags: Defines its flags.
-        takes_words: Whether it takes a list of what stands on the line beside the options.
+        takes_words: Whether it takes a list of positional arguments.
     """
 
     def guarded(arguments):
-        # What TensorFlow says of its own workings would drown what the command says.
+        # TensorFlow's log would drown the output of the command.
         logging.set_verbosity(logging.ERROR)
         try:
             if len(arguments) > 1 and not takes_words:
@@ -129,10 +147,10 @@ def _fail(message) -> None:
 
 
 def parsed(arguments: list[str]) -> list[str]:
-    """Reads the flags of a line and of the flagfiles on it; returns what is left, the command's name first.
+    """Parses flags and flagfiles; returns the remaining arguments, the command's name first.
 
     Raises:
-        flags.Error: for what cannot be read; the message names the value that may be meant.
+        flags.Error: for arguments that cannot be parsed; the message suggests a similar value.
     """
     try:
         return FLAGS(arguments)
@@ -140,11 +158,13 @@ def parsed(arguments: list[str]) -> list[str]:
         said = re.sub(r"^(flag --\w+=None: Flag |ERROR:: )", "", " ".join(str(error).split()))
         raise flags.Error(f"{said}{_nearest(said)}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise flags.Error(f"A flagfile cannot be read: {error}. Expected a flag a line, in UTF-8.") from None
+        raise flags.Error(
+            f"A flagfile cannot be read: {error}. Expected a flag on each line, in UTF-8."
+        ) from None
 
 
 def _nearest(message: str) -> str:
-    """The end of a message: the value that may be meant by one that a flag refuses."""
+    """Returns the end of a message: a choice that is similar to the refused value."""
     found = re.match(r"flag --(\w+)=([^:]*): ", message)
     choices = getattr(FLAGS[found[1]].parser, "enum_values", None) if found else None
     return "." * (message[-1] not in ".?") + (checks.did_you_mean(found[2], choices) if choices else "")
@@ -158,7 +178,7 @@ def _parsed_or_said(arguments: list[str]) -> list[str]:
 
 
 class _Help(flags.BooleanFlag):
-    """--help: what a command does, and its own flags by group."""
+    """--help: the summary of a command, and its own flags by group."""
 
     def __init__(self, summary: str):
         super().__init__("help", False, "Show this.", short_name="?", allow_override=True)
@@ -171,10 +191,10 @@ class _Help(flags.BooleanFlag):
 
 
 def help_text(summary: str, columns: int) -> str:
-    """What --help shows.
+    """Returns the text of --help.
 
     Args:
-        summary: What the command does.
+        summary: A description of the command.
         columns: The width of the terminal.
     """
     width = min(max(columns, 60), 110)
@@ -184,14 +204,16 @@ def help_text(summary: str, columns: int) -> str:
     for (title, before), after in zip(starts, ends, strict=True):
         members = [flag for flag in _own_flags() if flag.name in after - before]
         if not _GROUPS:
-            # The command's own before those that it shares with others.
+            # The command's own flags before shared ones.
             members.sort(key=lambda flag: FLAGS.find_module_defining_flag(flag.name) == __name__)
         parts.append("\n".join([f"{title}:", *(line for flag in members for line in _help_of(flag, width))]))
-    return "\n\n".join([*parts, "--flagfile=FILE reads options from a file; --helpfull shows absl's, too."])
+    return "\n\n".join(
+        [*parts, "--flagfile=FILE reads flags from a file; --helpfull shows absl's flags, too."]
+    )
 
 
 def _help_of(flag: flags.Flag, width: int) -> list[str]:
-    # absl puts the choices before, and what a repeated flag is after, what the command says of a flag.
+    # absl puts the choices before the help of a flag, and a note on repetition after it.
     text = re.sub(r"^<[^>]*>: |;\s+repeat this option to specify a list of values$", "", flag.help)
     left = f"  --[no]{flag.name}" if flag.boolean and flag.default else f"  --{flag.name}"
     if not flag.boolean:

@@ -19,23 +19,19 @@ def define_flags():
     command_line.define_data()
     flags.DEFINE_string("model", None, "A saved Keras model or a .tflite.", required=True)
     flags.DEFINE_string("split", "val", "The split to measure on.")
-    flags.DEFINE_string("json", None, "Where to write the result.")
-    flags.DEFINE_string(
-        "latency_table", None, "CSV file,ms of your device, which says how long a .tflite takes."
-    )
-    flags.DEFINE_integer(
-        "batch_size", 8, "Images run at once; it changes the speed, not the result.", lower_bound=1
-    )
+    flags.DEFINE_string("json", None, "The JSON file to write.")
+    flags.DEFINE_string("latency_table", None, "CSV file,ms with latencies of .tflite files on your device.")
+    flags.DEFINE_integer("batch_size", 8, "Images per batch; it affects the speed only.", lower_bound=1)
     flags.DEFINE_integer(
         "frames_per_block",
         None,
-        "Counts in --json the pixels of every block of so many images that follow each other, for intervals.",
+        "Write to --json the pixel counts of blocks of this many consecutive images, for intervals.",
         lower_bound=1,
     )
 
 
 def main():
-    # Whatever is wrong with the table shows before images are read.
+    # Faults of the table are reported before images are read.
     device_ms = on_device(Path(FLAGS.model)) if FLAGS.latency_table else None
     source = data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir)
     result = evaluate(FLAGS.model, source, FLAGS.batch_size, FLAGS.frames_per_block)
@@ -50,11 +46,11 @@ def main():
 
 
 def on_device(model):
-    """What the table says of the file that is measured."""
+    """Returns the latency of the file in the table."""
     milliseconds = runtime.DeviceTable(FLAGS.latency_table).milliseconds(model)
     if milliseconds is None:
         raise ValueError(
-            f"--latency_table={FLAGS.latency_table!r} has no line for {model.name!r} as it is now. Expected "
+            f"--latency_table={FLAGS.latency_table!r} has no line for this {model.name!r}. Expected "
             f"its name in the column file, and its fingerprint in sha256 if there is that column."
         )
     return milliseconds

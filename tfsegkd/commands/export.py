@@ -1,10 +1,10 @@
-"""Writes a network as int8 .tflite files that an app takes as they are.
+"""Exports a network as int8 .tflite files for apps.
 
     tfsegkd-export --model=student_qat.keras --labels=labels.txt --output_dir=DIRECTORY
     tfsegkd-export --model=student_qat.keras --labels=labels.txt --output_dir=DIRECTORY --bundle
 
-The bundle holds more forms of the network, a picture to check them with, code for the app and a README. A
-network that is not quantized becomes int8 by looking at the images of --representative.
+A bundle contains more variants of the network, a test image, code for the app and a README. A network that
+is not quantized is calibrated on the images of --representative.
 """
 
 import dataclasses
@@ -29,25 +29,32 @@ _MOST_REPRESENTATIVE = 64
 
 def define_flags():
     flags.DEFINE_string("model", None, "A saved network, quantized by tfsegkd-train or not.", required=True)
-    flags.DEFINE_string("output_dir", None, "Where to write.", required=True)
-    flags.DEFINE_string("labels", None, "A text file with a class a line; those of --dataset unless given.")
-    flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
-    flags.DEFINE_bool("bundle", False, "Write all that an Android app needs.")
+    flags.DEFINE_string("output_dir", None, "The output directory.", required=True)
+    flags.DEFINE_string(
+        "labels", None, "A text file with a class on each line; the classes of --dataset by default."
+    )
+    flags.DEFINE_bool("overwrite", False, "Overwrite existing files.")
+    flags.DEFINE_bool("bundle", False, "Write everything that an Android app needs.")
     flags.DEFINE_string(
         "representative",
         None,
-        "For a network that is not quantized: a directory of images, or an .npy (N, H, W, 3) of its size.",
+        "Calibration images for a network that is not quantized: a directory, or an .npy (N, H, W, 3) of "
+        "its input size.",
     )
-    flags.DEFINE_string("dataset", None, f"Of the bundle: a data set to measure on, one of {data.names()}.")
-    flags.DEFINE_string("data_dir", None, "Where the files of --dataset lie.")
-    flags.DEFINE_string("split", "val", "The split of --dataset to measure on.")
-    flags.DEFINE_string("golden", None, "Of the bundle: the picture to check devices with.")
-    flags.DEFINE_string("latency_table", None, "Of the bundle: CSV file,ms of your device, for the card.")
-    flags.DEFINE_string("web_runtime", None, f"Of the bundle: {command_line.WEB_RUNTIME}")
+    flags.DEFINE_string(
+        "dataset", None, f"For the bundle: the data set to evaluate on, one of {data.names()}."
+    )
+    flags.DEFINE_string("data_dir", None, "The directory of --dataset.")
+    flags.DEFINE_string("split", "val", "The split of --dataset to evaluate on.")
+    flags.DEFINE_string("golden", None, "For the bundle: the test image for devices.")
+    flags.DEFINE_string(
+        "latency_table", None, "For the bundle: CSV file,ms of your device, for the model card."
+    )
+    flags.DEFINE_string("web_runtime", None, f"For the bundle: {command_line.WEB_RUNTIME}")
     flags.DEFINE_integer(
         "output_stride",
         1,
-        "Write model_strideN.tflite as well, whose logits are N times smaller: the app enlarges them.",
+        "Also write model_strideN.tflite, whose logits are N times smaller, for apps that upsample them.",
         lower_bound=1,
     )
 
@@ -58,7 +65,7 @@ def main():
         raise ValueError(f"--{alone[0]} is for a bundle. Add --bundle, or leave it out.")
     if FLAGS.bundle and FLAGS.output_stride != 1:
         raise ValueError(
-            "--output_stride is not for a bundle, which holds smaller logits as it is. Leave it out."
+            "--output_stride does not apply to a bundle, which always contains smaller logits. Leave it out."
         )
     model = models.load(FLAGS.model)
     source = data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir) if FLAGS.dataset else None
@@ -116,16 +123,18 @@ def write_bundle(model, info, images, source):
 
 
 def classes(model, source):
-    """What the channels of the network's logits mean."""
+    """Returns the classes of the network's logits."""
     if not FLAGS.labels and source is None:
-        raise ValueError("Nothing names the classes. Pass --labels=labels.txt, a name a line.")
+        raise ValueError(
+            "The names of the classes are unknown. Pass --labels=labels.txt, with a name on each line."
+        )
     if not FLAGS.labels:
         return source.info
     labels = data.read_labels(FLAGS.labels)
     if len(labels) != model.output_shape[-1]:
         raise ValueError(
-            f"{FLAGS.labels!r} names {len(labels)} classes and {FLAGS.model!r} tells "
-            f"{model.output_shape[-1]} apart. Pass the labels that the network was trained with."
+            f"{FLAGS.labels!r} names {len(labels)} classes and {FLAGS.model!r} predicts "
+            f"{model.output_shape[-1]}. Pass the labels that the network was trained with."
         )
     palette = data.distinct_colors(len(labels))
     if source and source.info.num_classes == len(labels):
@@ -134,7 +143,7 @@ def classes(model, source):
 
 
 def representative(size):
-    """The images of --representative; None without."""
+    """Returns the images of --representative; None without it."""
     if not FLAGS.representative:
         return None
     path = Path(FLAGS.representative)
@@ -145,16 +154,16 @@ def representative(size):
     found = files_in(path, IMAGE_SUFFIXES, below=True) if path.is_dir() else []
     if not found:
         raise FileNotFoundError(
-            f"--representative={str(path)!r} holds no image. Expected a directory of images of the kind that "
-            f"the network will see."
+            f"--representative={str(path)!r} contains no image. Expected a directory of images such as "
+            f"the network will get."
         )
-    # Evenly spread, for neighbouring images show the same.
+    # Evenly spaced, because neighbouring images are similar.
     step = -(-len(found) // _MOST_REPRESENTATIVE)
     return np.stack([data.resize_image(data.read_image(file), size) for file in found[::step]])
 
 
 def golden(size, images, source):
-    """The picture of --golden, or else the first one at hand."""
+    """Returns the image of --golden, or else the first available one."""
     if FLAGS.golden:
         image = data.read_image(FLAGS.golden)
     elif source is not None:

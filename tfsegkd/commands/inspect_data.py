@@ -1,8 +1,8 @@
-"""Reads a data set through, says what is in it, and draws a contact sheet of each split.
+"""Reads a data set, prints its statistics, and draws a contact sheet of each split.
 
     tfsegkd-inspect-data --dataset=camvid --data_dir=DIRECTORY --output_dir=inspection
 
-Writes SPLIT.png for each split, and what it prints to inspection.json.
+Writes SPLIT.png for each split, and the statistics to inspection.json.
 """
 
 from pathlib import Path
@@ -20,11 +20,11 @@ FLAGS = flags.FLAGS
 def define_flags():
     command_line.define_data()
     flags.DEFINE_list("splits", ["train", "val"], "The splits to read.")
-    flags.DEFINE_bool("skip_bad_examples", True, "Go on after examples that cannot be read, and list them.")
+    flags.DEFINE_bool("skip_bad_examples", True, "Skip and list examples that cannot be read.")
     flags.DEFINE_integer(
-        "examples", 12, "How many examples the contact sheet of a split shows.", lower_bound=1
+        "examples", 12, "The number of examples on the contact sheet of a split.", lower_bound=1
     )
-    flags.DEFINE_string("output_dir", "inspection", "Where to write.")
+    flags.DEFINE_string("output_dir", "inspection", "The output directory.")
 
 
 def main():
@@ -45,7 +45,7 @@ def main():
 
 
 def describe(statistics):
-    """What a survey found, as JSON; shares of classes are of the pixels that are not void."""
+    """Returns the statistics as JSON; shares of classes are of the pixels that are not void."""
     *classes, void = statistics.pixels
     valid = max(sum(classes), 1)
     rows = [
@@ -67,7 +67,7 @@ def describe(statistics):
 
 
 def show(split, statistics, found):
-    """Prints what was found."""
+    """Prints the statistics."""
     print(f"{statistics.source.info.name} {split}: {found['examples']} examples")
     sizes = [f"{size} ({count})" for size, count in found["sizes"].items()]
     more = f" and {len(sizes) - 5} others" if len(sizes) > 5 else ""

@@ -1,10 +1,10 @@
-"""Draws what a network sees in images and videos of any size.
+"""Segments images and videos of any size.
 
     tfsegkd-predict --model=model_int8.tflite --images='photos/*.jpg' --output_dir=predictions
 
-For each image, and each frame of a video: NAME_mask.png, labels as a palette picture at the image's size,
-and NAME_overlay.png. shares.csv tells the share of each class in each. Images are resized for the network, or
-looked at part by part with --sliding_window.
+For each image, and each frame of a video, writes NAME_mask.png, labels with a palette at the image's size,
+and NAME_overlay.png. shares.csv contains the share of each class. Images are resized to the network's input
+size, or predicted window by window with --sliding_window.
 """
 
 import glob
@@ -31,14 +31,15 @@ def define_flags():
     flags.DEFINE_string("model", None, "A saved Keras model or a .tflite.", required=True)
     flags.DEFINE_string("images", None, "An image, a video, a directory, or a pattern with *.", required=True)
     flags.DEFINE_string(
-        "labels", None, "The classes, a name a line; labels.txt beside the model unless given."
+        "labels", None, "A file with a class on each line; labels.txt beside the model by default."
     )
-    flags.DEFINE_string("output_dir", "predictions", "Where to write.")
+    flags.DEFINE_string("output_dir", "predictions", "The output directory.")
     flags.DEFINE_bool(
-        "sliding_window", False, "Look through windows of the network's size instead of resizing."
+        "sliding_window", False, "Predict windows of the network's input size instead of resizing images."
     )
-    flags.DEFINE_float("overlap", 0.25, "The share of a window that the next one sees again.", 0, 0.9)
-    flags.DEFINE_integer("every", 1, "Of a video, take every so manieth frame.", lower_bound=1)
+    command_line.renamed("tiles", "sliding_window")
+    flags.DEFINE_float("overlap", 0.25, "The share of a window that the next one overlaps.", 0, 0.9)
+    flags.DEFINE_integer("every", 1, "Use every n-th frame of a video.", lower_bound=1)
 
 
 def main():
@@ -61,31 +62,31 @@ def main():
                 found.append((frame, shares[-1]))
             print(f"{path}: {describe(np.mean(shares, axis=0), info.class_names)}", flush=True)
     finally:
-        # What was seen before a file that cannot be read is kept.
+        # Results before an unreadable file are kept.
         if found:
             write_shares(directory / "shares.csv", info.class_names, found)
     count, passed = len(found), time.monotonic() - began
     print(
-        f"{count} images in {directory}: {count / passed:.1f} a second, of which the network could do "
-        f"{count / seconds:.1f} ({1000 * seconds / count:.1f} ms each)"
+        f"{count} images in {directory}: {count / passed:.1f} a second; the network alone takes "
+        f"{1000 * seconds / count:.1f} ms each ({count / seconds:.1f} a second)"
     )
 
 
 def classes(count):
-    """The names and colors of the network's classes."""
+    """Returns the names and colors of the network's classes."""
     beside = Path(FLAGS.model).with_name("labels.txt")
     file = FLAGS.labels or (beside if beside.is_file() else None)
     found = data.read_labels(file) if file else tuple(str(number) for number in range(count))
     if len(found) != count:
         raise ValueError(
-            f"{str(file)!r} names {len(found)} classes and {FLAGS.model!r} tells {count} apart. Pass the "
+            f"{str(file)!r} names {len(found)} classes and {FLAGS.model!r} predicts {count}. Pass the "
             f"--labels that the network was trained with."
         )
     return data.DatasetInfo("labels", found, data.distinct_colors(count))
 
 
 def find_images(pattern):
-    """The files that --images names."""
+    """Returns the files of --images."""
     path = Path(pattern)
     known = IMAGE_SUFFIXES | data.VIDEO_SUFFIXES
     if path.is_dir():
@@ -94,17 +95,17 @@ def find_images(pattern):
         found = map(Path, glob.glob(pattern, recursive=True))
         paths = sorted(file for file in found if file.suffix.lower() in known and not is_hidden(file))
     if not paths and path.is_file():
-        paths = [path]  # whoever names a file means it
+        paths = [path]  # a file that is named is used
     if not paths:
         raise FileNotFoundError(
-            f"--images={pattern!r} names no image. Expected an image, a video, a directory of them or a "
+            f"--images={pattern!r} matches no image. Expected an image, a video, a directory of them or a "
             f"pattern."
         )
     return paths
 
 
 def names(paths):
-    """What to call the outputs of each file, below --output_dir, all different."""
+    """Returns a unique output name for each file, below --output_dir."""
     shared = Path(os.path.commonpath([path.resolve().parent for path in paths]))
     found = [path.resolve().relative_to(shared) for path in paths]
     count = Counter(path.with_suffix("") for path in found)
@@ -112,7 +113,7 @@ def names(paths):
 
 
 def frames(path, name):
-    """Each frame with the name of its outputs; an image is a single one."""
+    """Yields each frame with its output name; an image is a single frame."""
     if not is_video(path):
         yield name, data.read_image(path)
         return
@@ -128,7 +129,7 @@ def is_video(path):
         with Image.open(path) as image:
             return getattr(image, "n_frames", 1) > 1
     except (OSError, SyntaxError, ValueError, EOFError):
-        return False  # the reader of images says what is wrong
+        return False  # reading the image reports the error
 
 
 def describe(shares, class_names):

@@ -1,12 +1,12 @@
-"""Removes channels from a saved network, which is smaller and faster for it.
+"""Removes channels from a saved network.
 
     tfsegkd-prune --model=student.keras --target=macs:0.5 --dataset=camvid --data_dir=DIRECTORY \\
         --output=pruned.keras
 
-Writes the network, and beside it pruned.json: what was kept and what it costs. Train it to win back quality.
-Without a data set use --importance=l1. --importance=cost_complexity writes the whole trade-off, too, as
-pruned_path.md and pruned_path.png; --target=macs then takes the point that one standard error chooses, and
---point=3 another. --describe shows which channels hang together, and removes nothing.
+Writes the network and pruned.json, with the kept channels and the cost. Train the network afterwards.
+Without a data set use --importance=l1. --importance=cost_complexity also writes the whole trade-off, as
+pruned_path.md and pruned_path.png; --target=macs then selects the point by the one-standard-error rule, and
+--point=3 another. --describe prints the dependency groups of channels and removes nothing.
 """
 
 import dataclasses
@@ -28,31 +28,27 @@ FLAGS = flags.FLAGS
 
 def define_flags():
     flags.DEFINE_string("model", None, "The network: a float .keras or .h5 file.", required=True)
-    flags.DEFINE_string("output", None, "Where to write the pruned one, as .keras or .h5.")
+    flags.DEFINE_string("output", None, "The pruned network to write, .keras or .h5.")
     flags.DEFINE_string(
-        "target", "macs:0.5", "What to keep: macs:, params:, latency: or arm: and a fraction."
+        "target", "macs:0.5", "The fraction to keep: macs:, params:, latency: or arm: and a number."
     )
     flags.DEFINE_enum(
         "importance",
         "taylor",
         [*pruning.IMPORTANCES, PATH],
-        "What tells channels that go from those that stay.",
+        "The importance score of channels.",
     )
-    flags.DEFINE_enum("scope", "global", pruning.SCOPES, "Which channels compete for a place.")
-    flags.DEFINE_integer("round_to", 8, "Every layer keeps a multiple of so many channels.", lower_bound=1)
-    flags.DEFINE_string("dataset", None, f"Data set to measure on, one of {data.names()}, with options.")
-    flags.DEFINE_string("data_dir", None, "Where the data set's files lie.")
-    flags.DEFINE_string("split", "train", "Its split. Not the one that results are reported on.")
-    flags.DEFINE_integer(
-        "num_images", 128, "How many images to measure on, at equal distances.", lower_bound=1
-    )
-    flags.DEFINE_integer("batch_size", 8, "Images at a time.", lower_bound=1)
-    flags.DEFINE_string("latency_table", None, "CSV layer,ms of your device, for a latency target there.")
-    flags.DEFINE_integer(
-        "point", None, "The point of the path to write, in place of --target.", lower_bound=0
-    )
-    flags.DEFINE_integer("seed", 0, "For what is random.")
-    flags.DEFINE_bool("describe", False, "Show the groups of channels and stop.")
+    flags.DEFINE_enum("scope", "global", pruning.SCOPES, "Which channels are ranked together.")
+    flags.DEFINE_integer("round_to", 8, "Every layer keeps a multiple of this many channels.", lower_bound=1)
+    flags.DEFINE_string("dataset", None, f"The data set for scores, one of {data.names()}, with options.")
+    flags.DEFINE_string("data_dir", None, "The directory of the data set.")
+    flags.DEFINE_string("split", "train", "Its split. Do not use the one that results are reported on.")
+    flags.DEFINE_integer("num_images", 128, "The number of evenly spaced images for scores.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 8, "Images per batch.", lower_bound=1)
+    flags.DEFINE_string("latency_table", None, "CSV layer,ms of your device, for a latency target on it.")
+    flags.DEFINE_integer("point", None, "The point of the path to write, instead of --target.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "The random seed.")
+    flags.DEFINE_bool("describe", False, "Print the dependency groups of channels and stop.")
 
 
 def main():
@@ -84,13 +80,13 @@ def main():
 
 
 def batches(model):
-    """Frames of the data set with their masks, in the order of the film."""
+    """Yields images of the data set with their masks, in order."""
     if FLAGS.dataset is None:
         return None
     source = data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir)
     if source.info.num_classes != model.output_shape[-1]:
         raise ValueError(
-            f"{FLAGS.model!r} tells {model.output_shape[-1]} classes apart and {FLAGS.dataset!r} has "
+            f"{FLAGS.model!r} predicts {model.output_shape[-1]} classes and {FLAGS.dataset!r} has "
             f"{source.info.num_classes}. Measure on the data set that it was trained for."
         )
     some = Subset(source, data.spread(len(source), FLAGS.num_images))
@@ -98,7 +94,7 @@ def batches(model):
 
 
 def follow_path(model, output):
-    """The whole path, beside the output, and one network of it."""
+    """Writes the whole path beside the output, and one network of it."""
     kind, _, fraction = FLAGS.target.partition(":")
     checks.one_of(kind, pruning.COSTS, "--target")
     chosen = FLAGS.point is not None or not fraction

@@ -1,14 +1,14 @@
-"""Trains methods × seeds under one schedule and writes the table and the picture that compare them.
+"""Trains several methods with several seeds and writes a table and a plot that compare them.
 
     python tools/study.py --flagfile=configs/studies/camvid_first.cfg --data_dir=DIRECTORY
 
 Every method is the same command with a few flags of its own. `study.md`, `study.json` and `study.png` are
-written after every run; in the end, `costs.json` as well. Rerun the line to go on after an interruption.
-Runs are made from a clone at one commit; what a study beside this one has trained is not trained again.
+written after every run; at the end, `costs.json`, too. Rerun the command to resume after an interruption.
+Runs use a clone at one commit; runs of other studies with equal flags are reused.
 
     python tools/study.py --page=docs/results/camvid_losses.md
 
-makes the tables, figures and pictures of a page anew from the JSON that the page names.
+updates the tables, numbers and plots of a page from its JSON.
 """
 
 import dataclasses
@@ -27,40 +27,38 @@ FLAGS = flags.FLAGS
 
 
 def define_flags():
-    flags.DEFINE_list("page", [], "Only remake these pages from their JSON; train nothing.")
-    flags.DEFINE_string("base", None, "Flagfile of tfsegkd-train that all runs share.")
+    flags.DEFINE_list("page", [], "Only update these pages from their JSON; train nothing.")
+    flags.DEFINE_string("base", None, "The flagfile of tfsegkd-train that all runs share.")
     flags.DEFINE_multi_string(
         "method",
         [],
-        "'name>stage: --flag=value …', several stages with commas between; may be repeated.",
+        "'name>stage: --flag=value …', with several stages separated by commas; may be repeated.",
     )
-    flags.DEFINE_list(
-        "against", [], "The rows 'name>stage' that all are compared with; unless given, the first."
-    )
-    flags.DEFINE_list("varies", [], "Settings that are compared; in all others rows must be equal.")
+    flags.DEFINE_list("against", [], "The baseline rows 'name>stage'; the first row by default.")
+    flags.DEFINE_list("varies", [], "Settings that may differ between rows; all others must be equal.")
     flags.DEFINE_multi_string(
         "measure",
         [],
-        "'name>dataset@split': further images on which every row is measured; may be repeated.",
+        "'name>dataset@split': further images to evaluate every row on; may be repeated.",
     )
-    flags.DEFINE_list("only", [], "Run only these methods, such as one row that is to be trained again.")
-    flags.DEFINE_string(
-        "commit", None, "The commit whose code makes the runs; what is checked out unless given."
-    )
-    flags.DEFINE_string("data_dir", None, "Where the data set's files lie.")
+    flags.DEFINE_list("only", [], "Run only these methods.")
+    flags.DEFINE_string("commit", None, "The commit of the code for the runs; the current one by default.")
+    flags.DEFINE_string("data_dir", None, "The directory of the data set.")
     flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds.")
     flags.DEFINE_integer(
-        "jobs", 1, "Runs at once; each gets an equal share of the processors.", lower_bound=1
+        "jobs", 1, "The number of parallel runs; each gets an equal share of the processors.", lower_bound=1
     )
-    flags.DEFINE_string("output_dir", "saved_models/study", "Where the runs, table and picture are written.")
-    flags.DEFINE_bool("dry_run", False, "Only say what is done, what is left, and how long that takes.")
+    flags.DEFINE_string(
+        "output_dir", "saved_models/study", "The directory of the runs, the table and the plot."
+    )
+    flags.DEFINE_bool("dry_run", False, "Only print which runs are done and how long the rest takes.")
     flags.DEFINE_bool("plot", True, "Draw study.png; needs the extra tfsegkd[plots].")
 
 
 def main():
     if FLAGS.page:
         for path in map(Path, FLAGS.page):
-            print(f"{path}: {'remade' if pages.remake(path) else 'is as its JSON says'}")
+            print(f"{path}: {'updated' if pages.remake(path) else 'up to date'}")
         return
     study = asked()
     if FLAGS.dry_run:
@@ -90,10 +88,10 @@ def main():
 
 
 def asked():
-    """The study of the flags."""
+    """Returns the study that the flags describe."""
     methods = tuple(parse_method(text) for text in FLAGS.method)
     if not methods:
-        raise ValueError("A study needs --method='name>stage: --flag=value …', better two of them.")
+        raise ValueError("A study needs --method='name>stage: --flag=value …', preferably two of them.")
     if not FLAGS.base or not Path(FLAGS.base).is_file():
         raise FileNotFoundError(f"No flagfile --base={FLAGS.base!r}. Expected the flags that all runs share.")
     if not all(seed.strip().isdigit() for seed in FLAGS.seeds):
@@ -101,7 +99,7 @@ def asked():
     baselines = tuple(map(parse_row, FLAGS.against))
     for name in FLAGS.only:
         checks.one_of(name, [method.name for method in methods], "--only")
-    # Spelt out, so that whoever edits the flagfile meanwhile does not change the runs to come.
+    # Expanded, so that edits of the flagfile do not change later runs.
     shared = FLAGS.read_flags_from_files([f"--flagfile={FLAGS.base}"])
     methods = tuple(
         dataclasses.replace(method, flags=tuple(FLAGS.read_flags_from_files(list(method.flags))))
@@ -125,7 +123,7 @@ def command_of(root):
 
 
 def line():
-    """The command that was given, for whoever reads the table elsewhere."""
+    """Returns the command, for readers of the table."""
     return provenance.command_line(["tools/study.py", *sys.argv[1:]])
 
 

@@ -1,10 +1,10 @@
-"""Images and masks in, a distilled and verified int8 .tflite out.
+"""Trains, distils, quantizes and exports a segmentation network: from images and masks to an int8 .tflite.
 
     tfsegkd-train --flagfile=configs/quickstart.cfg --output_dir=saved_models/mine
 
-Runs the stages teacher, student_alone, distill, quantize and export, and prune and group if asked to. Rerun
-the same line after an interruption: finished stages are reused, an unfinished one goes on after its last
-epoch. With --dry_run it says what would be done, and how long that takes, and does nothing.
+Runs the stages teacher, student_alone, distill, quantize and export, and prune and group on request. Rerun
+the same command after an interruption: finished stages are reused, an unfinished one resumes after its last
+epoch. --dry_run prints what would be done and how long it would take.
 """
 
 import dataclasses
@@ -63,103 +63,110 @@ FLAGS = flags.FLAGS
 def define_flags():
     command_line.group("Data")
     command_line.define_data()
-    flags.DEFINE_string("train_split", "train", "The split to train on.")
-    flags.DEFINE_string("val_split", "val", "The split to report on.")
-    flags.DEFINE_string("val_dataset", None, "The data set to report on; --dataset unless given.")
+    flags.DEFINE_string("train_split", "train", "The training split.")
+    flags.DEFINE_string("val_split", "val", "The validation split.")
+    flags.DEFINE_string("val_dataset", None, "The validation data set; --dataset by default.")
     flags.DEFINE_string(
         "unlabelled",
         None,
-        "Frames to distil on as well, of which only the teacher speaks: a directory, or a data set, whose "
-        "masks are not looked at.",
+        "Additional images without labels, for which only the teacher's outputs are used: a directory, or a "
+        "data set, whose masks are ignored.",
     )
     flags.DEFINE_integer(
-        "unlabelled_per_batch", 4, "How many images of --unlabelled each batch gets on top.", lower_bound=1
+        "unlabelled_per_batch",
+        4,
+        "The number of images of --unlabelled that are added to each batch.",
+        lower_bound=1,
     )
     flags.DEFINE_bool(
         "unlabelled_in_batch",
         False,
-        "Let images of --unlabelled take places in the batch instead of coming on top, so that a step "
-        "costs no more.",
+        "Replace images of the batch by those of --unlabelled instead of enlarging it, so that a step costs "
+        "no more.",
     )
-    flags.DEFINE_bool("skip_bad_examples", False, "Leave out examples that cannot be read, and count them.")
+    flags.DEFINE_bool("skip_bad_examples", False, "Skip and count examples that cannot be read.")
     flags.DEFINE_string("input_size", "192x256", "HEIGHTxWIDTH of the network's input, in pixels.")
-    flags.DEFINE_string("crop_size", None, "HEIGHTxWIDTH of training crops; --input_size unless given.")
+    flags.DEFINE_string("crop_size", None, "HEIGHTxWIDTH of training crops; --input_size by default.")
 
     command_line.group("Run")
-    flags.DEFINE_enum("list", None, list(LISTS), "Only say what there is, a line each.")
-    flags.DEFINE_bool("dry_run", False, "Only say what would be done, and how long it would take.")
+    flags.DEFINE_enum("list", None, list(LISTS), "Only print the choices, one per line.")
+    flags.DEFINE_bool("dry_run", False, "Only print what would be done and how long it would take.")
     flags.DEFINE_integer(
-        "timed_steps", 3, "Steps of each training that --dry_run times; 0 for none.", lower_bound=0
+        "timed_steps",
+        3,
+        "The number of steps of each training that --dry_run times; 0 for none.",
+        lower_bound=0,
     )
-    flags.DEFINE_string("output_dir", "saved_models/run", "Where the run writes.")
+    flags.DEFINE_string("output_dir", "saved_models/run", "The output directory.")
     flags.DEFINE_list(
         "stages",
         [stage for stage in STAGES if stage not in ("prune", "group")],
-        f"Which stages to run, of {','.join(STAGES)}.",
+        f"The stages to run, of {','.join(STAGES)}.",
     )
 
-    command_line.group("Networks and what is learnt")
+    command_line.group("Networks and losses")
     flags.DEFINE_string(
         "teacher",
         "deeplab_v3_plus",
-        f"A network of {models.names()} with options, or a saved one of any kind; several with commas "
-        f"between are averaged, each with options of its own, such as "
+        f"A network of {models.names()} with options, or a saved one of any kind; several, "
+        f"separated by commas, are averaged, each with its own options, such as "
         f"own.keras,city.tflite(class_map=FILE,windows=true,weight=0.5). {{seed}} in a path stands for "
         f"--seed.",
     )
     command_line.define_trust()
-    flags.DEFINE_string("class_map", None, "Table from the students' classes to a saved teacher's channels.")
-    flags.DEFINE_string("teacher_classes", None, "File that names a saved teacher's classes, one a line.")
     flags.DEFINE_string(
-        "teacher_size", None, "HEIGHTxWIDTH at which a saved teacher sees frames, with a cache."
+        "class_map", None, "File that maps the student's classes to a saved teacher's channels."
     )
+    flags.DEFINE_string(
+        "teacher_classes", None, "File with the names of a saved teacher's classes, one per line."
+    )
+    flags.DEFINE_string("teacher_size", None, "HEIGHTxWIDTH of a saved teacher's input, with a cache.")
     flags.DEFINE_bool(
-        "teacher_windows", False, "Let a teacher of one size look through windows of its shape."
+        "teacher_windows", False, "Apply a teacher of a fixed input size to sliding windows of this shape."
     )
-    flags.DEFINE_bool("teacher_flip", False, "Let a saved teacher look at mirror images too.")
+    flags.DEFINE_bool("teacher_flip", False, "Average a saved teacher over mirror images.")
     flags.DEFINE_string(
         "teacher_weights_split",
         None,
-        "A split that no teacher was trained on, to fit on it how much each of several counts for each "
+        "A split on which no teacher was trained, to fit the weight of each of several teachers for each "
         "class.",
     )
-    flags.DEFINE_string(
-        "teacher_weights_dataset", None, "The data set of that split; --dataset unless given."
-    )
-    flags.DEFINE_list("teacher_scales", ["1"], "The sizes, in shares of the frame's, at which it looks.")
+    flags.DEFINE_string("teacher_weights_dataset", None, "The data set of that split; --dataset by default.")
+    flags.DEFINE_list("teacher_scales", ["1"], "Average a saved teacher over these scales of the image.")
     flags.DEFINE_string("student", "mobile_unet", f"A network of {models.names()} with options.")
     flags.DEFINE_string(
         "initialize_from",
         None,
-        "A saved network whose layers the student begins from, where it has the same, such as an encoder "
-        "that learnt by itself. {seed} stands for --seed.",
+        "A saved network that initializes the student's layers of the same names and shapes, such as an "
+        "encoder that was trained alone. {seed} stands for --seed.",
     )
+    command_line.renamed("begin_from", "initialize_from")
     flags.DEFINE_multi_string(
         "distill",
         ["pixelwise"],
         f"loss(options)@teacher_layer:student_layer*weight, of {losses.names()}; may be repeated.",
     )
     flags.DEFINE_float(
-        "task_weight", 1.0, "Factor of the labels' loss; 0 learns from the teacher alone.", lower_bound=0
+        "task_weight", 1.0, "Weight of the task loss; 0 trains on the teacher alone.", lower_bound=0
     )
     flags.DEFINE_bool(
         "balanced_terms",
         False,
-        "Hold each term of --distill at a share of the labels' gradient, which is measured all along; its "
-        "weight is this share.",
+        "Let the weight of each term of --distill be its share of the task loss' gradient norm, which is "
+        "measured during training.",
     )
-    flags.DEFINE_bool("class_balanced", False, "Let rare classes count more in the labels' loss.")
+    flags.DEFINE_bool("class_balanced", False, "Give rare classes higher weights in the task loss.")
     flags.DEFINE_bool(
         "cache_teacher",
         False,
-        "Run the teacher once over the training images and keep what it says on disk, beside a saved "
-        "teacher or in --output_dir.",
+        "Run the teacher once over the training images and store its outputs, beside a saved teacher or in "
+        "--output_dir.",
     )
     flags.DEFINE_enum(
         "preflight",
         "refuse",
         PREFLIGHT,
-        "What to do if a check before distillation finds that it cannot work.",
+        "What to do if the check before distillation finds an error.",
     )
 
     command_line.group("A budget")
@@ -192,54 +199,55 @@ def define_flags():
     flags.DEFINE_string(
         "prune",
         "macs:0.5",
-        "What pruning keeps: macs:, params:, latency: or arm: and a fraction, or one of these words alone "
-        "with --importance=cost_complexity, which then chooses. sparsity:0.8 and sparsity:2:4 zero weights "
+        "The fraction to keep: macs:, params:, latency: or arm: and a number, or one of these words alone "
+        "with --importance=cost_complexity, which chooses it. sparsity:0.8 and sparsity:2:4 zero weights "
         "instead.",
     )
     flags.DEFINE_enum(
         "importance",
         "taylor",
         [*pruning.IMPORTANCES, COST_COMPLEXITY],
-        "What tells the channels that go from those that stay.",
+        "The importance score of channels.",
     )
-    flags.DEFINE_enum("scope", "global", pruning.SCOPES, "Which channels compete for a place.")
-    flags.DEFINE_integer("round_to", 8, "Every layer keeps a multiple of so many channels.", lower_bound=1)
-    flags.DEFINE_integer("prune_rounds", 1, "Steps of pruning and training.", lower_bound=1)
+    flags.DEFINE_enum("scope", "global", pruning.SCOPES, "Which channels are ranked together.")
+    flags.DEFINE_integer("round_to", 8, "Every layer keeps a multiple of this many channels.", lower_bound=1)
+    flags.DEFINE_integer("prune_rounds", 1, "The number of rounds of pruning and training.", lower_bound=1)
     flags.DEFINE_multi_string(
-        "prune_distill", [], "What the pruned network learns from the dense one, written as for --distill."
+        "prune_distill", [], "Terms between the dense network and the pruned one, as for --distill."
     )
     flags.DEFINE_string(
         "latency_table",
         None,
-        "CSV of your device: layer,ms for a latency target of pruning there, or file,ms to show in the "
-        "report.",
+        "CSV of your device: layer,ms for a latency target of pruning, or file,ms to show in the report.",
     )
     flags.DEFINE_string(
         "dense",
         None,
-        "A trained network to prune, group or quantize in place of the run's student; {seed} stands for "
+        "A trained network to prune, group or quantize instead of the run's student; {seed} stands for "
         "--seed.",
     )
 
     command_line.group("Grouping")
-    flags.DEFINE_string("groups", "4", "Groups of the convolutions in the end; a number, or depthwise.")
+    flags.DEFINE_string("groups", "4", "The final number of groups, or depthwise.")
     flags.DEFINE_list(
-        "group_layers", [], "Names or patterns of them; all that --groups divides unless given."
+        "group_layers",
+        [],
+        "Names or patterns of convolutions; by default all whose channels --groups divides.",
     )
     flags.DEFINE_float(
-        "group_from", 0.1, "Share of the training when weights between groups begin to shrink."
+        "group_from", 0.1, "Share of training at which weights between groups start to shrink."
     )
-    flags.DEFINE_float("group_until", 0.6, "Share when they are gone; 0 and 0 groups from scratch.")
-    flags.DEFINE_enum("group_shape", "linear", [*grouping.SHAPES], "How they shrink.")
+    flags.DEFINE_float("group_until", 0.6, "Share at which they are zero; 0 and 0 groups from scratch.")
+    flags.DEFINE_enum("group_shape", "linear", [*grouping.SHAPES], "The shape of the schedule.")
     flags.DEFINE_enum("group_assignment", "identity", ASSIGNMENTS, "Which channels form a group.")
     flags.DEFINE_multi_string(
-        "group_distill", [], "What the grouped network learns from the teacher, written as for --distill."
+        "group_distill", [], "Terms between the teacher and the grouped network, as for --distill."
     )
     flags.DEFINE_enum(
         "grouped_form",
         grouping.MEASURED,
         [grouping.MEASURED, *grouping.FORMS],
-        "How a grouped convolution runs in the .tflite: as what is fastest here, or always as one of the "
+        "The form of grouped convolutions in the .tflite: the one measured to be fastest, or one of the "
         "others.",
     )
 
@@ -248,11 +256,11 @@ def define_flags():
         "quantize",
         "qat",
         ["qat", "qkd", "auto"],
-        "How the student becomes int8: by training, by training while the teacher adapts to it, or in the "
-        "cheapest way that keeps --max_miou_drop.",
+        "How the student becomes int8: by quantization-aware training, by QKD, in which the teacher adapts "
+        "to it, or by the cheapest method within --max_miou_drop.",
     )
     flags.DEFINE_float(
-        "max_miou_drop", 0.5, "Points of mean IoU that --quantize=auto may cost on held-out images.", 0, 100
+        "max_miou_drop", 0.5, "Points of mean IoU that --quantize=auto may lose on held-out images.", 0, 100
     )
     flags.DEFINE_string(
         "quantizer",
@@ -273,7 +281,7 @@ def define_flags():
     flags.DEFINE_integer(
         "output_stride",
         1,
-        "Export model_strideN.tflite as well, whose logits are N times smaller: the app enlarges them.",
+        "Also export model_strideN.tflite, whose logits are N times smaller, for apps that upsample them.",
         lower_bound=1,
     )
 
@@ -287,22 +295,22 @@ def define_flags():
         "Epochs of quantization-aware fine-tuning, all phases of qkd together.",
         lower_bound=1,
     )
-    flags.DEFINE_float("teacher_learning_rate", 1e-3, "Highest learning rate of the teacher.", lower_bound=0)
-    flags.DEFINE_float("learning_rate", 4e-3, "Highest learning rate of the student.", lower_bound=0)
-    flags.DEFINE_float("prune_learning_rate", 2e-3, "Highest learning rate after pruning.", lower_bound=0)
-    flags.DEFINE_float("qat_learning_rate", 4e-4, "Highest learning rate of the fine-tuning.", lower_bound=0)
-    flags.DEFINE_integer("batch_size", 8, "Images a step.", lower_bound=1)
+    flags.DEFINE_float("teacher_learning_rate", 1e-3, "Peak learning rate of the teacher.", lower_bound=0)
+    flags.DEFINE_float("learning_rate", 4e-3, "Peak learning rate of the student.", lower_bound=0)
+    flags.DEFINE_float("prune_learning_rate", 2e-3, "Peak learning rate after pruning.", lower_bound=0)
+    flags.DEFINE_float("qat_learning_rate", 4e-4, "Peak learning rate of the fine-tuning.", lower_bound=0)
+    flags.DEFINE_integer("batch_size", 8, "Images per step.", lower_bound=1)
     flags.DEFINE_bool(
         "ema",
         False,
-        "Validate with the exponential moving average of the weights, and end every training with it.",
+        "Validate and end every training with the exponential moving average of the weights.",
     )
-    flags.DEFINE_float("weight_decay", 1e-4, "AdamW's decay of kernels.", lower_bound=0)
+    flags.DEFINE_float("weight_decay", 1e-4, "Weight decay of kernels (AdamW).", lower_bound=0)
 
-    command_line.group("How images are varied")
-    flags.DEFINE_float("min_scale", 0.75, "Smallest random enlargement of a training frame.")
-    flags.DEFINE_float("max_scale", 1.5, "Largest random enlargement of a training frame.")
-    flags.DEFINE_bool("flip", True, "Mirror half of the training images.")
+    command_line.group("Augmentation")
+    flags.DEFINE_float("min_scale", 0.75, "Smallest random scale of a training image.")
+    flags.DEFINE_float("max_scale", 1.5, "Largest random scale of a training image.")
+    flags.DEFINE_bool("flip", True, "Flip half of the training images horizontally.")
     flags.DEFINE_float(
         "color_jitter", 1.0, "Strength of the color jitter, relative to the default; 0 for none."
     )
@@ -312,21 +320,21 @@ def define_flags():
         "strategy",
         "none",
         STRATEGIES,
-        "What shares each batch: one device, all of this machine, or the workers of the variable TF_CONFIG.",
+        "The tf.distribute strategy: one device, all devices of this machine, or the workers of TF_CONFIG.",
     )
     flags.DEFINE_integer("seed", 0, "Seed of initial weights, order and augmentation.")
-    flags.DEFINE_bool("deterministic", False, "Let equal runs end in equal weights, bit by bit; slower.")
+    flags.DEFINE_bool("deterministic", False, "Make training deterministic, bit by bit; slower.")
     flags.DEFINE_integer(
         "halve_at_nan",
         0,
-        "How often a training whose loss became NaN may go back an epoch, at half the learning rate.",
+        "How often a training with a NaN loss may go back an epoch and halve the learning rate.",
         lower_bound=0,
     )
     flags.DEFINE_integer(
-        "validate_every", 0, "Epochs between validations while training; 0 for none.", lower_bound=0
+        "validate_every", 0, "Epochs between validations during training; 0 for none.", lower_bound=0
     )
     flags.DEFINE_string("web_runtime", None, command_line.WEB_RUNTIME)
-    flags.DEFINE_bool("histograms", False, "Show histograms of the activations in TensorBoard.")
+    flags.DEFINE_bool("histograms", False, "Write histograms of activations for TensorBoard.")
 
 
 def main():
@@ -340,7 +348,7 @@ def main():
             setattr(FLAGS, name, path.replace("{seed}", str(FLAGS.seed)))
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
-    # Whatever can be wrong with the flags shows before a file is read.
+    # Faults of flags are reported before a file is read.
     terms = distillation.parse_terms(FLAGS.distill)
     size = command_line.size(FLAGS.input_size, "input_size")
     crop_size = command_line.size(FLAGS.crop_size, "crop_size") if FLAGS.crop_size else None
@@ -373,17 +381,15 @@ def main():
     if classes[0] != classes[1]:
         raise ValueError(
             f"--val_dataset={FLAGS.val_dataset} has the classes {classes[1]}. Expected those of --dataset: "
-            f"{classes[0]}. Report on a data set with the classes that are trained."
+            f"{classes[0]}. Validate on a data set with the same classes."
         )
-    # Training images are kept as they are surveyed; those to report on are looked at in their own size.
+    # Training images are cached while they are counted; validation images keep their own size.
     train, val = (
         read_split(source, f"{name} {split}", keep)
         for source, name, split, keep in zip(sources, datasets, splits, (size, None), strict=True)
     )
     for name in train.absent():
-        print(
-            f"warning: no pixel of {name!r} in {datasets[0]} {splits[0]}: nothing can be learnt of it there"
-        )
+        print(f"warning: no pixel of {name!r} in {datasets[0]} {splits[0]}: it cannot be learned")
     unlabelled = None
     if FLAGS.unlabelled:
         unlabelled = read_split(without_masks(train.source.info), FLAGS.unlabelled, size).source
@@ -414,18 +420,18 @@ def main():
 
 
 def without_masks(info):
-    """The images that --unlabelled names."""
+    """Returns the images of --unlabelled."""
     name = FLAGS.unlabelled
     if Path(name).is_dir():
         return data.UnlabelledImages(name, info)
     try:
         return data.WithoutLabels(data.load(name, FLAGS.train_split, FLAGS.data_dir))
     except ValueError as error:
-        raise ValueError(f"--unlabelled={name!r} is no directory, and no data set either. {error}") from None
+        raise ValueError(f"--unlabelled={name!r} is neither a directory nor a data set. {error}") from None
 
 
 def stages():
-    """The chosen stages, in their order."""
+    """Returns the chosen stages, in their order."""
 
     def schedule(epochs, learning_rate):
         return Schedule(
@@ -438,16 +444,16 @@ def stages():
 
     student = schedule(FLAGS.epochs, FLAGS.learning_rate)
     cache = teacher_cache() if FLAGS.cache_teacher else None
-    # What an earlier stage has trained becomes grouped; without one it is trained from scratch.
+    # The group stage takes the network of an earlier stage, or trains one from scratch.
     is_trained = bool(FLAGS.dense or {"student_alone", "distill", "prune"} & {*FLAGS.stages})
     begins = {"student_alone": True, "distill": not FLAGS.dense, "group": not is_trained}
     if FLAGS.initialize_from and not any(begins.get(stage) for stage in FLAGS.stages):
         raise ValueError(
-            f"--initialize_from={FLAGS.initialize_from} is for a student that is trained from its beginning. Expected "
-            f"student_alone, distill or group among --stages, and no --dense, which is trained already; or "
-            f"leave --initialize_from out."
+            f"--initialize_from={FLAGS.initialize_from} needs a stage that trains a new student. Expected "
+            f"student_alone, distill or group in --stages, and no --dense. Leave --initialize_from out, or "
+            f"add such a stage."
         )
-    # A stage is made only where it is asked for: a teacher's file need not be there for a student alone.
+    # Only requested stages are created: a student alone needs no teacher's file.
     factories = {
         "teacher": lambda: teacher(schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
         "student_alone": lambda: StudentAlone(FLAGS.student, student, FLAGS.initialize_from),
@@ -543,13 +549,13 @@ def search(schedule, cache):
 
 
 def quantize(schedule, cache):
-    """The stage that makes the student int8."""
+    """Returns the quantization stage."""
     precision = Precision(int(FLAGS.weight_bits), int(FLAGS.activation_bits), FLAGS.quantizer)
     if precision.activation_bits == 4 and "export" in FLAGS.stages:
-        raise ValueError("TFLite has no activations of 4 bits. With --activation_bits=4 leave out export.")
+        raise ValueError("TFLite has no 4-bit activations. Leave export out with --activation_bits=4.")
     if FLAGS.quantize == "qkd":
         return QKD(schedule, FLAGS.distill, FLAGS.task_weight, precision, preflight=FLAGS.preflight)
-    # Without these stages there may be no teacher to go on learning from.
+    # Without these stages there may be no teacher.
     distill = FLAGS.distill if {"teacher", "distill"} & {*FLAGS.stages} else ()
     if FLAGS.quantize == "qat":
         return Quantize(schedule, distill, FLAGS.task_weight, cache, precision)
@@ -562,25 +568,25 @@ def quantize(schedule, cache):
 
 
 def times_files():
-    """Whether --latency_table is of whole files, for the report, and not of layers, for pruning."""
+    """Whether --latency_table has latencies of files, for the report, rather than of layers, for pruning."""
     return bool(FLAGS.latency_table) and runtime.kind_of_table(FLAGS.latency_table) == "file"
 
 
 def device_table():
-    """What --latency_table says of the run's files; None if it says nothing of files."""
+    """Returns the latencies of files in --latency_table; None if it has none."""
     if times_files():
         return runtime.DeviceTable(FLAGS.latency_table)
     for_layers = "prune" in FLAGS.stages and FLAGS.prune.startswith("latency")
     if FLAGS.latency_table and not (for_layers or "latency" in (FLAGS.budget or "")):
         print(
-            f"warning: --latency_table={FLAGS.latency_table} holds times of layers, for --prune=latency:…, "
-            f"and cannot say how long a file takes. For the report, give it the columns file,ms."
+            f"warning: --latency_table={FLAGS.latency_table} has latencies of layers, for --prune=latency:…, "
+            f"and none of files. The report needs the columns file,ms."
         )
     return None
 
 
 def saved_teachers():
-    """The saved networks that --teacher names; none if it names a network to train."""
+    """Returns the saved networks of --teacher; none if it is a network to train."""
     kinds = (".keras", ".h5", ".tflite")
     paths = [path for path, _ in distillation.split_members(FLAGS.teacher)]
     if not any(Path(path).suffix in kinds or Path(path).exists() for path in paths):
@@ -589,7 +595,7 @@ def saved_teachers():
 
 
 def teacher(schedule):
-    """The stage that trains a teacher, takes over one of ours, or borrows others as they are."""
+    """Returns the stage that trains a teacher, uses a saved one of ours, or external ones."""
     members = saved_teachers()
     options = {
         "size": command_line.size(FLAGS.teacher_size, "teacher_size") if FLAGS.teacher_size else None,
@@ -602,25 +608,25 @@ def teacher(schedule):
     }
     if options["size"] and not FLAGS.cache_teacher:
         raise ValueError(
-            "--teacher_size needs --cache_teacher: in a step, teacher and student see one batch."
+            "--teacher_size needs --cache_teacher: without a cache, teacher and student get the same batch."
         )
-    training_data = held_out()
-    plain = PretrainedTeacher((), **options) == PretrainedTeacher(()) and images is None
+    labelled = held_out()
+    plain = PretrainedTeacher((), **options) == PretrainedTeacher(()) and labelled is None
     plain = plain and all(each.is_plain for each in members)
     if not members and not plain:
         raise ValueError(
-            f"--teacher={FLAGS.teacher!r} is trained here. --teacher_size, --class_map and the like are for "
-            f"a saved one."
+            f"--teacher={FLAGS.teacher!r} is a network to train. --teacher_size, --class_map and the like "
+            f"are for a saved one."
         )
     if members and not (plain and len(members) == 1 and in_subprocess(partial(is_keras, members[0].teacher))):
         parts = distillation.split_members(FLAGS.teacher)
         texts = (path if given is None else f"{path}({given})" for path, given in parts)
-        return PretrainedTeacher(tuple(texts), **options, held_out=training_data)
+        return PretrainedTeacher(tuple(texts), **options, held_out=labelled)
     return Teacher(FLAGS.teacher, schedule)
 
 
 def held_out():
-    """The images on which the teachers' weights are fitted; None if they are not."""
+    """Returns the images on which the teachers' weights are fitted; None if they are not."""
     if not FLAGS.teacher_weights_split:
         if FLAGS.teacher_weights_dataset:
             raise ValueError(
@@ -636,7 +642,7 @@ def is_keras(path):
 
 
 def teacher_cache():
-    """Where the outputs of the teacher are recorded: beside it, so that every run with it finds them."""
+    """Returns the directory of recorded teacher outputs: beside the teacher, so that all runs share them."""
     saved = saved_teachers()
     return str(
         Path(saved[0].teacher).with_suffix(".cache") if saved else Path(FLAGS.output_dir) / "teacher.cache"
@@ -644,7 +650,7 @@ def teacher_cache():
 
 
 def rehearse(recipe, terms, info, size):
-    """Builds and joins the networks once, so that a wrong option or layer shows before hours of training."""
+    """Builds the networks and terms once, so that wrong options and layers are found before training."""
     student = models.build(FLAGS.student, info.num_classes, (*size, 3))
     if FLAGS.initialize_from:
         models.initialize_from(student, FLAGS.initialize_from)
@@ -653,7 +659,7 @@ def rehearse(recipe, terms, info, size):
     if FLAGS.dense or not (stage and learns):
         return
     if isinstance(stage, PretrainedTeacher):
-        # As large as the student's frames, though a cache may record larger ones: layers are the same.
+        # At the student's size, although a cache may record larger images: the layers are the same.
         teaches = dataclasses.replace(stage, size=None).load(info, size)
     elif saved_teachers():
         teaches = models.at_size(models.load(stage.model), size)
@@ -663,10 +669,10 @@ def rehearse(recipe, terms, info, size):
 
 
 def check_labels(train, val):
-    """Refuses what needs labels where there are none, and lends images without classes those of `val`."""
+    """Checks that stages have the labels they need; images without classes get those of `val`."""
     if not val.labelled:
         raise ValueError(
-            f"There is nothing to report on in {FLAGS.val_dataset or FLAGS.dataset}: its images have no "
+            f"{FLAGS.val_dataset or FLAGS.dataset} cannot be used for validation: its images have no "
             f"labels. Name a data set with labels, --val_dataset=NAME."
         )
     if train.labelled:
@@ -674,7 +680,7 @@ def check_labels(train, val):
     trained = {"student_alone"} | (set() if saved_teachers() else {"teacher"})
     if FLAGS.task_weight or trained & {*FLAGS.stages}:
         raise ValueError(
-            f"--dataset={FLAGS.dataset} has no labels to learn from. Expected --task_weight=0, a saved "
+            f"--dataset={FLAGS.dataset} has no labels to train on. Expected --task_weight=0, a saved "
             f"--teacher and --stages without student_alone. To add such images to labelled ones, use "
             f"--unlabelled=DIRECTORY."
         )
@@ -683,7 +689,7 @@ def check_labels(train, val):
 
 
 def read_split(source, name, size=None):
-    """Reads every example of a split, before a training depends on it."""
+    """Reads every example of a split before training."""
     found = data.dataset_statistics(source, FLAGS.skip_bad_examples, size)
     for problem in found.bad.values():
         print(f"skipped: {problem}")

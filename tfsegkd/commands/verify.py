@@ -1,11 +1,11 @@
-"""Compares a .tflite with the network that it was exported from, and says what it consists of.
+"""Compares a .tflite with the network that it was exported from, and lists its operations.
 
     tfsegkd-verify --file=model_int8.tflite --model=student_qat.keras \\
         --dataset=camvid --data_dir=DIRECTORY [--arm]
 
-Prints the ops and how long each takes, where both choose the same class, what that does to mean IoU, and the
-signal-to-quantization-noise ratio of each layer. With --arm the file runs on an emulated Arm core as well,
-beside itself on this machine and beside the Keras network.
+Prints the operations and their latencies, the agreement of the predicted classes, the effect on mean IoU, and
+the signal-to-quantization-noise ratio of each layer. With --arm the file also runs on an emulated Arm core
+and is compared with the results on this machine.
 """
 
 import dataclasses
@@ -29,12 +29,14 @@ def define_flags():
     flags.DEFINE_string(
         "model", None, "The saved network it was made from: the quantized one.", required=True
     )
-    flags.DEFINE_string("split", "val", "The split to look at.")
-    flags.DEFINE_string("json", None, "Where to write what was found.")
+    flags.DEFINE_string("split", "val", "The split to evaluate on.")
+    flags.DEFINE_string("json", None, "The JSON file to write.")
     flags.DEFINE_bool(
         "arm", False, "Run the file on an emulated Arm core, too; needs Debian's qemu-user and gcc."
     )
-    flags.DEFINE_integer("arm_images", 4, "Images to run there; each takes seconds.", lower_bound=1)
+    flags.DEFINE_integer(
+        "arm_images", 4, "The number of images to run there; each takes seconds.", lower_bound=1
+    )
 
 
 def main():

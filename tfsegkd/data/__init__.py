@@ -24,6 +24,7 @@ from tfsegkd.data.statistics import DatasetStatistics, dataset_statistics
 from tfsegkd.data.transforms import NO_AUGMENTATION, Augmentation
 from tfsegkd.data.unlabelled import UnlabelledImages, WithoutLabels
 from tfsegkd.data.video import VIDEO_SUFFIXES, video_frames
+from tfsegkd.deprecation import renamed_names
 
 __all__ = [
     "IGNORE_LABEL",
@@ -32,10 +33,11 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Augmentation",
     "DatasetInfo",
+    "DatasetStatistics",
     "Source",
-    "Survey",
     "UnlabelledImages",
     "WithoutLabels",
+    "dataset_statistics",
     "describe",
     "distinct_colors",
     "evaluation_batches",
@@ -53,3 +55,12 @@ __all__ = [
     "training_batches",
     "video_frames",
 ]
+
+__getattr__ = renamed_names(
+    __name__,
+    {
+        "Survey": "DatasetStatistics",
+        "UnlabelledFrames": "UnlabelledImages",
+        "survey": "dataset_statistics",
+    },
+)

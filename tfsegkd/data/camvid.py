@@ -56,29 +56,28 @@ def camvid(
     """Road scenes from a car in Cambridge, 11 classes.
 
     Two layouts are read. `segnet`, 480×360: `<split>.txt` with an image path and a mask path on each line,
-    masks of the labels 0…11, where 11 is void. The paths keep the prefix of whoever made the list; what
-    counts is their last two parts, such as `train/0001TP_006690.png`.
+    masks of the labels 0…11, where 11 is void. Only the last two parts of a path are used, such
+    as `train/0001TP_006690.png`.
 
     `32`, 960×720, the original: `701_StillsRaw_full/NAME.png` and `LabeledApproved_full/NAME_L.png` in the
-    colors of 32 classes, merged to the eleven. The splits are SegNet's, which follow from the frames' names.
-    Copies with `<split>/NAME.png` and `<split>_labels/NAME_L.png` are read as well, with their own splits.
+    colors of 32 classes, merged to the eleven. The splits are SegNet's, derived from the frames' names.
+    Copies with `<split>/NAME.png` and `<split>_labels/NAME_L.png` are read, too, with their own splits.
 
     Args:
         split: 'train', 'val' or 'test'; with `segnet`, a list's name without `.txt`.
-        data_dir: The directory that holds the lists or the folders.
-        layout: 'segnet' or '32'. Unless given, the directory decides: it is `segnet` if there is a
-            `<split>.txt`, and `32` if there are the folders of that layout.
-        without: Leave out the sequence whose frame names begin so, such as '0006R0', in quotes; a list or
-            a tuple leaves out several. Frames of one sequence look alike, so hold out whole ones when
-            choosing between methods.
-        only: Keep just that sequence, or those sequences.
-        part: Of the frames that are left, in the order of their names, keep those from the first fraction
-            up to the second: (0, 0.5) is the first half, (0.5, 1) the second.
+        data_dir: The directory of the lists or folders.
+        layout: 'segnet' or '32'. By default `segnet` if there is a `<split>.txt`, and `32` if there are the
+            folders of that layout.
+        without: The prefix of a sequence to leave out, such as '0006R0', in quotes; a list or a tuple leaves
+            out several. Frames of a sequence are similar, so hold out whole ones to choose between methods.
+        only: The prefix of the sequence, or sequences, to keep.
+        part: Two fractions of the remaining frames, in the order of their names: (0, 0.5) is the first half,
+            (0.5, 1) the second.
 
     Raises:
         FileNotFoundError: if a list, a folder or a file is missing.
-        ValueError: if a line is not two paths, no frame is left, a sequence's name lacks its quotes, none
-            of `only` begins a frame's name, or `part` is not two increasing fractions.
+        ValueError: if a line is not two paths, no frame is left, a sequence's name lacks its quotes, a
+            sequence does not exist, or `part` is not two increasing fractions.
 
     Reference:
         Brostow et al., Pattern Recognition Letters 2009; layout and merge to 11 classes by Badrinarayanan et
@@ -90,7 +89,7 @@ def camvid(
     layout = _layout(root, split) if layout is None else str(layout)
     checks.one_of(layout, _LAYOUTS, "layout of camvid")
     pairs = _listed(root, split) if layout == "segnet" else camvid_colors.pairs(root, split)
-    # A sequence to leave out may well be in another split.
+    # A sequence to leave out may be in another split.
     for sequence in only:
         if not any(image.name.startswith(sequence) for image, _ in pairs):
             found = sorted({image.name.split("_")[0] for image, _ in pairs})
@@ -120,10 +119,10 @@ def _sequences(name: str, value) -> tuple[str, ...]:
     if value == "":
         return ()
     values = (value,) if isinstance(value, str) else value
-    # Bare, 0016E5 is a number of the flag language.
+    # Without quotes, 0016E5 is a number.
     if not isinstance(values, list | tuple) or not all(isinstance(each, str) and each for each in values):
         raise ValueError(
-            f"camvid({name}=…) must be the start of frames' names, or several. Received: {value!r}. Put each "
+            f"camvid({name}=…) must be prefixes of frames' names. Received: {value!r}. Put each "
             f"in quotes: camvid({name}='0016E5') or camvid({name}=('0001TP', '0016E5_07'))."
         )
     return tuple(values)

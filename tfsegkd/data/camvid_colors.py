@@ -1,4 +1,4 @@
-"""The original CamVid: 32 classes in colors, one folder of frames for all splits."""
+"""CamVid in its original layout: 32 classes in colors, one folder of frames for all splits."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from tfsegkd.data.source import DatasetInfo
 
 FOLDERS = "701_StillsRaw_full/ and LabeledApproved_full/"
 
-# Colors of the data set's label_colors.txt, under the class of the eleven that each is merged to.
+# The colors of label_colors.txt, by the class of the eleven into which each is merged.
 _COLORS = {
     "Sky": {"Sky": (128, 128, 128)},
     "Building": {
@@ -50,7 +50,7 @@ _SPLITS = ("train", "val", "test")
 
 
 def labels(info: DatasetInfo) -> dict[Color, int]:
-    """The label of each of the 32 colors."""
+    """Returns the label of each of the 32 colors."""
     merged = {
         color: info.class_names.index(name) for name, colors in _COLORS.items() for color in colors.values()
     }
@@ -58,7 +58,7 @@ def labels(info: DatasetInfo) -> dict[Color, int]:
 
 
 def folders(root: Path, split: str) -> tuple[Path, Path] | None:
-    """The folders of frames and of masks, or None if they are not there."""
+    """Returns the folders of frames and of masks, or None if they do not exist."""
     for images, masks in (("701_StillsRaw_full", "LabeledApproved_full"), (split, f"{split}_labels")):
         if (root / images).is_dir() and (root / masks).is_dir():
             return root / images, root / masks
@@ -66,11 +66,11 @@ def folders(root: Path, split: str) -> tuple[Path, Path] | None:
 
 
 def pairs(root: Path, split: str) -> list[Pair]:
-    """The frames of a split and their masks.
+    """Returns the frames of a split and their masks.
 
     Raises:
         FileNotFoundError: if a folder is missing, or a frame or mask has no counterpart.
-        ValueError: if a frame's name says nothing of its split.
+        ValueError: if the split of a frame cannot be derived from its name.
     """
     checks.one_of(split, _SPLITS, "split of camvid")
     found = folders(root, split)
@@ -87,7 +87,7 @@ def pairs(root: Path, split: str) -> list[Pair]:
 
 
 def _split(image: Path) -> str:
-    """SegNet's split: test is one sequence and half of another, val the part labelled at 15 Hz."""
+    """Returns SegNet's split: test is one sequence and half of another, val the part labelled at 15 Hz."""
     match = re.fullmatch(r"(0006R0|0016E5|0001TP|Seq05VD)_f?(\d+)", image.stem)
     if match is None:
         raise ValueError(

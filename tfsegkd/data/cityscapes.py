@@ -6,7 +6,7 @@ from tfsegkd.data.paths import counterparts, directories_in, directory, files_in
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import DatasetInfo, Source
 
-# Name, color and the label in the files of each class that counts, in the order of the train ids.
+# Name, color and label id of each class, in the order of the train ids.
 _CLASSES = (
     ("road", (128, 64, 128), 7),
     ("sidewalk", (244, 35, 232), 8),
@@ -32,7 +32,7 @@ INFO = DatasetInfo(
     "cityscapes", tuple(name for name, _, _ in _CLASSES), tuple(color for _, color, _ in _CLASSES)
 )
 _LABELS_IN_FILES = 34
-# Labels of the files that count for nothing, such as the bonnet of the car that films, are void.
+# Other label ids, such as the bonnet of the recording car, are void.
 RELABEL = dict.fromkeys(range(_LABELS_IN_FILES), INFO.ignore_label) | {
     label: number for number, (_, _, label) in enumerate(_CLASSES)
 }
@@ -48,7 +48,7 @@ def cityscapes(split: str, data_dir=None) -> Source:
 
     Args:
         split: 'train' or 'val'; 'test' has masks without labels.
-        data_dir: The directory that holds leftImg8bit/ and gtFine/.
+        data_dir: The directory with leftImg8bit/ and gtFine/.
 
     Raises:
         FileNotFoundError: if a directory is missing, or an image or a mask has no counterpart.

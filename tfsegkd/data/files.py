@@ -1,4 +1,4 @@
-"""Images and masks that lie in files."""
+"""A source of image and mask files."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from tfsegkd.data.source import DatasetInfo, Source
 
 
 class FileSource(Source):
-    """Pairs of an image file and a mask file, read when asked for.
+    """Pairs of image and mask files, read on access.
 
     Args:
-        info: What the labels mean.
+        info: The classes.
         pairs: (image, mask) paths.
-        reading: What the pixels of the masks mean.
-        names: Names of the examples; the images' file names unless given.
+        reading: How masks are read.
+        names: The names of the examples; the images' file names by default.
         notes: As of `Source`.
 
     Raises:
@@ -49,7 +49,7 @@ class FileSource(Source):
         orientation = size_and_orientation(image_path)[1] if self._like_image else 1
         labels = self._labels(mask_path, orientation)
         if image.shape[:2] != labels.shape:
-            turned = " One of them is turned; images are read upright." * (
+            turned = " One of them is rotated; images are read upright." * (
                 image.shape[:2] == labels.shape[::-1]
             )
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The user's own images and masks."""
+"""Data sets of the user's images and masks in a folder."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -29,33 +29,31 @@ def folder(
     """A directory with `labels.txt`, `images/` and `masks/`, paired by file name without suffix.
 
     `data_dir/<split>/images` and `data_dir/<split>/masks` if there is such a split, else `data_dir/images`
-    and `data_dir/masks`, of which every fifth group of neighbours (by name) is 'val' and the others are
-    'train'. Masks hold one label a pixel, grey of 8 or 16 bits or with a palette. With a `colors.txt`, which
-    has `red green blue name` on each line, masks in color, shades of grey and the colors of palettes are
-    read by it.
+    and `data_dir/masks`, where every fifth group of neighbours (by name) is 'val' and the others are
+    'train'. Masks contain one label per pixel, grey of 8 or 16 bits or with a palette. A `colors.txt`, with
+    `red green blue name` on each line, defines color masks, shades of grey and the colors of palettes.
 
-    What the options do not say is decided from the masks of all splits together, and stands in `notes`; what
-    cannot be decided is refused.
+    Conventions that options do not set are inferred from the masks of all splits and listed in `notes`;
+    ambiguous masks are refused.
 
     Args:
         split: A sub-directory, or 'train', 'val' or 'all' where there are no sub-directories.
-        data_dir: The directory. `labels.txt` in it names a class on each line, in label order.
-        ignore_label: The label of void pixels in grey mask files, up to 65535; 255 unless given. With two
-            classes and none given, masks with 255 and without 1 are black and white pictures: 255 is the
-            second class.
-        offset: The label of the first class in mask files, up to 255; lower labels are void. Unless given,
-            it is 1 where 0 never occurs and the number of classes does, and else 0.
-        threshold: For two classes in grey pictures that were smoothed or saved as JPEG: values from it on,
-            up to 255, are the second class, and lower ones the first.
-        grey_masks: What grey masks hold where there is a `colors.txt`: its 'colors', or 'labels'.
-        mask_orientation: Where photographs are stored turned and their masks are not: 'own' for masks that
-            were drawn on upright photographs, 'image' for masks of the stored pixels.
+        data_dir: The directory. Its `labels.txt` has a class on each line, in label order.
+        ignore_label: The label of void pixels in grey mask files, up to 65535; 255 by default. For two
+            classes and by default, masks with 255 and without 1 are black and white: 255 is the second class.
+        offset: The label of the first class in mask files, up to 255; lower labels are void. By default 1 if
+            0 never occurs and the number of classes does, else 0.
+        threshold: For two classes in smoothed grey masks or JPEG files: values from this one up to 255 are
+            the second class, lower ones the first.
+        grey_masks: The content of grey masks if there is a `colors.txt`: its 'colors', or 'labels'.
+        mask_orientation: If photographs are stored rotated and their masks are not: 'own' for masks of
+            upright photographs, 'image' for masks of the stored pixels.
 
     Raises:
         FileNotFoundError: for a missing directory or `labels.txt`, an image without a mask, or a mask
             without an image.
-        ValueError: for an unknown split or an empty one, a `colors.txt` that does not fit, options that
-            contradict, or masks that may mean two things.
+        ValueError: for an unknown split or an empty one, a `colors.txt` that does not match, contradictory
+            options, or ambiguous masks.
     """
     root = directory(data_dir, "folder")
     if not (root / "labels.txt").is_file() and (tool := export_of(root)):
@@ -67,7 +65,7 @@ def folder(
     palette, colors = distinct_colors(len(class_names)), None
     if (root / "colors.txt").is_file():
         colors = read_colors(root / "colors.txt", class_names)
-        # Of several colors of a class the first is drawn.
+        # The first of several colors of a class is used for drawing.
         first = {label: color for color, label in reversed(colors.items())}
         palette = tuple(first[label] for label in range(len(class_names)))
     info = DatasetInfo("folder", class_names, palette)
@@ -91,7 +89,7 @@ def folder(
 
 
 def _check(count, colors, ignore_label, offset, threshold, grey_masks, mask_orientation):
-    """Refuses options that are out of range, or that contradict each other."""
+    """Checks that options are in range and do not contradict each other."""
     if ignore_label is not None:
         checks.in_range(ignore_label, 0, 65535, "ignore_label of folder")
     if offset is not None:
@@ -115,7 +113,7 @@ def _check(count, colors, ignore_label, offset, threshold, grey_masks, mask_orie
 
 
 def _of_split(root: Path, split: str) -> tuple[list[Pair], Sequence[str]]:
-    """The pairs of a sub-directory, or the share of all that belongs to a split, and what to say of it."""
+    """Returns the pairs of a sub-directory, or a split of all pairs, with notes."""
     notes = ()
     if (root / split).is_dir():
         pairs = _pairs(root / split)
@@ -140,7 +138,7 @@ def _pairs(root: Path) -> list[Pair]:
 
 
 def _of_all_splits(root: Path) -> list[Pair]:
-    """The pairs of every split; what is wrong with one is said when somebody asks for it."""
+    """Returns the pairs of all splits; faults are reported when a split is loaded."""
     pairs = []
     for place in (root, *directories_in(root)):
         if (place / "images").is_dir() and (place / "masks").is_dir():

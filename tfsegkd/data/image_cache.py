@@ -1,4 +1,4 @@
-"""Frames that were decoded and resized once."""
+"""A cache of decoded and resized images."""
 
 import threading
 from collections.abc import Callable
@@ -11,13 +11,13 @@ Example = tuple[np.ndarray, np.ndarray]
 
 
 class ImageCache:
-    """Images and masks at one size, kept within a budget.
+    """Images and masks at one size, cached up to a limit.
 
     Args:
-        read: Gives the example of an index, at its own size.
-        size: (height, width) of every image. Other aspect ratios are stretched to it, in training as in
+        read: Returns the example of an index, at its own size.
+        size: (height, width) of all images. Other aspect ratios are stretched to it, in training as in
             evaluation.
-        budget: How many bytes may be kept; what exceeds it is decoded again each time.
+        budget: The maximum number of cached bytes; other examples are decoded again each time.
     """
 
     def __init__(self, read: Callable[[int], Example], size: tuple[int, int], budget: int):
@@ -27,7 +27,7 @@ class ImageCache:
         self._lock = threading.Lock()
 
     def __call__(self, index: int, example: Example | None = None) -> Example:
-        """The image and mask of an index; `example` is what `read` would give, if the caller has it."""
+        """Returns the image and mask of an index; `example` is the result of `read`, if available."""
         image = self._images.get(index)
         if image is None:
             image, mask = example or self._read(index)

@@ -1,4 +1,4 @@
-"""Image files, read as arrays."""
+"""Reading image files."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
-# Of the formats that Pillow knows some run other programs; these do not.
+# Some formats of Pillow run other programs; these do not.
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000")
 _MOST_PIXELS = 100_000_000  # a file of a few bytes may claim any size
 _EXIF_ORIENTATION = 0x0112
@@ -24,7 +24,7 @@ _TURNS = {
 
 
 class Stored(NamedTuple):
-    """How a file stores its pixels, which an opened image no longer tells.
+    """The storage format of a file, which an opened image does not have.
 
     Args:
         format: The file's format, such as 'PNG'.
@@ -38,11 +38,11 @@ class Stored(NamedTuple):
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads an image file as (H, W, 3) uint8 RGB.
 
-    Grey becomes RGB, transparency is dropped, of 16 bits the upper 8 remain, and a photograph that its camera
-    stored turned is turned upright. Of several pictures in a file the first is read.
+    Grey becomes RGB, transparency is dropped, 16 bits are reduced to 8, and the EXIF orientation is applied.
+    Of several images in a file the first is read.
 
     Raises:
-        ValueError: if the file cannot be decoded, holds 32-bit values, or more than 100 million pixels.
+        ValueError: if the file cannot be decoded, has 32-bit values, or more than 100 million pixels.
     """
     return np.asarray(decode(path, _rgb))
 
@@ -50,12 +50,12 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 def decode(
     path: str | os.PathLike, convert: Callable[[Image.Image, Stored], Any], orientation: int = 1
 ) -> Any:
-    """Opens an image file, turns it upright and converts it.
+    """Opens an image file, applies its orientation and converts it.
 
     Args:
         path: The file.
-        convert: Gets the upright image, and how the file stores it.
-        orientation: The EXIF orientation of files that have none of their own.
+        convert: A function of the upright image and its storage format.
+        orientation: The EXIF orientation for files without one.
 
     Raises:
         ValueError: if any of that fails; the message names the file.
@@ -69,7 +69,7 @@ def decode(
             stored = Stored(image.format, _raw_mode(image))
             image.load()
             exif = image.getexif()
-            # Asked for first, because transposing copies even where there is nothing to turn.
+            # Checked first, because transposing always copies.
             if exif.setdefault(_EXIF_ORIENTATION, orientation) != 1:
                 image = ImageOps.exif_transpose(image)
             return convert(image, stored)
@@ -81,14 +81,14 @@ def decode(
 
 
 def size_and_orientation(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
-    """The (height, width) of an image as it is stored, and its EXIF orientation; reads the header alone.
+    """Returns the stored (height, width) of an image and its EXIF orientation, from the header.
 
     Raises:
-        ValueError: if the file is no image.
+        ValueError: if the file is not an image.
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            # The EXIF data of a PNG may stand behind its pixels: what comes before them is enough here.
+            # The EXIF data of a PNG may follow its pixels: only earlier data are read here.
             exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
             return (image.height, image.width), exif.get(_EXIF_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -96,7 +96,7 @@ def size_and_orientation(path: str | os.PathLike) -> tuple[tuple[int, int], int]
 
 
 def upright(mask: np.ndarray, orientation: int) -> np.ndarray:
-    """A mask of stored pixels turned as an EXIF orientation says."""
+    """Applies an EXIF orientation to a mask of stored pixels."""
     if orientation not in _TURNS:
         return mask
     return np.asarray(Image.fromarray(mask).transpose(_TURNS[orientation]))
@@ -109,12 +109,12 @@ def _raw_mode(image):
     if isinstance(arguments, str):
         return arguments
     raw_mode, *more = arguments or (image.mode,)
-    # Portable maps say their greatest value instead.
+    # Portable maps have their maximum value instead.
     return f"{raw_mode};16" if image.format == "PPM" and more and more[0] > 255 else str(raw_mode)
 
 
 def _rgb(image, _):
-    # Pillow's own conversion would clip deeper values at 255, which leaves a white image.
+    # Pillow's conversion would clip larger values at 255, which gives a white image.
     if image.mode in ("I", "F"):
         raise ValueError(f"its pixels are 32-bit values of mode {image.mode!r}, not 8 or 16 bits")
     if image.mode.startswith("I;16"):

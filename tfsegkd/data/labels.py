@@ -14,11 +14,11 @@ _VOID = "void"
 
 
 def read_labels(path: str | os.PathLike) -> tuple[str, ...]:
-    """Reads the names of classes, one a line, in label order.
+    """Reads the names of classes, one per line, in label order.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds fewer than two names, too many, or one twice.
+        ValueError: if it has fewer than two names, too many, or repeated ones.
     """
     path = Path(path)
     if not path.is_file():
@@ -28,13 +28,13 @@ def read_labels(path: str | os.PathLike) -> tuple[str, ...]:
     names = tuple(line for _, line in lines(path))
     if len(names) == 1:
         raise ValueError(
-            f"{str(path)!r} holds 1 names: {list(names)}. Expected 2 to {IGNORE_LABEL} different ones: what "
-            f"is not {names[0]!r} is a class, too. Write 'background' on a line of its own before it."
+            f"{str(path)!r} has 1 name: {list(names)}. Expected 2 to {IGNORE_LABEL} different ones: pixels "
+            f"without {names[0]!r} have a class, too. Write 'background' on a separate line before it."
         )
     if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORE_LABEL:
         raise ValueError(
-            f"{str(path)!r} holds {len(names)} names: {list(names)[:5]}. Expected 2 to {IGNORE_LABEL} "
-            f"different ones, one a line."
+            f"{str(path)!r} has {len(names)} names: {list(names)[:5]}. Expected 2 to {IGNORE_LABEL} "
+            f"different ones, one per line."
         )
     return names
 
@@ -42,8 +42,8 @@ def read_labels(path: str | os.PathLike) -> tuple[str, ...]:
 def read_colors(path: str | os.PathLike, class_names: Sequence[str]) -> dict[Color, int]:
     """Reads the colors of classes, `red green blue name` on each line.
 
-    A class may have several colors, which merges what they stand for. Colors of the name `void` are void,
-    unless that is a class. Without names, line n is the color of class n.
+    A class may have several colors. The name `void` stands for void, unless it is a class. Without names,
+    line n is the color of class n.
 
     Returns:
         The label of each color.
@@ -64,7 +64,7 @@ def read_colors(path: str | os.PathLike, class_names: Sequence[str]) -> dict[Col
         if name not in class_names and name.lower() != _VOID:
             raise ValueError(f"{where}, and {name!r} is no class. {expected}")
         if color in colors:
-            raise ValueError(f"{where}, a color that stands above already. Keep one of the two lines.")
+            raise ValueError(f"{where}, a repeated color. Keep one of the two lines.")
         colors[color] = class_names.index(name) if name in class_names else IGNORE_LABEL
     missing = [name for label, name in enumerate(class_names) if label not in colors.values()]
     if missing:
@@ -73,7 +73,7 @@ def read_colors(path: str | os.PathLike, class_names: Sequence[str]) -> dict[Col
 
 
 def distinct_colors(count: int) -> tuple[Color, ...]:
-    """Colors that are told apart easily, an (R, G, B) for each of `count` labels."""
-    # Golden-ratio steps keep neighbouring labels far apart in hue.
+    """Returns distinct colors, an (R, G, B) for each of `count` labels."""
+    # Golden-ratio steps give neighbouring labels distant hues.
     hsv = ((0.618 * n % 1, 0.85 - 0.3 * (n % 2), 0.95 - 0.35 * (n % 3 == 1)) for n in range(count))
     return tuple(tuple(round(255 * part) for part in colorsys.hsv_to_rgb(*color)) for color in hsv)

@@ -1,4 +1,4 @@
-"""Data sets by name."""
+"""`load`: data sets by name."""
 
 import os
 
@@ -10,28 +10,28 @@ _TFDS = "tfds"
 
 
 def names() -> list[str]:
-    """The data sets that `load` knows."""
+    """Returns the names of all data sets."""
     return list(describe())
 
 
 def describe() -> dict[str, str]:
-    """What each data set is, in a sentence."""
+    """Returns a sentence about each data set."""
     sentences = datasets.describe().items()
     return {f"{name}:NAME" if name == _TFDS else name: sentence for name, sentence in sentences}
 
 
 def load(spec: str | Spec, split: str, data_dir: str | os.PathLike | None = None) -> Source:
-    """Opens one split of a data set.
+    """Returns a split of a data set.
 
     Args:
         spec: The data set and its options, such as `'road_scenes'`, `"camvid(without='0006R0')"` or
-            `'tfds:oxford_iiit_pet'`. The option `data_dir` counts instead of the argument.
-        split: 'train', 'val', … as the data set calls it.
-        data_dir: Where its files lie; not needed for `road_scenes`.
+            `'tfds:oxford_iiit_pet'`. The option `data_dir` overrides the argument.
+        split: 'train', 'val', … as named by the data set.
+        data_dir: The directory of its files; not needed for `road_scenes`.
 
     Raises:
         ValueError: for an unknown data set, option or split.
-        FileNotFoundError: for files that are not there; the message names them.
+        FileNotFoundError: for missing files; the message names them.
     """
     spec = parse(spec) if isinstance(spec, str) else spec
     kind, _, name = spec.name.partition(":")

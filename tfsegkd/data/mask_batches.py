@@ -1,15 +1,14 @@
-"""Masks as Keras' users batch them, read as labels."""
+"""Labels from batches of masks of any shape."""
 
 import tensorflow as tf
 
 
 def labels_of(masks: tf.Tensor, num_classes: int, ignore_label: int) -> tf.Tensor:
-    """The labels of a batch of masks, whatever their last axis.
+    """Returns the labels of a batch of masks.
 
     Args:
-        masks: Labels, or one-hot: 1 in the channel of the class and 0 elsewhere. A pixel of zeros alone is
-            void.
-        num_classes: How many channels one-hot masks have.
+        masks: Labels, or one-hot: 1 in the channel of the class and 0 elsewhere. A pixel of zeros is void.
+        num_classes: The number of channels of one-hot masks.
         ignore_label: The label of void pixels.
 
     Shapes:
@@ -23,7 +22,7 @@ def labels_of(masks: tf.Tensor, num_classes: int, ignore_label: int) -> tf.Tenso
     masks = tf.convert_to_tensor(masks)
     shape = masks.shape
     if shape.rank in (3, None):
-        # Not in the masks' own type, where −1 may be 255.
+        # Not in the type of the masks, where −1 may be 255.
         return tf.cast(masks, tf.int32)
     if shape.rank == 4 and shape[-1] == 1:
         return tf.cast(masks[..., 0], tf.int32)

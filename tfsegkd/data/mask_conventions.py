@@ -1,4 +1,4 @@
-"""What the masks of a data set mean where nothing says so, decided once for all its splits."""
+"""Conventions of masks that are inferred for all splits of a data set."""
 
 import contextlib
 import functools
@@ -13,17 +13,17 @@ from tfsegkd.data.images import size_and_orientation
 from tfsegkd.data.masks import Color, MaskReading, grey_values, numbered_from, ranges, read_samples
 from tfsegkd.data.source import IGNORE_LABEL, spread
 
-_SAMPLE = 256  # masks that are read before anything is decided; more where these hold nothing
-_HEADERS = 4096  # photographs whose orientation is looked at
+_SAMPLE = 256  # masks that are read for inference; more if these are empty
+_HEADERS = 4096  # photographs whose orientation is read
 _WHITE = 255
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What one mask file holds.
+    """The content of a mask file.
 
     Args:
-        values: Its different values.
+        values: Its distinct values.
         kind: As of `Samples`.
         white: As of `Samples`.
     """
@@ -35,11 +35,11 @@ class Observed:
 
 @dataclass(frozen=True)
 class Convention:
-    """What was decided, and how it is told.
+    """An inferred convention.
 
     Args:
         reading: How masks are read.
-        notes: A sentence for each thing that nobody had said.
+        notes: A sentence for each inference.
     """
 
     reading: MaskReading
@@ -47,13 +47,13 @@ class Convention:
 
 
 def observe(masks: Sequence[Path], by_color: bool) -> list[Observed]:
-    """Looks into the masks of a data set: into many at equal distances, and into all if those are empty.
+    """Reads evenly spaced masks of a data set, and all if those are empty.
 
-    Masks that cannot be read are left out; they are reported when they are read as examples.
+    Unreadable masks are skipped; they are reported when examples are read.
 
     Args:
         masks: The files, of all splits.
-        by_color: Whether there is a list of colors, by which colors and palettes are read.
+        by_color: Whether there is a list of colors for color masks and palettes.
     """
     first = spread(len(masks), _SAMPLE)
     found = [each for index in first if (each := _observed(masks[index], by_color))]
@@ -70,7 +70,7 @@ def _observed(path: Path, by_color: bool) -> Observed | None:
     return None
 
 
-@functools.lru_cache(maxsize=1 << 16)  # each split of a data set asks for the same masks
+@functools.lru_cache(maxsize=1 << 16)  # each split needs the same masks
 def _values_of(path: Path, _changed: int, _size: int, by_color: bool) -> Observed | None:
     samples = read_samples(path, by_color)
     if samples.kind == "color" and by_color:
@@ -81,10 +81,10 @@ def _values_of(path: Path, _changed: int, _size: int, by_color: bool) -> Observe
 
 
 def of_labels(observed: Sequence[Observed], class_names: Sequence[str]) -> Convention:
-    """What masks mean that are labels, or black and white, and whose list of classes has no colors.
+    """Infers the convention of label masks or black and white masks, without a list of colors.
 
     Raises:
-        ValueError: where two readings are possible; the message says how to choose.
+        ValueError: if two conventions are possible; the message says how to choose.
     """
     count = len(class_names)
     deep = [each.values for each in observed if each.kind == "grey" and each.white == _WHITE]
@@ -108,7 +108,7 @@ def of_labels(observed: Sequence[Observed], class_names: Sequence[str]) -> Conve
 
 
 def _hint(labels, class_names) -> str:
-    """How else masks may be read that have a label without a class."""
+    """Suggests conventions for masks with a label without a class."""
     count = len(class_names)
     if not labels - set(range(count)):
         return ""
@@ -131,7 +131,7 @@ def _listed(values) -> str:
 
 
 def _white(observed, deep, class_names) -> Convention:
-    """What 255 means of two classes: the second one, or void."""
+    """Infers the meaning of 255 for two classes: the second class, or void."""
     thing = class_names[1]
     choices = (
         f"Say folder(ignore_label=255) if 255 is void. If it is {thing!r}, write a colors.txt beside "
@@ -169,16 +169,16 @@ def of_colors(
     colors: Mapping[Color, int],
     grey_masks: str | None = None,
 ) -> Convention:
-    """What grey masks mean beside a list of colors: shades in it, or labels.
+    """Infers whether grey masks are shades of a list of colors, or labels.
 
     Args:
-        observed: What was seen.
+        observed: The contents of masks.
         class_names: The classes.
         colors: The label of each color.
-        grey_masks: 'colors' or 'labels' if somebody has said it.
+        grey_masks: The option 'colors' or 'labels', if given.
 
     Raises:
-        ValueError: where both readings are possible and differ; the message says how to choose.
+        ValueError: if both are possible and differ; the message says how to choose.
     """
     shades = {red: label for (red, green, blue), label in colors.items() if red == green == blue}
     numbers = dict(enumerate(range(len(class_names)))) | {IGNORE_LABEL: IGNORE_LABEL}
@@ -203,13 +203,13 @@ def of_colors(
     grey = [each for each in observed if each.kind == "grey"]
     if not grey:
         return Convention(MaskReading(colors=colors))
-    # Samples of few bits are labels as they stand, and shades when they are stretched.
+    # Samples of few bits are labels, or shades after stretching.
     pairs = {(value * (_WHITE // each.white), value) for each in grey for value in each.values}
     as_shades, as_labels = (
         [table.get(pair[way]) for pair in pairs] for way, table in ((0, shades), (1, numbers))
     )
     fits_shades, fits_labels = None not in as_shades, None not in as_labels
-    all_grey = len(shades) == len(colors)  # such a list is there for grey masks
+    all_grey = len(shades) == len(colors)  # such a list is for grey masks
     differ = any(None not in both and both[0] != both[1] for both in zip(as_shades, as_labels, strict=True))
     if fits_shades != fits_labels and not (differ and fits_labels):
         return by_shade if fits_shades else by_number
@@ -234,27 +234,27 @@ def _meanings(table, class_names) -> str:
 
 
 def above_threshold(threshold: int) -> MaskReading:
-    """Grey masks whose values from `threshold` on are the second of two classes, and the others the first."""
+    """Returns the convention in which values from `threshold` on are the second of two classes."""
     return MaskReading({value: int(value >= threshold) for value in range(_WHITE + 1)}, shades=True)
 
 
 def mask_orientation(
     pairs: Sequence[tuple], choice: str | None, dataset: str = "folder", mask_size: Callable | None = None
 ) -> tuple[bool, tuple[str, ...]]:
-    """Whether masks without an EXIF orientation were drawn on the stored pixels of turned photographs.
+    """Infers whether masks without an EXIF orientation belong to the stored pixels of photographs.
 
     Args:
         pairs: The files of all splits.
-        choice: 'own' or 'image' if somebody has said it.
+        choice: The option 'own' or 'image', if given.
         dataset: The data set's name, for the message.
-        mask_size: Gives the (height, width) and EXIF orientation of what stands second in a pair; of a
-            mask file unless given.
+        mask_size: Returns the (height, width) and EXIF orientation of the second element of a pair; a mask
+            file by default.
 
     Returns:
-        Whether masks turn with their images, and the sentences that say so.
+        Whether masks are rotated with their images, and notes.
 
     Raises:
-        ValueError: if photographs are turned, their masks are not, and sizes do not tell.
+        ValueError: if photographs are rotated, their masks are not, and sizes are equal.
     """
     turned, votes = 0, {"own": 0, "image": 0}
     for index in spread(len(pairs), _HEADERS):
@@ -272,16 +272,16 @@ def mask_orientation(
                 votes["image" if drawn == size else "own"] += 1
     if not turned:
         return False, ()
-    begin = f"{turned} photographs are stored turned (EXIF orientation), and their masks are not"
+    begin = f"{turned} photographs are stored rotated (EXIF orientation), and their masks are not"
     told = {
-        "own": f"{begin}: the photographs are turned upright, the masks stay as they are.",
-        "image": f"{begin}: both are turned upright.",
+        "own": f"{begin}: the photographs are rotated upright, the masks are not changed.",
+        "image": f"{begin}: both are rotated upright.",
     }
     if choice is None and not all(votes.values()):
         choice = next((way for way, count in votes.items() if count), None)
     if choice is None and not any(votes.values()):
         raise ValueError(
-            f"{begin}; both have the same size, so nothing tells which pixels the masks were drawn on. Say "
+            f"{begin}; both have the same size, so the orientation of the masks is unknown. Use "
             f"{dataset}(mask_orientation=own) if on upright photographs, {dataset}(mask_orientation=image) "
             f"if on the stored pixels, and look at `evaluation.contact_sheet`."
         )

@@ -1,4 +1,4 @@
-"""Mask files, and what their pixels mean."""
+"""Reading mask files as labels."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from tfsegkd.data.images import decode
 from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo
 
 Color = tuple[int, int, int]
-_VALUES = 1 << 16  # that a mask file can tell apart, one channel of 16 bits
+_VALUES = 1 << 16  # maximum of a mask file, one channel of 16 bits
 _UNKNOWN = -1
 _JPEG = "JPEG changes the values of a mask: export it as PNG."
 
@@ -20,11 +20,11 @@ _JPEG = "JPEG changes the values of a mask: export it as PNG."
 def read_mask(path: str | os.PathLike) -> np.ndarray:
     """Reads a mask file as (H, W) labels: grey values of 8 or 16 bits, or indices into the palette.
 
-    A picture in color whose every pixel is grey is read as grey. A GIF's colors count, not its indices,
-    which whoever writes a GIF deals anew. Grey samples of 1, 2 or 4 bits are numbers from 0 to 1, 3 or 15.
+    An RGB mask whose pixels are all grey is read as grey. GIF files are read by color, because writers change
+    their indices. Grey samples of 1, 2 or 4 bits are numbers from 0 to 1, 3 or 15.
 
     Raises:
-        ValueError: if the file cannot be decoded, is in color, is transparent in places, holds values beyond
+        ValueError: if the file cannot be decoded, is in color, is partly transparent, has values beyond
             65535, or several channels of more than 8 bits.
     """
     return grey_values(read_samples(path, by_color=False), path)
@@ -35,14 +35,14 @@ class MaskReading:
     """How the mask files of a data set are read; the same for all its splits.
 
     Args:
-        relabel: What a value is read as where it is not its own number: a label, or None for a value that
-            must not occur, such as {11: 255} where 11 is void. Indices of palettes are always labels.
-        colors: The label of each (R, G, B). With them, masks in color and masks with a palette are read by
-            color; without, masks in color are refused.
-        shades: Whether grey values are shades from black, 0, to white, 255, and not labels: then the samples
-            of files of fewer than 8 bits are stretched to that range.
-        like_image: Whether a mask without an EXIF orientation has that of its image.
-        hint: What the refusal of a value adds, such as another way to read the masks.
+        relabel: The label of values that differ from their label, such as {11: 255} if 11 is void; None for a
+            value that must not occur. Indices of palettes are always labels.
+        colors: The label of each (R, G, B), for color masks and palettes; without it, color masks are
+            refused.
+        shades: Whether grey values are shades from 0 to 255 rather than labels: samples of fewer than 8 bits
+            are then stretched to that range.
+        like_image: Whether masks without an EXIF orientation have that of their images.
+        hint: A suggestion for the error about an invalid value.
     """
 
     relabel: Mapping[int, int | None] = field(default_factory=dict)
@@ -53,14 +53,14 @@ class MaskReading:
 
 
 def numbered_from(offset: int, count: int, ignore_label: int) -> dict[int, int | None]:
-    """The `relabel` of masks whose first class has the label `offset`; lower labels are void."""
+    """Returns the `relabel` of masks whose first class has the label `offset`; lower labels are void."""
     relabel = dict.fromkeys(range(offset), IGNORE_LABEL) | {IGNORE_LABEL: None}
     relabel |= {value: value - offset for value in range(offset, offset + count)}
     return relabel | {ignore_label: IGNORE_LABEL}
 
 
 class LabelTable:
-    """What the values of masks mean in the labels of a data set.
+    """Maps the values of masks to labels.
 
     Args:
         info: The classes.
@@ -69,7 +69,7 @@ class LabelTable:
     """
 
     def __init__(self, info: DatasetInfo, relabel: Mapping[int, int | None], hint: str = ""):
-        self._meanings = np.full(_VALUES + 1, _UNKNOWN, np.int16)  # the last is for all values beyond
+        self._meanings = np.full(_VALUES + 1, _UNKNOWN, np.int16)  # the last is for all larger values
         self._meanings[: info.num_classes] = np.arange(info.num_classes)
         self._meanings[info.ignore_label] = info.ignore_label
         for value, label in relabel.items():
@@ -77,10 +77,10 @@ class LabelTable:
         self._info, self._hint = info, hint or "Correct the mask or the list of classes."
 
     def __call__(self, values: np.ndarray, name: str) -> np.ndarray:
-        """The labels of a mask, (H, W) uint8.
+        """Returns the labels of a mask, (H, W) uint8.
 
         Raises:
-            ValueError: if a pixel has a value without a class; `name` is the mask's for the message.
+            ValueError: if a pixel has a value without a class; `name` is used in the message.
         """
         places = values.astype(np.int32)
         places[(places < 0) | (places >= _VALUES)] = _VALUES
@@ -99,7 +99,7 @@ class LabelTable:
 
 
 class ColorTable:
-    """What the colors of masks mean.
+    """Maps the colors of masks to labels.
 
     Args:
         info: The classes.
@@ -112,10 +112,10 @@ class ColorTable:
         self._info = info
 
     def __call__(self, pixels: np.ndarray, name: str) -> np.ndarray:
-        """The labels of a mask in color, (H, W) uint8.
+        """Returns the labels of a color mask, (H, W) uint8.
 
         Raises:
-            ValueError: if a pixel has a color without a class; `name` is the mask's for the message.
+            ValueError: if a pixel has a color without a class; `name` is used in the message.
         """
         packed = _packed(pixels)
         places = np.minimum(np.searchsorted(self._keys, packed), len(self._keys) - 1)
@@ -124,36 +124,36 @@ class ColorTable:
             row, column = np.argwhere(unknown)[0]
             raise ValueError(
                 f"Mask {name!r} has color {tuple(pixels[row, column].tolist())} at row {row}, column "
-                f"{column}, which no class has ({unknown.sum()} such pixels). Expected the "
+                f"{column}, without a class ({unknown.sum()} such pixels). Expected the "
                 f"{len(self._keys)} colors of {self._info.name!r}. Correct the mask or the list of colors."
             )
         return self._meanings[places].astype(np.uint8)
 
 
 class LabelReader:
-    """Turns mask files into the labels of a data set.
+    """Reads mask files as the labels of a data set.
 
     Args:
         info: The classes.
-        reading: What their pixels mean.
+        reading: How masks are read.
     """
 
     def __init__(self, info: DatasetInfo, reading: MaskReading):
         self._by_value = LabelTable(info, reading.relabel, reading.hint)
-        # Shades say nothing of indices, for which labels and the plain void remain.
+        # Indices of palettes are not shades: they are labels and the default void.
         self._by_index = LabelTable(info, {} if reading.shades else reading.relabel, reading.hint)
         self._by_color = ColorTable(info, reading.colors) if reading.colors else None
         self._reading = reading
 
     def __call__(self, path: str | os.PathLike, orientation: int = 1) -> np.ndarray:
-        """The labels of a mask file, (H, W) uint8.
+        """Returns the labels of a mask file, (H, W) uint8.
 
         Args:
             path: The file.
-            orientation: The EXIF orientation of a mask that has none of its own.
+            orientation: The EXIF orientation for a mask without one.
 
         Raises:
-            ValueError: if the file is no mask, or a pixel has a value or color without a class.
+            ValueError: if the file is not a mask, or a pixel has a value or color without a class.
         """
         name, shades = os.fspath(path), self._reading.shades
         samples = read_samples(path, self._by_color is not None, orientation)
@@ -175,13 +175,13 @@ class LabelReader:
 
 
 class Samples(NamedTuple):
-    """What a mask file holds, before anybody says what it means.
+    """The content of a mask file, before conversion to labels.
 
     Args:
         values: (H, W) of grey values or indices, or (H, W, 3) of colors.
         kind: 'grey', 'palette' or 'color'.
-        white: The greatest value of grey samples of few bits: 1, 3, 15, or 255.
-        is_jpeg: Whether the file's format has changed the values.
+        white: The maximum of grey samples: 1, 3, 15, or 255.
+        is_jpeg: Whether the file is a JPEG, which changes values.
     """
 
     values: np.ndarray
@@ -191,25 +191,25 @@ class Samples(NamedTuple):
 
 
 def read_samples(path: str | os.PathLike, by_color: bool, orientation: int = 1) -> Samples:
-    """Reads what a mask file holds.
+    """Reads the content of a mask file.
 
     Args:
         path: The file.
-        by_color: Whether colors have a meaning: palettes are looked up, and transparency is dropped.
-        orientation: The EXIF orientation of a mask that has none of its own.
+        by_color: Whether colors are used: palettes are converted to colors, and transparency is dropped.
+        orientation: The EXIF orientation for a mask without one.
 
     Raises:
-        ValueError: if the file cannot be decoded or is no mask.
+        ValueError: if the file cannot be decoded or is not a mask.
     """
     name = os.fspath(path)
     return decode(path, lambda mask, stored: _samples(mask, stored, name, by_color), orientation)
 
 
 def grey_values(samples: Samples, path: str | os.PathLike, shades: bool = False) -> np.ndarray:
-    """The values of a mask of one channel, or of three that are alike, (H, W).
+    """Returns the values of a mask of one channel, or of three equal ones, (H, W).
 
     Args:
-        samples: What the file holds.
+        samples: The content of the file.
         path: The file, for the message.
         shades: Whether values of fewer than 8 bits are stretched to 0…255.
 
@@ -227,11 +227,11 @@ def _samples(mask: Image.Image, stored, name: str, by_color: bool) -> Samples:
     is_jpeg = stored.format in ("JPEG", "MPO")
     mode = mask.mode
     if ";16" in stored.raw_mode and not mode.startswith("I"):
-        # Pillow has kept the upper 8 bits, and labels stand in the lower ones.
+        # Pillow keeps the upper 8 bits, but labels are in the lower ones.
         raise _not_a_mask(name, f"has several channels of 16 bits ({stored.raw_mode!r})")
     if mode in ("LA", "RGBA"):
         if not by_color and mask.getextrema()[-1][0] < 255:
-            raise _not_a_mask(name, "is transparent in places", "Lay it over the color that you mean.")
+            raise _not_a_mask(name, "is partly transparent", "Remove the transparency.")
         mask = mask.convert(mode[:-1] if mode == "RGBA" else "L")
     elif mode == "P" and (by_color or stored.format == "GIF"):
         mask = mask.convert("RGB")
@@ -262,10 +262,10 @@ def _not_a_mask(name, what, cure="Export the mask again."):
 
 
 def one_channel(values: np.ndarray, name: str) -> np.ndarray:
-    """A mask of three channels as one of one channel.
+    """Converts a mask of three equal channels to one channel.
 
     Raises:
-        ValueError: if the channels differ; `name` is the mask's for the message.
+        ValueError: if the channels differ; `name` is used in the message.
     """
     colored = (values != values[..., :1]).any(-1)
     if colored.any():
@@ -273,7 +273,7 @@ def one_channel(values: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(
             f"Mask {name!r} is in color: {tuple(values[row, column].tolist())} at row {row}, column "
             f"{column}. Expected one label a pixel, grey or with a palette. Convert colors to labels, or "
-            f"write down what they mean in the colors.txt of `dataset=folder`."
+            f"define them in the colors.txt of `dataset=folder`."
         )
     return values[..., 0]
 
@@ -284,7 +284,7 @@ def _packed(colors: np.ndarray) -> np.ndarray:
 
 
 def ranges(numbers) -> str:
-    """Ascending numbers, shortly: 0…10, 255."""
+    """Formats ascending numbers as ranges: 0…10, 255."""
     numbers = np.asarray(numbers)
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     return ", ".join(f"{run[0]}…{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)

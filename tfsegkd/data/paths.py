@@ -1,4 +1,4 @@
-"""Directories and lists of files, in the forms that data sets come in."""
+"""Directories and lists of files of data sets."""
 
 import os
 import re
@@ -10,17 +10,17 @@ from tfsegkd import checks
 from tfsegkd.data.images import IMAGE_SUFFIXES
 
 Pair = tuple[Path, Path]
-# Thumbnails, waste paper and what a Mac packs beside the files of an archive.
+# Thumbnails, trash and metadata directories of other systems.
 _OF_SYSTEMS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
-_LONGEST_LINE = 2 * 4096  # two paths as long as the system takes them
+_LONGEST_LINE = 2 * 4096  # two paths of maximum length
 
 
 def directory(data_dir: str | os.PathLike | None, dataset: str) -> Path:
-    """`data_dir` as a path that exists.
+    """Returns `data_dir` as an existing path.
 
     Raises:
-        ValueError: if none was given.
-        FileNotFoundError: if it is no directory.
+        ValueError: if it is None.
+        FileNotFoundError: if it is not a directory.
     """
     if data_dir is None:
         raise ValueError(f"Data set {dataset!r} lies in files. Say where with `data_dir=DIRECTORY`.")
@@ -33,19 +33,19 @@ def directory(data_dir: str | os.PathLike | None, dataset: str) -> Path:
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a name is one that systems and programs leave beside the files of users, such as ._a.png."""
+    """Whether a name is that of a hidden or system file, such as ._a.png."""
     return path.name.startswith(".") or path.name in _OF_SYSTEMS
 
 
 def files_in(folder: Path, suffixes: Collection[str], below: bool = False) -> list[Path]:
-    """The files of a directory that end in one of `suffixes`, in small letters, in the order of their paths.
+    """Returns the files of a directory with one of `suffixes`, in lower case, in the order of their paths.
 
-    Hidden files and directories of other systems are passed over; so are directories that end so.
+    Hidden files, system directories and directories with such a name are skipped.
 
     Args:
         folder: The directory.
         suffixes: Such as `IMAGE_SUFFIXES`.
-        below: Whether its sub-directories count, too.
+        below: Whether to include sub-directories.
     """
     found = []
     for path in folder.iterdir():
@@ -59,30 +59,30 @@ def files_in(folder: Path, suffixes: Collection[str], below: bool = False) -> li
 
 
 def directories_in(folder: Path) -> list[Path]:
-    """The directories in a directory that are not hidden, in the order of their names."""
+    """Returns the directories in a directory that are not hidden, in the order of their names."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
 
 
 def pictures(folder: Path) -> dict[str, Path]:
-    """The image files of a directory, by name without suffix, in the order of their names.
+    """Returns the image files of a directory, by name without suffix, in the order of their names.
 
     Raises:
         FileNotFoundError: if there is no such directory.
-        ValueError: if two files differ in their suffix alone.
+        ValueError: if two files differ only in their suffix.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"No directory {str(folder)!r}. Expected images there; correct `data_dir`.")
     found = files_in(folder, IMAGE_SUFFIXES)
-    # One system writes é as one character, another as two.
+    # Operating systems write é as one or two characters.
     by_stem = {unicodedata.normalize("NFC", path.stem): path for path in found}
     if len(by_stem) < len(found):
         twice = [path.name for path in found if path not in by_stem.values()]
-        raise ValueError(f"{str(folder)!r} holds two files of one name: {twice[:3]}. Keep one of each.")
+        raise ValueError(f"{str(folder)!r} has several files with the names {twice[:3]}. Keep one of each.")
     return by_stem
 
 
 def counterparts(images: Mapping[str, Path], masks: Mapping[str, Path], root: Path) -> list[Pair]:
-    """Joins images and masks of one key.
+    """Pairs images and masks by key.
 
     Raises:
         FileNotFoundError: if one has no counterpart; the message names the first few.
@@ -100,7 +100,7 @@ def counterparts(images: Mapping[str, Path], masks: Mapping[str, Path], root: Pa
 
 
 def lines(listing: Path) -> Iterator[tuple[int, str]]:
-    """The number and content of each line of a list that is not blank.
+    """Yields the number and content of each line of a list that is not blank.
 
     Raises:
         ValueError: if it is not UTF-8 text.
@@ -110,19 +110,18 @@ def lines(listing: Path) -> Iterator[tuple[int, str]]:
 
 
 def listed_pairs(root: Path, listing: Path) -> list[Pair]:
-    """The pairs of a list whose lines are an image path and a mask path.
+    """Returns the pairs of a list whose lines are an image path and a mask path.
 
-    The paths keep the prefix of whoever made the list; what counts is their last two parts, such as
-    `train/0001TP_006690.png`.
+    Only the last two parts of a path are used, such as `train/0001TP_006690.png`.
 
     Raises:
-        ValueError: if a line is not two paths, or one leaves `root`.
+        ValueError: if a line is not two paths, or a path leaves `root`.
     """
     return [pair_of(root, listing, number, line) for number, line in lines(listing)]
 
 
 def pair_of(root: Path, listing: Path, number: int, line: str) -> Pair:
-    """The two paths on one line of a list, as `listed_pairs` reads them."""
+    """Returns the two paths on a line of a list; see `listed_pairs`."""
     if len(line) > _LONGEST_LINE:
         raise ValueError(
             f"Line {number} of {str(listing)!r} has {len(line)} characters: {line[:40]!r}… Expected an image "
@@ -131,7 +130,7 @@ def pair_of(root: Path, listing: Path, number: int, line: str) -> Pair:
     gaps = [match.span() for match in re.finditer(r"\s+", line)]
     pairs = [(_inside(root, line[:begin]), _inside(root, line[end:])) for begin, end in gaps]
     if len(pairs) > 1:
-        # File names may hold spaces: the line is cut where two files result.
+        # File names may have spaces: the line is split where both parts are files.
         pairs = [pair for pair in pairs if all(path.is_file() for path in pair)]
     if len(pairs) != 1:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""From a source to batches, as `tf.data`."""
+"""`tf.data` pipelines of a source."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -16,11 +16,11 @@ from tfsegkd.data.transforms import (
     random_view,
 )
 
-_FILL = 127.5  # mid-grey: what lies outside a image is as far from black as from white
+_FILL = 127.5  # mid-grey, for positions outside of an image
 
 
 class Maps(Protocol):
-    """Float maps that belong to the images of a source and move with them, such as a teacher's logits.
+    """Float maps of the images of a source, such as a teacher's logits, which get the same geometry.
 
     Attributes:
         map_shapes: The shape (h, w, C) of each map of a whole image, by name.
@@ -29,9 +29,9 @@ class Maps(Protocol):
     map_shapes: dict[str, tuple[int, int, int]]
 
     def read(self, index: int, mirrored: bool) -> dict[str, np.ndarray]:
-        """The maps of one image, float16, by name.
+        """Returns the maps of an image, float16, by name.
 
-        `mirrored` asks for what belongs to the image seen in a mirror, laid out as the image itself.
+        `mirrored` returns those of the mirror image, mirrored back.
         """
 
 
@@ -47,28 +47,28 @@ def training_batches(
     start_step: int = 0,
     maps: Maps | None = None,
 ) -> tf.data.Dataset:
-    """Endless shuffled and augmented batches; an epoch is `len(source) // batch_size` of them.
+    """Returns an infinite data set of shuffled and augmented batches, `len(source) // batch_size` per epoch.
 
-    Order and augmentation depend on (seed, epoch, index) alone: started at epoch k, the batches are those
-    that an uninterrupted run sees from epoch k on.
+    Order and augmentation depend only on (seed, epoch, index): from epoch k, the batches are the same as
+    those of an uninterrupted run.
 
     Args:
         source: The examples.
         size: (height, width) to which images are resized before augmentation.
-        batch_size: Images a batch. The last, incomplete batch of an epoch is left out.
-        crop_size: (height, width) of the training crops; `size` unless given.
-        augmentation: How images are varied.
-        seed: Seed of the order and of the augmentation.
-        start_epoch: The first epoch to give.
-        start_step: How many batches to leave out at the start.
+        batch_size: Images per batch. The last, incomplete batch of an epoch is dropped.
+        crop_size: (height, width) of the training crops; `size` by default.
+        augmentation: The augmentation.
+        seed: The seed of order and augmentation.
+        start_epoch: The first epoch.
+        start_step: The number of batches to skip at the start.
         maps: Maps that get the images' geometry. With them a batch is
             `({"images": images, "teacher": {name: map}}, masks)` instead of `(images, masks)`.
 
     Shapes:
         images: (batch_size, *crop_size, 3), float32, 0…255.
-        masks: (batch_size, *crop_size), int32; what lies outside a image is void, what lies inside a image
-            of an unlabelled source is `UNLABELLED`.
-        maps: (batch_size, h, w, C), float32; h and w are to the crop as a whole map is to the image.
+        masks: (batch_size, *crop_size), int32; positions outside of an image are void, positions in an
+            unlabelled image are `UNLABELLED`.
+        maps: (batch_size, h, w, C), float32; h and w are proportional to the crop.
 
     Raises:
         ValueError: if the source has fewer examples than a batch.
@@ -119,7 +119,7 @@ def training_batches(
 
 
 def mixed_batches(first: tf.data.Dataset, second: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches whose first examples come from one stream of `training_batches` and the others from another."""
+    """Combines batches of two `training_batches`: the first examples from one, the others from the other."""
 
     def join(one, other):
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), one, other)
@@ -128,14 +128,14 @@ def mixed_batches(first: tf.data.Dataset, second: tf.data.Dataset) -> tf.data.Da
 
 
 def _shared(batches):
-    """Lets several workers divide each batch between them; there are no files to divide."""
+    """Sets the sharding policy: workers divide each batch, because there are no files to divide."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.with_options(options)
 
 
 def evaluation_batches(source: Source, size: tuple[int, int], batch_size: int) -> tf.data.Dataset:
-    """Every example once and in order, resized, not augmented; the last batch may be smaller.
+    """Returns batches of all examples, in order, resized, without augmentation; the last may be smaller.
 
     Shapes:
         images: (N, *size, 3), float32, 0…255. masks: (N, *size), int32.

@@ -1,4 +1,4 @@
-"""Where the data sets are filed."""
+"""The registry of data sets."""
 
 from tfsegkd.registry import Registry
 

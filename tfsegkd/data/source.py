@@ -1,4 +1,4 @@
-"""What every data set looks like from outside: a numbered list of images and masks."""
+"""The interface of data sets: images and masks by index."""
 
 import hashlib
 import threading
@@ -8,21 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfsegkd.data.image_cache import Example, ImageCache
+from tfsegkd.deprecation import renamed
 
 IGNORE_LABEL = 255
-# In batches, the label of pixels that nobody has labelled: a teacher may speak of them, unlike of void.
+# In batches, the label of unlabelled pixels, for which teacher outputs are used, unlike for void.
 UNLABELLED = -1
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What the labels of a data set mean.
+    """The classes of a data set.
 
     Args:
-        name: The data set's name, for messages and reports.
+        name: The name of the data set.
         class_names: The name of each class, by label.
         palette: An (R, G, B) color for each class, 0…255.
-        ignore_label: The label of void pixels, in every mask that a source returns.
+        ignore_label: The label of void pixels in masks.
     """
 
     name: str
@@ -36,28 +37,27 @@ class DatasetInfo:
 
 
 def spread(length: int, count: int) -> list[int]:
-    """At most `count` of the numbers below `length`, at equal distances, from the first to the last."""
+    """Returns at most `count` evenly spaced numbers below `length`, including the first and the last."""
     return np.linspace(0, length - 1, min(count, length)).round().astype(int).tolist()
 
 
 class Source:
-    """A split of a data set, by index. Subclasses fill in `names` and `read`.
+    """A split of a data set. Subclasses set `names` and implement `read`.
 
-    Iterating or indexing gives (image, mask) pairs.
+    Iterating or indexing returns (image, mask) pairs.
 
     Args:
-        info: What the labels mean.
-        names: A name for each example, unique in the split.
+        info: The classes.
+        names: A unique name for each example.
 
     Shapes:
         image: (H, W, 3), uint8, RGB. H and W may differ between examples.
         mask: (H, W), uint8 labels; `info.ignore_label` is void.
 
     Attributes:
-        labelled: Whether the masks mean anything; False where there are only images.
-        notes: A sentence for each thing about the files that nobody had said and that was decided, such as
-            what white means in masks.
-        cache_bytes: How many bytes of images are kept at each size; what exceeds it is decoded each time.
+        labelled: Whether there are labels; False for images only.
+        notes: A sentence for each inferred convention, such as the meaning of white in masks.
+        cache_bytes: The maximum number of cached bytes at each size; other examples are decoded each time.
     """
 
     labelled = True
@@ -74,16 +74,18 @@ class Source:
         raise NotImplementedError
 
     def resized(self, size: tuple[int, int]) -> Callable[..., Example]:
-        """Images and masks at one size, by index; each is decoded once as long as the source lives.
+        """Returns a function from index to image and mask at one size; decoded examples are cached.
 
-        Whoever has read an example anyway hands it over as the second argument.
+        The second argument is the example, if the caller has read it already.
         """
         with self._caches_lock:
             size = tuple(size)
             return self._caches.setdefault(size, ImageCache(self.read, size, self.cache_bytes))
 
+    frames = renamed(resized)
+
     def fingerprint(self) -> str:
-        """Tells data sets of one name apart: a hash of the examples' names and of the first and last one."""
+        """Returns a hash of the examples' names and of the first and last example."""
         digest = hashlib.sha256("\n".join(self.names).encode())
         for index in sorted({0, len(self) - 1}):
             for array in self.read(index):

@@ -1,4 +1,4 @@
-"""Splits for data that comes in one piece."""
+"""Splits of data sets without splits."""
 
 import re
 from collections.abc import Sequence
@@ -7,22 +7,22 @@ from typing import TypeVar
 Example = TypeVar("Example")
 
 SPLITS = ("train", "val", "all")
-_GROUPS = 25  # into which examples are dealt; every fifth of them is for validation
+_GROUPS = 25  # of neighbouring examples; every fifth group is for validation
 _FIFTH = 5
 
 
 def made(examples: Sequence[Example], split: str) -> tuple[list[Example], str]:
-    """The share of a split, for data whose owner has made none.
+    """Returns the examples of a split, for data without splits.
 
-    Neighbours look alike, as the images of a video do, so examples are dealt in groups of neighbours: every
-    fifth group is for validation. Fewer than 50 examples are groups of one.
+    Neighbouring examples may be similar, as frames of a video are, so that splits consist of groups of
+    neighbours: every fifth group is for validation. Fewer than 50 examples are groups of one.
 
     Args:
         examples: All examples, in the order of their names.
         split: One of `SPLITS`.
 
     Returns:
-        The examples of the split, and a sentence that says how they were chosen.
+        The examples of the split, and a note.
     """
     length = max(1, len(examples) // _GROUPS)
     is_val = [number // length % _FIFTH == _FIFTH - 1 for number in range(len(examples))]
@@ -37,5 +37,5 @@ def made(examples: Sequence[Example], split: str) -> tuple[list[Example], str]:
 
 
 def in_order(name: str) -> tuple:
-    """A key that sorts names as people number them: frame_9 before frame_10."""
+    """A sort key for numbered names: frame_9 before frame_10."""
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)), name

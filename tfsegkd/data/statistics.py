@@ -1,4 +1,4 @@
-"""Reading every example once before a training depends on it."""
+"""`dataset_statistics`: reads every example of a split and counts its classes."""
 
 import collections
 import concurrent.futures
@@ -14,14 +14,14 @@ from tfsegkd.progress_bar import counted
 
 @dataclass(frozen=True)
 class DatasetStatistics:
-    """What reading a whole split showed.
+    """The statistics of a split.
 
     Args:
-        source: The examples that can be read.
-        pixels: How many pixels each class has; the last count is void.
-        bad: What is wrong with each example that was left out, by name.
-        examples: In how many examples each class, or void, occurs.
-        sizes: How many examples have each (height, width), the most frequent first.
+        source: The readable examples.
+        pixels: The number of pixels of each class, then of void.
+        bad: The errors of unreadable examples, by name.
+        examples: The number of examples with each class, then with void.
+        sizes: The number of examples of each (height, width), most frequent first.
     """
 
     source: Source
@@ -31,12 +31,12 @@ class DatasetStatistics:
     sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
     def absent(self) -> tuple[str, ...]:
-        """The classes of which there is no pixel; none where nothing is labelled."""
+        """Returns the classes without a pixel; none for unlabelled images."""
         names = self.source.info.class_names if self.source.labelled else ()
         return tuple(name for name, count in zip(names, self.pixels, strict=False) if not count)
 
     def class_weights(self) -> tuple[float, ...]:
-        """Weights that make rare classes count more: 1 / ln(1.02 + share of the valid pixels).
+        """Returns class weights that are higher for rare classes: 1 / ln(1.02 + share of the valid pixels).
 
         Reference:
             Paszke et al., ENet, 2016, https://arxiv.org/abs/1606.02147, section 5.1.
@@ -48,16 +48,15 @@ class DatasetStatistics:
 def dataset_statistics(
     source: Source, skip_bad: bool = False, size: tuple[int, int] | None = None
 ) -> DatasetStatistics:
-    """Reads every example of a split.
+    """Reads every example of a split and returns its statistics.
 
     Args:
         source: The split.
-        skip_bad: Leave out what cannot be read instead of stopping there.
-        size: (height, width) at which the examples will be wanted. What is read is kept for then, so that
-            every file is decoded once.
+        skip_bad: Whether to skip unreadable examples instead of raising an error.
+        size: (height, width) at which examples are cached, so that every file is decoded only once.
 
     Raises:
-        ValueError: for the first example that cannot be read, unless `skip_bad`; or if none can.
+        ValueError: for the first unreadable example, unless `skip_bad`; or if none is readable.
     """
     keep = source.resized(size) if size else None
 
@@ -93,11 +92,11 @@ def dataset_statistics(
 
 
 class Subset(Source):
-    """Some examples of another source.
+    """A subset of another source.
 
     Args:
         source: The other source.
-        indices: Which of its examples.
+        indices: The indices of its examples.
     """
 
     def __init__(self, source: Source, indices: list[int]):
@@ -109,6 +108,6 @@ class Subset(Source):
         return self._source.read(self._indices[index])
 
     def resized(self, size):
-        """The images that the other source keeps."""
+        """Uses the cache of the other source."""
         images = self._source.resized(size)
         return lambda index, example=None: images(self._indices[index], example)

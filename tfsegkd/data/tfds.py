@@ -18,7 +18,7 @@ from tfsegkd.data.source import IGNORE_LABEL, DatasetInfo, Source
 
 
 class _Known(NamedTuple):
-    """What TFDS does not say of a data set."""
+    """Properties of a data set that TFDS does not have."""
 
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
@@ -48,22 +48,23 @@ def tfds(
 ) -> Source:
     """Any data set of TensorFlow Datasets that has an image and a mask, as `tfds:NAME`.
 
-    TFDS knows the classes of few data sets. Those of oxford_iiit_pet (pet, background, border) and cityscapes
-    (19 train ids) are known here; for others, say `names`.
+    TFDS has class names for few data sets. Those of oxford_iiit_pet (pet, background, border) and cityscapes
+    (19 train ids) are included here; for others, pass `names`.
 
     Args:
-        split: As TFDS calls it, also in parts: 'train', 'test', 'train[:80%]'. 'val' finds 'validation'.
+        split: The split in TFDS, also in parts: 'train', 'test', 'train[:80%]'. 'val' stands for
+            'validation'.
         name: The data set, with its config: 'oxford_iiit_pet', 'cityscapes/semantic_segmentation'.
-        data_dir: Where TFDS keeps its data sets; ~/tensorflow_datasets unless given.
-        image, mask: The features that hold them; found by their kind unless given.
-        names: The name of each class.
-        offset: The label that the first class has in the masks; lower ones are void.
+        data_dir: The directory of TFDS; ~/tensorflow_datasets by default.
+        image, mask: The features; found by type by default.
+        names: The names of the classes.
+        offset: The label of the first class in the masks; lower labels are void.
         ignore_label: The label of void in the masks.
-        download: Whether TFDS may download and prepare what is not there.
+        download: Whether TFDS may download and prepare the data set.
 
     Raises:
         FileNotFoundError: if the data set is not prepared in `data_dir`.
-        ValueError: for an unknown data set, split or feature, or if nothing says what the classes are.
+        ValueError: for an unknown data set, split or feature, or if the classes are unknown.
     """
     builder = _builder(name, data_dir, download)
     features = _features(builder.info.features, name, image, mask)
@@ -87,10 +88,10 @@ class TFDSSource(Source):
 
     Args:
         builder: The data set.
-        split: As TFDS calls it.
-        info: What the labels mean.
-        features: Names of the features that hold image and mask.
-        labels: Turns values of the masks into labels.
+        split: The split in TFDS.
+        info: The classes.
+        features: The names of the image and mask features.
+        labels: Maps values of the masks to labels.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class TFDSSource(Source):
             split = "validation"
         try:
             self._records = _open(builder, split, features)
-        except ValueError as error:  # an unknown split, or one in the wrong form
+        except ValueError as error:  # an unknown or malformed split
             raise ValueError(
                 f"Split {split!r} of tfds:{builder.name}: {error} Choose another `split`."
             ) from None
@@ -131,11 +132,11 @@ class TFDSSource(Source):
 
 
 class _TFRecords:
-    """The examples in files of TFRecords, which TFDS itself reads from begin to end only.
+    """Random access to the examples in TFRecord files, which TFDS reads sequentially only.
 
     Args:
-        instructions: Which part of which file, as TFDS says of a split.
-        features: What to decode of each example.
+        instructions: The parts of files of the split, from TFDS.
+        features: The features to decode.
     """
 
     def __init__(self, instructions, features):
@@ -157,7 +158,7 @@ class _TFRecords:
 
 
 def _places(filename):
-    """Where each record of a file begins, and its length: it stands between 12 bytes and 4 of checksum."""
+    """Returns the start and length of each record, which is between 12 bytes of header and 4 of checksum."""
     size, at = os.path.getsize(filename), 0
     with open(filename, "rb") as file:
         while at < size:
@@ -181,7 +182,7 @@ def _open(builder, split, features):
 
 
 def _builder(name, data_dir, download):
-    import tensorflow_datasets  # takes seconds to import, and only these data sets need it
+    import tensorflow_datasets  # slow to import, and only needed for these data sets
 
     if data_dir is not None:
         data_dir = str(Path(data_dir).expanduser())
@@ -189,7 +190,7 @@ def _builder(name, data_dir, download):
         builder = tensorflow_datasets.builder(name, data_dir=data_dir)
     except tensorflow_datasets.core.DatasetNotFoundError:
         raise ValueError(
-            f"TFDS knows no data set {name!r}, and none is prepared in {data_dir or 'its directory'!r}. "
+            f"TFDS has no data set {name!r}, and none is prepared in {data_dir or 'its directory'!r}. "
             f"Correct tfds:NAME or `data_dir`."
         ) from None
     if download:
@@ -203,7 +204,7 @@ def _builder(name, data_dir, download):
 
 
 def _features(features, name, image, mask):
-    """Names of the features that hold image and mask."""
+    """Returns the names of the image and mask features."""
     import tensorflow_datasets
 
     kind_of_picture = tensorflow_datasets.features.Image

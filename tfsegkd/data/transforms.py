@@ -1,7 +1,7 @@
 """Augmentation: geometry and color, each a pure function of (seed, epoch, index).
 
-Nothing here keeps a state, so a resumed run sees the images that an uninterrupted one would have seen, and
-image, mask and whatever else belongs to them move together.
+There is no state, so that a resumed run gets the same images as an uninterrupted one, and image, mask and
+maps get the same geometry.
 """
 
 import dataclasses
@@ -11,18 +11,18 @@ import tensorflow as tf
 
 from tfsegkd import checks
 
-# Separate random streams, so that adding one does not change the draws of another.
+# Separate random streams, so that a new one does not change the others.
 _GEOMETRY, _COLOR = 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How training images are varied.
+    """The augmentation of training images.
 
     Args:
-        min_scale, max_scale: The range of random enlargement, log-uniform.
-        flip: Whether half of the images are mirrored left to right.
-        brightness, contrast, saturation, hue: Strength of the color jitter, each 0…1; 0 leaves it out.
+        min_scale, max_scale: The range of the random scale, log-uniform.
+        flip: Whether half of the images are flipped horizontally.
+        brightness, contrast, saturation, hue: The strength of the color jitter, 0…1; 0 for none.
 
     Raises:
         ValueError: for a value out of its range.
@@ -49,25 +49,25 @@ NO_AUGMENTATION = Augmentation(1, 1, False, 0, 0, 0, 0)
 def random_view(
     key: tf.Tensor, frame_size: tuple[int, int], crop_size: tuple[int, int], augmentation: Augmentation
 ) -> tf.Tensor:
-    """Draws where in a frame one training crop looks.
+    """Draws a random crop of an image.
 
     Args:
         key: (3,) int32: seed, epoch, index.
-        frame_size: (height, width) of the frame.
+        frame_size: (height, width) of the image.
         crop_size: (height, width) of the crop.
 
     Returns:
-        (8,) float32, the projective transform from crop to frame coordinates in TensorFlow's form.
+        (8,) float32, the projective transform from crop to image coordinates in TensorFlow's form.
     """
     draws = tf.random.stateless_uniform([4], _stream(key, _GEOMETRY))
     low, high = np.log(augmentation.min_scale), np.log(augmentation.max_scale)
     scale = tf.exp(low + draws[0] * (high - low))
-    # The slack is negative where the scaled frame is smaller than the crop: then the frame lands somewhere
-    # inside the crop and void surrounds it.
+    # The margin is negative if the scaled image is smaller than the crop: then the image is at a random
+    # position inside of the crop, surrounded by void.
     slack = scale * tf.constant(frame_size, tf.float32) - tf.constant(crop_size, tf.float32)
     top, left = draws[1] * slack[0], draws[2] * slack[1]
     mirrored = tf.logical_and(augmentation.flip, draws[3] < 0.5)
-    # Pixel centres: x_frame + ½ = (x_crop + ½ + left) / scale.
+    # Pixel centers: x_frame + ½ = (x_crop + ½ + left) / scale.
     step = 1 / scale
     shift_x = (0.5 + left) * step - 0.5
     shift_y = (0.5 + top) * step - 0.5
@@ -78,7 +78,7 @@ def random_view(
 
 
 def look(images: tf.Tensor, view: tf.Tensor, size: tuple[int, int], fill: float, nearest: bool) -> tf.Tensor:
-    """Samples images through views; what lies outside a frame is `fill`.
+    """Samples images through views; positions outside of an image are `fill`.
 
     Shapes:
         images: (N, H, W, C). view: (N, 8). returns: (N, *size, C), of the images' type.
@@ -96,7 +96,7 @@ def look(images: tf.Tensor, view: tf.Tensor, size: tuple[int, int], fill: float,
 def crop_of_map(
     map_size: tuple[int, int], frame_size: tuple[int, int], crop_size: tuple[int, int]
 ) -> tuple[int, int]:
-    """How large the part of a map is that belongs to a crop of the frame."""
+    """Returns the size of the part of a map that belongs to a crop of the image."""
     sides = zip(map_size, frame_size, crop_size, strict=True)
     return tuple(max(1, round(side * crop / frame)) for side, frame, crop in sides)
 
@@ -106,15 +106,15 @@ def look_at_map(
 ) -> tf.Tensor:
     """Samples maps of another resolution than their images through the images' views.
 
-    What lies outside a map is as its nearest position; the mask says that it is void.
+    Positions outside of a map repeat the nearest one; the mask is void there.
 
     Shapes:
         maps: (N, h, w, C). view: (N, 8), of `random_view` for these sizes.
-        returns: (N, h', w', C), where h' and w' are to the crop as h and w are to the frame.
+        returns: (N, h', w', C), where h' and w' are to the crop as h and w are to the image.
     """
     size = tuple(maps.shape[1:3])
     out = crop_of_map(size, frame_size, crop_size)
-    # With u = x + ½, a frame position is u_frame = step · u_crop + offset; both sides are rescaled.
+    # With u = x + ½, an image position is u_frame = step · u_crop + offset; both sides are rescaled.
     rows, columns = size[0] / frame_size[0], size[1] / frame_size[1]
     step_x, step_y = view[:, 0], view[:, 4]
     offset_x = view[:, 2] + 0.5 - 0.5 * step_x
@@ -135,29 +135,29 @@ def look_at_map(
 
 
 def _stream(key, number):
-    """Mixes (seed, epoch, index) and a stream's number into the two words of a stateless seed."""
+    """Hashes (seed, epoch, index) and the number of a stream into a stateless seed."""
     return tf.random.experimental.stateless_fold_in(
         tf.random.experimental.stateless_fold_in(tf.stack([key[0], tf.constant(number)]), key[1]), key[2]
     )
 
 
 class ColorJitter:
-    """Varies brightness, contrast, saturation and hue by keras-cv's operations and our own draws.
+    """Color jitter with keras-cv's operations and stateless random numbers.
 
-    keras-cv's layers draw from a hidden state; we hand them the strengths instead, so that the colors of an
-    example depend on (seed, epoch, index) alone.
+    keras-cv's layers have random state; here they get the strengths as arguments, so that the colors of an
+    example depend only on (seed, epoch, index).
 
     Args:
         augmentation: The strengths.
     """
 
     def __init__(self, augmentation: Augmentation):
-        from keras_cv import layers  # takes a second to import, and only training needs it
+        from keras_cv import layers  # slow to import, and only needed for training
 
-        # The layers ask for the global generator, although they are handed their draws.
+        # The layers need the global generator, although they get their strengths.
         try:
             tf.random.get_global_generator()
-        except RuntimeError:  # where all is to be deterministic there is none
+        except RuntimeError:  # there is none with deterministic operations
             tf.random.set_global_generator(tf.random.Generator.from_seed(0))
         pixel_range = (0, 255)
         factors = [
@@ -177,7 +177,7 @@ class ColorJitter:
         ]
 
     def __call__(self, images: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-        """Jitters a batch.
+        """Applies color jitter to a batch.
 
         Shapes:
             images: (N, H, W, 3) float32, 0…255. keys: (N, 3) int32: seed, epoch, index.
@@ -190,7 +190,7 @@ class ColorJitter:
         )
         for number, layer, factor, strength in self._steps:
             strengths = strength(draws[:, number], factor)
-            # Brightness and contrast broadcast over pixels themselves; saturation and hue expand inside.
+            # Brightness and contrast broadcast over pixels; saturation and hue expand dimensions.
             if number < 2:
                 strengths = strengths[:, None, None, None]
             images = layer.augment_images(images, strengths)

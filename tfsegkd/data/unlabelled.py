@@ -1,4 +1,4 @@
-"""Frames that nobody has labelled."""
+"""Unlabelled images."""
 
 import os
 from pathlib import Path
@@ -13,15 +13,15 @@ from tfsegkd.data.source import DatasetInfo, Source
 
 
 class UnlabelledImages(Source):
-    """All image files below a directory, for a student to learn from its teacher alone.
+    """All image files below a directory, without labels.
 
     Args:
-        root: The directory; its sub-directories count.
-        info: The classes of the labelled images that these stand beside.
+        root: The directory, with its sub-directories.
+        info: The classes of the labelled data set.
 
     Raises:
-        FileNotFoundError: if it is no directory.
-        ValueError: if it holds no image.
+        FileNotFoundError: if it is not a directory.
+        ValueError: if it contains no image.
     """
 
     labelled = False
@@ -36,23 +36,23 @@ class UnlabelledImages(Source):
         super().__init__(info, [str(Path(path).relative_to(root)) for path in self.paths])
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The image, and a mask that says nothing."""
+        """Returns the image and an empty mask."""
         image = read_image(self.paths[index])
         return image, np.zeros(image.shape[:2], np.uint8)
 
 
 @datasets.register("unlabelled")
 def unlabelled(split: str, data_dir=None) -> UnlabelledImages:
-    """All images below a directory, to distil on or to look at; nothing can be measured on them.
+    """All images below a directory, without labels, for distillation or prediction.
 
     Args:
-        split: A sub-directory, if there is one of that name; else every split is the whole directory.
-        data_dir: The directory. A `labels.txt` in it names the classes; without, there are none, and
-            whoever trains takes those of the data set that is reported on.
+        split: A sub-directory, if it exists; else every split is the whole directory.
+        data_dir: The directory. A `labels.txt` in it has the classes; without it, training uses those of the
+            validation data set.
 
     Raises:
-        FileNotFoundError: if it is no directory.
-        ValueError: if it holds no image.
+        FileNotFoundError: if it is not a directory.
+        ValueError: if it contains no image.
     """
     root = directory(data_dir, "unlabelled")
     names = read_labels(root / "labels.txt") if (root / "labels.txt").is_file() else ()
@@ -61,7 +61,7 @@ def unlabelled(split: str, data_dir=None) -> UnlabelledImages:
 
 
 class WithoutLabels(Source):
-    """The images of another source, as if nobody had labelled them.
+    """The images of another source, without its labels.
 
     Args:
         source: The other source.
@@ -74,12 +74,12 @@ class WithoutLabels(Source):
         self._source = source
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The image, and a mask that says nothing."""
+        """Returns the image and an empty mask."""
         image, mask = self._source.read(index)
         return image, np.zeros_like(mask)
 
     def resized(self, size):
-        """The images that the other source keeps."""
+        """Uses the cache of the other source."""
         images = self._source.resized(size)
 
         def without_labels(index, example=None):
@@ -89,5 +89,5 @@ class WithoutLabels(Source):
         return without_labels
 
     def fingerprint(self) -> str:
-        # What a teacher says of the images does not depend on labels.
+        # Teacher outputs do not depend on labels.
         return self._source.fingerprint()

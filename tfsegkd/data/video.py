@@ -1,4 +1,4 @@
-"""The frames of a video, one after another."""
+"""Frames of videos."""
 
 import os
 import shutil
@@ -17,14 +17,13 @@ _LARGEST_HEADER = 32  # bytes of "P6\n<width> <height>\n255\n"
 def video_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
     """Yields the frames of a video, upright, as (H, W, 3) uint8 RGB.
 
-    An animated GIF is read as it is. Everything else is decoded by the program `ffmpeg`, which must be on the
-    PATH; if it is not, that of the package imageio-ffmpeg is taken, if there is one. Only one frame is in
-    memory at a time.
+    Animated GIFs need no other program. Other videos are decoded by `ffmpeg` on the PATH, or by that of the
+    package imageio-ffmpeg. Only one frame is in memory at a time.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if there is no ffmpeg.
-        ValueError: if the file cannot be decoded; frames before the damage come first.
+        ValueError: if the file cannot be decoded, after the intact frames.
     """
     path = Path(path)
     if not path.is_file():
@@ -49,16 +48,16 @@ def _ffmpeg() -> str:
         import imageio_ffmpeg
     except ImportError:
         raise ImportError(
-            "Videos are decoded by ffmpeg, and there is none on the PATH. Install it, or the package "
-            "imageio-ffmpeg, which brings one along: pip install imageio-ffmpeg."
+            "Videos need ffmpeg, which is not on the PATH. Install it, or the package imageio-ffmpeg, which "
+            "contains it: pip install imageio-ffmpeg."
         ) from None
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
 def _decoded(path, program):
-    # The file's name cannot be taken for an option or a protocol, and nothing but files is opened.
+    # The file's name cannot be read as an option or a protocol, and only files are opened.
     source = ("-protocol_whitelist", "file", "-i", f"file:{path.resolve()}")
-    # PPM says in front of each frame how large it is, so nothing has to be asked first.
+    # PPM has the size in front of each frame.
     form = ("-map", "0:v:0", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-")
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
@@ -70,7 +69,7 @@ def _decoded(path, program):
         except EOFError:
             process.wait()
         finally:
-            # Whoever stops early does not wait for the rest of the film.
+            # If the caller stops early, do not wait for the rest of the video.
             process.kill()
             process.stdout.close()
             process.wait()
@@ -81,10 +80,10 @@ def _decoded(path, program):
 
 
 def _ppm_frames(stream):
-    """The frames of a stream of PPM images.
+    """Yields the frames of a stream of PPM images.
 
     Raises:
-        EOFError: if the last is not whole.
+        EOFError: if the last one is incomplete.
     """
     while magic := stream.readline(_LARGEST_HEADER):
         size, depth = stream.readline(_LARGEST_HEADER), stream.readline(_LARGEST_HEADER)

@@ -9,7 +9,7 @@ from tfsegkd.data.source import DatasetInfo, Source
 
 
 def _palette(count: int) -> tuple[tuple[int, int, int], ...]:
-    """VOC's colors: the bits of the label, dealt to red, green and blue from the highest on."""
+    """Returns VOC's colors: the bits of the label, distributed to red, green and blue from the highest."""
     return tuple(
         tuple(sum((label >> 3 * bit + channel & 1) << 7 - bit for bit in range(8)) for channel in range(3))
         for label in range(count)
@@ -37,7 +37,7 @@ def voc(split: str, data_dir=None, year: int = 2012) -> Source:
     Args:
         split: 'train', 'val', 'trainval', 'trainaug' or another list's name without `.txt`.
         data_dir: The directory.
-        year: Which of the data sets of VOCdevkit.
+        year: The year of the data set in VOCdevkit.
 
     Raises:
         FileNotFoundError: if the list, a folder or a file is missing.

@@ -1,4 +1,4 @@
-"""Joining features of different shapes."""
+"""Adapters: layers that map a student's feature to the shape of the teacher's."""
 
 import tensorflow as tf
 
@@ -8,13 +8,14 @@ from tfsegkd.distillation.terms import LOGITS, Term
 
 @keras.utils.register_keras_serializable("tfsegkd")
 class Adapter(keras.layers.Layer):
-    """Brings the student's feature to the teacher's size, and to its channels where the loss compares them.
+    """Resizes the student's feature to the teacher's size and, where needed, maps it to its channels.
 
-    It belongs to the training and is dropped from the student. `Distiller` starts the convolution at the
-    least-squares map between the two features.
+    It is used in training only and is not part of the student. `Distiller` initializes the convolution by
+    least squares between the two features.
 
     Args:
-        channels: The teacher's channels, reached by a trained 1×1 convolution; None keeps the student's.
+        channels: The number of the teacher's channels, computed by a trained 1×1 convolution; None keeps the
+            student's.
 
     Shapes:
         teacher: (N, H, W, Ct). student: (N, h, w, Cs).
@@ -35,15 +36,15 @@ class Adapter(keras.layers.Layer):
             student = self.project(student)
         return self.resize(student, teacher)
 
-    def start(self, kernel, bias):
-        """Gives the 1×1 convolution these weights, (1, 1, Cs, Ct) and (Ct,)."""
+    def initialize(self, kernel, bias):
+        """Sets the weights of the 1×1 convolution, (1, 1, Cs, Ct) and (Ct,)."""
         if not self.project.built:
             self.project.build((None, None, None, kernel.shape[2]))
         self.project.set_weights([kernel, bias])
 
     @staticmethod
     def resize(student, teacher):
-        """Brings the student's feature to the size of the teacher's."""
+        """Resizes the student's feature to the size of the teacher's."""
         if student.shape[1:3] == teacher.shape[1:3]:
             return student
         return tf.image.resize(student, tf.shape(teacher)[1:3])
@@ -54,23 +55,23 @@ class Adapter(keras.layers.Layer):
 
 @keras.utils.register_keras_serializable("tfsegkd")
 class OwnAdapter(keras.layers.Layer):
-    """Puts a layer of the user's, or nothing, between the student's feature and the loss.
+    """Applies a layer of the user's, or none, to the student's feature.
 
     Args:
-        layer: What the student's feature goes through; None leaves it as it is.
+        layer: The layer that is applied; None leaves the feature unchanged.
 
     Shapes:
-        teacher: (N, H, W, Ct), not looked at. student: (N, h, w, Cs).
-        returns: What `layer` makes of the student's feature.
+        teacher: (N, H, W, Ct), not used. student: (N, h, w, Cs).
+        returns: The output of `layer`.
     """
 
     def __init__(self, layer: keras.layers.Layer | None, name: str):
-        # The layer sees the feature in the student's precision, and casts as it is used to.
+        # The layer gets the feature in the student's precision and casts by its own policy.
         super().__init__(name=name, autocast=False)
         self.layer = layer
 
     def call(self, teacher, student, training=None):
-        # Keras hands `training` on, to a BatchNorm of the user's for one.
+        # Keras passes `training` on, for instance to a BatchNorm of the user's.
         return student if self.layer is None else self.layer(student)
 
     def get_config(self):
@@ -84,7 +85,7 @@ class OwnAdapter(keras.layers.Layer):
 
 
 def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter | OwnAdapter:
-    """The adapter that `term` needs between features of these shapes.
+    """Returns the adapter that `term` needs between features of these shapes.
 
     Raises:
         ValueError: for a feature that is not (N, H, W, C) with C known; for logits of different class counts;
@@ -95,8 +96,8 @@ def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter | OwnAdapte
     ):
         if len(shape) != 4 or shape[-1] is None:
             raise ValueError(
-                f"Layer {layer!r} of the {role} has shape {tuple(shape)}. Expected (N, H, W, C), C known. Choose "
-                f"a layer in front of any flattening or global pooling."
+                f"Layer {layer!r} of the {role} has shape {tuple(shape)}. Expected (N, H, W, C) with a "
+                f"known C. Choose a layer before any flattening or global pooling."
             )
     name = f"adapter_{term.name}"
     if isinstance(term.adapter, keras.layers.Layer):
@@ -104,15 +105,15 @@ def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter | OwnAdapte
     if term.adapter is None:
         _check_fit(term, teacher_shape, student_shape)
         return OwnAdapter(None, name)
-    # Channels of logits are the same classes on both sides; those of features have nothing to do with each
-    # other, however many there are.
+    # Channels of logits are the same classes in both networks. Channels of features are unrelated, even where
+    # both have the same number of them.
     compares_logits = set(term.layers) == {LOGITS}
     channels = teacher_shape[-1] if term.loss.same_channels and not compares_logits else None
     if term.loss.same_channels and compares_logits and teacher_shape[-1] != student_shape[-1]:
         raise ValueError(
             f"The teacher's logits have {teacher_shape[-1]} classes, the student's {student_shape[-1]}. "
             f"Expected the same classes in the same order. Use a teacher trained on these classes, or "
-            f"distil features with a term at layers, `terms=loss@teacher_layer:student_layer`."
+            f"distil features: Term(loss, at=(teacher_layer, student_layer))."
         )
     return Adapter(channels, name)
 
@@ -123,6 +124,6 @@ def _check_fit(term, teacher_shape, student_shape):
     if any(None not in pair and pair[0] != pair[1] for pair in pairs):
         raise ValueError(
             f"Term {term.name!r} has no adapter, and its loss cannot compare the teacher's "
-            f"{tuple(teacher_shape)} with the student's {tuple(student_shape)}. Choose layers of one shape, or "
-            f"adapter='auto'."
+            f"{tuple(teacher_shape)} with the student's {tuple(student_shape)}. Choose layers of the same "
+            f"shape, or adapter='auto'."
         )

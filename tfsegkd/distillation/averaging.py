@@ -1,4 +1,4 @@
-"""The exponential moving average of a network's weights while it trains."""
+"""Exponential moving average of weights during training."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,22 +9,21 @@ _MOMENTUM = 0.999
 
 
 class AverageWeights(keras.callbacks.Callback):
-    """Keeps the exponential moving average of what training moves, and validates with it.
+    """Computes the exponential moving average of the weights and validates with it.
 
-    Averaged are the trained weights and the statistics of BatchNorm, which belong to them. After step t the
-    average keeps min(0.999, (1 + t) / (10 + t)) of itself, so that it follows at first and looks back over
-    about a ninth of the steps later, whatever the length of the training. Whatever else a network holds
-    (masks of pruning, frozen ranges, a schedule's state) stays as the last step has left it, and so does a
-    weight that is exactly zero, as pruned ones are.
+    It averages the trained weights and the statistics of BatchNorm. The momentum after step t is
+    min(0.999, (1 + t) / (10 + t)): the average follows quickly at first and later spans about a ninth of the
+    steps, whatever the length of training. Other variables (pruning masks, frozen ranges, the state of a
+    schedule) keep their last value, and so do weights that are exactly zero, as pruned ones are.
 
-    The optimizer of Keras averages too (`use_ema`), without the statistics of BatchNorm, and validates with
+    Keras' optimizers average too (`use_ema`), but without the statistics of BatchNorm, and they validate with
     the weights of the last step.
 
     Args:
-        network: What is trained.
+        network: The trained network.
 
     Attributes:
-        state: A `tf.Module` with all that a checkpoint needs.
+        state: A `tf.Module` with the variables that a checkpoint needs.
 
     Example:
         average = tfsegkd.distillation.AverageWeights(student)
@@ -60,7 +59,7 @@ class AverageWeights(keras.callbacks.Callback):
         self._before_test = None
 
     def apply(self) -> None:
-        """Puts the averages into the network."""
+        """Assigns the averages to the network."""
         last = keras.backend.batch_get_value(self._weights)
         averages = keras.backend.batch_get_value(self.state.values)
         values = (np.where(one == 0, 0, other) for one, other in zip(last, averages, strict=True))

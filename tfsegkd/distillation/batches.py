@@ -1,4 +1,4 @@
-"""What a batch of a training holds."""
+"""Batches of training: reading them, and how devices share them."""
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,12 +13,12 @@ from tfsegkd.data import UNLABELLED, labels_of
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch, read.
+    """One batch of training.
 
     Shapes:
         images: (N, H, W, 3).
-        masks: (N, H, W), int32; void where they are the ignore label, −1 where nobody has labelled.
-        labels: (N, H, W), int32: the masks with unlabelled pixels made void, for the task.
+        masks: (N, H, W), int32; `ignore_label` is void, −1 is unlabelled.
+        labels: (N, H, W), int32: the masks with unlabelled pixels set to void, for the task loss.
         valid: (N, H, W), float32: 1 where a pixel is not void.
         weights: (N,), the sample weights, or None.
     """
@@ -31,20 +31,20 @@ class Batch:
     recorded: Mapping[str, tf.Tensor] | None = field(default=None)
 
     def sum(self, values: tf.Tensor) -> tf.Tensor:
-        """The sum over the images, by their sample weights."""
+        """Returns the sum over the images, weighted by the sample weights."""
         if self.weights is not None:
             values *= tf.cast(self.weights, values.dtype)
         return tf.reduce_sum(values)
 
 
 def read_batch(data, ignore_label: int, num_classes: int) -> Batch:
-    """Reads what Keras hands to a step: (images, masks[, sample_weight]).
+    """Reads the data of a Keras step: (images, masks[, sample_weight]).
 
-    Masks may have an axis for one channel, or be one-hot; see `labels_of`. In place of the images, a batch
-    that a recorded teacher goes with has {"images": …, "teacher": {layer: …}}.
+    Masks may have a channel axis or be one-hot; see `labels_of`. With a recorded teacher the first element is
+    {"images": …, "teacher": {layer: …}}.
 
     Raises:
-        ValueError: for a dictionary without images, or masks that are none.
+        ValueError: for a dictionary without images, or an array that is no mask.
     """
     inputs, masks, weights = keras.utils.unpack_x_y_sample_weight(data)
     masks = labels_of(masks, num_classes, ignore_label)
@@ -59,23 +59,22 @@ def read_batch(data, ignore_label: int, num_classes: int) -> Batch:
 
 
 def images_of(inputs) -> tf.Tensor:
-    """The images of a batch, with or without what a recorded teacher shows of them."""
+    """Returns the images of a batch, which may also contain recorded teacher outputs."""
     if not isinstance(inputs, Mapping):
         return inputs
     if "images" not in inputs:
         raise ValueError(
-            f"A batch of a dictionary must hold 'images'. Received: {sorted(inputs)}. Give images alone, or "
+            f"The inputs of a batch must contain 'images'. Received: {sorted(inputs)}. Pass images alone, or "
             f"{{'images': images, 'teacher': {{layer: tensor}}}}."
         )
     return inputs["images"]
 
 
 def first_batches(count: int, args: tuple, kwargs: dict) -> tuple[Iterable, tuple, dict]:
-    """The first batches that a `fit` with these arguments would see, arrays in their own order.
+    """Returns the first batches that `fit` would get with these arguments; arrays are not shuffled.
 
     Returns:
-        The batches, and the arguments for `fit`, which has lost none of them: a generator is put together
-        again.
+        The batches, and the arguments for `fit`. A generator among them yields these batches again.
     """
     bound = inspect.signature(keras.Model.fit).bind(None, *args, **kwargs)
     x = bound.arguments.get("x")
@@ -95,7 +94,7 @@ def first_batches(count: int, args: tuple, kwargs: dict) -> tuple[Iterable, tupl
 
 
 def _slices(arrays, size, count):
-    """Batches of arrays, the last of which may be smaller."""
+    """Yields batches of arrays, the last of which may be smaller."""
     length = len(tf.nest.flatten(arrays)[0])
     for start in range(0, min(length, count * size), size):
         part = slice(start, start + size)
@@ -103,12 +102,12 @@ def _slices(arrays, size, count):
 
 
 def devices() -> int:
-    """How many devices share a batch."""
+    """Returns the number of devices that share a batch."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def share_of_an_image(batch: Batch) -> tf.Tensor:
-    """One over the images of the whole batch, those on other devices included."""
+    """Returns 1 / the number of images in the global batch, over all devices."""
     count = tf.cast(tf.shape(batch.images)[0], tf.float32)
     if devices() > 1:
         count = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)

@@ -1,4 +1,4 @@
-"""What a teacher shows of every frame, computed once and kept on disk."""
+"""Teacher outputs for every training image, computed once and stored on disk."""
 
 import json
 import shutil
@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.data import Augmentation, Source, resize_image
 from tfsegkd.data.transforms import crop_of_map
+from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.distillation.teachers import Teacher
 from tfsegkd.distillation.terms import LOGITS
 from tfsegkd.progress_bar import counted
@@ -19,33 +20,34 @@ _BATCH = 8
 _FORM = 1  # of the files; a cache of another form is not read
 
 
+@renamed_arguments(taps="layers")
 class TeacherCache(Teacher):
-    """A teacher whose outputs are read from disk, so that distillation costs what plain training costs.
+    """A teacher whose outputs are read from disk, so that distillation costs as much as plain training.
 
-    The teacher sees every frame twice, as it is and in a mirror. `tfsegkd.data.training_batches(maps=cache)`
-    then gives image, mask and outputs the same scale, crop and flip. Because the teacher runs only here, it
-    may be slow: fed with finer frames than the student, averaged over views, or an ensemble.
+    The teacher runs twice per image, on the image and on its mirror image.
+    `tfsegkd.data.training_batches(maps=cache)` then applies the same scale, crop and flip to image, mask and
+    outputs. Because the teacher runs only once, it may be slow: of a larger input than the student's,
+    averaged over views, or an ensemble.
 
-    Opening it computes what is missing and keeps what is there, so an interrupted run goes on. Each frame
-    and layer is a file of its own, float16 with checksums.
+    The constructor computes the missing outputs and keeps existing ones, so that an interrupted recording
+    continues. Each image and layer is a file, float16 with checksums.
 
     Args:
-        directory: Where the files lie.
-        teacher: What is recorded. It sees frames at the size that it was made for, else at `teacher_size`.
-        source: The frames.
-        size: (height, width) of the frames that the student is trained on; the logits are kept at this size.
-        layers: What to record, layers of the teacher; 'logits' is what it gives out.
-        teacher_size: (height, width) at which a teacher that takes any size sees the frames; `size` unless
-            given.
+        directory: The directory of the files.
+        teacher: The teacher to record. It gets images of its own input size, else of `teacher_size`.
+        source: The images.
+        size: (height, width) of the images that the student is trained on; logits are stored at this size.
+        layers: The layers of the teacher to record; 'logits' is its output.
+        teacher_size: (height, width) of the images for a teacher that takes any size; `size` by default.
 
     Attributes:
-        map_shapes: (h, w, C) of each layer, for a whole frame.
-        added: How many frames were computed at opening.
+        map_shapes: (h, w, C) of each layer, for a whole image.
+        added: The number of images that the constructor computed.
 
     Raises:
-        ValueError: if the directory holds the outputs of another teacher, of other frames or for another
+        ValueError: if the directory contains the outputs of another teacher, of other images or for another
             size; if an output is not finite in float16.
-        OSError: if the disk cannot hold it; nothing is begun then.
+        OSError: if the disk has too little space, before anything is computed.
     """
 
     recorded = True
@@ -92,8 +94,8 @@ class TeacherCache(Teacher):
         missing = sorted({*names} - {*self.map_shapes})
         if missing:
             raise ValueError(
-                f"The cache {str(self.directory)!r} was opened without the layers {missing}. Expected some of "
-                f"{sorted(self.map_shapes)}. Open it with layers={sorted({*self.map_shapes, *missing})}."
+                f"The cache {str(self.directory)!r} was opened without the layers {missing}. Expected some "
+                f"of {sorted(self.map_shapes)}. Open it with layers={sorted({*self.map_shapes, *missing})}."
             )
         return {
             name: (
@@ -104,7 +106,7 @@ class TeacherCache(Teacher):
         }
 
     def read(self, index: int, mirrored: bool = False) -> dict[str, np.ndarray]:
-        """What was recorded of one frame, or of the mirrored frame, mirrored back.
+        """Returns the recorded outputs for one image, or those for its mirror image, mirrored back.
 
         Raises:
             ValueError: for a file that is damaged or missing; the message names it.
@@ -114,14 +116,15 @@ class TeacherCache(Teacher):
         }
 
     def inexact(self, augmentation: Augmentation) -> list[str]:
-        """Why the outputs that are read differ from those of a teacher that sees the varied frames itself."""
+        """Returns the reasons why recorded outputs differ from those for augmented images."""
         reasons = []
         if (augmentation.min_scale, augmentation.max_scale) != (1, 1):
             reasons.append(
-                f"scaling by {augmentation.min_scale}–{augmentation.max_scale}: it saw frames unscaled"
+                f"scaling by {augmentation.min_scale}–{augmentation.max_scale}: the teacher got unscaled "
+                f"images"
             )
         if any((augmentation.brightness, augmentation.contrast, augmentation.saturation, augmentation.hue)):
-            reasons.append("color jitter: it saw the frames' own colors")
+            reasons.append("color jitter: the teacher got the original colors")
         return reasons
 
     def _read(self, layer, index, view):
@@ -130,11 +133,11 @@ class TeacherCache(Teacher):
             with np.load(path, allow_pickle=False) as archive:
                 values = archive[view]  # reading it compares the archive's checksum
             if values.shape != self.map_shapes[layer] or values.dtype != np.float16:
-                raise ValueError(f"it holds {values.shape} {values.dtype}")
+                raise ValueError(f"it contains {values.shape} {values.dtype}")
         except Exception as error:  # a damaged archive can raise nearly anything
             raise ValueError(
                 f"{str(path)!r} of the teacher cache is damaged: {error}. Expected float16 of shape "
-                f"{self.map_shapes[layer]}. Delete it and run again: what is missing is computed anew."
+                f"{self.map_shapes[layer]}. Delete it and run again: missing files are computed again."
             ) from error
         return values
 
@@ -192,8 +195,8 @@ class TeacherCache(Teacher):
             plain, mirrored = (value.astype(np.float16) for value in values)
         if not (np.isfinite(plain).all() and np.isfinite(mirrored).all()):
             raise ValueError(
-                f"Layer {layer!r} of teacher {self.name!r} gives up to {np.abs(values).max()} for frame "
-                f"{name!r}. Expected finite values that float16 can hold, up to 65504. Distil another layer, "
+                f"Layer {layer!r} of teacher {self.name!r} has values up to {np.abs(values).max()} for image "
+                f"{name!r}. Expected finite float16 values, up to 65504. Distil another layer, "
                 f"or train without the cache."
             )
         write_atomically(
@@ -205,6 +208,7 @@ class TeacherCache(Teacher):
         free = shutil.disk_usage(self.directory).free
         if needed > free:
             raise OSError(
-                f"The teacher cache {str(self.directory)!r} needs {needed / 1e6:,.0f} MB. Free on this disk: "
-                f"{free / 1e6:,.0f} MB. Make room, choose another directory, or train without the cache."
+                f"The teacher cache {str(self.directory)!r} needs {needed / 1e6:,.0f} MB. Free space: "
+                f"{free / 1e6:,.0f} MB. Free some space, choose another directory, or train without the "
+                f"cache."
             )

@@ -1,4 +1,4 @@
-"""What watches over a training."""
+"""Callbacks for training."""
 
 import math
 
@@ -6,9 +6,9 @@ from tfsegkd._keras import keras
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """Ends the training at the first step in which a part of the loss is no longer a number, and says which.
+    """Stops training at the first step in which a part of the loss is NaN or infinite, and names the part.
 
-    Put it before the callbacks that save.
+    Put it before callbacks that save.
 
     Raises:
         FloatingPointError: from `fit`, with the names of the parts and the step.
@@ -21,16 +21,16 @@ class StopAtNaN(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        # A metric may be NaN: mean IoU is, until the first labelled pixel of an epoch.
+        # Metrics may be NaN: mean IoU is, until the first labelled pixel of an epoch.
         metrics = {metric.name for metric in self.model.compiled_metrics.metrics}
         losses = {name: value for name, value in (logs or {}).items() if name not in metrics}
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
-        # The sum is bad whenever a part is; the parts are what tells.
+        # The sum is NaN whenever a part is; name the parts.
         bad = [name for name in bad if name != "loss"] or bad
         if bad:
             steps = int(self.model.optimizer.iterations.numpy())
             raise FloatingPointError(
                 f"{bad} became NaN or infinite in step {batch} of epoch {self._epoch + 1}, after {steps} "
                 f"steps of the optimizer. Expected finite losses. Lower the learning rate or the weight of "
-                f"that term; the last whole epoch is kept."
+                f"that term. The last complete epoch is kept."
             )

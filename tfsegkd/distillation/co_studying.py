@@ -1,4 +1,4 @@
-"""Student and teacher that learn from each other for a while."""
+"""Co-studying (QKD): student and teacher learn from each other before the student is tutored."""
 
 from collections.abc import Sequence
 
@@ -18,27 +18,27 @@ PHASES = ("self_studying", "co_studying", "tutoring")
 
 
 class CoStudying(Distiller):
-    """Trains a student, most often a quantized one, with a teacher that first adapts to it.
+    """Trains a student, usually a quantized one, with a teacher that adapts to it.
 
-    There are three phases; `StudyPhases` goes from one to the next. In 'self_studying' the student learns
-    from the labels alone, and only what stands between the two (adapters, critics, queues) looks at the
-    teacher, so that it is ready when it counts. In 'co_studying' both learn: the student from the labels and
-    the teacher, the teacher from the labels and the student, each at what the other is at the moment. In
-    'tutoring' the teacher stays as it is and infers, as with a `Distiller`.
+    Training has three phases, which `StudyPhases` switches. In 'self_studying' the student learns from the
+    labels alone; the weights of terms (adapters, critics, queues) are trained with the teacher's outputs, so
+    that they are ready for the next phase. In 'co_studying' both learn: the student from the labels and the
+    teacher, the teacher from the labels and the student's current outputs. In 'tutoring' the teacher is
+    frozen, as with a `Distiller`.
 
-    The teacher learns by the terms on the logits, with the roles exchanged and the same weights; features,
-    and losses or adapters that own weights, are the student's alone. All phases are one training: a
-    checkpoint of this model holds the teacher and its optimizer too.
+    The teacher's loss has the terms on the logits, with exchanged roles and the same weights. Terms on
+    features, and losses or adapters with weights, train the student only. All phases are one training: a
+    checkpoint of this model contains the teacher and its optimizer.
 
     Args:
-        teacher: A functional tf_keras network, or the path of one, which is trained in place.
+        teacher: A functional tf_keras network, or its path; it is trained in place.
         student, ignore_label: As of `Distiller`.
-        terms: As of `Distiller`; one at least must be on the logits.
+        terms: As of `Distiller`; at least one must be on the logits.
         task_weight: The factor of the task loss of both, above 0.
 
     Raises:
-        TypeError, ValueError: As of `Distiller`; for a teacher that cannot be trained; for terms of which
-            the teacher cannot learn.
+        TypeError, ValueError: As of `Distiller`; for a teacher that cannot be trained; for terms from
+            which the teacher cannot learn.
 
     Example:
         studies = CoStudying(teacher, quantized, [Term("pixelwise(temperature=2)")])
@@ -46,8 +46,8 @@ class CoStudying(Distiller):
         studies.fit(batches, epochs=20, callbacks=[StudyPhases(co_studying_at=3, tutoring_at=13)])
 
     Reference:
-        Kim et al., QKD, 2019, https://arxiv.org/abs/1911.12491. With τ = 2 and equal weights of task and
-        term, its losses with α = 0.5, twice as large.
+        Kim et al., QKD, 2019, https://arxiv.org/abs/1911.12491. With τ = 2 and equal weights of the task
+        loss and the term, the losses are twice those of the paper with α = 0.5.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class CoStudying(Distiller):
         source = load_teacher(teacher)
         if not isinstance(source, KerasTeacher):
             raise TypeError(
-                f"A teacher that studies along must be one functional tf_keras network of the student's "
-                f"classes. Received: {source.name!r}, a {type(source).__name__}. Pass such a network, "
-                f"without a class map, views or a cache, or use Distiller."
+                f"The teacher of CoStudying must be a functional tf_keras network of the student's classes. "
+                f"Received: {source.name!r}, a {type(source).__name__}. Pass a network without a class map, "
+                f"views or a cache, or use Distiller."
             )
         super().__init__(source, student, terms, task_weight, ignore_label)
         self._teacher_features = feature_extractor(
@@ -79,9 +79,8 @@ class CoStudying(Distiller):
         ]
         if not self._exchanged:
             raise ValueError(
-                f"The teacher has nothing to learn of the student by. Expected a term on the logits whose "
-                f"loss owns no weights. Received: {[term.name for term in self.terms]}. Add "
-                f"'pixelwise(temperature=2)'."
+                f"The teacher cannot learn from these terms. Expected a term on the logits whose loss has no "
+                f"weights. Received: {[term.name for term in self.terms]}. Add 'pixelwise(temperature=2)'."
             )
         self._trains_what_terms_own = any(owned) or bool(self._critics)
         names = ("teacher_loss", "teacher_task_loss", *self._names_of_teacher())
@@ -93,33 +92,33 @@ class CoStudying(Distiller):
 
     @property
     def trainable_weights(self):
-        """What the student's optimizer trains; the teacher has one of its own."""
+        """The weights that the student's optimizer trains; the teacher has its own optimizer."""
         taught = {id(weight) for weight in self._teacher_features.trainable_weights}
         return [weight for weight in super().trainable_weights if id(weight) not in taught]
 
     @property
     def phase(self) -> str:
-        """One of `PHASES`; it may be set at any time."""
+        """The current phase, one of `PHASES`; it can be set at any time."""
         return self._phase
 
     @phase.setter
     def phase(self, phase: str):
         self._phase = checks.one_of(phase, PHASES, "phase")
         if self.train_function is not None:
-            # The compiled step has the old phase built in.
+            # The compiled step contains the old phase.
             self.make_train_function(force=True)
 
     def compile(self, *args, teacher_optimizer="adam", accumulate_steps: int = 1, **options):
-        """The compile of `Distiller`, and what trains the teacher.
+        """Configures training, as `Distiller.compile` does, and the optimizer of the teacher.
 
         Args:
-            teacher_optimizer: It steps in the phase 'co_studying' only, and so does its schedule.
+            teacher_optimizer: Trains the teacher in the phase 'co_studying'; its schedule counts these steps.
             accumulate_steps: As of `Distiller`, for both.
         """
         super().compile(*args, accumulate_steps=accumulate_steps, **options)
         with self.distribute_strategy.scope():
             variables = self._teacher_features.trainable_variables
-            # Built at once, so that a checkpoint finds its state.
+            # Built now, so that checkpoints contain its state.
             self.teacher_optimizer = keras.optimizers.get(teacher_optimizer)
             self.teacher_optimizer.build(variables)
             self._teacher_accumulator = None
@@ -156,7 +155,7 @@ class CoStudying(Distiller):
         return {**parts, "teacher_loss": total, **taught}, student_outputs[LOGITS]
 
     def _teacher_parts(self, batch, teacher_logits, student_logits):
-        """What each loss of the teacher adds to their sum, the student's logits being the model."""
+        """Returns the parts of the teacher's loss, with the student's logits as the target."""
         share = share_of_an_image(batch)
         task_loss = self._task_loss(batch, teacher_logits, share, [self._teacher_features])
         values = [
@@ -167,11 +166,11 @@ class CoStudying(Distiller):
 
 
 class StudyPhases(keras.callbacks.Callback):
-    """Leads a `CoStudying` through its phases, by the epochs done.
+    """Switches the phases of a `CoStudying` by the number of epochs done.
 
     Args:
         co_studying_at: The first epoch, counted from 0, in which both learn.
-        tutoring_at: The first in which the teacher has stopped to.
+        tutoring_at: The first epoch in which the teacher is frozen.
     """
 
     def __init__(self, co_studying_at: int, tutoring_at: int):

@@ -1,4 +1,4 @@
-"""The training of the critics that some losses have."""
+"""Training of critics, the discriminators of adversarial losses."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from tfsegkd.distillation.terms import Term
 
 
 class Critics:
-    """What learns to tell the teacher from the student, while the student learns not to be told.
+    """Trains the critics of the terms that have one, each to distinguish the teacher from the student.
 
     Args:
         terms: All terms; those whose loss has a `critic_loss` have a critic.
@@ -27,7 +27,7 @@ class Critics:
 
     @property
     def names(self) -> list[str]:
-        """What their losses are called in logs."""
+        """The names of their losses in logs."""
         return list(self._names.values())
 
     @property
@@ -35,14 +35,14 @@ class Critics:
         return [variable for loss in self._losses.values() for variable in loss.critic.trainable_variables]
 
     def optimizer(self, optimizer) -> keras.optimizers.Optimizer | None:
-        """The optimizer asked for, or WGAN-GP's; built at once, so that a checkpoint finds its state.
+        """Returns the optimizer, for None that of WGAN-GP, built so that checkpoints contain its state.
 
         Raises:
-            ValueError: if one is asked for and there is no critic.
+            ValueError: if an optimizer is given and there is no critic.
         """
         if not self:
             if optimizer is not None:
-                raise ValueError("critic_optimizer has nothing to train: no term has a critic. Leave it out.")
+                raise ValueError("critic_optimizer is set, but no term has a critic. Leave it out.")
             return None
         if optimizer is None:
             optimizer = keras.optimizers.Adam(1e-4, beta_1=0.0, beta_2=0.9)
@@ -51,10 +51,10 @@ class Critics:
         return optimizer
 
     def step(self, optimizer, batch: Batch, pair: Callable[[int], tuple]) -> dict[str, tf.Tensor]:
-        """One step of `optimizer`; returns this device's part of each critic's loss.
+        """Takes one step of `optimizer`; returns this device's part of each critic's loss.
 
         Args:
-            sides: Gives the teacher's and the student's tensor of the term at a place.
+            pair: Returns the teacher's and the student's tensor of the term of an index.
         """
         with tf.GradientTape() as tape:
             values = {}

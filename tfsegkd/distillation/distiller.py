@@ -1,4 +1,4 @@
-"""The trainer: one teacher forward and one student forward a step."""
+"""The `Distiller`: trains a student with one teacher forward and one student forward per step."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -29,43 +29,45 @@ from tfsegkd.losses.segmentation import SegmentationLoss
 
 
 class Distiller(keras.Model):
-    """Trains a small network to do what the labels say and what a large one shows.
+    """Trains a student on labels and on the outputs of a teacher.
 
-    A Keras model: `compile`, `fit` and its callbacks work as ever. Whatever the number of terms, a step runs
-    the teacher once, in inference mode, and the student once. `evaluate`, `predict`, `summary`, `save`,
-    `save_weights` and `load_weights` are the student's.
+    A Keras model: use `compile`, `fit` and callbacks as usual. A step runs the teacher once, in inference
+    mode, and the student once, whatever the number of terms. `evaluate`, `predict`, `summary`, `save`,
+    `save_weights` and `load_weights` act on the student.
 
-    The student may compute in mixed precision, be quantization-aware, or be pruned while it learns: add
+    The student may use mixed precision, be quantization-aware, or be pruned during training: add
     `tfmot.sparsity.keras.UpdatePruningStep()` to the callbacks of `fit`. Under a `tf.distribute` strategy,
-    build networks and distiller in its scope.
+    build the networks and the distiller in its scope.
 
     Args:
-        teacher: Anything that `load_teacher` takes, or None to train the student alone by the same steps.
-            What a recorded teacher shows is taken from the batch.
-        student: A functional network of tf_keras, which is trained in place, or one of Keras 3 that takes
-            pixels 0…255. The latter is adopted (see `tfsegkd.models.adopt`): what trains is a network of its
-            layers, without a softmax at the end, which is `distiller.student` and can be pruned, quantized
-            and exported. Its weights are written back into the one passed here at the end of each epoch,
-            before other callbacks, at the end of `fit`, and with each `train_on_batch`; and `save` saves
-            that one.
-        terms: What to distil. None means the pixel-wise loss on the logits; an empty list none at all.
-        task_weight: The factor of the task loss; 0 learns from the teacher alone.
-        ignore_label: The label of void pixels, which no loss sees.
-        balance: Holds each term at a share of the labels' gradient, at the start and as it drifts: the weight
-            of a term is then this share (see `Balance`; True stands for `Balance()`). The log shows by what
-            each is multiplied.
+        teacher: Anything that `load_teacher` takes, or None to train on labels alone. The outputs of a
+            recorded teacher are read from the batch.
+        student: A functional tf_keras network, which is trained in place, or a Keras 3 network that takes
+            pixels 0…255. A Keras 3 network is adopted (see `tfsegkd.models.adopt`): the trained network is
+            `distiller.student`, which has the same layers without a final softmax and can be pruned,
+            quantized and exported. The trained weights are written back to the original at the end of each
+            epoch, before other callbacks, at the end of `fit`, and after each `train_on_batch`. `save` saves
+            the original.
+        terms: The terms of the loss. None means the pixel-wise loss on the logits; an empty list means no
+            term.
+        task_weight: The factor of the task loss; 0 trains on the teacher alone.
+        ignore_label: The label of void pixels, which no loss uses.
+        balance: Whether the weight of each term is its share of the task loss' gradient norm, measured during
+            training (see `Balance`; True stands for `Balance()`). The logs contain the factor of each term.
 
     Shapes:
         fit takes (images, masks[, sample_weight]): images (N, H, W, 3) float32 0…255; masks (N, H, W) or
-        (N, H, W, 1) integer labels, of which −1 marks pixels that only the teacher speaks of, or one-hot
-        (N, H, W, C), zeros for void; sample_weight (N,). Losses and metrics get labels (N, H, W). With a
-        recorded teacher it takes ({"images": images, "teacher": {layer: tensor}}, masks[, sample_weight]).
+        (N, H, W, 1) integer labels, where −1 marks pixels without a label that the teacher predicts, or
+        one-hot (N, H, W, C), zeros for void; sample_weight (N,). Losses and metrics get labels (N, H, W).
+        With a recorded teacher it takes ({"images": images, "teacher": {layer: tensor}}, masks[,
+        sample_weight]).
 
     Raises:
-        TypeError: if the student is not a functional Keras network, or the teacher none of what can teach.
-        ValueError: for a layer that does not exist, features that no adapter can join, two terms of one name,
-            a teacher whose input size differs from the student's, or a student of Keras 3 that cannot be
-            adopted, with the layers at fault.
+        TypeError: if the student is not a functional Keras network, or the teacher is of a type that
+            `load_teacher` does not take.
+        ValueError: for a layer that does not exist, features that no adapter can match, two terms of one
+            name, a teacher whose input size differs from the student's, or a Keras 3 student that cannot be
+            adopted; the message names its layers.
 
     Example:
         distiller = tfsegkd.Distiller(teacher, student, terms=[tfsegkd.Term("pixelwise(temperature=4)")])
@@ -90,7 +92,7 @@ class Distiller(keras.Model):
         student = student if adoption is None else adoption.model
         check_functional(student, "Distiller(student=…)")
         check_images(student, "Distillation")
-        # The precision decides whether Keras scales the loss; the images go to the student as they are.
+        # The precision decides whether Keras scales the loss. The student casts the images itself.
         super().__init__(name="distiller", dtype=_precision(student), autocast=False)
         if terms is None:
             terms = [Term("pixelwise")] if teacher is not None else []
@@ -106,7 +108,7 @@ class Distiller(keras.Model):
         self._student_features = feature_extractor(student, layers | compared, "student")
         student_outputs = self._student_features.output_shape
         self._teacher_outputs = TeacherOutputs(teacher, student, terms)
-        # Losses and adapters own weights: lists of layers, so that Keras tracks them.
+        # Losses and adapters own weights: as lists of layers, Keras tracks them.
         self._losses_of_terms = [term.loss for term in terms]
         self._adapters = [
             adapter_for(term, self._teacher_outputs.shapes[term.layers[0]], student_outputs[term.layers[1]])
@@ -117,7 +119,7 @@ class Distiller(keras.Model):
         names = ("loss", "task_loss", *(term.name for term in terms), *self._critics.names)
         names += tuple(f"{term.name}_factor" for term in terms if self._balance)
         self._means = {name: keras.metrics.Mean(name) for name in names}
-        # How often the optimizer has stepped, which is what schedules go by.
+        # The number of optimizer steps, which schedules depend on.
         self._step = self.add_weight(
             name="step",
             shape=(),
@@ -130,7 +132,7 @@ class Distiller(keras.Model):
         self._build_terms(student_outputs)
 
     def _build_terms(self, student_outputs):
-        """Traces the terms once, so that their weights exist and what cannot be joined shows now."""
+        """Traces the terms once, to create their weights and to find shapes that do not match."""
 
         def tensor(shape, dtype=tf.float32):
             return tf.TensorSpec((1, *shape[1:]), dtype)
@@ -152,7 +154,7 @@ class Distiller(keras.Model):
 
     @property
     def teacher(self) -> Teacher | keras.Model | Callable | None:
-        """What was passed as the teacher."""
+        """The argument `teacher`, unchanged."""
         return self._teacher_outputs.teacher
 
     def compile(
@@ -165,25 +167,26 @@ class Distiller(keras.Model):
         accumulate_steps: int = 1,
         **options,
     ):
-        """Keras' compile, and how critics and small batches are to be trained.
+        """Configures training, as in Keras, and the training of critics and small batches.
 
         Args:
-            optimizer, metrics, options: As in Keras. An optimizer of Keras 3 stands for that of tf_keras
-                with its settings; what trains is the latter.
-            loss: The task loss, a mean over the images; None means cross-entropy without void pixels.
-            critic_optimizer: What trains the critics of `holistic` terms, one step a batch, while `optimizer`
-                trains the rest; None means Adam(1e-4, beta_1=0, beta_2=0.9), as in WGAN-GP.
-            accumulate_steps: How many batches make one step of the optimizer. Without BatchNorm, k batches of
-                N images give the step of one batch of k·N. BatchNorm takes its statistics from each small
-                batch all the same, and moves its averages with each; so do queues and critics. Schedules, of
-                the learning rate and of terms, count steps of the optimizer. Batches that are left over at
-                the end of an epoch go on in the next, also after a resume; those at the very end are lost.
+            optimizer, metrics, options: As in Keras. A Keras 3 optimizer is converted to that of tf_keras
+                with the same settings.
+            loss: The task loss, a mean over the images; None means cross-entropy over the pixels that are not
+                void.
+            critic_optimizer: The optimizer of the critics of `holistic` terms, with one step per batch; None
+                means Adam(1e-4, beta_1=0, beta_2=0.9), as in WGAN-GP.
+            accumulate_steps: The number of batches per optimizer step. Without BatchNorm, k batches of N
+                images give the same step as one batch of k·N. BatchNorm still takes its statistics from each
+                small batch; queues and critics are updated with each one, too. Schedules, of the learning
+                rate and of terms, count optimizer steps. Batches left over at the end of an epoch count for
+                the next, also after a resume; those at the end of training are lost.
 
         Raises:
-            ValueError: if `accumulate_steps` is not a whole number of at least 1; for a critic's optimizer
-                without a critic; for `jit_compile=True` with a term that XLA cannot compile, which are those
-                with a schedule and `cirkd` with queues. What XLA cannot compile in the student, such as
-                the gradient of a nearest UpSampling2D, it says itself at the first step.
+            ValueError: if `accumulate_steps` is not a whole number of at least 1; for a
+                `critic_optimizer` without a critic; for `jit_compile=True` with a term that XLA cannot
+                compile: those with a schedule, and `cirkd` with queues. XLA reports at the first step what it
+                cannot compile in the student, such as the gradient of a nearest UpSampling2D.
         """
         checks.whole(accumulate_steps, 1, "accumulate_steps")
         if options.get("jit_compile"):
@@ -205,9 +208,9 @@ class Distiller(keras.Model):
         return self.student(images_of(images), training=training)
 
     def _initialize_adapters(self, batches):
-        """Starts the adapters at least squares; the student is not changed."""
+        """Initializes the adapters by least squares; the student is not changed."""
         self._initialized = True
-        # A student that TF-MOT prunes may run in training mode within Keras' own loop only.
+        # A student that TF-MOT prunes can run in training mode inside Keras' own loop only.
         training = not any(hasattr(layer, "pruning_step") for layer in self.student.layers)
 
         def run(*data):
@@ -223,7 +226,7 @@ class Distiller(keras.Model):
             with self.distribute_strategy.scope():
                 initialize_by_least_squares(self._adapters, self.terms, run, batches)
         finally:
-            self.student.set_weights(weights)  # statistics of BatchNorm have moved
+            self.student.set_weights(weights)  # the statistics of BatchNorm have changed
 
     def train_step(self, data):
         batch = self._read(data)
@@ -234,11 +237,12 @@ class Distiller(keras.Model):
         return read_batch(data, self.ignore_label, self._student_features.output_shape[LOGITS][-1])
 
     def _learn(self, batch, teacher_outputs, freezes_student=False):
-        """One step of the student: what each loss was, and what the student made of the images.
+        """Takes one step of the student; returns the losses and the student's outputs.
 
         Args:
-            shown: What the teacher shows; without anything only the labels teach.
-            is_aloof: Whether terms teach what they own (adapters, critics, queues) and not the student.
+            teacher_outputs: The teacher's outputs by layer; without any, only the task loss is used.
+            freezes_student: Whether terms train their own weights (adapters, critics, queues) but not the
+                student.
         """
         share = share_of_an_image(batch)
         terms = self.terms if teacher_outputs else ()
@@ -250,12 +254,12 @@ class Distiller(keras.Model):
                 if freezes_student
                 else student_outputs
             )
-            # Each part is what it adds to the sum, so that the log shows how much it counts.
+            # Each part is logged as its contribution to the sum.
             term_losses = {
                 term.name: share * self._weighted(index, batch, teacher_outputs, compared)
                 for index, term in enumerate(terms)
             }
-            # After the terms, whose layers may add to the regularization when they run.
+            # After the terms, whose layers may add regularization losses when they are called.
             owners = [self.student, *self._adapters, *self._losses_of_terms]
             task_loss = self._task_loss(batch, student_outputs[LOGITS], share, owners)
         factors = {}
@@ -284,11 +288,11 @@ class Distiller(keras.Model):
         return {"loss": total, **parts}, student_outputs
 
     def _share(self, term):
-        """How much of its weight a term has at this step."""
+        """Returns the factor of a term's schedule at this step."""
         return tf.ones([]) if term.schedule is None else term.schedule(self._step)
 
     def _weighted(self, index, batch, teacher_outputs, student_outputs):
-        """The sum over the images of what a term adds."""
+        """Returns the weighted term, summed over the images."""
         term = self.terms[index]
 
         def add():
@@ -303,7 +307,7 @@ class Distiller(keras.Model):
         return tf.cond(factor > 0, lambda: factor * add(), lambda: tf.zeros([]))
 
     def _compare(self, index, batch, teacher_outputs, student_outputs):
-        """What a term says of each image."""
+        """Returns a term's loss of each image."""
         teacher, student = self._pair(index, teacher_outputs, student_outputs, training=True)
         return self.terms[index].loss(
             teacher, student, labels=batch.masks, valid=batch.valid, images=batch.images
@@ -315,7 +319,7 @@ class Distiller(keras.Model):
         return teacher, self._adapters[index](teacher, student_outputs[layers[1]], training=training)
 
     def _task_loss(self, batch, logits, share, owners):
-        """The compiled loss, and the regularization of the owners of what is trained with it."""
+        """Returns the weighted task loss plus the regularization losses of `owners`."""
         logits = tf.cast(logits, tf.float32)
         loss = tf.cast(self.compiled_loss(batch.labels, logits, batch.weights), tf.float32)
         # Keras has divided the mean over the images of this device by the number of devices.
@@ -335,11 +339,11 @@ class Distiller(keras.Model):
         for name, value in parts.items():
             self._means[name].update_state(value * devices())
         self.compiled_metrics.update_state(batch.labels, logits, batch.weights)
-        teacher_outputs = [self._means[name] for name in parts]
-        return {metric.name: metric.result() for metric in (*teacher_outputs, *self.compiled_metrics.metrics)}
+        metrics = [self._means[name] for name in parts]
+        return {metric.name: metric.result() for metric in (*metrics, *self.compiled_metrics.metrics)}
 
     def fit(self, *args, **kwargs):
-        """Keras' fit; before the first step of all, adapters start at least squares of its first batches."""
+        """Trains, as in Keras. Before the first step, adapters are initialized by least squares."""
         bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
         check_callbacks(bound.arguments.get("callbacks"))
         for name in ("x", "validation_data"):
@@ -352,7 +356,7 @@ class Distiller(keras.Model):
         if self._adoption is None:
             return super().fit(*args, **kwargs)
         try:
-            # First, so that the user's callbacks find the weights in the network that they hold.
+            # First, so that the user's callbacks find the trained weights in the original network.
             args, kwargs = with_callback(WriteBack(self._adoption), args, kwargs)
             return super().fit(*args, **kwargs)
         finally:
@@ -367,7 +371,7 @@ class Distiller(keras.Model):
         return logs
 
     def save(self, filepath, *args, **kwargs):
-        """Saves the student, as a network of the Keras that it came from."""
+        """Saves the student, in the Keras version that it came from."""
         owner = self.student
         if self._adoption is not None:
             self._adoption.write_back()
@@ -376,14 +380,14 @@ class Distiller(keras.Model):
         owner.save(filepath, *args, **kwargs)
 
     def save_weights(self, filepath, *args, **kwargs):
-        """Saves the student's weights, in the Keras that it came from; so do checkpoints of weights."""
+        """Saves the student's weights, in the Keras version that it came from."""
         if self._adoption is None:
             return self.student.save_weights(filepath, *args, **kwargs)
         self._adoption.write_back()
         return self._adoption.original.save_weights(filepath, **_of_keras3(kwargs))
 
     def load_weights(self, filepath, *args, **kwargs):
-        """Loads weights of the student that `save_weights`, or the student itself, has saved."""
+        """Loads weights that `save_weights` of the distiller or of the student has saved."""
         if self._adoption is None:
             return self.student.load_weights(filepath, *args, **kwargs)
         self._adoption.original.load_weights(filepath, **_of_keras3(kwargs))
@@ -395,12 +399,12 @@ class Distiller(keras.Model):
 
 
 def _of_keras3(options):
-    """Without the options for SavedModels that callbacks of tf_keras pass, which Keras 3 does not know."""
+    """Drops the SavedModel options that tf_keras callbacks pass and Keras 3 does not know."""
     return {key: value for key, value in options.items() if (key, value) != ("options", None)}
 
 
 def _precision(student):
-    """The policy of the distiller: Keras scales the loss where anything is computed in float16."""
+    """Returns the policy of the distiller: Keras scales the loss where a layer computes in float16."""
     half = any(layer.compute_dtype == "float16" for layer in student._flatten_layers())
     return "mixed_float16" if half else "float32"
 
@@ -411,7 +415,7 @@ def _adopted(student):
     if None in shape[1:3]:
         raise ValueError(
             f"Distillation needs a student of fixed height and width. Received: {student.name!r} with inputs "
-            f"{shape}. Adopt it at the size of training, distil what comes, and take its weights back: "
+            f"{shape}. Adopt it at the size of training, distil the result, and write the weights back: "
             f"adoption = tfsegkd.models.Adoption(student, input_shape=(height, width)); Distiller(teacher, "
             f"adoption.model); adoption.write_back()."
         )
@@ -428,8 +432,8 @@ def _balance(balance, terms, student, task_weight) -> TermBalance | None:
     if not task_weight or devices() > 1:
         received = f"{devices()} devices" if task_weight else "task_weight=0"
         raise ValueError(
-            f"Terms are balanced against the labels' gradient, on one device. Received: {received}. Give the "
-            f"terms fixed weights, and leave `balance` out."
+            f"Balancing needs a task loss and a single device. Received: {received}. Leave `balance` out, "
+            f"and give the terms fixed weights."
         )
     return TermBalance(Balance() if balance is True else balance, terms, student)
 
@@ -437,13 +441,13 @@ def _balance(balance, terms, student, task_weight) -> TermBalance | None:
 def _check_compilable(terms, balance):
     if balance is not None:
         raise ValueError(
-            "XLA does not compile the steps that balance terms. Received: jit_compile=True with balance. "
-            "Leave one of them out."
+            "XLA cannot compile training steps with balance. Received: jit_compile=True with balance. Leave "
+            "out one of them."
         )
-    # Gradients through a branch fail in XLA where a loss transposes, as several do.
+    # XLA fails on gradients through a branch where a loss transposes, as several do.
     faulty = [term.name for term in terms if term.schedule is not None or not term.loss.jit_compilable]
     if faulty:
         raise ValueError(
             f"XLA cannot compile the terms {faulty}. Expected, with jit_compile=True, terms without a "
-            f"schedule and losses that XLA can compile. Leave out these terms, or jit_compile."
+            f"schedule and losses that XLA can compile. Leave out these terms or jit_compile."
         )

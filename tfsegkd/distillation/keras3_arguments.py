@@ -1,19 +1,19 @@
-"""Optimizers, data sets and callbacks of Keras 3, handed to a training in tf_keras."""
+"""Conversion of Keras 3 optimizers and data sets, and checks of other Keras 3 arguments."""
 
 import inspect
 from typing import Any
 
 from tfsegkd._keras import is_keras3, keras
 
-# Set by Keras 3 for itself, or given again under another name.
+# Set by Keras 3 itself, or passed under another name.
 _NOT_TAKEN = ("name", "loss_scale_factor", "gradient_accumulation_steps")
 
 
 def optimizer_of(given: Any) -> Any:
-    """An optimizer of tf_keras with the settings of one of Keras 3; anything else as it is.
+    """Returns the tf_keras optimizer with the settings of a Keras 3 optimizer; others are returned unchanged.
 
     Raises:
-        TypeError: for one that tf_keras does not have, or with a setting that it does not know.
+        TypeError: for an optimizer or a setting that tf_keras does not have.
     """
     if not is_keras3(given, "Optimizer") and not is_keras3(given, "BaseOptimizer"):
         return given
@@ -64,10 +64,10 @@ def _schedule(rate):
 
 
 def check_compiled(**parts: Any) -> None:
-    """Refuses losses and metrics of Keras 3.
+    """Checks that no loss or metric is one of Keras 3.
 
     Args:
-        parts: What goes into `compile`: single things, lists or dictionaries of them.
+        parts: Arguments of `compile`: losses and metrics, lists or dictionaries of them.
 
     Raises:
         TypeError: with what to pass.
@@ -85,7 +85,7 @@ def check_compiled(**parts: Any) -> None:
 
 
 def check_callbacks(callbacks: Any) -> None:
-    """Refuses callbacks of Keras 3.
+    """Checks that no callback is one of Keras 3.
 
     Raises:
         TypeError: with what to pass.
@@ -102,10 +102,10 @@ def check_callbacks(callbacks: Any) -> None:
 
 
 def data_of(given: Any) -> Any:
-    """A data set of Keras 3 as one of tf_keras; anything else as it is.
+    """Returns a Keras 3 data set as one of tf_keras; others are returned unchanged.
 
     Raises:
-        TypeError: for one of unknown length.
+        TypeError: for a data set of unknown length.
     """
     if not is_keras3(given, "PyDataset"):
         return given
@@ -118,7 +118,7 @@ def data_of(given: Any) -> Any:
 
 
 class _Batches(keras.utils.Sequence):
-    """The batches of a PyDataset."""
+    """A tf_keras Sequence of the batches of a PyDataset."""
 
     def __init__(self, batches):
         self._batches = batches

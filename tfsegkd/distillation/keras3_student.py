@@ -1,4 +1,4 @@
-"""A student of Keras 3 gets its weights back while it is trained as a network of tf_keras."""
+"""Write-back of trained weights to a Keras 3 student."""
 
 import inspect
 
@@ -10,7 +10,7 @@ class WriteBack(keras.callbacks.Callback):
     """Writes the weights back at the end of each epoch.
 
     Args:
-        adoption: Of the student.
+        adoption: The student's adoption.
     """
 
     def __init__(self, adoption: models.Adoption):
@@ -22,7 +22,7 @@ class WriteBack(keras.callbacks.Callback):
 
 
 def with_callback(callback, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """The arguments of `fit` with one more callback, before the others."""
+    """Returns the arguments of `fit` with one more callback, before the others."""
     bound = inspect.signature(keras.Model.fit).bind(None, *args, **kwargs)
     others = bound.arguments.get("callbacks") or []
     if isinstance(others, keras.callbacks.CallbackList):

@@ -1,4 +1,4 @@
-"""Where adapters start: at the best linear map from the student's features to the teacher's."""
+"""Initialization of adapters: the least-squares map from the student's features to the teacher's."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from tfsegkd.distillation.terms import Term
 from tfsegkd.losses.functional import valid_at
 
 BATCHES = 12
-# In variances of the student's channels: enough for channels that say the same, or nothing.
+# In variances of the student's channels: enough for channels that are equal or constant.
 _RIDGE = 1e-4
 
 
@@ -38,13 +38,13 @@ def initialize_by_least_squares(
 ) -> None:
     """Sets the 1×1 convolutions of `adapters` to the ridge regression from student to teacher.
 
-    The target is what the loss compares with, a standardized feature for one. An adapter of the user's stays
-    as it is, and so does one whose features are not finite.
+    The target is what the loss compares with, for instance a standardized feature. Adapters of the user's are
+    not changed, nor are those whose features are not finite.
 
     Args:
-        adapters: One for each term.
+        adapters: One per term.
         run: Reads a batch and runs both networks: the batch, the teacher's features and the student's.
-        batches: What `run` takes.
+        batches: The inputs of `run`.
 
     Reference:
         Hoerl and Kennard, Technometrics 1970, https://doi.org/10.1080/00401706.1970.10488634.
@@ -81,7 +81,7 @@ def initialize_by_least_squares(
     for index, moments in zip(fitted, total or (), strict=bool(total)):
         solution = _solve(_Moments(*(part.numpy() for part in moments)))
         if solution is not None:
-            adapters[index].start(*solution)
+            adapters[index].initialize(*solution)
 
 
 def _is_fitted(adapter) -> bool:
@@ -90,7 +90,7 @@ def _is_fitted(adapter) -> bool:
 
 def _moments(term: Term, teacher, student, valid) -> _Moments:
     teacher, student = tf.cast(teacher, tf.float32), tf.cast(student, tf.float32)
-    # The 1×1 convolution and the resize of the adapter may change places.
+    # The 1×1 convolution and the resize of the adapter commute.
     student = Adapter.resize(student, teacher)
     valid = valid_at(valid, teacher)
     teacher, student = (tf.where(valid[..., None] > 0, feature, 0.0) for feature in (teacher, student))
@@ -114,7 +114,7 @@ def _solve(moments: _Moments) -> list[np.ndarray] | None:
         return None
     x, y = moments.x / moments.count, moments.y / moments.count
     covariance = moments.xx / moments.count - np.outer(x, x)
-    # Standardized inputs, so that the ridge asks the same of quiet channels and of loud ones.
+    # Standardized inputs, so that the ridge treats channels of small and of large variance alike.
     deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
     correlation = covariance / np.outer(deviation, deviation)
     crossed = (moments.xy / moments.count - np.outer(x, y)) / deviation[:, None]

@@ -1,4 +1,4 @@
-"""From a loss to a step of the optimizer, over one batch or several."""
+"""Optimizer steps, with loss scaling and with gradients accumulated over batches."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from tfsegkd._keras import keras
 def gradients_of(
     loss: tf.Tensor, variables: Sequence[tf.Variable], tape: tf.GradientTape, optimizer
 ) -> list[tf.Tensor | None]:
-    """The gradients of `loss`, by way of a scaled loss where the optimizer scales it against underflow."""
+    """Returns the gradients of `loss`, computed from a scaled loss where the optimizer scales losses."""
     if not isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
         return tape.gradient(loss, variables)
     with tape:
@@ -25,7 +25,7 @@ def descend(
     optimizer,
     accumulator: "Accumulator | None" = None,
 ) -> tf.Tensor | int:
-    """Takes the step against the gradient, or puts it by; returns how many steps `optimizer` has made."""
+    """Applies or accumulates the gradients of `loss`; returns the number of optimizer steps taken."""
     gradients = gradients_of(loss, variables, tape, optimizer)
     if accumulator is not None:
         return accumulator.apply(optimizer, gradients, variables)
@@ -34,13 +34,13 @@ def descend(
 
 
 class Accumulator(tf.Module):
-    """Lets several small batches make one step of the optimizer, as if they were one large batch.
+    """Accumulates gradients, so that several small batches give one optimizer step.
 
-    Sums of gradients and the count of batches are variables, so that a checkpoint holds them.
+    The sums and the count of batches are variables, so that checkpoints contain them.
 
     Args:
-        variables: What is trained.
-        batches: How many batches make a step.
+        variables: The trained variables.
+        batches: The number of batches per step.
     """
 
     def __init__(self, variables: Sequence[tf.Variable], batches: int):
@@ -49,7 +49,7 @@ class Accumulator(tf.Module):
         self.count = tf.Variable(
             0, trainable=False, name="count", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
         )
-        # Each device sums what it sees; the optimizer adds up the devices when it steps.
+        # Each device has its own sum; the optimizer adds them up when it steps.
         self.sums = [
             tf.Variable(
                 tf.zeros(variable.shape, variable.dtype),
@@ -63,8 +63,8 @@ class Accumulator(tf.Module):
         self._index = {variable.ref(): index for index, variable in enumerate(variables)}
 
     def apply(self, optimizer, gradients, variables) -> tf.Tensor:
-        """Adds a batch's gradients; when it is time the optimizer steps, and 1 is returned, else 0."""
-        # What has no gradient is left out, as the optimizer would: zeros would decay its weight.
+        """Adds a batch's gradients; returns 1 if the optimizer took a step, else 0."""
+        # Variables without a gradient are left out, as in the optimizer: a zero would apply weight decay.
         pairs = [
             (self.sums[self._index[variable.ref()]], gradient, variable)
             for gradient, variable in zip(gradients, variables, strict=True)
@@ -80,7 +80,7 @@ class Accumulator(tf.Module):
             for total, _, _ in pairs:
                 total.assign(tf.zeros_like(total))
 
-        # The devices meet inside the optimizer's step, and may only do so where all take the same branch.
+        # The optimizer synchronizes the devices, which works only where all of them take the same branch.
         def step_all_replicas(strategy, full):
             full = tf.reshape(strategy.experimental_local_results(full)[0], [])
             tf.cond(full, lambda: _nothing(strategy.extended.call_for_each_replica(step)), _nothing)

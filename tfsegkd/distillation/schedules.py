@@ -1,4 +1,4 @@
-"""How much a term counts as the training goes on."""
+"""Schedules of the weights of terms."""
 
 import dataclasses
 import functools
@@ -17,11 +17,11 @@ registry = Registry("schedule")
 
 
 class Schedule:
-    """The share of its weight that a term has at a step of the optimizer.
+    """Computes the factor of a term's weight at a step of the optimizer.
 
     Schedules multiply: `WarmUp(200) * CosineDecay(2000)`, in the flag language
-    `*warm_up(steps=200)*cosine_decay(steps=2000)`. All count from the first step of the training. Where the
-    share is 0 the term is not computed at all.
+    `*warm_up(steps=200)*cosine_decay(steps=2000)`. All count from the first step of training. Where the
+    factor is 0 the term is not computed.
 
     Shapes:
         step: (), int64, 0 at the first step.
@@ -46,10 +46,10 @@ class Schedule:
 @keras.utils.register_keras_serializable("tfsegkd")
 @dataclasses.dataclass(frozen=True)
 class WarmUp(Schedule):
-    """From 0 in a straight line to the whole weight.
+    """Increases linearly from 0 to the full weight.
 
     Args:
-        steps: The step at which the whole weight is reached, at least 1.
+        steps: The step at which the full weight is reached, at least 1.
 
     Raises:
         ValueError: if `steps` is not a whole number of at least 1.
@@ -68,10 +68,10 @@ class WarmUp(Schedule):
 @keras.utils.register_keras_serializable("tfsegkd")
 @dataclasses.dataclass(frozen=True)
 class CosineDecay(Schedule):
-    """From the whole weight to 0, along half a cosine.
+    """Decreases from the full weight to 0 along half a cosine.
 
     Args:
-        steps: The step from which on the weight is 0, at least 1.
+        steps: The first step at which the weight is 0, at least 1.
 
     Raises:
         ValueError: if `steps` is not a whole number of at least 1.
@@ -91,7 +91,7 @@ class CosineDecay(Schedule):
 @keras.utils.register_keras_serializable("tfsegkd")
 @dataclasses.dataclass(frozen=True)
 class Stop(Schedule):
-    """The whole weight, then nothing.
+    """Keeps the full weight, then switches the term off.
 
     Args:
         step: The first step without the term, at least 1.
@@ -112,7 +112,7 @@ class Stop(Schedule):
 @keras.utils.register_keras_serializable("tfsegkd")
 @dataclasses.dataclass(frozen=True)
 class Product(Schedule):
-    """Several schedules at once: their shares multiplied.
+    """The product of several schedules.
 
     Args:
         factors: The schedules.
@@ -132,14 +132,14 @@ class Product(Schedule):
 
 
 def get(schedule: Schedule | str | Sequence[Spec] | None) -> Schedule | None:
-    """Reads a schedule; None stays None, which is the whole weight at every step.
+    """Returns the schedule for a spec; None stays None, which is the full weight at every step.
 
     Args:
         schedule: A schedule; its spec such as `'warm_up(steps=200)*stop(step=500)'`; or parsed specs.
 
     Raises:
         ValueError: for an unknown name or argument; the message lists the choices.
-        TypeError: if it is nothing of these.
+        TypeError: for another type.
     """
     if schedule is None or isinstance(schedule, Schedule):
         return schedule
@@ -147,7 +147,7 @@ def get(schedule: Schedule | str | Sequence[Spec] | None) -> Schedule | None:
         spec = parse(schedule)
         if spec.at is not None or spec.weight != 1:
             raise ValueError(
-                f"A schedule has neither layers nor a weight. Received: {schedule!r}. Give them to the term."
+                f"A schedule takes neither layers nor a weight. Received: {schedule!r}. Set them on the term."
             )
         schedule = (spec, *spec.schedule)
     if not isinstance(schedule, Sequence) or not all(isinstance(spec, Spec) for spec in schedule):

@@ -1,4 +1,4 @@
-"""What the teacher shows of a batch."""
+"""The teacher's outputs for a batch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,22 +11,22 @@ from tfsegkd.distillation.terms import Term
 
 
 class TeacherOutputs:
-    """The teacher's side of the terms: one forward pass a batch, or what comes with the batch.
+    """Computes the teacher's outputs for the terms: one forward pass per batch, or recorded outputs.
 
-    A plain object, so that Keras neither trains the teacher nor saves it with the student's progress.
+    A plain object, so that Keras neither trains the teacher nor saves it in checkpoints of the student.
 
     Args:
         teacher: Anything that `load_teacher` takes, or None.
-        student: The network that sees the same images.
-        terms: What is distilled; without terms the teacher is not run.
+        student: The network that gets the same images.
+        terms: The terms of the loss; without terms the teacher is not run.
 
     Attributes:
-        teacher: What was passed.
+        teacher: The argument, unchanged.
         shapes: (None, H, W, C) of each layer that the terms need.
 
     Raises:
-        ValueError: for terms without a teacher, a layer that the teacher does not have, or a teacher that takes
-            images of another size than the student.
+        ValueError: for terms without a teacher, a layer that the teacher does not have, or a teacher whose
+            input size differs from the student's.
     """
 
     def __init__(self, teacher, student: keras.Model, terms: Sequence[Term]):
@@ -46,10 +46,10 @@ class TeacherOutputs:
             self._extractor = source.feature_extractor(layers)
 
     def of(self, batch: Batch) -> Mapping[str, tf.Tensor]:
-        """What each layer shows.
+        """Returns the output of each layer that the terms compare.
 
         Raises:
-            ValueError: if a batch carries recorded outputs and the teacher is not recorded, or the reverse.
+            ValueError: if a batch contains recorded outputs and the teacher is not recorded, or the reverse.
         """
         if not self.shapes:
             return {}
@@ -57,8 +57,8 @@ class TeacherOutputs:
             return self._recorded(batch.recorded)
         if batch.recorded is not None:
             raise ValueError(
-                "A batch carries what a recorded teacher shows, but this teacher is asked itself. Pass "
-                "the recorded teacher (a TeacherCache) as teacher=, or batches of (images, masks)."
+                "The batch contains recorded teacher outputs, but the teacher is a network. Pass the "
+                "recorded teacher (a TeacherCache) as teacher=, or batches of (images, masks)."
             )
         return self._extractor(batch.images)
 
@@ -66,8 +66,8 @@ class TeacherOutputs:
         missing = sorted({*self.shapes} - {*(recorded or {})})
         if missing:
             raise ValueError(
-                f"The teacher is recorded, but the batch does not carry its {missing}. Expected ({{'images': "
-                f"images, 'teacher': {{layer: tensor}}}}, masks). Received "
+                f"The teacher is recorded, but the batch does not contain its outputs {missing}. Expected "
+                f"({{'images': images, 'teacher': {{layer: tensor}}}}, masks). Received "
                 f"{sorted(recorded) if recorded is not None else 'images alone'}. Take the batches from the "
                 f"cache that is the teacher."
             )
@@ -80,5 +80,5 @@ def _check_sizes(source, student):
     if any(expected not in (None, actual) for expected, actual in zip(fixed, size, strict=True)):
         raise ValueError(
             f"Teacher {source.name!r} takes images of {(*fixed, 3)} and the student of {(*size, 3)}. Both "
-            f"see the same batch: rebuild one with tfsegkd.models.at_size(model, (height, width))."
+            f"get the same batch: rebuild one with tfsegkd.models.at_size(model, (height, width))."
         )

@@ -1,4 +1,4 @@
-"""Terms of the loss held at chosen shares of the labels' gradient."""
+"""Balancing: weights that hold each term at a share of the task loss' gradient norm."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ _LEAST, _MOST = 1e-6, 1e6
 
 @dataclasses.dataclass(frozen=True)
 class Balance:
-    """How the terms of a `Distiller` are held at their shares of the labels' gradient.
+    """Settings of balancing: each term is held at a share of the gradient norm of the task loss.
 
-    The weight of a term is then its share: with 1 it moves the student as strongly as the labels do. Both are
-    measured as norms of gradients at the last feature of the student that everything compared depends on.
+    The weight of a term is this share: with 1, its gradient norm equals that of the task loss. Norms are
+    measured at the last feature of the student on which all compared layers depend.
 
     Args:
-        every: Steps between measurements, at least 50, so that they hardly cost anything: each takes a part
-            of a backward pass for the labels and for each term.
-        momentum: How much of a factor stays at a measurement after the first, 0…1, because one batch says it
-            only roughly.
+        every: Steps between measurements, at least 50 to keep their cost small: each takes part of a backward
+            pass for the task loss and for each term.
+        momentum: How much of the old factor is kept at a measurement, 0…1, because a measurement on one batch
+            is noisy.
 
     Raises:
-        ValueError: for another value of these.
+        ValueError: for values out of these ranges.
     """
 
     every: int = 100
@@ -41,15 +41,15 @@ class Balance:
 
 
 class TermBalance(keras.layers.Layer):
-    """The factors of the terms, in a variable, so that a checkpoint holds them.
+    """Measures and stores the factors of balanced terms. They are a variable, so that checkpoints keep them.
 
     Args:
-        balance: When and how to measure.
-        terms: What is distilled; their weights are the shares.
+        balance: The settings.
+        terms: The terms; their weights are the shares.
         student: A functional network.
 
     Attributes:
-        feature: The layer at whose output the gradients are compared.
+        feature: The layer at whose output gradient norms are measured.
     """
 
     def __init__(self, balance: Balance, terms: Sequence[Term], student: keras.Model):
@@ -70,15 +70,15 @@ class TermBalance(keras.layers.Layer):
         shares: Sequence[tf.Tensor],
         feature: tf.Tensor,
     ) -> list[tf.Tensor]:
-        """The factors of this step; measured anew where it is time.
+        """Returns the factors for this step; measures them again when that is due.
 
         Args:
-            step: The optimizer's.
-            tape: It has seen everything, and is persistent.
-            task_loss: What the labels' loss adds.
-            values: What each term adds before its factor, its weight in it.
+            step: The optimizer's step.
+            tape: A persistent tape that recorded the losses.
+            task_loss: The weighted task loss.
+            values: Each weighted term, before its factor.
             shares: The weight of each at this step; 0 where it is off.
-            feature: What the student made at `self.feature`.
+            feature: The student's output at `self.feature`.
         """
         shares = tf.stack([tf.cast(share, tf.float32) for share in shares])
         is_on = shares > 0

@@ -1,10 +1,11 @@
-"""What is distilled, between which layers, and how much it counts."""
+"""The terms of the distillation loss: a loss, the layers it compares and its weight."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfsegkd import losses
 from tfsegkd._keras import keras
+from tfsegkd.deprecation import renamed
 from tfsegkd.distillation import schedules
 from tfsegkd.spec import Spec, parse
 
@@ -20,18 +21,18 @@ class Term:
     Args:
         loss: A loss, or its spec such as `'pixelwise(temperature=4)'`.
         weight: Its factor in the sum.
-        at: (teacher layer, student layer), names of layers, or strides such as 'stride16', which are found where
-            no layer is called so; None means the logits of both.
-        adapter: What brings the student's feature to the teacher's shape. 'auto': a bilinear resize if it is
-            needed and, where the loss compares channels of features, a trained 1×1 convolution, which starts
-            at the least-squares map between the two. None: nothing; the shapes must fit. A Keras layer: it
-            is given the student's feature, and is trained. None of them stays in the student.
+        at: (teacher layer, student layer). Names of layers, or strides such as 'stride16' where no layer has
+            this name; None means the logits of both.
+        adapter: Maps the student's feature to the teacher's shape. 'auto': a bilinear resize if needed and,
+            where the loss compares channels of features, a trained 1×1 convolution, initialized by least
+            squares. None: no adapter; the shapes must match. A Keras layer: it is called on the student's
+            feature and trained. Adapters do not become part of the student.
         schedule: How the weight changes with the optimizer's steps: a schedule, or its spec such as
-            `'warm_up(steps=200)*stop(step=900)'`; None keeps it.
+            `'warm_up(steps=200)*stop(step=900)'`. None keeps the weight constant.
 
     Raises:
-        ValueError: for an unknown loss or schedule, or a weight that is below 0 or not finite.
-        TypeError: for an adapter or a schedule that is nothing of the above.
+        ValueError: for an unknown loss or schedule, or a weight that is negative or not finite.
+        TypeError: for an adapter or a schedule of another type.
 
     Example:
         Term("hint", weight=2, at=("aspp", "context"), schedule=WarmUp(200))
@@ -54,24 +55,27 @@ class Term:
             )
         if not 0 <= self.weight < float("inf"):
             raise ValueError(
-                f"The weight of {self.name!r} must be a number that is not below 0. Received: {self.weight}."
+                f"The weight of {self.name!r} must be finite and not negative. Received: {self.weight}."
             )
 
     @property
     def name(self) -> str:
-        """What the term is called in logs: the loss, and where it looks unless at the logits."""
+        """The name in logs: the loss, and the student's layer unless it is the logits."""
         return self.loss.name if self.at is None else f"{self.loss.name}_{self.at[1]}"
 
     @property
     def layers(self) -> tuple[str, str]:
+        """The compared layers: the teacher's, the student's."""
         return self.at or (LOGITS, LOGITS)
+
+    taps = renamed(layers)
 
 
 def parse_terms(specs: Sequence[str]) -> list[Term]:
-    """Reads terms, each written such as `'pairwise@aspp:context*0.5*warm_up(steps=200)'`.
+    """Parses specs of terms, such as `'pairwise@aspp:context*0.5*warm_up(steps=200)'`.
 
     Args:
-        specs: A term each; `'preset'` stands for the terms in `PRESET`, the best that we have measured.
+        specs: One spec per term; `'preset'` stands for the terms in `PRESET`, the best that we have measured.
 
     Raises:
         ValueError: for a spec that cannot be read, or two terms with the same loss and layer.
@@ -85,14 +89,14 @@ def parse_terms(specs: Sequence[str]) -> list[Term]:
 
 
 def check_names(terms: Sequence[Term]) -> None:
-    """Refuses terms that a log could not tell apart.
+    """Checks that the names of terms differ, since they are the names in the logs.
 
     Raises:
-        ValueError: for two terms of one name.
+        ValueError: for two terms of the same name.
     """
     names = [term.name for term in terms]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            f"Two terms are called {twice}. Give each loss and student layer once, with one weight."
+            f"Several terms have the names {twice}. Use each loss once per student layer, with one weight."
         )

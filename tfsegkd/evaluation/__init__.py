@@ -1,4 +1,4 @@
-"""Measuring networks against labels, and looking at what they do."""
+"""Evaluation of networks on labelled images, and plots of their predictions."""
 
 from tfsegkd.evaluation.contact_sheet import contact_sheet
 from tfsegkd.evaluation.evaluate import Evaluation, evaluate, evaluate_members

@@ -1,4 +1,4 @@
-"""A picture of what a data set holds."""
+"""Contact sheets of data sets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,15 +26,15 @@ def contact_sheet(
     Void is striped. Without labels there are only the images.
 
     Args:
-        path: Where to write.
-        source: The examples; `count` of them are taken at equal distances.
-        title: The headline.
-        shares: For the legend, the share of each class, then of void, 0…1; None for what never occurs.
-        count: How many examples.
+        path: The file to write.
+        source: The examples, of which `count` evenly spaced ones are drawn.
+        title: The title.
+        shares: For the legend, the share of each class, then of void, 0…1; None for absent classes.
+        count: The number of examples.
     """
     indices = spread(len(source), count)
     panels = [_panel(source, index) for index in indices]
-    # As many panels side by side as fit, and as high a row as its highest panel.
+    # As many panels per row as fit; a row is as high as its highest panel.
     across = max(1, (_WIDTH - 2 * _MARGIN + _GAP) // (panels[0].width + _GAP))
     rows = [panels[start : start + across] for start in range(0, len(panels), across)]
     legend = _legend(source, shares)
@@ -51,7 +51,7 @@ def contact_sheet(
 
 
 def _panel(source: Source, index: int) -> Image.Image:
-    """One example: the image, its labels beside it, its name below."""
+    """Draws one example: the image, its labels beside it, its name below."""
     image, mask = source[index]
     height, width = image.shape[:2]
     scale = min(_CELL / width, _TALLEST * _CELL / height)
@@ -106,7 +106,7 @@ def _legend(source: Source, shares) -> Image.Image:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Pillow's own has the letters of English alone.
+    # Pillow's default font has English letters only.
     try:
         return ImageFont.truetype("DejaVuSans.ttf", size)
     except OSError:

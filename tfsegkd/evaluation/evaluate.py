@@ -1,4 +1,4 @@
-"""How good a network is on a split."""
+"""Evaluation of a network on a split."""
 
 import collections
 import dataclasses
@@ -18,16 +18,16 @@ from tfsegkd.progress_bar import counted
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What a network scores on a split.
+    """The scores of a network on a split.
 
     Args:
-        mean_iou: Mean of `iou` over the classes that occur in labels or predictions, 0…1.
-        pixel_accuracy: The share of valid pixels that are right, 0…1.
-        iou: Intersection over union by class name; None for a class that never occurs.
-        num_images: How many images it was measured on.
+        mean_iou: The mean of `iou` over the classes that occur in labels or predictions, 0…1.
+        pixel_accuracy: The share of correct valid pixels, 0…1.
+        iou: Intersection over union by class name; None for absent classes.
+        num_images: The number of images.
         confusion: Pixel counts, [label][prediction].
-        blocks: Of each block of images that follow each other, by class: pixels of that label, pixels
-            predicted so, and pixels of both, [block][3][class]. Empty unless asked for.
+        blocks: For each block of consecutive images, by class: labelled pixels, predicted pixels, and correct
+            pixels, [block][3][class]. Empty unless requested.
     """
 
     mean_iou: float
@@ -47,20 +47,19 @@ def evaluate(
     batch_size: int = 8,
     frames_per_block: int | None = None,
 ) -> Evaluation:
-    """Compares a network's predictions with every label of `source`, at the labels' own resolution.
+    """Evaluates a network on all images of a split, at the resolution of the labels.
 
-    Images are resized to the network's input, its logits bilinearly to the label's size. One confusion
-    matrix counts the pixels of all images, void left out.
+    Images are resized to the network's input size, and its logits bilinearly to the size of the labels. One
+    confusion matrix counts the valid pixels of all images.
 
     Args:
         network: A Keras model, or the path of a saved one or of a `.tflite`.
         source: The split.
-        batch_size: Images run at once; it changes the speed, not the result.
-        frames_per_block: How many images in the order of `source` make a block; unless given, blocks are not
-            counted.
+        batch_size: Images per batch; affects the speed only.
+        frames_per_block: The number of consecutive images in a block; None counts no blocks.
 
     Raises:
-        ValueError: if the network's classes are not as many as the data set's.
+        ValueError: if the network has another number of classes than the data set.
     """
     predictor = network if isinstance(network, Predictor) else Predictor(network)
     options = {"batch_size": batch_size, "frames_per_block": frames_per_block}
@@ -71,17 +70,17 @@ def evaluate(
 def evaluate_members(
     teacher: Teacher, members: Sequence[str], source: Source, size: tuple[int, int], batch_size: int = 8
 ) -> tuple[Evaluation, dict[str, Evaluation]]:
-    """Compares the mean of several teachers, and each of them, with every label of `source` in one go.
+    """Evaluates an ensemble and each of its members on a split, together.
 
     Args:
-        teacher: An ensemble, which may look through views.
-        members: The names of the ensemble's members.
+        teacher: An ensemble, also with test-time augmentation.
+        members: The names of its members.
         source: The split.
-        size: (height, width) at which a teacher that takes any size sees the images.
-        batch_size: Images run at once.
+        size: (height, width) of the images for a teacher of any size.
+        batch_size: Images per batch.
 
     Raises:
-        ValueError: if the teacher's classes are not as many as the data set's.
+        ValueError: if the teacher has another number of classes than the data set.
     """
     predictor = Predictor(teacher, size)
     layers = ["logits", *(f"{member}/logits" for member in members)]
@@ -102,11 +101,11 @@ def _evaluations(
     batch_size: int,
     frames_per_block: int | None,
 ) -> list[Evaluation]:
-    """What each of the logits that `run` makes of a batch scores."""
+    """Returns the scores of each of the logits that `run` computes."""
     info = source.info
     if predictor.num_classes != info.num_classes:
         raise ValueError(
-            f"The network tells {predictor.num_classes} classes apart and data set {info.name!r} has "
+            f"The network predicts {predictor.num_classes} classes and data set {info.name!r} has "
             f"{info.num_classes}: {list(info.class_names)}. Evaluate it on the data set it was trained for."
         )
     per_block = frames_per_block or max(len(source), 1)
@@ -125,7 +124,7 @@ def _evaluations(
 
 
 def _evaluation(counts: np.ndarray, source: Source, with_blocks: bool) -> Evaluation:
-    """The scores of confusion matrices by block, (blocks, C, C)."""
+    """Returns the scores of confusion matrices by block, (blocks, C, C)."""
     confusion = counts.sum(0)
     iou = metrics.iou(confusion)
     return Evaluation(

@@ -1,4 +1,4 @@
-"""Pictures of what networks see."""
+"""Plots of predictions."""
 
 from collections.abc import Mapping
 from os import PathLike
@@ -17,7 +17,7 @@ _OPACITY = 0.6
 
 
 def colored(mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
-    """Labels as colors; void is white.
+    """Returns labels as colors; void is white.
 
     Shapes:
         mask: (H, W). returns: (H, W, 3), uint8.
@@ -28,7 +28,7 @@ def colored(mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
-    """The image with its labels' colors laid over it.
+    """Returns the image with its labels overlaid in color.
 
     Shapes:
         image: (H, W, 3) uint8. mask: (H, W). returns: (H, W, 3), uint8.
@@ -43,13 +43,13 @@ def overlays(
     networks: Mapping[str, keras.Model | str | PathLike],
     count: int,
 ) -> None:
-    """Draws image, label and each network's prediction, a row an example, as PNG.
+    """Draws image, label and the prediction of each network, one example per row, as PNG.
 
     Args:
-        path: Where to write.
-        source: The examples; `count` of them are taken at equal distances.
-        networks: The networks, by the title of their column.
-        count: How many rows.
+        path: The file to write.
+        source: The examples, of which `count` evenly spaced ones are drawn.
+        networks: The networks, by column title.
+        count: The number of rows.
     """
     indices = spread(len(source), count)
     predictors = {title: Predictor(network) for title, network in networks.items()}

@@ -1,4 +1,4 @@
-"""A Keras model and a `.tflite` behind one call."""
+"""One interface to run Keras models, `.tflite` files and teachers."""
 
 import os
 from pathlib import Path
@@ -14,19 +14,19 @@ from tfsegkd.runtime import Network
 
 
 class Predictor:
-    """Runs a network on batches of images, wherever the network comes from.
+    """Runs a network on batches of images.
 
     Args:
-        network: A Keras model of either Keras, the path of a saved one or of a `.tflite`, or a teacher. Where
-            it ends in a softmax, a sigmoid or a single channel, its logits are those of as many classes.
-        size: (height, width) at which a teacher that takes any size sees the images.
+        network: A tf_keras or Keras 3 model, the path of a saved one or of a `.tflite`, or a teacher. A final
+            softmax, sigmoid or single channel is converted to logits of all classes.
+        size: (height, width) of the images for a teacher of any size.
 
     Attributes:
-        size: (height, width) of the images that it takes.
-        num_classes: The channels of its logits.
+        size: (height, width) of its input.
+        num_classes: The number of classes.
 
     Raises:
-        FileNotFoundError, ValueError: if the path holds no network.
+        FileNotFoundError, ValueError: if the path is not a network.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Predictor:
         elif isinstance(network, Teacher):
             self.size = tuple(network.size or network.input_size or size)
             self.num_classes = network.shapes(["logits"], (*self.size, 3))["logits"][-1]
-            layers = tf.function(network.feature_extractor(["logits"]), reduce_retracing=True)
-            self._run = lambda images: layers(tf.convert_to_tensor(images, tf.float32))["logits"].numpy()
+            extract = tf.function(network.feature_extractor(["logits"]), reduce_retracing=True)
+            self._run = lambda images: extract(tf.convert_to_tensor(images, tf.float32))["logits"].numpy()
         else:
             check_images(network, "Running a network")
             models.check_one_output(network, "Network", "Pass keras.Model(model.inputs, the one to keep).")
@@ -60,7 +60,7 @@ class Predictor:
             self._run = lambda images: forward(tf.convert_to_tensor(images, tf.float32)).numpy()
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """The logits of a batch.
+        """Returns the logits of a batch.
 
         Shapes:
             images: (N, *size, 3), 0…255. returns: (N, *size, num_classes), float32.

@@ -1,4 +1,4 @@
-"""From a trained network to a file that an app can take."""
+"""Export of networks as files for apps."""
 
 from tfsegkd.export.bundle import BundledFile, ModelCard, write_bundle
 from tfsegkd.export.lowering import lower_for_arm

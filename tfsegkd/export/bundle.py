@@ -1,4 +1,4 @@
-"""A directory that an Android app takes as it is."""
+"""Bundles: directories with everything that an Android app needs."""
 
 import csv
 import dataclasses
@@ -33,28 +33,28 @@ INT8, FLOAT_IO, *_ = VARIANTS
 LABELS, FLOAT16 = "model_labels.tflite", "model_float16.tflite"
 CARD = "model_card.json"
 _TEXTS = ("README.md", "MediaPipeSegmenter.kt", "LiteRtSegmenter.kt")
-# A file that differs by more, in classes and in logits, is not the network that it was made from. Untrained
-# networks, whose logits are nearly equal, differ in classes alone.
+# A file that differs by more, in classes and in logits, is wrong. Untrained networks, whose logits are nearly
+# equal, differ in classes only.
 _LEAST_AGREEMENT, _MOST_STEPS = 0.9, 32
 _PACKAGES = ("tfsegkd", "tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert")
 
 
 @dataclasses.dataclass(frozen=True)
 class BundledFile:
-    """One network of a bundle, as read and measured from the file itself.
+    """A file of a bundle, with properties read and measured from the file.
 
     Args:
-        file: Its name.
-        purpose: What it is for.
-        input, output: The `dtype`, `shape` and `quantization` (scale and zero point, or None) of its ends.
-        file_bytes, sha256: Its size and fingerprint.
-        latency_ms: The median time for one image on the machine that made the bundle.
-        device_ms: The time on the user's device, from the user's table; None if that does not know it.
-        ops: How many operations there are of each type.
-        float_ops: Those that compute on floats, by type and layer.
-        delegate_partitions: Into how many pieces XNNPACK cuts the network; one is best.
-        outside_delegate: The operations that it leaves to slower code.
-        peak_bytes: The most bytes of activations that are needed at one time.
+        file: The name.
+        purpose: The purpose.
+        input, output: The `dtype`, `shape` and `quantization` (scale and zero point, or None).
+        file_bytes, sha256: The size and hash.
+        latency_ms: The median latency on the machine that created the bundle.
+        device_ms: The latency on the user's device, from the user's table, or None.
+        ops: The number of operations by type.
+        float_ops: The float operations, by type and layer.
+        delegate_partitions: The number of XNNPACK partitions; one is best.
+        outside_delegate: The operations outside of the delegate.
+        peak_bytes: The peak memory of activations in bytes.
     """
 
     file: str
@@ -74,20 +74,20 @@ class BundledFile:
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard:
-    """What is known of the network in a bundle.
+    """The model card of a bundle.
 
     Args:
         name: The network's name.
         class_names: By label.
         size: (height, width) of its input.
-        parameters, macs: What it costs, at this size.
-        accuracy: What was measured of `model_int8.tflite`, or None.
-        files: The networks.
-        left_out: Why a file that other bundles have is not here, by name.
-        golden: How well `golden_mask.png` agrees with the network that the bundle was made from.
-        made: How the network became int8, its source, and the versions of what made it.
+        parameters, macs: The cost at this size.
+        accuracy: The accuracy of `model_int8.tflite`, or None.
+        files: The files.
+        left_out: The reasons why a file is missing, by name.
+        golden: The agreement of `golden_mask.png` with the original network.
+        made: The quantization method, the source, and the package versions.
         timing: How `latency_ms` was measured.
-        try_page: How `try.html` gets the runtime that it needs in a browser.
+        try_page: How `try.html` loads its runtime.
     """
 
     name: str
@@ -117,33 +117,32 @@ def write_bundle(
     num_threads: int = 1,
     web_runtime: str | os.PathLike | None = None,
 ) -> ModelCard:
-    """Writes a network in every form that Android asks for, with labels, a test picture and a README.
+    """Writes a bundle: all variants of a network for Android, with labels, a test image and a README.
 
-    The directory appears when it is complete, and each of its files has run.
+    The directory appears when it is complete and each of its files has been run.
 
     Args:
         model: A network of `tfsegkd.quantization.quantize`, or a float one with `representative_data`.
-        directory: Where to write.
-        info: What the labels mean; without a palette the classes get colors.
-        golden_image: A picture to check the files with, on any device. Its mask is made here by
-            `model_int8.tflite`.
-        representative_data: Images that show the ranges of a float network's tensors.
-        measure: What measures the accuracy of a file, given its path; None to leave accuracy out.
-        device_table: The user's own latencies of these files, by name.
-        source: Where the network comes from, for the card.
-        overwrite: Replace a directory that holds a bundle.
-        num_threads: Processor threads for the timing.
-        web_runtime: Where the runtime of `try.html` is unpacked; as of `write_try_page`.
+        directory: The directory to write.
+        info: The classes; without a palette they get default colors.
+        golden_image: A test image for devices. `model_int8.tflite` computes its mask.
+        representative_data: Calibration images for a float network.
+        measure: A function that measures the accuracy of a file, given its path; None leaves accuracy out.
+        device_table: The user's latencies of these files, by name.
+        source: The origin of the network, for the model card.
+        overwrite: Whether to replace an existing bundle.
+        num_threads: The number of threads for latencies.
+        web_runtime: The directory of the runtime of `try.html`; see `write_try_page`.
 
     Shapes:
         golden_image: (H, W, 3), uint8, of the network's input size.
         representative_data: (N, H, W, 3), 0…255, of the same size.
 
     Raises:
-        ValueError: if the directory is taken, the class names do not fit the network, the network is float
-            and there is no representative data, its ranges were never observed, the data have another size
-            or range, an operation stays in float, the int8 file does not do what the network does, or
-            `web_runtime` is not the runtime that `try.html` is tested with.
+        ValueError: if the directory exists, the class names do not match the network, a float network has no
+            representative data, ranges were never observed, the data have another size or range, an
+            operation stays in float, the int8 file differs from the network, or `web_runtime` is not the
+            runtime that `try.html` is tested with.
     """
     directory = Path(directory)
     check_functional(model, "write_bundle")
@@ -155,7 +154,7 @@ def write_bundle(
     trained = runtime.is_quantization_aware(model)
     model = _int8_network(model, representative_data)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place, for renaming works on one file system only.
+    # In the same directory, because renaming needs the same file system.
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         purposes, left_out = _write_networks(model, temporary, info, num_threads)
@@ -187,7 +186,7 @@ def write_bundle(
         )
         _write_texts(temporary, card, info)
         write_json(temporary / CARD, dataclasses.asdict(card))
-        temporary.chmod(0o755)  # a temporary directory is its owner's alone
+        temporary.chmod(0o755)  # a temporary directory has restricted permissions
         put_in_place(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -198,10 +197,10 @@ def _check_directory(directory: Path, overwrite: bool) -> None:
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return
     if not overwrite:
-        raise ValueError(f"{directory} exists already. Choose another directory, or pass overwrite=True.")
+        raise ValueError(f"{directory} already exists. Choose another directory, or pass overwrite=True.")
     if not (directory / CARD).is_file():
         raise ValueError(
-            f"{directory} is no bundle: it has no {CARD}, and only bundles are replaced. Choose another "
+            f"{directory} is no bundle, because it has no {CARD}; only bundles are replaced. Choose another "
             f"directory."
         )
 
@@ -210,12 +209,12 @@ def _check_fit(model: keras.Model, info: DatasetInfo, golden_image: np.ndarray) 
     if len(info.class_names) != model.output_shape[-1]:
         raise ValueError(
             f"There are {len(info.class_names)} class names, {list(info.class_names)[:5]} and so on, and "
-            f"{model.name!r} tells {model.output_shape[-1]} classes apart. Pass the labels that it was "
+            f"{model.name!r} predicts {model.output_shape[-1]} classes. Pass the labels that it was "
             f"trained with."
         )
     if golden_image.dtype != np.uint8 or golden_image.shape != tuple(model.input_shape[1:]):
         raise ValueError(
-            f"The golden image must be uint8 {tuple(model.input_shape[1:])}, as the network takes it. "
+            f"The golden image must be uint8 {tuple(model.input_shape[1:])}, the network's input. "
             f"Received: {golden_image.dtype} {golden_image.shape}. Resize it."
         )
 
@@ -230,7 +229,7 @@ def _int8_network(model: keras.Model, representative_data) -> keras.Model:
         return post_training(model, representative_data)
     if representative_data is not None:
         raise ValueError(
-            f"{model.name!r} is quantized and knows its ranges. Received: representative_data. Leave it out, "
+            f"{model.name!r} is quantized and has ranges. Received: representative_data. Leave it out, "
             f"or pass the float network."
         )
     check_observed(model)
@@ -240,7 +239,7 @@ def _int8_network(model: keras.Model, representative_data) -> keras.Model:
 def _write_networks(
     model: keras.Model, directory: Path, info: DatasetInfo, num_threads: int
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Writes the files; returns what each is for, and why others are missing."""
+    """Writes the files; returns the purpose of each, and why others are missing."""
     allow_float = bool(float_layers(model))
     for name, options in VARIANTS.items():
         export_tflite(
@@ -253,7 +252,7 @@ def _write_networks(
         )
     purposes = {
         INT8: "MediaPipe Tasks, and LiteRT with raw pixels: the fastest",
-        FLOAT_IO: "LiteRT with floats: 8 bits inside",
+        FLOAT_IO: "LiteRT with float input and output around int8",
     }
     left_out = {}
     content = (directory / INT8).read_bytes()
@@ -261,12 +260,12 @@ def _write_networks(
     if smaller:
         name = f"model_stride{smaller[1]}.tflite"
         (directory / name).write_bytes(embed_metadata(smaller[0], model.name, info.class_names))
-        purposes[name] = f"logits {smaller[1]} times smaller, which the app enlarges: less time and memory"
+        purposes[name] = f"logits {smaller[1]} times smaller, which the app upsamples: less time and memory"
     else:
-        left_out["model_stride4.tflite"] = "the network does not end in a bilinear enlargement"
+        left_out["model_stride4.tflite"] = "the network does not end in a bilinear resize"
     if len(info.class_names) <= 256:
         (directory / LABELS).write_bytes(with_labels(content))
-        purposes[LABELS] = "labels in place of logits, for LiteRT; MediaPipe would misread them"
+        purposes[LABELS] = "labels instead of logits, for LiteRT; MediaPipe would misread them"
     half = runtime.convert(strip(model), "float32", "float32", float16=True)
     (directory / FLOAT16).write_bytes(embed_metadata(half, model.name, info.class_names))
     purposes[FLOAT16] = "the GPU delegate"
@@ -276,13 +275,13 @@ def _write_networks(
 def _write_golden(
     model: keras.Model, directory: Path, info: DatasetInfo, image: np.ndarray
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Writes the picture and its mask; returns how good the mask is, and the mask."""
+    """Writes the test image and its mask; returns the agreement of the mask, and the mask."""
     found = verify(directory / INT8, model, image[None], layers=False)
     if found.int8_agreement < _LEAST_AGREEMENT and found.max_difference_steps > _MOST_STEPS:
         raise ValueError(
-            f"{INT8} does not do what {model.name!r} does: they agree on {found.int8_agreement:.1%} of the "
+            f"{INT8} differs from {model.name!r}: they agree on {found.int8_agreement:.1%} of the "
             f"golden image's pixels, and logits differ by up to {found.max_difference_steps:.0f} steps. "
-            f"Expected 98 % and a few. Is the image of the kind that the network was trained on?"
+            f"Expected 98 % and a few. Use an image like those of the training data."
         )
     logits = runtime.Network(directory / INT8).predict(image[None])[0]
     mask = metrics.labels_at(logits, image.shape[:2])
@@ -323,7 +322,7 @@ def _measure_files(
     return tuple(map(measured, purposes)), {
         "runs": one.runs,
         "num_threads": one.num_threads,
-        "machine": "the one that made the bundle: compare its files with one another only",
+        "machine": "the machine that created the bundle: compare only files of the same bundle",
     }
 
 
@@ -372,7 +371,7 @@ def _write_texts(directory: Path, card: ModelCard, info: DatasetInfo) -> None:
         "agreement": f"{100 * card.golden['agreement']:.2f}",
         "files": "\n".join(map(_row, card.files)),
         "try_page": card.try_page["note"],
-        "left_out": "".join(f"`{name}` is not here: {why}.\n\n" for name, why in card.left_out.items()),
+        "left_out": "".join(f"`{name}` is missing: {why}.\n\n" for name, why in card.left_out.items()),
     }
     for name in _TEXTS:
         text = (resources.files("tfsegkd.export") / "bundle_texts" / name).read_text(encoding="utf-8")

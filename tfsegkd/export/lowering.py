@@ -1,6 +1,6 @@
-"""What an int8 file computes, in operations that take an Arm core fewer instructions.
+"""Rewrites of int8 files into operations that need fewer instructions on Arm.
 
-Each change finds one form in a .tflite and writes another that computes the same, up to one step of int8.
+Each rewrite replaces a pattern of a .tflite by an equivalent one, up to one step of int8.
 """
 
 import copy
@@ -11,17 +11,16 @@ import numpy as np
 from tfsegkd.runtime.model_file import Editor, schema
 
 _INT32, _UINT8 = schema.TensorType.INT32, schema.TensorType.UINT8
-# How far, in pixel values, the mean of a channel may lie from the whole number that pads the image.
+# Maximum distance, in pixel values, of a channel's mean from the integer that pads the image.
 _BORDER = 0.5
 
 
 def fold_normalization(editor: Editor) -> bool:
-    """Takes the normalization of the pixels into the first convolution, which then reads raw pixels.
+    """Folds the normalization of pixels into the first convolution, which then takes raw pixels.
 
-    The input's zero point becomes the mean, so that padding with zeros still pads with the mean; the kernel
-    keeps its integers, because a common factor is a matter of its scale. Where channels have means or
-    deviations of their own there is no such zero point, and where the input is not uint8 it would have to be
-    subtracted: there the layer stays.
+    The zero point of the input becomes the mean, so that zero padding still pads with the mean. The integers
+    of the kernel do not change, because a common factor goes into its scale. If channels have different means
+    or deviations, or the input is not uint8, there is no such zero point and nothing is changed.
     """
     found = _normalization(editor)
     if found is None or editor.tensors[editor.inputs[0]].type != _UINT8:
@@ -44,12 +43,12 @@ def fold_normalization(editor: Editor) -> bool:
         return False
     kernel, scales = int(consumer.inputs[1]), _scale(editor, int(consumer.inputs[1]))
     values = editor.values(kernel)
-    # What the zero point leaves of the mean is the same at every position.
+    # The difference between zero point and mean is the same at every position.
     shift = (values * scales.reshape(-1, 1, 1, 1)).astype(np.float64) @ (factors * mean + offsets)
     biases = np.zeros(len(values)) if len(consumer.inputs) < 3 else _real(editor, int(consumer.inputs[2]))
     steps = scales * factor
-    # A channel of hardly any weight has so small a scale that its bias may lie beyond int32; the converter
-    # cuts it off there, too.
+    # A channel of tiny weights has so small a scale that its bias may exceed int32; the converter clips it,
+    # too.
     biases = np.divide(biases + shift.sum((1, 2)), steps, out=np.zeros(len(values)), where=steps > 0)
     whole = np.iinfo(np.int32)
     biases = np.clip(np.rint(biases), whole.min, whole.max).astype(np.int32)
@@ -69,7 +68,7 @@ def fold_normalization(editor: Editor) -> bool:
 
 
 def widen_normalization(editor: Editor) -> bool:
-    """Normalizes a row of pixels as one position with many channels: kernels work on 16 of them at once."""
+    """Normalizes a row of pixels as one position with many channels, because kernels process 16 at once."""
     found = _normalization(editor)
     if found is None:
         return False
@@ -89,7 +88,7 @@ def widen_normalization(editor: Editor) -> bool:
 
 
 def add_without_enlarging(editor: Editor) -> bool:
-    """Adds one position to all of an image: an addition does so without the enlarged copy."""
+    """Replaces the upsampling of a single position before an addition by broadcasting."""
     found = False
     for resize in editor.find("RESIZE_BILINEAR"):
         small, large = int(resize.inputs[0]), int(resize.outputs[0])
@@ -109,10 +108,10 @@ def add_without_enlarging(editor: Editor) -> bool:
 
 
 def enlarge_in_two_steps(editor: Editor) -> bool:
-    """Enlarges the logits along the rows first, and then all columns of a row together.
+    """Resizes logits along rows first, and then all columns of a row together.
 
-    A bilinear kernel pays for each position, and logits have many of them with few channels. In the second
-    step a position is a whole row. The values are rounded once more than in one step.
+    The cost of the bilinear kernel is per position, and logits have many positions with few channels. In the
+    second step a position is a whole row. Values are rounded once more than in a single resize.
     """
     resize = editor.producer(editor.outputs[0])
     if resize is not None and editor.kind(resize) == "DEQUANTIZE":
@@ -145,14 +144,14 @@ CHANGES: dict[str, Callable[[Editor], bool]] = {
 
 
 def lower_for_arm(content: bytes, changes: Iterable[str] = tuple(CHANGES)) -> tuple[bytes, tuple[str, ...]]:
-    """Writes a .tflite in operations that take an Arm core fewer instructions.
+    """Rewrites a .tflite with operations that need fewer instructions on Arm.
 
     Args:
-        content: A .tflite with an int8 or a float body. Labels are embedded afterwards, or they are lost.
-        changes: Names of `CHANGES`, which are tried in this order.
+        content: An int8 or float .tflite. Embed labels afterwards, because they are dropped.
+        changes: The names of rewrites of `CHANGES`, in order.
 
     Returns:
-        The new .tflite, and the names of what was changed in it.
+        The new .tflite, and the names of the applied rewrites.
     """
     editor = Editor(content)
     made = tuple(name for name in changes if CHANGES[name](editor))
@@ -163,7 +162,7 @@ def lower_for_arm(content: bytes, changes: Iterable[str] = tuple(CHANGES)) -> tu
 
 
 def _normalization(editor: Editor) -> tuple[schema.OperatorT, int, np.ndarray, np.ndarray] | None:
-    """The 1×1 depthwise convolution of the pixels: its operator, what it reads, its factors and offsets."""
+    """Returns the 1×1 depthwise convolution of the pixels: operator, input, factors and offsets."""
     layer, pixels = _sole_consumer(editor, editor.inputs[0]), editor.inputs[0]
     if layer is not None and editor.kind(layer) == "QUANTIZE":
         pixels = int(layer.outputs[0])
@@ -186,7 +185,7 @@ def _sole_consumer(editor: Editor, tensor: int) -> schema.OperatorT | None:
 
 
 def _scale(editor: Editor, tensor: int) -> np.ndarray | None:
-    """The scale of each channel of a constant; None for floats."""
+    """Returns the scale of each channel of a constant; None for floats."""
     found = editor.tensors[tensor].quantization
     if editor.values(tensor) is None or found is None or found.scale is None:
         return None
@@ -194,7 +193,7 @@ def _scale(editor: Editor, tensor: int) -> np.ndarray | None:
 
 
 def _real(editor: Editor, tensor: int) -> np.ndarray | None:
-    """The values that a constant stands for."""
+    """Returns the dequantized values of a constant."""
     values, scale = editor.values(tensor), _scale(editor, tensor)
     if values is None or values.dtype == np.float32:
         return None if values is None else values.astype(np.float64)
@@ -217,7 +216,7 @@ def _constant(editor: Editor, like: int, values: np.ndarray, scale, number_forma
 
 
 def _repeated(editor: Editor, tensor: int, times: int) -> int:
-    """A constant whose channels come again and again."""
+    """Adds a constant with repeated channels."""
     values = editor.values(tensor)
     shape = (*values.shape[:-1], values.shape[-1] * times)
     number = editor.add_like(tensor, shape, np.tile(values, times))

@@ -1,4 +1,4 @@
-"""What an app needs to know of a network, written inside its .tflite."""
+"""Metadata and labels inside of a .tflite."""
 
 import io
 import os
@@ -15,21 +15,21 @@ from tfsegkd.runtime.model_file import Editor, schema
 LABELS_FILE = "labels.txt"
 _LARGEST_LABELS = 1 << 20
 METADATA = "TFLITE_METADATA"
-# The version of the metadata schema in which the last of the fields used here came: custom metadata.
+# The version of the metadata schema with all fields that are used here.
 _MIN_PARSER_VERSION = "1.5.0"
 _MIN_SEGMENTER_PARSER_VERSION = "1.0.0"
-# Numbers of the metadata schema; the others stand where they are used.
+# Numbers of the metadata schema; others are inline.
 _IMAGE_PROPERTIES, _NORMALIZATION_OPTIONS, _RGB, _TENSOR_AXIS_LABELS, _SOFTMAX = 2, 1, 1, 2, 2
 
 _NONE = 0
-# What may follow a softmax without making it anything else.
+# Operators that may follow a softmax.
 _PASSING = ("DEQUANTIZE", "QUANTIZE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 
 
 def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> bytes:
-    """Writes labels and MediaPipe's metadata into a .tflite; the network in it stays what it is.
+    """Writes labels and MediaPipe's metadata into a .tflite; the network is not changed.
 
-    An app then shows class names without a second file, and MediaPipe's ImageSegmenter takes the file.
+    Apps can then read class names from the file, and MediaPipe's ImageSegmenter accepts it.
 
     Args:
         content: A .tflite with one image input and one output of logits.
@@ -37,7 +37,7 @@ def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> byt
         class_names: The name of each class, by label.
 
     Raises:
-        ValueError: if the names are not one a class, or one cannot stand on a line of its own.
+        ValueError: if there is not one name per class, or a name has several lines.
 
     Reference:
         https://ai.google.dev/edge/litert/conversion/tensorflow/metadata
@@ -51,7 +51,7 @@ def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> byt
 
 
 def read_labels(network: str | os.PathLike | bytes) -> tuple[str, ...]:
-    """The class names inside a .tflite; none if it holds no labels.
+    """Returns the class names in a .tflite; none if it has no labels.
 
     Raises:
         ValueError: if they cannot be read.
@@ -64,10 +64,10 @@ def read_labels(network: str | os.PathLike | bytes) -> tuple[str, ...]:
             return tuple(archive.read(LABELS_FILE).decode().splitlines())
     except (zipfile.BadZipFile, KeyError):
         return ()
-    except Exception as error:  # a damaged archive can raise nearly anything
+    except Exception as error:  # a damaged archive can raise any exception
         name = f"{len(content)} bytes" if isinstance(network, bytes) else repr(str(network))
         raise ValueError(
-            f"The labels in {name} cannot be read: {error}. Expected the names of the classes, a line each. "
+            f"The labels in {name} cannot be read: {error}. Expected a class name on each line. "
             f"Export the network again."
         ) from None
 
@@ -87,9 +87,9 @@ def _check_names(class_names: Sequence[str], num_classes: int) -> None:
 
 
 def _append_file(content: bytes, name: str, text: str) -> bytes:
-    """Adds a file as a zip archive behind the network, where readers of the metadata look for it."""
+    """Appends a zip archive with a file, where readers of the metadata look for it."""
     stream = io.BytesIO(content)
-    # Stored as it is, because readers do not unpack; a fixed date, so that equal networks are equal files.
+    # Uncompressed, because readers do not decompress; a fixed date, so that equal networks are equal files.
     entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     entry.compress_type = zipfile.ZIP_STORED
     with zipfile.ZipFile(stream, "a") as archive:
@@ -98,7 +98,7 @@ def _append_file(content: bytes, name: str, text: str) -> bytes:
 
 
 def _ends_in_softmax(editor: Editor) -> bool:
-    """Whether the output is probabilities, of which MediaPipe must not take the softmax again."""
+    """Whether the output is probabilities, so that MediaPipe must not apply a softmax."""
     operator = editor.producer(editor.outputs[0])
     while operator is not None and editor.kind(operator) in _PASSING:
         operator = editor.producer(int(operator.inputs[0]))
@@ -106,7 +106,7 @@ def _ends_in_softmax(editor: Editor) -> bool:
 
 
 def _model_metadata(name: str, image: schema.TensorT, num_classes: int, probabilities: bool) -> bytes:
-    """The ModelMetadata flatbuffer; fields have the numbers of TFLite's metadata schema."""
+    """Builds the ModelMetadata flatbuffer, with the field numbers of TFLite's metadata schema."""
     builder = flatbuffers.Builder(1024)
     subgraph = _table(
         builder,
@@ -120,7 +120,7 @@ def _model_metadata(name: str, image: schema.TensorT, num_classes: int, probabil
         builder,
         {
             0: builder.CreateString(name),
-            1: builder.CreateString("Says for each pixel of an image which class it belongs to."),
+            1: builder.CreateString("Predicts the class of each pixel of an image."),
             3: _vector(builder, [subgraph]),
             7: builder.CreateString(_MIN_PARSER_VERSION),
         },
@@ -140,7 +140,7 @@ def _image_metadata(builder: flatbuffers.Builder, image: schema.TensorT) -> int:
         5: _table(builder, {0: _floats(builder, [255.0]), 1: _floats(builder, [0.0])}),
     }
     if image.type == schema.TensorType.FLOAT32:
-        # Required for float inputs; (pixel - 0) / 1, because the network normalises by itself.
+        # Required for float inputs; (pixel - 0) / 1, because the network contains the normalization.
         options = _table(builder, {0: _floats(builder, [0.0]), 1: _floats(builder, [1.0])})
         unit = _table(builder, {0: np.uint8(_NORMALIZATION_OPTIONS), 1: options})
         fields[4] = _vector(builder, [unit])
@@ -165,7 +165,7 @@ def _logits_metadata(builder: flatbuffers.Builder, num_classes: int) -> int:
 
 
 def _segmenter_metadata(builder: flatbuffers.Builder, probabilities: bool) -> int:
-    """Tells MediaPipe whether the output is logits, of which it takes the softmax."""
+    """Builds MediaPipe's option that decides whether it applies a softmax."""
     inner = flatbuffers.Builder(64)
     version = inner.CreateString(_MIN_SEGMENTER_PARSER_VERSION)
     activation = np.int8(_NONE if probabilities else _SOFTMAX)
@@ -177,7 +177,7 @@ def _segmenter_metadata(builder: flatbuffers.Builder, probabilities: bool) -> in
 
 
 def _table(builder: flatbuffers.Builder, fields: dict[int, Any]) -> int:
-    """Writes a table: an int is the offset of something written before, a NumPy scalar is itself."""
+    """Writes a table: an int is the offset of an earlier object, a NumPy scalar is a value."""
     builder.StartObject(max(fields) + 1)
     for number, value in fields.items():
         if isinstance(value, np.uint32):

@@ -1,4 +1,4 @@
-"""Other endings of an int8 network, made in its file: labels, or logits before the last enlargement."""
+"""Output variants of a .tflite: labels, or logits before the last resize."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from tfsegkd.runtime.model_file import Editor, schema
 
 
 def with_labels(content: bytes) -> bytes:
-    """A network that gives the label of each pixel, uint8, in place of logits.
+    """Returns a .tflite that outputs the label of each pixel, uint8, instead of logits.
 
-    The app then looks for no largest logit itself. Two operations run outside of the delegate for that.
+    The app then needs no argmax. Two operations run outside of the delegate.
 
     Args:
         content: A .tflite with one output of logits (1, Y, X, C), int8 or float.
@@ -21,7 +21,7 @@ def with_labels(content: bytes) -> bytes:
     logits = editor.outputs[0]
     *size, num_classes = editor.shape(logits)
     if num_classes > 256:
-        raise ValueError(f"A label of 8 bits tells 256 classes apart. Received: {num_classes} classes.")
+        raise ValueError(f"Labels of 8 bits allow 256 classes. Received: {num_classes} classes.")
     int32, uint8 = schema.TensorType.INT32, schema.TensorType.UINT8
     axis = editor.add_tensor("labels/axis", (), int32, np.int32(3))
     wide = editor.add_tensor("labels/int32", size, int32)
@@ -36,31 +36,31 @@ def with_labels(content: bytes) -> bytes:
 
 
 def without_last_resize(content: bytes) -> tuple[bytes, int] | None:
-    """A network without the bilinear enlargement at its end, and how many times smaller its logits are.
+    """Returns a .tflite without the final bilinear resize, and the factor by which its logits are smaller.
 
-    The app enlarges the logits, or the labels, itself, for instance while it draws. None if the network does
-    not end so, or is not smaller by a whole factor before.
+    The app resizes the logits or the labels, for instance when it draws. None if the network has no such
+    resize, or its factor is not an integer.
 
     Args:
         content: A .tflite with one image input (1, H, W, 3) and one output of logits (1, Y, X, C).
     """
     editor = Editor(content)
     image, logits = editor.inputs[0], editor.outputs[0]
-    enlargement = _enlargement(editor, logits)
-    if not enlargement:
+    resize = _resize(editor, logits)
+    if not resize:
         return None
-    small = int(enlargement[-1].inputs[0])
+    small = int(resize[-1].inputs[0])
     (height, width), (rows, columns) = (editor.shape(tensor)[1:3] for tensor in (image, small))
     stride = height // rows
     if stride < 2 or (rows * stride, columns * stride) != (height, width):
         return None
-    for operator in enlargement:
+    for operator in resize:
         editor.replace(operator)
     return _with_output(editor, small), stride
 
 
-def _enlargement(editor: Editor, tensor: int) -> list[schema.OperatorT]:
-    """The operators that enlarge what becomes `tensor`, the last first: one, or two steps between views."""
+def _resize(editor: Editor, tensor: int) -> list[schema.OperatorT]:
+    """Returns the operators of the resize that computes `tensor`, last first: one, or two with reshapes."""
     found = []
     for kind in ("RESHAPE", "RESIZE_BILINEAR") * 2:
         operator = editor.producer(tensor)
@@ -74,7 +74,7 @@ def _enlargement(editor: Editor, tensor: int) -> list[schema.OperatorT]:
 
 
 def _with_output(editor: Editor, tensor: int) -> bytes:
-    """The file of a network whose output is another tensor; what it says of the old output is left out."""
+    """Returns the .tflite with another output tensor, without the metadata of the old one."""
     editor.set_output(tensor)
     editor.set_metadata(METADATA, None)
     return editor.pack()

@@ -1,4 +1,4 @@
-"""The last step on the way to a phone: a checked .tflite with its labels inside."""
+"""Export of checked .tflite files with embedded labels."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from tfsegkd.grouping import FORMS, MEASURED, LoweringReport, lower
 from tfsegkd.quantization import check_observed
 from tfsegkd.runtime.model_file import Editor, schema
 
-# The files that apps ask for: raw pixels in, and floats in and out around the same int8 body.
+# The files for apps: raw pixels in, and float in and out around the same int8 network.
 VARIANTS = {
     "model_int8.tflite": {"inputs": "uint8", "outputs": "int8"},
     "model_float_io.tflite": {"inputs": "float32", "outputs": "float32"},
@@ -28,10 +28,10 @@ VARIANTS = {
 
 
 def variants(output_stride: int = 1) -> dict[str, dict]:
-    """The files that apps ask for: name → options of `export_tflite`.
+    """Returns the files for apps: name → options of `export_tflite`.
 
     Args:
-        output_stride: Above 1, a file with logits so many times smaller than the image is one of them.
+        output_stride: If above 1, includes a file with logits this many times smaller than the image.
     """
     smaller = {**VARIANTS["model_int8.tflite"], "output_stride": output_stride}
     return VARIANTS if output_stride == 1 else {**VARIANTS, f"model_stride{output_stride}.tflite": smaller}
@@ -39,19 +39,19 @@ def variants(output_stride: int = 1) -> dict[str, dict]:
 
 @dataclasses.dataclass(frozen=True)
 class ExportReport:
-    """What was written, as read and measured from the file itself.
+    """An exported file, with properties read and measured from the file.
 
     Args:
-        path: Where the file is.
-        inputs, outputs: The number formats of its ends.
-        float_ops: The ops that compute on floats, by type and layer; none in a true int8 network.
-        delegate_partitions: Into how many pieces the delegate cut the network; one is best.
-        file_bytes: The file's size.
+        path: The file.
+        inputs, outputs: The types of input and output.
+        float_ops: The float ops, by type and layer; none in a full int8 network.
+        delegate_partitions: The number of delegate partitions; one is best.
+        file_bytes: The size.
         latency_ms: The median time for one image on this machine, over `latency_runs` runs with
             `num_threads` threads.
-        grouped: How the grouped convolutions run, and how long each would take in which form.
-        lowered: What was written in another form for Arm, as of `lower_for_arm`.
-        note: What the figures do not tell: that kernels of 4 bits are for size, not for speed.
+        grouped: The forms of grouped convolutions, with the latency of each form.
+        lowered: The rewrites of `lower_for_arm`.
+        note: A remark, such as that 4-bit kernels are smaller but not faster.
     """
 
     path: str
@@ -84,32 +84,32 @@ def export_tflite(
     grouped: str = MEASURED,
     output_stride: int = 1,
 ) -> ExportReport:
-    """Writes a network as a .tflite and reports how it runs.
+    """Exports a network as a .tflite and returns its properties.
 
-    The network runs on one image of the model's own size, in the operations that take an Arm core the fewest
-    instructions (`lower_for_arm`). With `metadata`, its class names are inside the
-    file, and MediaPipe's ImageSegmenter takes it.
+    The file takes one image of the model's input size, and uses the operations with the fewest instructions
+    on Arm (`lower_for_arm`). With `metadata`, it contains the class names, and MediaPipe's ImageSegmenter
+    accepts it.
 
     Args:
         model: A quantization-aware network for an int8 file, or a float one for a float file.
-        path: Where to write. The file appears when it is complete.
+        path: The file to write; it appears when it is complete.
         inputs: "uint8" (raw pixels) or "float32" (0…255).
-        outputs: "int8" or "float32" logits. Both ends in float32 around an int8 body are possible.
-        representative_data: (N, H, W, 3) images that show the ranges of a float network's tensors, which
-            makes it int8 without training.
-        metadata: What the labels mean; its `class_names` are written into the file.
-        allow_float: Let an int8 network keep ops that compute in float. They cost time.
-        overwrite: Replace a file that is there already.
-        num_threads: Processor threads for the timing.
-        grouped: The form in which grouped convolutions run: 'measured', the fastest on this machine, or
-            'grouped', 'split' or 'dense', for another one, as of `tfsegkd.grouping.lower`.
-        output_stride: How many times smaller than the image the logits are. 1 enlarges them in the file; with
-            the stride at which the network computes them, such as 4, the app does.
+        outputs: "int8" or "float32" logits. float32 input and output around an int8 network are possible.
+        representative_data: (N, H, W, 3) calibration images for a float network, which is then quantized
+            without training.
+        metadata: The classes; its `class_names` are written into the file.
+        allow_float: Whether an int8 network may have float ops, which cost time.
+        overwrite: Whether to replace an existing file.
+        num_threads: The number of threads for the latency.
+        grouped: The form of grouped convolutions: 'measured', the fastest on this machine, or 'grouped',
+            'split' or 'dense'; see `tfsegkd.grouping.lower`.
+        output_stride: The stride of the logits. 1 resizes them to the image in the file; with the stride at
+            which the network computes them, such as 4, the app resizes them.
 
     Raises:
-        ValueError: if the path is taken, the class names do not fit the network, the network cannot be
-            converted as asked, does not compute its logits at `output_stride`, has never seen an image though
-            it is quantized, or is int8 and keeps float ops.
+        ValueError: if the file exists, the class names do not match the network, the network cannot be
+            converted with these options, does not compute its logits at `output_stride`, is quantized but
+            not calibrated, or is int8 and has float ops.
     """
     checks.one_of(grouped, (MEASURED, *FORMS), "grouped")
     checks.whole(output_stride, 1, "output_stride")
@@ -127,7 +127,7 @@ def export_tflite(
     int8_body = runtime.is_quantization_aware(model) or representative_data is not None
     if int8_body and operations.float_ops and not allow_float:
         raise ValueError(
-            f"{model.name!r} would not be int8 throughout. Expected no op that computes in float. Received: "
+            f"{model.name!r} would not be full int8. Expected no float op. Received: "
             f"{'; '.join(operations.float_ops)}. Replace these layers by ones that tfsegkd.quantization "
             "covers, or accept their cost with allow_float=True."
         )
@@ -138,7 +138,7 @@ def export_tflite(
         unfinished.write_bytes(content)
         return runtime.latency({"network": unfinished}, num_threads=num_threads)["network"]
 
-    # The file takes its place only when it has run.
+    # The file is renamed only after it has run.
     timing = write_atomically(path, write)
     return ExportReport(
         path=str(path),
@@ -159,9 +159,9 @@ def export_tflite(
 def _at_stride(content: bytes, output_stride: int, name: str) -> bytes:
     found = without_last_resize(content)
     if found is None or found[1] != output_stride:
-        own = "no bilinear enlargement by a whole number" if found is None else f"one by {found[1]}"
+        own = "no bilinear resize by an integer" if found is None else f"one by {found[1]}"
         raise ValueError(
-            f"The logits of {name!r} cannot be given at output_stride={output_stride}: at its end there is "
+            f"The logits of {name!r} cannot have output_stride={output_stride}: at its end there is "
             f"{own}. Set output_stride to {1 if found is None else f'1 or {found[1]}'}."
         )
     return found[0]
@@ -178,4 +178,4 @@ def _check_path(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise ValueError(f"The path must name a file. Received the directory {path}. Add a file name.")
     if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists already. Choose another path, or pass overwrite=True.")
+        raise ValueError(f"{path} already exists. Choose another path, or pass overwrite=True.")

@@ -1,4 +1,4 @@
-"""A page that runs a .tflite in a browser, on a photo or the camera."""
+"""The page `try.html`, which runs a .tflite in a browser on a photo or the camera."""
 
 import base64
 import dataclasses
@@ -24,7 +24,7 @@ from tfsegkd.export import web_runtime as litert
 from tfsegkd.runtime.network import load_interpreter
 
 TRY_PAGE = "try.html"
-# What LiteRT.js can hand over, of what a segmentation network may have at its ends.
+# The input and output types that LiteRT.js supports.
 _DTYPES = ("float32", "uint8")
 _RUNTIME_PARTS = {"core": litert.CORE, "loader": litert.LOADER, "wasm": litert.WASM}
 _INLINE = f"LiteRT.js {litert.VERSION} is inside: the page makes no request"
@@ -32,13 +32,13 @@ _INLINE = f"LiteRT.js {litert.VERSION} is inside: the page makes no request"
 
 @dataclasses.dataclass(frozen=True)
 class TryPage:
-    """What was written.
+    """A written page.
 
     Args:
-        path: Where the page is.
+        path: The page.
         file_bytes: Its size.
-        offline: Whether the runtime is inside; otherwise the browser loads it when the page opens.
-        note: The same in words, with the reason.
+        offline: Whether the page contains the runtime; otherwise the browser loads it.
+        note: The same as a sentence, with the reason.
     """
 
     path: str
@@ -56,27 +56,27 @@ def write_try_page(
     web_runtime: str | os.PathLike | None = None,
     title: str | None = None,
 ) -> TryPage:
-    """Writes one HTML file that runs a network on photos and the camera of whoever opens it.
+    """Writes an HTML page that runs a network on photos and on the camera.
 
-    The network is inside, and so is LiteRT.js, from `web_runtime` or from npm. Where neither has it, the
-    page loads it from a public CDN when it is opened, in the same version and with the same checksums.
+    It contains the network and LiteRT.js, from `web_runtime` or from npm. If neither is available, the page
+    loads LiteRT.js from a public CDN, in the same version and with the same checksums.
 
     Args:
-        path: Where to write; the page appears when it is complete.
-        network: A .tflite with float32 or uint8 at both ends, such as `model_float_io.tflite`.
-        info: What the labels mean; without a palette the classes get colors.
-        golden_image: A picture with which the page checks itself whenever it opens.
-        golden_mask: The labels that the network gives it on the machine that writes the page.
-        web_runtime: The directory of the unpacked npm package `@litertjs/core`; npm's unless given.
-        title: What stands above the page; the file's name unless given.
+        path: The file to write; it appears when it is complete.
+        network: A .tflite with float32 or uint8 input and output, such as `model_float_io.tflite`.
+        info: The classes; without a palette they get default colors.
+        golden_image: A test image with which the page checks itself when it opens.
+        golden_mask: The predicted labels of the test image on this machine.
+        web_runtime: The directory of the unpacked npm package `@litertjs/core`; npm by default.
+        title: The title of the page; the file's name by default.
 
     Shapes:
         golden_image: (H, W, 3), uint8, of the network's input size.
         golden_mask: (H, W), labels.
 
     Raises:
-        ValueError: if LiteRT.js does not take the file's inputs or outputs, the class names, the colors or
-            the golden picture do not fit, or `web_runtime` is not the runtime that the page is tested with.
+        ValueError: if LiteRT.js does not support the file's inputs or outputs, the class names, colors or
+            test image do not match, or `web_runtime` is not the runtime that the page is tested with.
 
     Example:
         page = export.write_try_page(
@@ -108,7 +108,7 @@ def write_try_page(
 
 
 def _network_facts(network: Path, info: DatasetInfo) -> dict[str, Any]:
-    # Says what is wrong with a file that is missing, damaged or of another form.
+    # Reports files that are missing, damaged or not for segmentation.
     checked = runtime.Network(network)
     shape, logits = checked.input_shape, checked.output_shape
     interpreter = load_interpreter(network)
@@ -116,10 +116,10 @@ def _network_facts(network: Path, info: DatasetInfo) -> dict[str, Any]:
     dtypes = [np.dtype(end["dtype"]).name for end in ends]
     if not set(dtypes) <= set(_DTYPES):
         raise ValueError(
-            f"LiteRT.js does not run {network.name!r}: expected {' or '.join(_DTYPES)} at both ends. "
-            f"Received: {dtypes[0]} in, {dtypes[1]} out. Use model_float_io.tflite, the same int8 inside."
+            f"LiteRT.js does not run {network.name!r}: expected {' or '.join(_DTYPES)} input and output. "
+            f"Received: {dtypes[0]} in, {dtypes[1]} out. Use model_float_io.tflite, the same int8 network."
         )
-    # One logit tells two classes apart.
+    # A single logit has two classes.
     expected = max(logits[2], 2)
     if info.num_classes != expected:
         raise ValueError(
@@ -148,7 +148,7 @@ def _check_golden(image: np.ndarray, mask: np.ndarray, facts: dict[str, Any]) ->
     size = tuple(facts["size"])
     if image.dtype != np.uint8 or image.shape != (*size, 3) or mask.shape != size:
         raise ValueError(
-            f"The golden picture must be uint8 {(*size, 3)} and its mask {size}, as the network takes it. "
+            f"The test image must be uint8 {(*size, 3)} and its mask {size}, the network's input. "
             f"Received: {image.dtype} {image.shape}, {mask.shape}. Resize them."
         )
 
@@ -196,12 +196,12 @@ def _page(facts: dict[str, Any], parts: dict[str, bytes], golden_image: np.ndarr
         ),
     }
     template = (folder / "try.html").read_text(encoding="utf-8")
-    # In one pass: what is filled in is not searched again.
+    # In one pass, so that inserted text is not searched.
     return re.sub(r"@(\w+)@", lambda match: values[match[1]], template)
 
 
 def _in_script(text: str) -> str:
-    """JSON that cannot end the script that it stands in."""
+    """Returns JSON that is safe inside of a script element."""
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

@@ -1,4 +1,4 @@
-"""Whether a .tflite does what the Keras network does that it was made from, and what takes its time."""
+"""Verification of a .tflite against its Keras network, with latencies of its ops."""
 
 import dataclasses
 import json
@@ -14,23 +14,23 @@ from tfsegkd.graph import check_functional
 from tfsegkd.quantization import layer_sqnr
 from tfsegkd.runtime import Network, OpReport, OpTime
 
-# Pixels this near to another class are at a border.
+# Maximum distance of border pixels to another class.
 _BORDER = 2
 _BATCH = 8
-# Images to measure layers on; their features are all in memory at once.
+# The number of images for layers; all their features are in memory.
 _LAYER_IMAGES = 8
 _DRAWS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """How mean IoU differs between two networks, 0…1.
+    """The difference in mean IoU between two networks, 0…1.
 
     Args:
         keras: The Keras network's mean IoU.
-        file: That of the file.
-        low, high: The 95 % interval of file - keras, by a bootstrap over `draws_of`.
-        draws_of: How many batches there are to draw; neighbouring frames are in one, because they are alike.
+        file: The mean IoU of the file.
+        low, high: The 95 % interval of file - keras, by a bootstrap over `draws_of` batches.
+        draws_of: The number of batches, each with neighbouring images, which are similar.
     """
 
     keras: float
@@ -42,23 +42,23 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class VerifyReport:
-    """How far a file and its Keras network agree, and how the file runs.
+    """The agreement of a file and its Keras network, and the profile of the file.
 
     Args:
-        int8_agreement: The share of pixels for which both choose the same class.
-        class_agreement: The same for the pixels that the Keras network gives to each class, by the class'
-            name, or its label where the images came without names; None for a class that it never chooses.
-        border_agreement: The same for pixels with another class within two pixels of their row or column, as
-            the Keras network sees it; None if there are none.
+        int8_agreement: The share of pixels with the same predicted class.
+        class_agreement: The same for each class that the Keras network predicts, by class name, or by label
+            without names; None for classes that it never predicts.
+        border_agreement: The same for pixels with another predicted class within two pixels of their row or
+            column; None if there are none.
         max_difference: The largest difference between two logits.
         max_difference_steps: The same in steps of the file's int8 output; None if its output is float.
-        num_images: How many images this was found on.
-        mean_iou: What both score; None for images without labels.
-        ops: What the file consists of, read from it.
-        op_times: How long each op takes alone; empty unless layers were asked for.
+        num_images: The number of images.
+        mean_iou: The mean IoU of both; None for images without labels.
+        ops: The profile of the file.
+        op_times: The latency of each op; empty unless layers were requested.
         sqnr_db: The signal-to-quantization-noise ratio of each layer, worst first, as of
-            `tfsegkd.quantization.layer_sqnr`; empty unless layers were asked for, or if the Keras network is
-            not quantized.
+            `tfsegkd.quantization.layer_sqnr`; empty unless layers were requested, or if the Keras network
+            is not quantized.
     """
 
     int8_agreement: float
@@ -78,10 +78,10 @@ class VerifyReport:
     def __str__(self) -> str:
         count, floats = sum(self.ops.ops.values()), self.ops.float_ops
         lines = [
-            f"ops: {count}, {len(floats)} of them on floats, {len(self.ops.outside_delegate)} outside of the "
+            f"ops: {count}, {len(floats)} of them float, {len(self.ops.outside_delegate)} outside of the "
             f"delegate; delegate partitions: {self.ops.delegate_partitions}",
-            *(f"  on floats: {name}" for name in floats),
-            f"activations at one time: {self.ops.peak_bytes / 1000:,.0f} KB at most",
+            *(f"  float: {name}" for name in floats),
+            f"peak memory of activations: {self.ops.peak_bytes / 1000:,.0f} KB",
             f"same class as the Keras network: {_percent(self.int8_agreement)} of the pixels of "
             f"{self.num_images} images, {_percent(self.border_agreement)} near borders",
         ]
@@ -96,15 +96,15 @@ class VerifyReport:
             )
         if self.op_times:
             whole = sum(one.median_ms for one in self.op_times)
-            lines.append(f"each op alone: {whole:.3f} ms in all")
+            lines.append(f"each op alone: {whole:.3f} ms in total")
             slowest = sorted(self.op_times, key=lambda one: -one.median_ms)
             lines += [
-                # A fused op names all that it was made of, the last of them first.
+                # The name of a fused op lists its layers, the last first.
                 f"  {one.median_ms:8.3f} ms {one.median_ms / whole:5.0%}  {one.op.partition(';')[0]}"
                 for one in slowest
             ]
         if self.sqnr_db:
-            lines.append("signal over the noise of rounding:")
+            lines.append("signal-to-quantization-noise ratio:")
             lines += [f"  {decibels:6.1f} dB  {name}" for name, decibels in self.sqnr_db.items()]
         return "\n".join(lines)
 
@@ -118,35 +118,36 @@ def verify(
     source: Source | np.ndarray | Iterable,
     layers: bool = True,
 ) -> VerifyReport:
-    """Compares a .tflite with the network that it was exported from, and looks into the file.
+    """Compares a .tflite with the network that it was exported from, and profiles the file.
 
-    Kernels may differ by a step or two, so that the share of agreeing pixels is what counts.
+    Kernels may differ by a step or two, so the share of agreeing pixels is the main criterion.
 
     Args:
         path: The .tflite.
-        model: The network it was made from: the quantization-aware one for an int8 file.
-        source: What to look at: a split of a data set, an array of images, or an iterable of batches of
-            images or of (images, masks). With labels, mean IoU is compared as well, where the masks' void is
-            255 unless the data set says otherwise.
-        layers: Whether to look at single ops and layers as well, which takes some seconds.
+        model: The exported network: the quantization-aware one for an int8 file.
+        source: The images: a split of a data set, an array, or an iterable of batches of images or of
+            (images, masks). With labels, mean IoU is compared, too; void is 255 unless the data set defines
+            it.
+        layers: Whether to measure single ops and layers, too, which takes some seconds.
 
     Shapes:
         images: (N, H, W, 3), uint8 or float, 0…255. masks: (N, Y, X), labels.
 
     Raises:
-        ValueError: if there are no images, they have another size, or the two networks do not have the
-            same output.
+        ValueError: if there are no images, they have another size, or the outputs of the two networks have
+            different shapes.
 
     Reference:
         Efron, Annals of Statistics 1979, the bootstrap; 95 % by percentiles.
     """
-    if isinstance(model, keras.Model) or is_keras3(model):  # else whatever gives logits
+    if isinstance(model, keras.Model) or is_keras3(model):  # otherwise anything with logits
         check_functional(model, "verify")
     network = Network(path)
     if tuple(model.output_shape[1:]) != network.output_shape:
         raise ValueError(
-            f"{path} and {model.name!r} must give logits of one shape. Received: {network.output_shape} and "
-            f"{tuple(model.output_shape[1:])}. Pass the model that the file was exported from."
+            f"{path} and {model.name!r} must output logits of the same shape. Received: "
+            f"{network.output_shape} and {tuple(model.output_shape[1:])}. Pass the model that the file was "
+            f"exported from."
         )
     classes, void = network.num_classes, IGNORE_LABEL
     names: Sequence[str] = [str(label) for label in range(classes)]
@@ -154,10 +155,10 @@ def verify(
         names, void = source.info.class_names, source.info.ignore_label
         if len(names) != classes:
             raise ValueError(
-                f"{path} tells {classes} classes apart and data set {source.info.name!r} has {len(names)}. "
+                f"{path} predicts {classes} classes and data set {source.info.name!r} has {len(names)}. "
                 f"Pass the data set that the network was trained for."
             )
-    same = np.zeros((classes, 2), np.int64)  # of each class: pixels that agree, and all
+    same = np.zeros((classes, 2), np.int64)  # by class: agreeing pixels, and all
     at_border = np.zeros(2, np.int64)
     confusions, first, num_images, difference = [], [], 0, 0.0
     for images, masks in _batches(source, network.input_shape[:2]):
@@ -175,7 +176,7 @@ def verify(
         if masks is not None:
             confusions.append([_confusion(one, masks, void) for one in (from_keras, from_file)])
     if not num_images:
-        raise ValueError("source must hold at least one image. Received: none.")
+        raise ValueError("source must contain at least one image. Received: none.")
     step = network.output_quantization[0] if network.output_quantization else None
     measures_layers = layers and runtime.is_quantization_aware(model)
     agreeing, pixels = same.sum(0)
@@ -197,7 +198,7 @@ def verify(
 
 
 def _batches(source, size) -> Iterator[tuple[np.ndarray, Sequence[np.ndarray] | None]]:
-    """Images at the network's size, and their masks if there are any."""
+    """Yields images at the network's size, and their masks if there are any."""
     if isinstance(source, Source):
         for start in range(0, len(source), _BATCH):
             examples = [source[index] for index in range(start, min(start + _BATCH, len(source)))]
@@ -211,7 +212,7 @@ def _batches(source, size) -> Iterator[tuple[np.ndarray, Sequence[np.ndarray] | 
 
 
 def _near_border(labels: np.ndarray) -> np.ndarray:
-    """Where a row or a column has another class within `_BORDER` pixels."""
+    """Returns where another class is within `_BORDER` pixels in a row or column."""
     near = np.zeros(labels.shape, bool)
     for axis in (1, 2):
         length = labels.shape[axis]
@@ -233,7 +234,7 @@ def _confusion(logits, masks, void) -> np.ndarray:
 
 
 def _change(confusions: np.ndarray) -> Change:
-    """Of (batches, 2, classes, classes): the Keras network's and the file's confusion of each batch."""
+    """Bootstraps mean IoU from the confusion matrices of both networks, (batches, 2, classes, classes)."""
 
     def scores(matrices):
         return [float(metrics.mean_iou(matrix)) for matrix in matrices.sum(0)]

@@ -1,4 +1,4 @@
-"""Whether a file does on an Arm core what it does here, and what it takes there."""
+"""Verification of a .tflite on an emulated Arm core."""
 
 import dataclasses
 import os
@@ -12,12 +12,12 @@ from tfsegkd.runtime import Network, arm
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How far two networks agree on the same images.
+    """The agreement of two networks on the same images.
 
     Args:
-        pixels: The share of pixels for which both choose the same class.
-        by_class: The same for the pixels of each class, as the other network chooses it, by the class' name;
-            None for a class that it never chooses.
+        pixels: The share of pixels with the same predicted class.
+        by_class: The same for each class that the other network predicts, by class name; None for classes
+            that it never predicts.
         max_difference: The largest difference between two logits.
         max_difference_steps: The same in steps of the file's int8 output; None if its output is float.
     """
@@ -30,14 +30,14 @@ class Agreement:
 
 @dataclasses.dataclass(frozen=True)
 class ArmReport:
-    """A file on an emulated Arm core.
+    """The result of a file on an emulated Arm core.
 
     Args:
         core: The core.
-        instructions: Of one image.
-        num_images: On how many images it was compared.
-        here: The file on Arm's kernels beside the same file on this machine's.
-        keras: The file on Arm's kernels beside the Keras network.
+        instructions: The count for one image.
+        num_images: The number of images.
+        here: The agreement with the file on this machine.
+        keras: The agreement with the Keras network.
     """
 
     core: str
@@ -48,7 +48,7 @@ class ArmReport:
 
     def __str__(self) -> str:
         lines = [
-            f"on an emulated {self.core}: {self.instructions / 1e6:,.2f} M instructions an image (not "
+            f"on an emulated {self.core}: {self.instructions / 1e6:,.2f} M instructions per image (not "
             f"milliseconds)"
         ]
         for name, one in (("the file here", self.here), ("the Keras network", self.keras)):
@@ -71,20 +71,20 @@ def verify_on_arm(
     class_names: Sequence[str] | None = None,
     core: str = arm.DEFAULT_CORE,
 ) -> ArmReport:
-    """Runs a file on an emulated Arm core, and compares it with itself on this machine and with Keras.
+    """Runs a file on an emulated Arm core, and compares it with this machine and with Keras.
 
     Args:
         path: The .tflite.
-        model: The network it was made from.
-        images: What to look at; each takes some seconds.
-        class_names: By label; the labels stand for them if there are none.
-        core: The core, as of `tfsegkd.runtime.arm.count`.
+        model: The exported network.
+        images: The images; each takes some seconds.
+        class_names: By label; labels by default.
+        core: The core, see `tfsegkd.runtime.arm.count`.
 
     Shapes:
         images: (N, H, W, 3), uint8 or float, 0…255.
 
     Raises:
-        ValueError: if the images do not have the network's size, or the file does not run there.
+        ValueError: if the images do not have the network's size, or the file cannot be run.
         OSError: if the emulator or its system is missing; the message says what to install.
     """
     network = Network(path)

@@ -1,4 +1,4 @@
-"""LiteRT.js, which runs a .tflite in a browser: fetched when needed, pinned by version and checksum."""
+"""LiteRT.js, the runtime of `try.html`: downloaded on demand, pinned by version and checksums."""
 
 import contextlib
 import json
@@ -13,8 +13,8 @@ from pathlib import Path
 from tfsegkd.atomic import put_in_place
 
 PACKAGE, VERSION = "@litertjs/core", "2.5.3"
-# The `compat` build needs wasm SIMD, which all browsers have, and not relaxed SIMD, which some lack and which
-# makes int8 networks no faster in Chromium.
+# The `compat` build needs wasm SIMD, which all browsers have, but not relaxed SIMD, which some lack and which
+# does not make int8 networks faster in Chromium.
 CORE, LOADER, WASM = (
     "dist/index.js",
     "wasm/litert_wasm_compat_internal.js",
@@ -25,38 +25,38 @@ CHECKSUMS = {
     LOADER: "4d8f894b7883654fd6e8439730aa41e79ceaab7d19184fc4f1f0b0f1a2a2c8a5",
     WASM: "5255c8ad06eabdbd2522cdebf6b22fc10faf74625c23a49b9e072570cd1fa41c",
 }
-# Serves the files of the npm package as they are, to pages of any origin.
+# Serves the files of the npm package to pages of any origin.
 HOST = "cdn.jsdelivr.net"
 CDN = f"https://{HOST}/npm/{PACKAGE}@{VERSION}"
 _HOW = f"Unpack what `npm pack {PACKAGE}@{VERSION}` downloads, or leave `web_runtime` out"
-# Where the package may lie below a directory: `npm pack` and tar, `npm install`, or itself.
+# Paths of the package below a directory: after `npm pack` and tar, after `npm install`, or itself.
 _PLACES = ("package", f"node_modules/{PACKAGE}", PACKAGE, "")
 _SECONDS = 120
 
 
 class RuntimeUnavailableError(OSError):
-    """Neither a directory nor npm has the runtime."""
+    """The runtime is neither in a directory nor available from npm."""
 
 
 def check_web_runtime(directory: str | os.PathLike | None) -> None:
-    """Checks that a directory, if one is given, holds the runtime of `try.html`.
+    """Checks that a directory, if given, contains the runtime of `try.html`.
 
     Raises:
-        ValueError: if it holds no such package, another version, or other files.
+        ValueError: if it contains no such package, another version, or other files.
     """
     if directory is not None:
         web_runtime_files(directory)
 
 
 def web_runtime_files(directory: str | os.PathLike | None = None) -> dict[str, bytes]:
-    """Reads the files of LiteRT.js that a page needs, by name; their checksums are right.
+    """Returns the files of LiteRT.js that a page needs, by name, with verified checksums.
 
     Args:
-        directory: Where the npm package is unpacked. Without one, npm downloads it once, into
+        directory: The directory of the unpacked npm package. Without it, npm downloads the package once, into
             `~/.cache/tfsegkd`.
 
     Raises:
-        ValueError: if the directory holds no such package, another version, or other files.
+        ValueError: if the directory contains no such package, another version, or other files.
         RuntimeUnavailableError: if there is no directory, and no npm, or npm cannot download.
     """
     if directory is not None:
@@ -82,7 +82,7 @@ def _package_in(directory: Path) -> Path:
             continue
         if found[1] != VERSION:
             raise ValueError(
-                f"{str(described.parent)!r} holds {PACKAGE} {found[1]}. Expected version {VERSION}, with "
+                f"{str(described.parent)!r} contains {PACKAGE} {found[1]}. Expected version {VERSION}, with "
                 f"which the page is tested. {_HOW}."
             )
         return described.parent
@@ -90,7 +90,7 @@ def _package_in(directory: Path) -> Path:
 
 
 def _read(package: Path) -> dict[str, bytes]:
-    """The files of an unpacked package, checked."""
+    """Returns the files of an unpacked package, after checking them."""
     files = {}
     for name, checksum in CHECKSUMS.items():
         path = package / name
@@ -111,7 +111,7 @@ def _download(kept: Path) -> dict[str, bytes]:
     if npm is None:
         raise RuntimeUnavailableError("npm is not on the path")
     with tempfile.TemporaryDirectory() as temporary:
-        # In an empty directory, so that no project's settings count.
+        # In an empty directory, without the settings of a project.
         command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--fetch-retries=1"]
         try:
             subprocess.run(command, cwd=temporary, check=True, capture_output=True, timeout=_SECONDS)
@@ -121,7 +121,7 @@ def _download(kept: Path) -> dict[str, bytes]:
         except (subprocess.SubprocessError, OSError, StopIteration, tarfile.TarError) as error:
             raise RuntimeUnavailableError(f"npm could not download {PACKAGE} {VERSION}") from error
         files = _read(Path(temporary) / "package")
-    # A cache that cannot be written costs a download each time, and nothing else.
+    # Without a writable cache the package is downloaded each time.
     with contextlib.suppress(OSError):
         _keep(files, kept)
     return files

@@ -1,4 +1,4 @@
-"""Distillation losses, one a file; `get` builds them from the flag language."""
+"""Distillation losses; `get` builds them from specs."""
 
 from tfsegkd.losses.ace import ACELoss
 from tfsegkd.losses.attention import AttentionLoss
@@ -40,7 +40,7 @@ __all__ = [
 
 
 def get(spec: str | Spec | DistillationLoss) -> DistillationLoss:
-    """Builds a loss from its spec, such as `'pixelwise(temperature=4)'`.
+    """Returns the loss of a spec, such as `'pixelwise(temperature=4)'`.
 
     Raises:
         ValueError: for an unknown name or argument; the message lists the choices.
@@ -48,15 +48,15 @@ def get(spec: str | Spec | DistillationLoss) -> DistillationLoss:
     if isinstance(spec, DistillationLoss):
         return spec
     spec = parse(spec) if isinstance(spec, str) else spec
-    # In logs a loss is called as in the flags.
+    # A loss has the same name in logs and in flags.
     return registry.build(Spec(spec.name, {"name": spec.name} | spec.arguments))
 
 
 def names() -> list[str]:
-    """The names that `get` knows."""
+    """Returns the names of all losses."""
     return registry.names()
 
 
 def describe() -> dict[str, str]:
-    """What each loss does, in a sentence."""
+    """Returns a sentence about each loss."""
     return registry.describe()

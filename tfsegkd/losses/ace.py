@@ -1,4 +1,4 @@
-"""Cross-entropy against labels and teacher together, whichever is to be trusted."""
+"""Adaptive cross-entropy against labels and teacher."""
 
 import tensorflow as tf
 
@@ -11,13 +11,13 @@ from tfsegkd.losses.functional import labelled, masked_mean
 @registry.register("ace")
 @keras.utils.register_keras_serializable("tfsegkd")
 class ACELoss(DistillationLoss):
-    """Teaches the student the teacher's probabilities where the teacher is right, and the label elsewhere.
+    """Computes the cross-entropy to the teacher where it is right, and to the label elsewhere.
 
-    The mean over valid pixels of the cross-entropy of the student's probabilities against the target: p_T
-    where argmax p_T is the label y, else one-hot(y). Its floor is the target's entropy, not 0.
+    It is the mean over valid pixels. The target is p_T where argmax p_T is the label y, else one-hot(y). The
+    minimum is the target's entropy, not 0.
 
     Args:
-        soft: Blends instead of choosing: the target is w·p_T + (1 − w)·one-hot(y) with w = p_T(y).
+        soft: Whether to blend: the target is w·p_T + (1 − w)·one-hot(y) with w = p_T(y).
 
     Shapes:
         teacher, student: (N, H, W, C) logits. labels: (N, Y, X), needed.
@@ -30,7 +30,7 @@ class ACELoss(DistillationLoss):
         Park and Heo, Knowledge distillation for semantic segmentation using channel and spatial correlations
         and adaptive cross entropy, Sensors 2020.
         Reconstruction: the abstract says that one-hot labels and the teacher's probabilities are combined
-        adaptively, because an imperfect teacher teaches false knowledge; both rules here are ours.
+        adaptively, because an imperfect teacher teaches false knowledge. Both rules here are ours.
     """
 
     needs_labels = True

@@ -1,4 +1,4 @@
-"""The distance between where two feature maps are active."""
+"""Attention transfer."""
 
 import tensorflow as tf
 
@@ -10,11 +10,11 @@ from tfsegkd.losses.functional import masked_mean, unit
 @registry.register("attention")
 @keras.utils.register_keras_serializable("tfsegkd")
 class AttentionLoss(DistillationLoss):
-    """Teaches the student where in the image to be active.
+    """Computes the mean squared error between the spatial attention maps of two features.
 
-    a = mean over channels of f², as one vector over the positions, scaled to length 1; the mean over valid
-    positions of (a_S − a_T)². Because a has length 1 over all positions the values are small: a weight of
-    10⁴ is common.
+    The attention map a is the mean over channels of f², a vector over the positions, normalized to length 1.
+    The loss is the mean over valid positions of (a_S − a_T)². Its values are small, because a has length 1:
+    a weight of 10⁴ is common.
 
     Shapes:
         teacher: (N, H, W, Ct). student: (N, H, W, Cs). Ct and Cs may differ.
@@ -22,13 +22,13 @@ class AttentionLoss(DistillationLoss):
 
     Reference:
         Zagoruyko and Komodakis, ICLR 2017, https://arxiv.org/abs/1612.03928, eq. 2 with p = 2.
-        Differs: the mean of squares in place of the norm of the difference, as in the authors' code.
+        Differs: the mean of squares instead of the norm of the difference, as in the authors' code.
     """
 
     same_channels = False
 
     def compare(self, teacher, student, valid, labels, images):
-        # A void position is 0 on both sides, so it has no part in the lengths either.
+        # Void positions are 0 in both maps, so they do not contribute to the lengths.
         teacher, student = (
             unit(tf.reduce_mean(tf.square(side), -1), axis=[1, 2]) for side in (teacher, student)
         )

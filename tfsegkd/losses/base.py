@@ -1,4 +1,4 @@
-"""What every distillation loss has in common."""
+"""The base class of distillation losses."""
 
 import tensorflow as tf
 
@@ -11,41 +11,41 @@ registry = Registry("loss")
 
 
 def build_part(layer: keras.layers.Layer, input_shape) -> None:
-    """Builds a layer inside another, naming its weights after it, so that .h5 can hold them."""
+    """Builds a layer inside another, with unique weight names for .h5."""
     with tf.name_scope(layer.name):
         layer.build(input_shape)
 
 
 class DistillationLoss(keras.layers.Layer):
-    """A distance between what the teacher and the student make of the same images.
+    """A loss between the outputs of teacher and student for the same images.
 
-    A loss is a layer, so that what it owns (projections, queues, a critic) is tracked, trained and saved.
-    It computes in float32 whatever the policy of the networks is, sends no gradient to the teacher, and
-    knows no layer names. Subclasses fill in `compare`, which sees tensors that are ready for use: float32,
-    checked, void positions zeroed on both sides, labels and validity at the features' size.
+    A loss is a layer, so that its weights (projections, queues, a critic) are tracked, trained and saved. It
+    computes in float32, whatever the policy of the networks, and has no gradient to the teacher. Subclasses
+    implement `compare`, which gets prepared tensors: float32, checked, void positions set to zero, labels and
+    validity at the features' size.
 
-    `trainable_variables` is what the student's optimizer trains along with the student.
+    The student's optimizer also trains the `trainable_variables` of the loss.
 
     Attributes:
-        needs_labels: Whether the loss cannot do without labels.
-        needs_images: Whether the loss cannot do without the images.
-        same_channels: Whether teacher and student must have equally many channels; if so, and they do not,
-            an adapter must join them first.
-        of_probabilities: Whether the loss compares class probabilities; then one channel is a class against
-            its background, and becomes the logits of two.
+        needs_labels: Whether the loss needs labels.
+        needs_images: Whether the loss needs the images.
+        same_channels: Whether teacher and student must have the same number of channels; otherwise an adapter
+            is needed.
+        of_probabilities: Whether the loss compares class probabilities. Then a single channel is a class
+            against its background, and becomes the logits of two classes.
         jit_compilable: Whether XLA can compile the loss.
-        keeps_void_out: Whether `compare` itself keeps what void positions hold, infinities too, out of value
-            and gradient. They are not zeroed then, which at the size of the images costs as much as a loss.
+        keeps_void_out: Whether `compare` itself masks void positions, also infinite values, in value and
+            gradient. Then they are not set to zero before, which for logits costs as much as a loss.
 
     Shapes:
-        teacher, student: (N, H, W, C), logits or features as the loss says.
-        labels: (N, Y, X) integer, any size; brought to the features' size inside.
-        valid: (N, Y, X) 1 where a pixel counts and 0 where it is void; None means all count.
-        images: (N, Y, X, 3), for the losses that look at the image.
+        teacher, student: (N, H, W, C), logits or features.
+        labels: (N, Y, X) integer, of any size; resized to that of the features.
+        valid: (N, Y, X), 1 for valid pixels and 0 for void ones; None means all are valid.
+        images: (N, Y, X, 3), for losses that use the image.
         returns: (N,), float32, a mean over valid pixels; 0 for an image without any.
 
     Raises:
-        ValueError: at the call, or when it is traced, for shapes that do not fit or a missing input.
+        ValueError: when called or traced, for shapes that do not match or a missing input.
     """
 
     needs_labels = False
@@ -62,26 +62,26 @@ class DistillationLoss(keras.layers.Layer):
         return self.compare(*self.prepare(teacher, student, labels, valid, images))
 
     def prepare(self, teacher, student, labels=None, valid=None, images=None) -> tuple:
-        """Checks and readies what a call received: the arguments of `compare`, in its order."""
+        """Checks and prepares the arguments of a call for `compare`."""
         teacher, student = self._sides(teacher, student)
         if self.needs_labels:
-            self._demand(labels, "labels", 3, "Pass the masks, or leave this loss out where there are none.")
+            self._demand(labels, "labels", 3, "Pass the masks, or leave this loss out.")
             labels = labels_at(labels, student, valid)
         if self.needs_images:
-            self._demand(images, "images", 4, "Pass the images that the two networks saw.")
+            self._demand(images, "images", 4, "Pass the images.")
             images = tf.cast(images, tf.float32)
         if valid is not None:
-            self._demand(valid, "valid", 3, "Pass 1 where a pixel counts and 0 where it is void.")
+            self._demand(valid, "valid", 3, "Pass 1 for valid pixels and 0 for void ones.")
             valid = valid_at(valid, student)
             if not self.keeps_void_out:
-                # Zeroed before any mathematics, and by `where`: 0 · inf is NaN, in the gradient too.
+                # Set to zero first, and by `where`: 0 · inf is NaN, also in the gradient.
                 teacher, student = (tf.where(valid[..., None] > 0, side, 0.0) for side in (teacher, student))
         else:
             valid = tf.ones(tf.shape(student)[:3])
         return teacher, student, valid, labels, images
 
     def compare(self, teacher, student, valid, labels, images):
-        """The loss itself, on prepared tensors; `labels` is None unless `needs_labels`, and −1 at void.
+        """Computes the loss from prepared tensors; `labels` is None unless `needs_labels`, and −1 at void.
 
         Shapes:
             teacher, student: (N, H, W, C). valid: (N, H, W), float32 0/1. labels: (N, H, W), int32.
@@ -91,7 +91,7 @@ class DistillationLoss(keras.layers.Layer):
         raise NotImplementedError
 
     def target(self, teacher, valid):
-        """What the student's feature is to come near to, which is where an adapter starts from.
+        """Returns the target of the student's feature, which initializes an adapter.
 
         Shapes:
             teacher: (N, H, W, C). valid: (N, H, W), float32 0/1. returns: (N, H, W, C).
@@ -105,7 +105,7 @@ class DistillationLoss(keras.layers.Layer):
             if side.shape.rank != 4 or side.shape[-1] is None:
                 raise ValueError(
                     f"Loss '{self.name}' expects (N, H, W, C) from the {what}, C known. "
-                    f"Received: {side.shape}. Choose a layer in front of any flattening or global pooling."
+                    f"Received: {side.shape}. Choose a layer before any flattening or global pooling."
                 )
         if self.of_probabilities:
             teacher, student = (
@@ -130,6 +130,6 @@ class DistillationLoss(keras.layers.Layer):
             raise ValueError(f"Loss '{self.name}' expects `{what}` {form}. Received: {shape}. {cure}")
 
     def get_config(self):
-        # The dtype is not an option of ours: it is always float32.
+        # The dtype is always float32.
         config = super().get_config()
         return {"name": config["name"]}

@@ -1,4 +1,4 @@
-"""The distance between where each channel looks."""
+"""Channel-wise distillation."""
 
 import tensorflow as tf
 
@@ -11,13 +11,13 @@ from tfsegkd.losses.functional import MINUS_INFINITY, divergence, positions
 @registry.register("channel_wise")
 @keras.utils.register_keras_serializable("tfsegkd")
 class ChannelWiseLoss(DistillationLoss):
-    """Teaches the student where in the image each channel, or class, is strongest.
+    """Computes the KL divergence between the spatial distributions of each channel.
 
-    φ(f) = softmax of a channel over all valid positions of an image, at temperature τ; the mean over channels
-    of τ²·KL(φ(f_T) ‖ φ(f_S)). Common weights: 3 on logits, 50 on features.
+    φ(f) is the softmax of a channel over all valid positions of an image, at temperature τ. The loss is the
+    mean over channels of τ²·KL(φ(f_T) ‖ φ(f_S)). Common weights: 3 on logits, 50 on features.
 
     Args:
-        temperature: τ, above 0. Larger values spread the attention over more positions.
+        temperature: τ, above 0. Larger values spread the distribution over more positions.
 
     Shapes:
         teacher, student: (N, H, W, C) logits or features.
@@ -38,7 +38,7 @@ class ChannelWiseLoss(DistillationLoss):
     def compare(self, teacher, student, valid, labels, images):
         void = MINUS_INFINITY * (1 - valid[..., None])
         log_teacher, log_student = (self._log_attention(side, void) for side in (teacher, student))
-        # In an image without a valid position both are uniform, so this is 0 there as well.
+        # Without a valid position both are uniform, so the loss is 0.
         return self.temperature**2 * tf.reduce_mean(divergence(log_teacher, log_student, axis=1), -1)
 
     def _log_attention(self, features, void):

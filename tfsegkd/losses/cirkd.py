@@ -1,4 +1,4 @@
-"""The distance between how each pixel relates to the pixels of other images."""
+"""Cross-image relational distillation."""
 
 import tensorflow as tf
 
@@ -12,31 +12,31 @@ from tfsegkd.losses.random_stream import RandomStream
 @registry.register("cirkd")
 @keras.utils.register_keras_serializable("tfsegkd")
 class CIRKDLoss(DistillationLoss):
-    """Teaches the student which pixels of other images each pixel resembles.
+    """Computes the KL divergence between similarities of each pixel to the pixels of other images.
 
-    Features are scaled to length 1 per position, F̂. For each pair (i, j) of images, the rows of
-    softmax(F̂_i F̂_jᵀ / τ) say which pixels of j a pixel of i resembles; KL(teacher ‖ student) is averaged over
-    the rows and over j, the image itself included. With `num_classes` the loss also remembers teacher pixels,
-    and mean features of class regions, of past batches in one queue a class; the similarities to a sample of
-    each queue are compared in the same way and added with `memory_weight`.
+    Features are normalized to length 1 per position, F̂. For each pair (i, j) of images, a row of
+    softmax(F̂_i F̂_jᵀ / τ) contains the similarities of a pixel of i to the pixels of j. KL(teacher ‖
+    student) is averaged over the rows and over j, the image itself included. With `num_classes`, queues per
+    class store pixels and mean features of class regions of the teacher from past batches; the similarities
+    to a sample of each queue are compared in the same way and added with `memory_weight`.
 
-    An image's value depends on the other images of its batch. Each call writes the batch into the queues,
-    after they have been compared with. Under a `tf.distribute` strategy the first replica fills them. XLA
-    (`jit_compile`) cannot compile the writing, and the Distiller refuses it.
+    The loss of an image depends on the other images of the batch. Each call compares with the queues first
+    and then writes the batch into them. Under a `tf.distribute` strategy the first replica fills them. XLA
+    (`jit_compile`) cannot compile the writing; the Distiller refuses it.
 
     Memory: with A = min(max_anchors, H·W) anchors an image, a few times (N·A)² + N·A·(pixel + region
     samples) floats; N = 8 at the defaults is 17 MB a copy, and 34 MB and 8 MB more with queues. The queues
     hold num_classes·(pixel_queue + region_queue)·C floats: 39 MB for 19 classes and 128 channels.
 
     Args:
-        num_classes: Number of classes, to turn the queues on; labels are then needed, and as many channels on
-            both sides. None: pairs of images only.
+        num_classes: The number of classes, which enables the queues; then labels and the same number of
+            channels are needed. None: pairs of images only.
         temperature: τ of the similarities, above 0.
-        max_anchors: At most so many positions an image are compared, drawn anew each call.
-        memory_weight: Weight of each of the two queues.
-        pixel_queue, region_queue: Entries a class.
-        pixel_samples, region_samples: How many entries to compare with, all classes together.
-        pixels_per_class: At most so many pixels an image and class, on average over the batch, are queued.
+        max_anchors: The maximum number of random positions of an image to compare.
+        memory_weight: The weight of each of the two queues.
+        pixel_queue, region_queue: Entries per class.
+        pixel_samples, region_samples: The number of entries to compare with, over all classes.
+        pixels_per_class: The maximum number of pixels per image and class, on average, that are queued.
 
     Shapes:
         teacher: (N, H, W, Ct). student: (N, H, W, Cs).
@@ -49,9 +49,9 @@ class CIRKDLoss(DistillationLoss):
     Reference:
         Yang et al., CVPR 2022, https://arxiv.org/abs/2204.06986: pixel relations within the batch, and of
         pixels with the pixels and the regions in memory, weighted 1, 0.1 and 0.1.
-        Differs: at most `max_anchors` random positions stand in for all (the authors average-pool, and
-        compare every pixel with the queues: 5 GB at 64×128 positions); queues begin empty, not random, and
-        are compared with before they are written; the projection head is the term's adapter.
+        Differs: at most `max_anchors` random positions are used (the authors average-pool, and compare every
+        pixel with the queues: 5 GB at 64×128 positions); queues are empty at first, not random, and are
+        compared with before they are written; the projection head is the term's adapter.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class CIRKDLoss(DistillationLoss):
         return loss
 
     def _anchors(self, teacher, student, valid):
-        """At most `max_anchors` positions of each image, valid ones first, and which of them are valid."""
+        """Returns at most `max_anchors` positions of each image, valid ones first, and their validity."""
         if student.shape[1] is not None and student.shape[1] <= self.max_anchors:
             return teacher, student, valid
         count = tf.minimum(self.max_anchors, tf.shape(valid)[1])
@@ -127,12 +127,12 @@ class CIRKDLoss(DistillationLoss):
             group=shape[0],
         )
         # rows: (N, A, N), the divergence of each anchor's row over the anchors of each image.
-        # Over an image without a valid anchor both softmaxes are uniform, which adds 0 to the sum.
+        # For an image without a valid anchor both softmaxes are uniform, which adds 0.
         images = tf.reduce_sum(tf.cast(tf.reduce_any(weight > 0, 1), tf.float32))
         return _row_mean(tf.math.divide_no_nan(tf.reduce_sum(rows, -1), images), weight)
 
     def _rows(self, teacher, student, others_t, others_s, present, group=None):
-        """KL of each anchor's softmax over `others`, or over each of `group` equal parts of them."""
+        """Returns the KL of each anchor's softmax over `others`, or over each of `group` parts of them."""
         logs = []
         for anchors, others in ((teacher, others_t), (student, others_s)):
             similarity = tf.einsum("nac,kc->nak", anchors, others) / self.temperature
@@ -146,7 +146,7 @@ class CIRKDLoss(DistillationLoss):
     def _remember(self, teacher, valid, labels):
         labels = tf.where(labelled(valid, labels, self.num_classes) > 0, labels, self.num_classes)
         images = tf.shape(labels)[0]
-        # One segment an image and class; the class after the last collects what is void.
+        # One segment per image and class; an additional class for void.
         segment = labels + (self.num_classes + 1) * tf.range(images)[:, None]
         sums = tf.math.unsorted_segment_sum(teacher, segment, images * (self.num_classes + 1))
         present = tf.reduce_any(sums != 0, -1)
@@ -174,13 +174,13 @@ class CIRKDLoss(DistillationLoss):
 
 
 class ClassQueue(keras.layers.Layer):
-    """The latest vectors of each class, equally many places a class; it has no `call`.
+    """A queue of the latest vectors of each class, of the same length for all; it has no `call`.
 
     Args:
         num_classes: Number of classes.
-        channels: Length of a vector.
-        size: Places a class.
-        samples: How many entries `sample` draws, all classes together.
+        channels: The length of a vector.
+        size: Entries per class.
+        samples: The number of entries that `sample` returns, over all classes.
     """
 
     def __init__(self, num_classes: int, channels: int, size: int, samples: int, name: str):
@@ -202,7 +202,7 @@ class ClassQueue(keras.layers.Layer):
         super().build(input_shape)
 
     def sample(self, random_stream: RandomStream):
-        """Equally many entries of each class, flat, and 1 for each that is filled: (K, C), (K,)."""
+        """Returns the same number of entries of each class, flat, and 1 for filled ones: (K, C), (K,)."""
         filled = tf.minimum(self.written, self.size)
         if self.per_class >= self.size:
             places = tf.tile(tf.range(self.size)[None], [self.num_classes, 1])
@@ -210,22 +210,22 @@ class ClassQueue(keras.layers.Layer):
         else:
             draw = random_stream.uniform([self.num_classes, self.per_class])
             places = tf.cast(draw * tf.cast(filled, tf.float32)[:, None], tf.int32)
-            # A draw just below 1 rounds up to the place after the last.
+            # A random number just below 1 can round up to 1.
             places = tf.minimum(places, tf.maximum(filled - 1, 0)[:, None])
             entries = tf.gather(self.entries, places, batch_dims=1)
         present = tf.cast(places < filled[:, None], tf.float32)
         return tf.reshape(entries, [-1, entries.shape[-1]]), tf.reshape(present, [-1])
 
     def write(self, random_stream: RandomStream, vectors, labels, most):
-        """Puts up to `most` vectors of each class, drawn at random, over the oldest of their class.
+        """Overwrites the oldest entries of each class with up to `most` random vectors.
 
         Shapes:
-            vectors: (B, C). labels: (B,), int32; `num_classes` marks what is not to be written.
+            vectors: (B, C). labels: (B,), int32; `num_classes` marks vectors to skip.
         """
         draw = random_stream.uniform(tf.shape(labels))
         order = tf.argsort(tf.cast(labels, tf.float32) + draw * 0.99)
         labels = tf.gather(labels, order)
-        # The number of entries of the same class before this one, in the drawn order.
+        # The number of entries of the same class before this one, in random order.
         rank = tf.range(tf.size(labels)) - tf.searchsorted(labels, labels)
         keep = tf.where((labels < self.num_classes) & (rank < tf.minimum(most, self.size)))[:, 0]
         labels, rank = tf.gather(labels, keep), tf.gather(rank, keep)
@@ -236,12 +236,12 @@ class ClassQueue(keras.layers.Layer):
             )
         )
         added = tf.math.bincount(labels, minlength=self.num_classes, maxlength=self.num_classes)
-        # Wraps at twice the size, not at 2³¹, and stays at or above the size once the queue is full.
+        # Wraps at twice the size, and stays at or above the size once the queue is full.
         total = self.written + added
         self.written.assign(tf.where(total >= 2 * self.size, self.size + total % self.size, total))
 
 
 def _row_mean(rows, weight):
-    """The mean of the rows of each image that are valid: (N, A), (N, A) → (N,)."""
+    """Returns the mean of the valid rows of each image: (N, A), (N, A) → (N,)."""
     total = tf.reduce_sum(tf.where(weight > 0, rows, 0.0), 1)
     return tf.math.divide_no_nan(total, tf.reduce_sum(weight, 1))

@@ -1,4 +1,4 @@
-"""The network that tells a teacher's output from a student's."""
+"""The critic of the holistic loss."""
 
 import tensorflow as tf
 
@@ -7,14 +7,14 @@ from tfsegkd.losses.base import build_part
 
 
 class Critic(keras.layers.Layer):
-    """Scores how much a prediction looks like the teacher's, given the image.
+    """Scores the similarity of a prediction to the teacher's, given the image.
 
-    Four 4×4 convolutions of stride 2, spectrally normalised, each followed by a LeakyReLU of slope 0.1;
+    Four 4×4 convolutions of stride 2 with spectral normalization, each followed by a LeakyReLU of slope 0.1;
     self-attention after the third and the fourth; a last 4×4 convolution to one channel, whose mean over
-    positions is the score. The attention after the third holds (H·W / 64)² floats an image.
+    positions is the score. The attention after the third needs (H·W / 64)² floats per image.
 
     Args:
-        width: Channels of the first convolution; each of the next three doubles them.
+        width: The channels of the first convolution, doubled by each of the next three.
 
     Shapes:
         prediction: (N, H, W, C). images: (N, H, W, 3), about −1…1.
@@ -51,7 +51,7 @@ class Critic(keras.layers.Layer):
 class SpectralConv(keras.layers.Layer):
     """A 4×4 convolution whose kernel is divided by its largest singular value.
 
-    The singular value is tracked by one step of power iteration each time it is called with `update=True`.
+    Each call with `update=True` updates the singular value by one power iteration.
 
     Reference:
         Miyato et al., ICLR 2018, https://arxiv.org/abs/1802.05957, algorithm 1.
@@ -85,7 +85,7 @@ class SpectralConv(keras.layers.Layer):
 
 
 class SelfAttention(keras.layers.Layer):
-    """Lets every position look at every other, scaled by a learned factor that begins at 0.
+    """Self-attention over all positions, scaled by a learned factor that is 0 at first.
 
     Reference:
         Zhang et al., ICML 2019, https://arxiv.org/abs/1805.08318, eq. 1 to 3.

@@ -1,4 +1,4 @@
-"""The distance between the correlations of channels and positions."""
+"""Channel and spatial correlation."""
 
 import tensorflow as tf
 
@@ -10,13 +10,13 @@ from tfsegkd.losses.functional import gram_distance, image_by_image, positions, 
 @registry.register("csc")
 @keras.utils.register_keras_serializable("tfsegkd")
 class CSCLoss(DistillationLoss):
-    """Teaches the student which classes go together at which pairs of pixels.
+    """Computes the mean squared error between correlations of channels and positions.
 
-    f̂ is each position's vector scaled to length 1. For each circular shift k of the channels,
-    v_k(i) = f̂(i) ⊙ roll(f̂(i), k) says how class and shifted class occur together at position i, and
-    M_k(i, j) = v_k(i)·v_k(j) associates positions by it. The mean over k and over all pairs of valid
-    positions of (M_k,T − M_k,S)², computed from C×C Gram matrices in float64; no P×P matrix is built.
-    Shifts k and C − k give the same M, so about half of them are computed.
+    f̂ is each position's vector, normalized to length 1. For each circular shift k of the channels,
+    v_k(i) = f̂(i) ⊙ roll(f̂(i), k) is the co-occurrence of classes and shifted classes at position i, and
+    M_k(i, j) = v_k(i)·v_k(j) relates positions by it. The loss is the mean over k and over all pairs of valid
+    positions of (M_k,T − M_k,S)², computed from C×C Gram matrices in float64, without a P×P matrix. Shifts k
+    and C − k have the same M, so only about half of them are computed.
 
     Shapes:
         teacher, student: (N, H, W, C) logits. Cost grows with C³.
@@ -25,9 +25,9 @@ class CSCLoss(DistillationLoss):
     Reference:
         Park and Heo, Knowledge distillation for semantic segmentation using channel and spatial correlations
         and adaptive cross entropy, Sensors 2020; claim 1 of patent US 11,756,202.
-        Reconstruction: the claim gives the normalisation, the circular shifts, the product and ‖M_T − M_S‖,
-        not how the shifts are joined. We take one matrix a shift, because joining the shifts in one vector
-        would leave (f̂_i·f̂_j)², which knows no channels; and the mean square in place of the norm.
+        Reconstruction: the claim has the normalization, the circular shifts, the product and ‖M_T − M_S‖, but
+        not how the shifts are combined. We use one matrix per shift, because a single vector of all shifts
+        would give (f̂_i·f̂_j)², without channels; and the mean square instead of the norm.
     """
 
     of_probabilities = True
@@ -40,7 +40,7 @@ class CSCLoss(DistillationLoss):
 
 
 def _all_shifts(teacher, student):
-    """The mean over the shifts of ‖M_k,T − M_k,S‖², and its gradient with respect to the student."""
+    """Returns the mean over the shifts of ‖M_k,T − M_k,S‖², and its gradient for the student."""
     channels = student.shape[-1]
     total, gradient = tf.zeros([], tf.float64), tf.zeros_like(student)
     for shift in range(channels // 2 + 1):

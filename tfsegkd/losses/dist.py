@@ -1,4 +1,4 @@
-"""The correlation between class probabilities, along classes and along pixels."""
+"""DIST: correlation of class probabilities."""
 
 import tensorflow as tf
 
@@ -11,16 +11,16 @@ from tfsegkd.losses.functional import masked_mean, unit
 @registry.register("dist")
 @keras.utils.register_keras_serializable("tfsegkd")
 class DISTLoss(DistillationLoss):
-    """Teaches the student how the teacher ranks classes and pixels, leaving it free in scale and offset.
+    """Computes 1 − Pearson's correlation of class probabilities, over classes and over pixels.
 
     With p the softmax of z / τ and ρ Pearson's correlation:
     τ²·(β·mean over valid pixels of (1 − ρ of p_T, p_S over the classes)
     + γ·mean over classes of (1 − ρ of p_T, p_S over the valid pixels of the image)).
 
     Args:
-        beta: Weight of the relation between the classes of a pixel; with two classes it has no gradient, and
-            is left out.
-        gamma: Weight of the relation between the pixels of a class.
+        beta: The weight of the correlation over the classes of a pixel; with two classes it has no gradient
+            and is left out.
+        gamma: The weight of the correlation over the pixels of a class.
         temperature: τ, above 0.
 
     Shapes:
@@ -33,8 +33,8 @@ class DISTLoss(DistillationLoss):
 
     Reference:
         Huang et al., NeurIPS 2022, https://arxiv.org/abs/2205.10536: inter-class and intra-class relation.
-        Differs: the pixels of one image are correlated, not those of the batch, so that an image's loss does
-        not depend on its neighbours. Where the teacher is constant there is no relation to learn: 0.
+        Differs: correlations over the pixels of one image, not of the batch, so that the loss of an image
+        does not depend on the others. Where the teacher is constant, the loss is 0.
     """
 
     of_probabilities = True
@@ -52,8 +52,8 @@ class DISTLoss(DistillationLoss):
         two = student.shape[-1] == 2
         if two and not self.gamma:
             raise ValueError(
-                f"Loss '{self.name}' with gamma=0 compares how a pixel ranks its classes, which for two has "
-                f"no gradient: nothing would be learnt. Set gamma above 0, or use pixelwise."
+                f"Loss '{self.name}' with gamma=0 compares the classes of a pixel only, which has no "
+                f"gradient for two classes. Set gamma above 0, or use pixelwise."
             )
         between_classes = masked_mean(
             _distance(*(side - tf.reduce_mean(side, -1, keepdims=True) for side in (teacher, student)), [3]),
@@ -77,9 +77,9 @@ def _centred(side, weight):
 
 
 def _distance(teacher, student, axes):
-    """1 − Pearson's correlation of centred values along `axes`; 0 where the teacher is constant.
+    """Returns 1 − Pearson's correlation of centered values along `axes`; 0 where the teacher is constant.
 
-    As half the squared distance of unit vectors, which is exactly 0 when they are equal.
+    Computed as half the squared distance of unit vectors, which is exactly 0 when they are equal.
     """
     teacher, student = unit(teacher, axes), unit(student, axes)
     varies = tf.cast(tf.reduce_any(teacher != 0, axes), tf.float32)

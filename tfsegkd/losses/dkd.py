@@ -1,4 +1,4 @@
-"""The distance of class probabilities, split into the true class and the others."""
+"""Decoupled knowledge distillation."""
 
 import tensorflow as tf
 
@@ -11,15 +11,15 @@ from tfsegkd.losses.functional import MINUS_INFINITY, divergence, labelled, mask
 @registry.register("dkd")
 @keras.utils.register_keras_serializable("tfsegkd")
 class DKDLoss(DistillationLoss):
-    """Teaches the student the teacher's doubts about the wrong classes even where the teacher is certain.
+    """Computes the KL divergence in two parts: true class against the rest, and among the other classes.
 
-    The mean over labelled pixels of τ²·(α·KL over {true class, rest} + β·KL over the other classes among
-    themselves). The plain divergence would weigh the second part by the teacher's doubt, which is near 0
-    where it is certain.
+    It is the mean over labelled pixels of τ²·(α·KL over {true class, rest} + β·KL over the other classes).
+    The plain divergence would weight the second part by the probability of the other classes, which is near 0
+    where the teacher is confident.
 
     Args:
-        alpha: Weight of the true class against the rest.
-        beta: Weight of the other classes among themselves; with two classes that part is 0.
+        alpha: The weight of the true class against the rest.
+        beta: The weight of the other classes; with two classes this part is 0.
         temperature: τ, above 0.
 
     Shapes:
@@ -28,11 +28,11 @@ class DKDLoss(DistillationLoss):
 
     Raises:
         ValueError: without labels, or if `temperature` is not above 0; for two classes and `alpha` 0, because
-            a single other class has no distribution to teach.
+            a single other class has no distribution.
 
     Reference:
         Zhao et al., CVPR 2022, https://arxiv.org/abs/2203.08679, eq. 7.
-        Differs: no probability is clamped before its logarithm; log-sum-exp gives the logarithm itself.
+        Differs: no probability is clamped before its logarithm, which is computed by log-sum-exp.
     """
 
     needs_labels = True
@@ -50,8 +50,8 @@ class DKDLoss(DistillationLoss):
         classes = student.shape[-1]
         if classes == 2 and not self.alpha:
             raise ValueError(
-                f"Loss '{self.name}' with alpha=0 compares the classes beside the true one, and of two "
-                f"classes only one is left: it would be 0 everywhere. Set alpha above 0, or use pixelwise."
+                f"Loss '{self.name}' with alpha=0 compares the classes other than the true one only, and is "
+                f"always 0 for two classes. Set alpha above 0, or use pixelwise."
             )
         one_hot = tf.one_hot(labels, classes)
         (binary_t, others_t), (binary_s, others_s) = (
@@ -66,7 +66,7 @@ class DKDLoss(DistillationLoss):
 
 
 def _split(logits, one_hot):
-    """Log-probabilities of (true class, rest), and of the classes given that the true one is out."""
+    """Returns log-probabilities of (true class, rest), and of the classes without the true one."""
     without_true = logits + MINUS_INFINITY * one_hot
     rest = tf.reduce_logsumexp(without_true, -1)
     true = tf.reduce_sum(logits * one_hot, -1)

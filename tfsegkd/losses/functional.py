@@ -1,15 +1,15 @@
-"""Mathematics that several losses share. Everything here is float32 in and out, unless it says otherwise."""
+"""Functions that several losses share; float32 in and out, unless noted otherwise."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
-# What stands for −∞ in a softmax: its exponential is 0, and unlike −∞ it never makes a NaN.
+# Used instead of −∞ in a softmax: its exponential is 0, and it causes no NaN.
 MINUS_INFINITY = -1e9
 
 
 def masked_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """The weighted mean of `values` over the positions of each image; 0 where all weights are 0.
+    """Returns the weighted mean of `values` over the positions of each image; 0 where all weights are 0.
 
     Shapes:
         values: (N, H, W). weights: (N, H, W), not negative; 0 where void.
@@ -20,7 +20,7 @@ def masked_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
 
 def valid_at(valid: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Brings `valid` to the size of `like`: a position counts when at least half of its pixels do.
+    """Resizes `valid` to the size of `like`: a position is valid if at least half of its pixels are.
 
     Shapes:
         valid: (N, Y, X). like: (N, H, W, C).
@@ -30,14 +30,14 @@ def valid_at(valid: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     if valid.shape[1:].is_fully_defined() and valid.shape[1:] == like.shape[1:3]:
         return valid
     share = area_at(valid[..., None], like)[..., 0]
-    # A hair below one half: at odd ratios the sum of the pixels' shares is rounded.
+    # An epsilon below one half: at odd ratios the sum of the pixels' shares is rounded.
     return tf.cast(share >= 0.4999, tf.float32)
 
 
 def area_at(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Brings `values` to the size of `like`: the mean over the area that each position covers.
+    """Resizes `values` to the size of `like` by area averaging.
 
-    By matrix products, because XLA has no kernel for the area method of `tf.image.resize`.
+    Uses matrix products, because XLA has no kernel for the area method of `tf.image.resize`.
 
     Shapes:
         values: (N, Y, X, K). like: (N, H, W, C).
@@ -49,7 +49,7 @@ def area_at(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
 
 def _overlap(positions: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    """The share of each of `positions` equal parts of a line that each of `pixels` equal parts covers."""
+    """Returns the share of each of `positions` equal parts of a line that each of `pixels` parts covers."""
     ratio = tf.cast(pixels, tf.float32) / tf.cast(positions, tf.float32)
     start = ratio * tf.cast(tf.range(positions), tf.float32)[:, None]
     pixel = tf.cast(tf.range(pixels), tf.float32)
@@ -57,7 +57,7 @@ def _overlap(positions: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
 
 
 def labels_at(labels: tf.Tensor, like: tf.Tensor, valid: tf.Tensor | None = None) -> tf.Tensor:
-    """Brings `labels` to the size of `like` by nearest neighbour, −1 where that pixel is void.
+    """Resizes `labels` to the size of `like` by nearest neighbor, −1 for void pixels.
 
     Shapes:
         labels: (N, Y, X). like: (N, H, W, C). valid: (N, Y, X) or None.
@@ -70,7 +70,7 @@ def labels_at(labels: tf.Tensor, like: tf.Tensor, valid: tf.Tensor | None = None
 
 
 def labelled(valid: tf.Tensor, labels: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """The valid positions whose label is a class, as a void label or an ignore label is not.
+    """Returns the valid positions whose label is a class.
 
     Shapes:
         valid: (N, H, W), 0/1. labels: (N, H, W).
@@ -80,7 +80,7 @@ def labelled(valid: tf.Tensor, labels: tf.Tensor, num_classes: int) -> tf.Tensor
 
 
 def positions(features: tf.Tensor) -> tf.Tensor:
-    """Lays the positions of each image in a row.
+    """Flattens the positions of each image.
 
     Shapes:
         features: (N, H, W, C).
@@ -92,25 +92,25 @@ def positions(features: tf.Tensor) -> tf.Tensor:
 
 
 def unit(vectors: tf.Tensor, axis: int = -1) -> tf.Tensor:
-    """Scales vectors to length 1; one that is all but zero has no direction: 0, without a gradient."""
+    """Normalizes vectors to length 1; vectors near zero become 0, without a gradient."""
     square = tf.reduce_sum(tf.square(vectors), axis, keepdims=True)
     long = square > 1e-12
     return tf.where(long, vectors * tf.math.rsqrt(tf.where(long, square, 1.0)), 0.0)
 
 
 def divergence(log_teacher: tf.Tensor, log_student: tf.Tensor, axis: int = -1) -> tf.Tensor:
-    """KL(teacher ‖ student) along `axis`, from log-probabilities."""
+    """Returns KL(teacher ‖ student) along `axis`, from log-probabilities."""
     return tf.reduce_sum(tf.exp(log_teacher) * (log_teacher - log_student), axis)
 
 
 @tf.custom_gradient
 def softmax_divergence(teacher: tf.Tensor, student: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """KL(softmax(teacher) ‖ softmax(student)) along the channels; only the student is sent a gradient.
+    """Returns KL(softmax(teacher) ‖ softmax(student)) along the channels; only the student gets a gradient.
 
-    At the size of the images every pass over the logits shows in the time of a step. So the exponentials are
-    taken as they are, and again with the maximum subtracted only where that would lose digits.
+    At image size each pass over the logits takes noticeable time. So exponentials are computed directly, and
+    again with the maximum subtracted only where that would lose precision.
 
-    Where no gradient comes from above none is passed on, whatever the position holds.
+    Positions with a zero upstream gradient get a zero gradient, whatever their values.
 
     Shapes:
         teacher, student: (…, C) logits.
@@ -118,7 +118,7 @@ def softmax_divergence(teacher: tf.Tensor, student: tf.Tensor) -> tuple[tf.Tenso
     """
     shares = tf.exp(teacher), tf.exp(student)
     sums = [_over_channels(share) for share in shares]
-    # False for NaN, too.
+    # Also False for NaN.
     plain = tf.reduce_all([tf.reduce_all((total > 1e-20) & (total < 1e20)) for total in sums])
 
     def value():
@@ -142,12 +142,12 @@ def softmax_divergence(teacher: tf.Tensor, student: tf.Tensor) -> tuple[tf.Tenso
 
 
 def _over_channels(values: tf.Tensor) -> tf.Tensor:
-    """The sum along the channels, as a product, which takes half the time where channels are few."""
+    """Sums along the channels by a matrix product, which takes half the time for few channels."""
     return tf.tensordot(values, tf.ones([values.shape[-1]]), 1)
 
 
 def standardize(features: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Gives each channel of each image mean 0 and variance 1 over its valid positions; 0 where void.
+    """Normalizes each channel of each image to mean 0 and variance 1 over valid positions; 0 at void.
 
     Shapes:
         features: (N, H, W, C). valid: (N, H, W), 0/1.
@@ -157,16 +157,16 @@ def standardize(features: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     mean = tf.math.divide_no_nan(tf.reduce_sum(features * weight, [1, 2], keepdims=True), count)
     centred = (features - mean) * weight
     variance = tf.math.divide_no_nan(tf.reduce_sum(tf.square(centred), [1, 2], keepdims=True), count)
-    # The 1e-6 keeps a dead channel, which is rounding noise, from being blown up to variance 1.
+    # The 1e-6 prevents dead channels, which are rounding noise, from being scaled to variance 1.
     return centred * tf.math.rsqrt(variance + 1e-6)
 
 
 def gram_distance(teacher: tf.Tensor, student: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The squared distance of two P×P similarity matrices that are never built, and its gradient.
+    """Returns the squared distance of two P×P similarity matrices without building them, and its gradient.
 
-    ‖TTᵀ − SSᵀ‖² = ‖TᵀT‖² − 2‖TᵀS‖² + ‖SᵀS‖², Frobenius norms of C×C matrices. The three nearly cancel when
-    the two are alike, hence float64, and no clamp: a clamp would hide a fault. The gradient's products take
-    float32, in which training keeps the gradient: in float64 they took a third of the time.
+    ‖TTᵀ − SSᵀ‖² = ‖TᵀT‖² − 2‖TᵀS‖² + ‖SᵀS‖², Frobenius norms of C×C matrices. The three nearly cancel for
+    similar matrices, hence float64, and no clamp, which would hide errors. The products of the gradient use
+    float32, as training does: in float64 they took a third of the time.
 
     Shapes:
         teacher: (P, Ct), float64. student: (P, Cs), float64.
@@ -182,10 +182,9 @@ def gram_distance(teacher: tf.Tensor, student: tf.Tensor) -> tuple[tf.Tensor, tf
 
 
 def image_by_image(step: Callable, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
-    """Runs a float64 `step` that knows its own gradient over the images of a batch, one after the other.
+    """Runs a float64 `step` with its own gradient over the images of a batch, one after the other.
 
-    So only one image at a time is held in float64, and nothing but the float32 gradient is kept for the
-    backward pass.
+    So only one image at a time is in float64, and only the float32 gradient is kept for the backward pass.
 
     Args:
         step: (teacher (P, Ct), student (P, Cs)), float64 → (distance (), gradient (P, Cs)).

@@ -1,4 +1,4 @@
-"""The distance between two feature maps."""
+"""Hint: mean squared error of features."""
 
 import tensorflow as tf
 
@@ -11,15 +11,16 @@ from tfsegkd.losses.functional import masked_mean, standardize
 @registry.register("hint")
 @keras.utils.register_keras_serializable("tfsegkd")
 class HintLoss(DistillationLoss):
-    """Teaches the student to compute the teacher's features.
+    """Computes the mean squared error between the features of teacher and student.
 
-    The mean over valid positions and channels of (f_S − f_T)². Teacher and student must have equal shapes; a
-    1×1 convolution and a resize on the student's side, the adapter of a term, make them so.
+    It is the mean over valid positions and channels of (f_S − f_T)². The shapes must be equal; the adapter of
+    a term, a 1×1 convolution and a resize of the student's feature, makes them so.
 
     Args:
-        normalize: True: the teacher's feature is given mean 0 and variance 1 in each channel, over the valid
-            positions of each image, so that loud channels do not drown the others and one weight fits every
-            teacher; the adapter learns that scale. 'both': the student's feature too. False: as they come.
+        normalize: True: each channel of the teacher's feature is normalized to mean 0 and variance 1 over the
+            valid positions of each image, so that channels of large variance do not dominate and one weight
+            suits every teacher; the adapter learns that scale. 'both': the student's feature, too. False:
+            none.
 
     Shapes:
         teacher, student: (N, H, W, C) features.

@@ -1,4 +1,4 @@
-"""The score a critic gives the student's prediction."""
+"""Holistic distillation: an adversarial loss with a critic."""
 
 import tensorflow as tf
 
@@ -13,16 +13,16 @@ from tfsegkd.losses.random_stream import RandomStream
 @registry.register("holistic")
 @keras.utils.register_keras_serializable("tfsegkd")
 class HolisticLoss(DistillationLoss):
-    """Teaches the student to make predictions that a critic cannot tell from the teacher's.
+    """Computes the negative score that a critic gives the student's prediction.
 
-    The critic D sees logits and image. `loss(...)` is the student's part, −mean D(S), for each image;
+    The critic D takes logits and image. `loss(...)` is the student's loss, −mean D(S), of each image;
     `critic_loss(...)` is the critic's, mean D(S) − mean D(T) + penalty·mean(‖∇D(x̃)‖₂ − 1)², with x̃ a random
-    point between T and S. A common weight for the student's part is 0.1. Logits at a quarter of the image's
+    point between T and S. A common weight is 0.1. Logits at a quarter of the image's
     size keep the critic's attention small.
 
-    The two parts are trained by two optimizers. `trainable_variables` of this loss is empty, so that nothing
-    that collects the student's variables finds the critic; `critic.trainable_variables` is what the critic's
-    optimizer trains. `weights` holds the critic, so it is saved and resumed with the loss.
+    Student and critic have their own optimizers. `trainable_variables` of this loss is empty, so that the
+    student's optimizer does not train the critic; the critic's optimizer trains `critic.trainable_variables`.
+    `weights` contains the critic, which is saved and restored with the loss.
 
         with tf.GradientTape() as tape:
             scalar = loss.critic_loss(teacher, student, images=images)
@@ -30,8 +30,8 @@ class HolisticLoss(DistillationLoss):
         critic_optimizer.apply_gradients(zip(tape.gradient(scalar, variables), variables))
 
     Args:
-        width: Channels of the critic's first convolution.
-        penalty: Weight of the gradient penalty.
+        width: The channels of the critic's first convolution.
+        penalty: The weight of the gradient penalty.
 
     Shapes:
         teacher, student: (N, H, W, C) logits. images: (N, Y, X, 3), 0…255, needed.
@@ -73,7 +73,7 @@ class HolisticLoss(DistillationLoss):
         return -self.critic(student, _at(images, student)) * _counts(valid)
 
     def critic_loss(self, teacher, student, labels=None, valid=None, images=None) -> tf.Tensor:
-        """What the critic's optimizer minimises: a scalar, without a gradient to teacher or student."""
+        """Returns the critic's loss: a scalar, without a gradient to teacher or student."""
         if not self.built:
             self.build(teacher.shape)
         teacher, student, valid, _, images = self.prepare(teacher, student, labels, valid, images)
@@ -86,7 +86,7 @@ class HolisticLoss(DistillationLoss):
             score = self.critic(between, images)
         slope = tape.gradient(score, between) * valid[..., None]
         length = tf.sqrt(tf.reduce_sum(tf.square(slope), [1, 2, 3]) + 1e-12)
-        # The power iteration steps once a call, in the last of the three passes.
+        # One power iteration per call, in the last of the three passes.
         gap = self.critic(student, images) - self.critic(teacher, images, update=True)
         each = gap + self.penalty * tf.square(length - 1)
         return tf.math.divide_no_nan(tf.reduce_sum(each * counts), tf.reduce_sum(counts))
@@ -96,10 +96,10 @@ class HolisticLoss(DistillationLoss):
 
 
 def _at(images, like):
-    """The images at the size of `like`, from 0…255 to −1…1."""
+    """Returns the images at the size of `like`, scaled from 0…255 to −1…1."""
     return area_at(images, like) / 127.5 - 1
 
 
 def _counts(valid):
-    """1 for each image that has a valid position, else 0."""
+    """Returns 1 for each image with a valid position, else 0."""
     return tf.cast(tf.reduce_any(valid > 0, [1, 2]), tf.float32)

@@ -1,4 +1,4 @@
-"""The distance between how features vary within a class."""
+"""Intra-class feature variation distillation."""
 
 import tensorflow as tf
 
@@ -6,17 +6,18 @@ from tfsegkd._keras import keras
 from tfsegkd.losses.base import DistillationLoss, registry
 from tfsegkd.losses.functional import labelled, masked_mean, unit
 
-# Masks are 8-bit images in every data set we read.
+# Masks are 8-bit images in every supported data set.
 _MOST_CLASSES = 256
 
 
 @registry.register("ifvd")
 @keras.utils.register_keras_serializable("tfsegkd")
 class IFVDLoss(DistillationLoss):
-    """Teaches the student how far each pixel is from the typical pixel of its class.
+    """Computes the mean squared error between similarities of each pixel's feature to its class mean.
 
-    The centre of a class is the mean feature of its labelled pixels in the image; v(i) the cosine similarity
-    of pixel i's feature with the centre of its class; the mean over labelled pixels of (v_S − v_T)².
+    The center of a class is the mean feature of its labelled pixels in the image; v(i) is the cosine
+    similarity of pixel i's feature to the center of its class. The loss is the mean over labelled pixels of
+    (v_S − v_T)².
 
     Shapes:
         teacher: (N, H, W, Ct). student: (N, H, W, Cs). Ct and Cs may differ.
@@ -43,8 +44,8 @@ class IFVDLoss(DistillationLoss):
 
 
 def _variation(features, valid, segment):
-    """The cosine similarity of each position with the centre of its segment; segment −1 has none."""
+    """Returns the cosine similarity of each position to the center of its segment; segment −1 has none."""
     count = tf.shape(features)[0] * _MOST_CLASSES
-    # The sum points the same way as the mean, and only the direction matters.
+    # The sum has the same direction as the mean, and only the direction matters.
     centres = unit(tf.math.unsorted_segment_sum(features, segment, count))
     return valid * tf.reduce_sum(unit(features) * tf.gather(centres, tf.maximum(segment, 0)), -1)

@@ -1,4 +1,4 @@
-"""The distance between the similarities of all pairs of positions."""
+"""Pair-wise distillation."""
 
 import tensorflow as tf
 
@@ -11,14 +11,14 @@ from tfsegkd.losses.functional import gram_distance, image_by_image, positions, 
 @registry.register("pairwise")
 @keras.utils.register_keras_serializable("tfsegkd")
 class PairwiseLoss(DistillationLoss):
-    """Teaches the student which pixels belong together.
+    """Computes the mean squared error between similarities of all pairs of positions.
 
-    A(i, j) is the cosine similarity of positions i and j; the mean over all pairs of valid positions of
-    (A_T − A_S)². The P×P matrices are never built: their squared distance is computed, in float64, from C×C
-    Gram matrices, exactly.
+    A(i, j) is the cosine similarity of positions i and j. The loss is the mean over all pairs of valid
+    positions of (A_T − A_S)². It is computed exactly from C×C Gram matrices in float64, without the P×P
+    matrices.
 
     Args:
-        pool: Side of the average-pooling window applied first, in feature positions; 1 for none.
+        pool: The size of the average-pooling window that is applied first; 1 for none.
 
     Shapes:
         teacher: (N, H, W, Ct). student: (N, H, W, Cs). Ct and Cs may differ.
@@ -29,8 +29,8 @@ class PairwiseLoss(DistillationLoss):
 
     Reference:
         Liu et al., CVPR 2019, https://arxiv.org/abs/1903.04197, eq. 2.
-        Differs: no pooling unless asked for, then of averages over valid positions. The paper pools because
-        its P×P matrices would not fit.
+        Differs: no pooling by default; pooling averages valid positions only. The paper pools because of the
+        size of the P×P matrices.
     """
 
     same_channels = False
@@ -42,7 +42,7 @@ class PairwiseLoss(DistillationLoss):
     def compare(self, teacher, student, valid, labels, images):
         if self.pool > 1:
             share = self._average(valid[..., None])
-            # A void position is 0 on both sides, so the plain average needs only its divisor corrected.
+            # Void positions are 0, so only the divisor of the plain average must be corrected.
             kept = tf.cast(share >= 0.5, tf.float32)
             teacher, student = (
                 kept * tf.math.divide_no_nan(self._average(side), share) for side in (teacher, student)

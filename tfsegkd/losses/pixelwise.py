@@ -1,4 +1,4 @@
-"""The distance between the class probabilities of each pixel."""
+"""Pixel-wise distillation."""
 
 import tensorflow as tf
 
@@ -11,18 +11,18 @@ from tfsegkd.losses.functional import masked_mean, softmax_divergence
 @registry.register("pixelwise")
 @keras.utils.register_keras_serializable("tfsegkd")
 class PixelwiseLoss(DistillationLoss):
-    """Teaches the student the teacher's class probabilities, pixel by pixel.
+    """Computes the KL divergence between teacher and student class probabilities.
 
-    The mean over valid pixels of τ²·KL(softmax(z_T / τ) ‖ softmax(z_S / τ)): 0 when the two agree.
+    It is the mean over valid pixels of τ²·KL(softmax(z_T / τ) ‖ softmax(z_S / τ)): 0 when the two agree.
 
     Args:
-        temperature: τ, above 0. Larger values show more of how the teacher ranks the wrong classes; the
-            factor τ² keeps the gradient's scale.
-        balanced: Lets the pixels of rare classes count more, as weights of the labels' loss do: a pixel
-            weighs Σ_c softmax(z_T)_c / ln(1.02 + share of c), where the share is what the teacher gives the
-            class of the batch's valid pixels.
-        paper_scale: Multiplies by the batch size, because the code of Liu et al. sums over the images. With
-            it, their weight of 10 gives their gradient.
+        temperature: τ, above 0. Larger values emphasize the teacher's ranking of the wrong classes; the
+            factor τ² keeps the scale of the gradient.
+        balanced: Whether pixels of rare classes have higher weights: a pixel has weight
+            Σ_c softmax(z_T)_c / ln(1.02 + share of c), where the share is that of the teacher's predictions
+            in the valid pixels of the batch.
+        paper_scale: Whether to multiply by the batch size, as the code of Liu et al. sums over the images.
+            Then their weight of 10 gives their gradient.
 
     Shapes:
         teacher, student: (N, H, W, C) logits.
@@ -34,8 +34,8 @@ class PixelwiseLoss(DistillationLoss):
     Reference:
         Hinton et al., 2015, https://arxiv.org/abs/1503.02531; Liu et al., CVPR 2019,
         https://arxiv.org/abs/1903.04197, eq. 1; the weights of `balanced` are those of Paszke et al., ENet,
-        2016, https://arxiv.org/abs/1606.02147, section 5.1, on the teacher's shares in place of the labels'.
-        Differs: Liu's code takes a cross-entropy, whose floor is the teacher's entropy, over all pixels.
+        2016, https://arxiv.org/abs/1606.02147, section 5.1, with the teacher's shares instead of the labels'.
+        Differs: Liu's code uses a cross-entropy, whose floor is the teacher's entropy, over all pixels.
     """
 
     keeps_void_out = True
@@ -69,7 +69,7 @@ class PixelwiseLoss(DistillationLoss):
 
 
 def _rarity(teacher, valid):
-    """How much each pixel counts, by how rare the classes are that the teacher sees there; 0 where void."""
+    """Returns the weight of each pixel by the rarity of the classes that the teacher predicts; 0 at void."""
     shown = tf.where(valid[..., None] > 0, tf.nn.softmax(teacher), 0.0)
     shares = tf.math.divide_no_nan(tf.reduce_sum(shown, [0, 1, 2]), tf.reduce_sum(valid))
     return tf.linalg.matvec(shown, 1 / tf.math.log(1.02 + shares))

@@ -1,4 +1,4 @@
-"""Random numbers that go on where they were when a training is resumed."""
+"""Random numbers that continue when training is resumed."""
 
 import random
 
@@ -8,11 +8,10 @@ from tfsegkd._keras import keras
 
 
 class RandomStream(keras.layers.Layer):
-    """A stream of random numbers whose place is a weight, so that checkpoints hold it.
+    """A random number generator whose state is a weight, so that checkpoints contain it.
 
-    The generators that TensorFlow's operations have of their own begin anew in every process. The seed is
-    drawn when the layer is built, where Keras draws those of its initial weights. Replicas draw different
-    numbers.
+    The internal generators of TensorFlow's operations restart in every process. The seed is drawn when the
+    layer is built, as the seeds of initial weights are. Replicas get different numbers.
     """
 
     def __init__(self, name: str = "draws"):
@@ -31,10 +30,10 @@ class RandomStream(keras.layers.Layer):
         super().build(input_shape)
 
     def uniform(self, shape) -> tf.Tensor:
-        """Numbers in 0…1 of `shape`, other ones at each call."""
+        """Returns random numbers in 0…1 of `shape`, different ones at each call."""
         state = tf.identity(self.state)
         self.state.assign(state + tf.constant([0, 1]))
         replica = tf.distribute.get_replica_context()
         offset = replica.replica_id_in_sync_group if replica else 0
-        # Far apart, so that a replica's numbers are not those of its neighbour a call later.
+        # A large offset, so that a replica does not repeat the numbers of another one call later.
         return tf.random.stateless_uniform(shape, state + tf.stack([1_000_003 * offset, 0]))

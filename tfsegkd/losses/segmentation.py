@@ -1,4 +1,4 @@
-"""The task loss: what the labels say."""
+"""The task loss."""
 
 import tensorflow as tf
 
@@ -8,12 +8,12 @@ from tfsegkd.layers.binary import two_logits
 
 @keras.utils.register_keras_serializable("tfsegkd")
 class SegmentationLoss(keras.losses.Loss):
-    """Cross-entropy of each pixel's logits with its label, void left out.
+    """Computes the cross-entropy of logits and labels over valid pixels.
 
     Args:
         ignore_label: The label of void pixels.
-        class_weights: A weight for each class, or None for equal ones. The mean over pixels is weighted, so
-            the scale of the weights does not matter.
+        class_weights: A weight per class, or None for equal ones. The mean is weighted, so that the scale of
+            the weights has no effect.
 
     Shapes:
         y_true: (N, H, W) integer labels. y_pred: (N, H, W, C) logits; one channel is that of label 1 against

@@ -1,4 +1,4 @@
-"""How good a segmentation is, and how far two networks agree."""
+"""Metrics of segmentation."""
 
 from tfsegkd.metrics.agreement import agreement
 from tfsegkd.metrics.confusion import MeanIoU, confusion_matrix, iou, mean_iou, pixel_accuracy

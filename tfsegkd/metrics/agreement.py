@@ -1,14 +1,14 @@
-"""How far two networks say the same."""
+"""Agreement of two networks."""
 
 import numpy as np
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> float:
-    """The share of pixels for which two networks, or two forms of one, choose the same class.
+    """Returns the share of pixels for which two networks predict the same class.
 
     Args:
-        first: What one network makes of some images.
-        second: What the other makes of the same images.
+        first: The predictions of one network.
+        second: The predictions of the other for the same images.
 
     Shapes:
         first, second: (N, H, W, C) logits of any type, or (N, H, W) integer classes.
@@ -27,7 +27,7 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _classes(prediction: np.ndarray) -> np.ndarray:
-    # By rank and not by type, because the logits of a quantized network are integers, too.
+    # By rank, not by type, because the logits of a quantized network are integers, too.
     if prediction.ndim == 4:
         return prediction.argmax(-1)
     if prediction.ndim != 3:

@@ -1,4 +1,4 @@
-"""Mean IoU and its relatives, all read from one confusion matrix: rows are labels, columns predictions."""
+"""Mean IoU and other metrics of a confusion matrix: rows are labels, columns predictions."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,14 +9,14 @@ from tfsegkd.layers.binary import two_logits
 
 @keras.utils.register_keras_serializable("tfsegkd")
 class MeanIoU(keras.metrics.Metric):
-    """Measures how well predicted regions cover the labelled ones: mean intersection over union.
+    """Computes the mean intersection over union.
 
-    Counts gather in `matrix`, in float64, so that no pixel is lost where float32 would stop counting (2²⁴).
-    A class absent from both labels and predictions is left out of the mean; the mean of nothing is NaN.
+    Counts accumulate in `matrix`, in float64, because float32 stops counting at 2²⁴. Classes that occur
+    neither in labels nor in predictions are left out of the mean; without any class it is NaN.
 
     Args:
         num_classes: Number of classes, at least 2.
-        ignore_label: The label of void pixels; they do not count, whatever is predicted there.
+        ignore_label: The label of void pixels, which are ignored.
 
     Shapes:
         labels: (N, H, W), integer.
@@ -50,7 +50,7 @@ class MeanIoU(keras.metrics.Metric):
         known = ~valid | ((labels >= 0) & (labels < self.num_classes))
         message = f"A label is neither a class (0 to {self.num_classes - 1}) nor void ({self.ignore_label})."
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(known), [message], name="labels")]):
-            # A segment sum drops negative indices: that is where void goes.
+            # A segment sum ignores negative indices, which are used for void.
             cells = tf.where(valid, labels * self.num_classes + classes, -1)
         weights = tf.ones_like(cells, tf.float64)
         if sample_weight is not None:
@@ -63,7 +63,7 @@ class MeanIoU(keras.metrics.Metric):
         self.matrix.assign_add(tf.reshape(counts, self.matrix.shape))
 
     def _classes(self, predictions: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """The predicted class of each labelled pixel."""
+        """Returns the predicted class of each labelled pixel."""
         if predictions.shape.rank == 3:
             _check_integer(predictions.dtype.is_integer, "predicted classes", predictions.dtype.name)
             if not predictions.shape.is_compatible_with(labels.shape):
@@ -87,7 +87,7 @@ class MeanIoU(keras.metrics.Metric):
         hits = tf.linalg.diag_part(self.matrix)
         union = tf.reduce_sum(self.matrix, 0) + tf.reduce_sum(self.matrix, 1) - hits
         present = union > 0
-        # NaN and not 0 before any pixel: nothing has been measured.
+        # NaN, not 0, before any pixel.
         return tf.reduce_mean(tf.boolean_mask(hits, present) / tf.boolean_mask(union, present))
 
     def reset_state(self):
@@ -105,17 +105,17 @@ class MeanIoU(keras.metrics.Metric):
 def confusion_matrix(
     labels: np.ndarray, predictions: np.ndarray, num_classes: int, ignore_label: int = 255
 ) -> np.ndarray:
-    """Counts how often each class is predicted where each class is labelled.
+    """Returns the confusion matrix of labels and predictions.
 
-    Matrices of several images add up.
+    Matrices of several images can be added.
 
     Shapes:
-        labels, predictions: of one shape, any, integer.
+        labels, predictions: Integers of the same shape.
         returns: (num_classes, num_classes), int64, [label, prediction].
 
     Raises:
-        ValueError: if the shapes differ, or for a label or a prediction that is not a class. Labels of
-            `ignore_label`, and what is predicted there, do not count.
+        ValueError: if the shapes differ, or for a label or a prediction that is not a class. Pixels
+            with `ignore_label` are ignored.
         TypeError: if either is not integer.
     """
     _at_least_two(num_classes)
@@ -135,14 +135,14 @@ def confusion_matrix(
         if strange.size:
             raise ValueError(
                 f"{what} {strange[0]} in {strange.size} pixels. Expected 0 to {num_classes - 1}, or "
-                f"{ignore_label} in a label for void. Set num_classes or ignore_label to what the masks hold."
+                f"{ignore_label} in a label for void. Set num_classes and ignore_label to match the masks."
             )
     counts = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes)
 
 
 def iou(matrix: np.ndarray) -> np.ndarray:
-    """The intersection over union of each class; NaN for one that was neither labelled nor predicted.
+    """Returns the IoU of each class; NaN for classes that were neither labelled nor predicted.
 
     Shapes:
         matrix: (C, C). returns: (C,), float64.
@@ -154,14 +154,14 @@ def iou(matrix: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(matrix: np.ndarray) -> float:
-    """The mean of `iou` over the classes that were labelled or predicted; NaN if there is none."""
+    """Returns the mean of `iou` over the classes that were labelled or predicted; NaN without any."""
     values = iou(matrix)
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
 
 
 def pixel_accuracy(matrix: np.ndarray) -> float:
-    """The share of pixels whose predicted class is the labelled one; NaN without any pixel."""
+    """Returns the share of correctly predicted pixels; NaN without any pixel."""
     matrix = np.asarray(matrix, np.float64)
     total = matrix.sum()
     return float(np.trace(matrix) / total) if total else float("nan")

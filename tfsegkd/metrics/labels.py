@@ -1,11 +1,11 @@
-"""Which class a network chooses."""
+"""Labels from logits."""
 
 import numpy as np
 import tensorflow as tf
 
 
 def labels_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The most probable label of each pixel, after enlarging the logits bilinearly.
+    """Returns the most probable label of each pixel, after bilinear resizing of the logits.
 
     Shapes:
         logits: (H, W, C). returns: `size`, uint8.

@@ -1,6 +1,7 @@
 """Networks by name, and networks from files."""
 
 # Importing a builder's file files it in the registry.
+from tfsegkd.deprecation import renamed_names
 from tfsegkd.models import (  # noqa: F401
     bisenet_v2,
     deeplab_v3,
@@ -36,10 +37,10 @@ __all__ = [
     "check_head",
     "check_one_output",
     "describe",
+    "feature_layers",
     "head_of",
     "initialize_from",
     "is_keras3",
-    "layers",
     "load",
     "load_torch_weights",
     "names",
@@ -49,3 +50,5 @@ __all__ = [
     "refuse_code",
     "refuse_untrusted",
 ]
+
+__getattr__ = renamed_names(__name__, {"begin_from": "initialize_from", "taps": "feature_layers"})

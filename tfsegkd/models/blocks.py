@@ -1,7 +1,7 @@
 """The pieces that our networks share.
 
 Every function takes a tensor and a name and returns a tensor. The last layer of a block bears the block's
-name, so that a layer is a layer name.
+name, which terms refer to.
 """
 
 from collections.abc import Callable

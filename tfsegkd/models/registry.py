@@ -1,19 +1,21 @@
-"""Where the builders of networks are filed."""
+"""The registry of network builders."""
 
 from collections.abc import Callable
 
+from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.registry import Registry
 
 models = Registry("model")
 _feature_layers: dict[str, tuple[str, ...]] = {}
 
 
+@renamed_arguments(taps="feature_layers")
 def register(name: str, feature_layers: tuple[str, ...]) -> Callable:
-    """Files a builder under `name`, with the names of its layers worth distilling."""
+    """Registers a builder under `name`, with the names of the layers that are worth distilling."""
     _feature_layers[name] = feature_layers
     return models.register(name)
 
 
 def published_feature_layers() -> dict[str, tuple[str, ...]]:
-    """The layers that each builder publishes."""
+    """Returns the layers worth distilling of each registered network."""
     return dict(_feature_layers)

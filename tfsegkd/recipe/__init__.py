@@ -1,5 +1,6 @@
-"""The whole way from images and masks to a verified `.tflite`, in stages that can be resumed."""
+"""Recipes: resumable stages from images and masks to a verified `.tflite`."""
 
+from tfsegkd.deprecation import renamed_names
 from tfsegkd.recipe.auto import AutoQuantize
 from tfsegkd.recipe.budget import Budget
 from tfsegkd.recipe.dry_run import Plan
@@ -33,7 +34,6 @@ __all__ = [
     "Budget",
     "BudgetNotKept",
     "Distill",
-    "Frames",
     "Group",
     "Plan",
     "PretrainedTeacher",
@@ -46,8 +46,11 @@ __all__ = [
     "StudentAlone",
     "Teacher",
     "TrainedStudent",
+    "TrainingData",
     "Workers",
     "open_workers",
     "plan",
     "search",
 ]
+
+__getattr__ = renamed_names(__name__, {"BorrowedTeacher": "PretrainedTeacher", "Frames": "TrainingData"})

@@ -1,4 +1,4 @@
-"""Quantization by budget: the cheapest way to int8 that costs no more accuracy than is allowed."""
+"""Quantization by budget: the cheapest method within an allowed loss of accuracy."""
 
 import copy
 import dataclasses
@@ -31,23 +31,23 @@ from tfsegkd.recipe.training import Schedule
 TRIED = "quantization.json"
 _CALIBRATION_IMAGES = 64
 _SENSITIVITY_IMAGES = 4
-# The share of the training images on which is measured what each attempt costs, and how many at most.
+# The share of the training images that is held out to measure attempts, and its maximum number.
 _HELD_OUT, _MOST_HELD_OUT = 0.1, 64
-# No more than this share of the kernels goes back to float: beyond, it is no int8 network.
+# At most this share of the kernels falls back to float.
 _MOST_FLOAT = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """One way to int8 that was tried.
+    """An attempt at quantization.
 
     Args:
-        name: What was done.
-        mean_iou: On the held-out training images; None if it was passed over.
+        name: The method.
+        mean_iou: On the held-out training images; None if it was skipped.
         drop: Points of mean IoU below the float network.
         float_layers: The layers that stayed in float.
-        seconds: How long it took.
-        skipped: Why it was passed over.
+        seconds: The time it took.
+        skipped: The reason why it was skipped.
     """
 
     name: str
@@ -59,26 +59,26 @@ class Attempt:
 
     def __str__(self) -> str:
         if self.skipped:
-            return f"{self.name}: passed over: {self.skipped}"
+            return f"{self.name}: skipped: {self.skipped}"
         return f"{self.name}: mean IoU {100 * self.mean_iou:.2f}, {self.drop:+.2f} points lost"
 
 
 @dataclasses.dataclass(frozen=True)
 class AutoQuantize:
-    """Makes the student int8 in the cheapest way that keeps its accuracy.
+    """Quantizes the student to int8 by the cheapest method that keeps its accuracy.
 
-    It tries, in this order: calibration alone; with scales moved between layers; the better of these with
-    corrected biases; the best so far with its worst layers in float; training with the labels; training with
-    the teacher as well. The first that loses no more than the budget is taken, or else the one that loses
-    least. What was tried stands in `quantization.json` and in the run's report.
+    It tries, in this order: calibration; cross-layer equalization; bias correction of the better of these;
+    float fallback of the worst layers of the best so far; training on labels; training on labels and teacher.
+    The first attempt within the budget is used, or else the best. The search log is in `quantization.json`
+    and in the run's report.
 
     Losses are measured on training images that are held out of the trainings here, never on the validation
     split.
 
     Args:
-        schedule: How to train, should it come to that.
-        distill: What the student learns from the teacher then, as of `Quantize`; without terms on the logits
-            the last attempt is passed over.
+        schedule: The schedule of the attempts that train.
+        distill: Specs of the terms, as for `Quantize`; without terms on the logits the last attempt is
+            skipped.
         task_weight, cache: As of `Quantize`.
         max_miou_drop: The budget, in points of mean IoU (0…100).
     """
@@ -102,7 +102,7 @@ class AutoQuantize:
         train = run.data.train
         if not train.labelled:
             raise ValueError(
-                "Quantization by budget measures mean IoU on training images, and these have no labels. Use "
+                "Quantization by budget measures mean IoU on training images, which have no labels. Use "
                 "`Quantize`, or images with labels."
             )
         fitting, held_out = hold_out(train, self.schedule.batch_size)
@@ -119,9 +119,9 @@ class AutoQuantize:
         return regroup(model) if written_dense(model) else model
 
     def _attempts(
-        self, run: Run, student: keras.Model, search_log: "Ladder"
+        self, run: Run, student: keras.Model, search_log: "SearchLog"
     ) -> Iterator[tuple[str, Callable[[], keras.Model]]]:
-        """Each way to int8, cheapest first; one that goes on from what is best so far sees it in `ladder`."""
+        """Yields the attempts, cheapest first; some continue from the best of `search_log`."""
         images = representative_images(run)
         batches = [images[start : start + 8] for start in range(0, len(images), 8)]
         yield "calibration", lambda: post_training(student, batches)
@@ -141,12 +141,12 @@ class AutoQuantize:
 
 
 class SearchLog:
-    """What was tried, and the best of it.
+    """The search log: all attempts and the best network.
 
     Args:
         score: The mean IoU of a network, 0…1.
         student: The float network.
-        max_miou_drop: How many points below it are allowed.
+        max_miou_drop: The allowed loss, in points of mean IoU.
     """
 
     def __init__(self, score: Callable[[keras.Model], float], student: keras.Model, max_miou_drop: float):
@@ -157,7 +157,7 @@ class SearchLog:
         self._chosen: Attempt | None = None
 
     def take(self, name: str, make: Callable[[], keras.Model]) -> bool:
-        """Tries one way to int8; says whether it meets the budget."""
+        """Makes an attempt; returns whether it is within the budget."""
         began = time.monotonic()
         try:
             model = make()
@@ -192,7 +192,7 @@ class SearchLog:
         }
 
 
-# Their checkpoints lie where those of the stage do, and go when it is done.
+# Their checkpoints are in the stage's directory and removed with it.
 
 
 class _Trained(Quantize):
@@ -204,15 +204,15 @@ class _TrainedWithTeacher(Quantize):
 
 
 def read_tried(directory: Path) -> dict | None:
-    """What quantization by budget has tried in a run's directory; None if there was none."""
+    """Returns the search log in a run's directory; None if there is none."""
     path = directory / TRIED
     return read_json(path) if path.exists() else None
 
 
 def hold_out(source: Source, batch_size: int, otherwise: str = "use `Quantize`") -> tuple[Source, Source]:
-    """Training images to fit on, and the last of them to measure on.
+    """Splits the training images into those to fit on and the last ones to measure on.
 
-    They lie together at the end, because neighbouring images of a film show the same.
+    Held-out images are consecutive, because neighbouring images of a video are similar.
 
     Args:
         source: The training images.
@@ -220,7 +220,7 @@ def hold_out(source: Source, batch_size: int, otherwise: str = "use `Quantize`")
         otherwise: What to do where there are too few.
 
     Raises:
-        ValueError: if fewer than a batch would be left to train on.
+        ValueError: if fewer than a batch are left to train on.
     """
     count = min(max(round(_HELD_OUT * len(source)), 1), _MOST_HELD_OUT)
     left = len(source) - count
@@ -233,10 +233,10 @@ def hold_out(source: Source, batch_size: int, otherwise: str = "use `Quantize`")
 
 
 def representative_images(run: Run) -> np.ndarray:
-    """Training images, evenly spread, as the network sees them: (N, H, W, 3), uint8."""
+    """Returns evenly spaced training images at the network's input size, (N, H, W, 3), uint8."""
     source = run.data.train
-    data = source.resized(tuple(run.data.size))
-    return np.stack([data(index)[0] for index in spread(len(source), _CALIBRATION_IMAGES)])
+    resized = source.resized(tuple(run.data.size))
+    return np.stack([resized(index)[0] for index in spread(len(source), _CALIBRATION_IMAGES)])
 
 
 def _doublings(most: int) -> Iterator[int]:

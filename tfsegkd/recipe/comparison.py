@@ -1,4 +1,4 @@
-"""Methods × seeds: what may be concluded from them."""
+"""Tables that compare the methods of a study over seeds."""
 
 import math
 import statistics
@@ -11,7 +11,7 @@ from tfsegkd.recipe.provenance import commit, provenance
 from tfsegkd.recipe.statistics import interval
 from tfsegkd.recipe.study import Failures, Reports, Row, Study
 
-# The edition of docs/results/protocol.md by which studies are made now.
+# The current edition of docs/results/protocol.md.
 PROTOCOL = 2
 _BEST = (
     "*Best while training*: the highest mean IoU of the validations while training, at the size of training, "
@@ -27,12 +27,12 @@ class Line:
     Args:
         title: The method and the stage.
         last: Mean IoU of the last checkpoint, by seed.
-        differences: To each baseline, by its title, of the seeds that both have; of none to itself.
-        best: The best mean IoU while training, by seed; empty where it was not measured.
+        differences: The paired differences to each baseline, by its title.
+        best: The best mean IoU during training, by seed; empty where it was not measured.
         best_epochs: The epochs of `best`.
-        minutes: Wall-clock of each run.
-        failed: Seeds whose run failed.
-        num_seeds: How many seeds there should be.
+        minutes: The wall-clock time of each run.
+        failed: The seeds of failed runs.
+        num_seeds: The number of planned seeds.
     """
 
     title: str
@@ -48,13 +48,13 @@ class Line:
 def compare(
     study: Study, reports: Reports, failures: Failures | None = None, measure: str | None = None
 ) -> list[Line]:
-    """The rows of a study, of what is done so far; methods of which no run ended are left out.
+    """Returns the rows of a study for the finished runs; methods without one are left out.
 
     Args:
-        study: What was run.
-        reports: What is done so far.
-        failures: Which runs failed.
-        measure: The further frames to compare on; those of validation unless given.
+        study: The study.
+        reports: The reports of finished runs.
+        failures: The failed runs.
+        measure: The further images to compare on; the validation images by default.
     """
     reports = {method: _on(by_seed, measure) for method, by_seed in reports.items()}
     baselines = {row: _last(reports, row) for row in study.baselines}
@@ -89,7 +89,7 @@ def compare(
 
 
 def _on(by_seed: Mapping[int, Mapping], measure: str | None) -> dict[int, Mapping]:
-    """The reports, with the scores on further frames in place of those on the validation images."""
+    """Returns the reports with the scores on further images instead of the validation images."""
     if measure is None:
         return dict(by_seed)
     return {
@@ -109,7 +109,7 @@ def _stages(reports: Reports, row: Row) -> Iterator[tuple[int, Mapping]]:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """A Markdown table: every seed, mean ± standard deviation, paired differences to the baselines."""
+    """Returns a Markdown table: every seed, mean ± standard deviation, differences to the baselines."""
     baselines = list(lines[0].differences) if lines else []
     seeds = sorted({seed for line in lines for seed in (*line.last, *line.failed)})
     with_best = any(line.best for line in lines)
@@ -165,14 +165,14 @@ def page(
     prices: Sequence[costs.Price] = (),
     failures: Failures | None = None,
 ) -> str:
-    """The tables, and what one needs to know to make them again.
+    """Returns the tables, with the information to reproduce them.
 
     Args:
-        study: What was run.
-        line: The command that the user gave.
-        reports: What is done so far.
-        prices: What the rows cost, once all is done.
-        failures: Which runs failed, and why.
+        study: The study.
+        line: The user's command.
+        reports: The reports of finished runs.
+        prices: The cost of the rows, when all runs are done.
+        failures: The failed runs and the reasons.
     """
     done, runs = sum(map(len, reports.values())), len(study.methods) * len(study.seeds)
     methods = [f"- {method.name}: `{' '.join(method.flags) or 'nothing else'}`" for method in study.methods]
@@ -213,14 +213,14 @@ def _versions(reports: Reports) -> str:
 
 
 def _processors(reports: Reports) -> str:
-    """The processors of all machines that had a part in it."""
+    """Returns the processors of all machines that were used."""
     found = {report["cpu"] for by_seed in reports.values() for report in by_seed.values() if "cpu" in report}
     return f", on {' and '.join(sorted(found))}" if found else ""
 
 
 def record(study: Study, reports: Reports, failures: Failures | None = None) -> dict:
-    """A study as JSON: what was asked, what came of it and with what it was made."""
-    # The runs are of the clone, whatever has been committed since.
+    """Returns a study as JSON: the settings, the results and the versions."""
+    # The runs used the clone.
     code = study.directory / "code"
     return {
         "protocol": PROTOCOL,
@@ -241,7 +241,7 @@ def write_study(
     prices: Sequence[costs.Price] = (),
     failures: Failures | None = None,
 ) -> None:
-    """Writes `study.md` and `study.json`, and what rows cost into `costs.json`, in the study's directory."""
+    """Writes `study.md`, `study.json` and, with the cost of rows, `costs.json` into the study's directory."""
     text = page(study, line, reports, prices, failures)
     write_atomically(study.directory / "study.md", lambda path: path.write_text(text, encoding="utf-8"))
     write_json(study.directory / "study.json", record(study, reports, failures))

@@ -1,4 +1,4 @@
-"""Methods × seeds, as a picture."""
+"""The plot of a study."""
 
 import json
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from tfsegkd.recipe.comparison import Line
 from tfsegkd.recipe.statistics import interval
 
 _TITLES, _PANEL, _ROW = 2, 4, 0.42  # inches
-_DESCRIPTION = "Description"  # the field of a PNG that holds its numbers
+_DESCRIPTION = "Description"  # the field of the PNG with its numbers
 
 
 def check_installed() -> None:
-    """Finds out whether pictures can be drawn.
+    """Checks that plots can be drawn.
 
     Raises:
         ImportError: if not.
@@ -24,16 +24,16 @@ def check_installed() -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise ImportError(
-            "The picture of a study needs matplotlib, which is not installed. Run pip install "
-            "'tfsegkd[plots]', or leave the picture out with `plot=False`."
+            "The plot of a study needs matplotlib, which is not installed. Run pip install "
+            "'tfsegkd[plots]', or leave the plot out with `plot=False`."
         ) from None
 
 
 def draw(path: Path, lines: Sequence[Line]) -> None:
-    """Draws each row's seeds as dots with their mean and its 95 % interval, and each baseline's differences.
+    """Draws each row's seeds as dots with mean and 95 % interval, and the differences to each baseline.
 
     Args:
-        path: Where to write the PNG.
+        path: The PNG to write.
         lines: The rows of the comparison.
 
     Raises:
@@ -62,7 +62,7 @@ def draw(path: Path, lines: Sequence[Line]) -> None:
 
 
 def description(lines: Sequence[Line]) -> str:
-    """Every number of a picture, as the picture itself holds it, so that it can be compared with its data."""
+    """Returns all numbers of a plot, as the PNG stores them for comparison with its data."""
 
     def rounded(values):
         return {seed: round(value, 4) for seed, value in values.items()}
@@ -75,7 +75,7 @@ def description(lines: Sequence[Line]) -> str:
 
 
 def drawn(path: Path) -> str | None:
-    """The description that a picture holds; None if there is no picture, or it holds none."""
+    """Returns the description that a PNG contains; None if there is no file or description."""
     if not path.is_file():
         return None
     with Image.open(path) as picture:
@@ -83,12 +83,12 @@ def drawn(path: Path) -> str | None:
 
 
 def _draw(axes, rows, seeds, label, shown=()):
-    """A panel in which every dot can be seen, and `shown` as well."""
+    """Draws a panel that shows every dot, and the values `shown`."""
     for place, values in enumerate(rows):
         _row(axes, place, values, seeds)
     axes.set_xlabel(label)
     axes.grid(axis="x", alpha=0.3)
-    # The dots fill the picture: the interval of two pairs may be many times wider, and runs out of it.
+    # Limits follow the dots: the interval of two pairs may be much wider than the panel.
     shown = [*shown, *(value for values in rows for value in values.values())]
     margin = max(max(shown) - min(shown), 0.5) / 2
     axes.set_xlim(min(shown) - margin, max(shown) + margin)

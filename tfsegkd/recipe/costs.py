@@ -1,4 +1,4 @@
-"""What networks cost, those that are compared measured side by side."""
+"""Costs of the networks of a study, measured together."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ TIMED_RUNS = 100
 
 @dataclass(frozen=True)
 class Price:
-    """What one row of a study costs.
+    """The cost of one row of a study.
 
     Args:
         title: The method and the stage.
-        parameters, macs: Of the network.
-        file_bytes: Of its file.
-        milliseconds: For one image on this machine, one thread; a float network as float `.tflite`.
+        parameters, macs: Those of the network.
+        file_bytes: The size of its file.
+        milliseconds: The latency on this machine, one thread; float networks as float `.tflite`.
     """
 
     title: str
@@ -30,7 +30,7 @@ class Price:
 
 
 def latencies(files: Mapping[str, Path]) -> dict[str, runtime.LatencyReport]:
-    """Times saved networks in one go, on one thread; those of Keras as float `.tflite`."""
+    """Measures the latency of saved networks together, on one thread; Keras networks as float `.tflite`."""
     with tempfile.TemporaryDirectory() as scratch:
         paths = {}
         for number, (name, path) in enumerate(files.items()):
@@ -43,7 +43,7 @@ def latencies(files: Mapping[str, Path]) -> dict[str, runtime.LatencyReport]:
 
 
 def price(study: Study, reports: Reports) -> list[Price]:
-    """What each row of a study costs, by the first seed's networks; rows whose file is gone are left out."""
+    """Returns the cost of each row, from the first seed's networks; rows without a file are left out."""
     seed, stages, files = study.seeds[0], {}, {}
     for row in study.rows:
         for stage in reports[row.method].get(seed, {"stages": []})["stages"]:
@@ -62,7 +62,7 @@ def price(study: Study, reports: Reports) -> list[Price]:
 
 
 def table(prices: Sequence[Price]) -> str:
-    """A Markdown table; latencies also as a share of the first row's."""
+    """Returns a Markdown table; latencies are also relative to the first row's."""
     lines = [
         "| row | parameters | MMACs | file KB | ms, 1 thread | to the first row |",
         "|---|---|---|---|---|---|",

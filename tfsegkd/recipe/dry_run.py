@@ -1,4 +1,4 @@
-"""What a run would do and cost, as it is told before it begins."""
+"""The plan of a run: what a dry run prints."""
 
 import dataclasses
 from pathlib import Path
@@ -9,12 +9,12 @@ class PlannedTraining:
     """One training of a stage.
 
     Args:
-        epochs: How many are left.
-        done: How many an interrupted run has behind it.
-        steps_per_epoch: Steps of the optimizer in each.
-        memory_bytes: What it needs by the rule of `tfsegkd.recipe.rehearsal.memory_of`.
-        first_seconds: Until the first step is done, most of it spent on building.
-        step_seconds, epoch_seconds: Each further step; what ends an epoch. None if nothing was timed.
+        epochs: The remaining epochs.
+        done: The epochs that an interrupted run has finished.
+        steps_per_epoch: Optimizer steps per epoch.
+        memory_bytes: The memory it needs, estimated by `tfsegkd.recipe.rehearsal.memory_of`.
+        first_seconds: The time until the end of the first step, mostly tracing.
+        step_seconds, epoch_seconds: The time of a step, and of the end of an epoch. None if not timed.
     """
 
     epochs: int
@@ -41,14 +41,14 @@ class PlannedStage:
     """One stage of a run.
 
     Args:
-        name: The stage.
-        reads, writes: Files; those without a directory lie in the run's.
-        finished: Whether an earlier run has done it.
-        network: What it makes.
-        parameters, macs: What that costs.
-        trainings: How it trains.
-        other_seconds: Building, recording the teacher and measuring the network; None if nothing was timed.
-        note: What the figures leave out.
+        name: The name of the stage.
+        reads, writes: Its files; those without a directory are in the run's.
+        finished: Whether an earlier run has finished it.
+        network: The network that it creates.
+        parameters, macs: The cost of the network.
+        trainings: Its trainings.
+        other_seconds: The time to build, to record the teacher and to evaluate; None if not timed.
+        note: What the estimate does not include.
     """
 
     name: str
@@ -64,7 +64,7 @@ class PlannedStage:
 
     @property
     def steps(self) -> int:
-        """Steps of the optimizer that are left."""
+        """The remaining optimizer steps."""
         return sum(training.steps for training in self.trainings)
 
     @property
@@ -96,15 +96,15 @@ class PlannedStage:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a run would do.
+    """The plan of a run.
 
     Args:
-        directory: Where it would write.
-        examples: How many it would train on, and how many it would report on.
-        stages: Its stages, in order; 'export' last, if asked for.
-        timed_steps: How many steps of each training were timed.
-        memory_bytes: What the process has now, with the images that it keeps.
-        rehearsed_bytes: The most that it had while rehearsing.
+        directory: The output directory.
+        examples: The numbers of training and of validation examples.
+        stages: The stages, in order; 'export' last, if requested.
+        timed_steps: The number of timed steps of each training.
+        memory_bytes: The current memory of the process, with cached images.
+        rehearsed_bytes: The peak memory of the rehearsal.
     """
 
     directory: Path
@@ -116,13 +116,13 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """All stages together, without export and report; None if nothing was timed."""
+        """The time of all stages, without export and report; None if not timed."""
         known = [stage.seconds for stage in self.stages if stage.seconds is not None]
         return sum(known) if self.timed_steps else None
 
     @property
     def peak_bytes(self) -> int:
-        """What the run needs at its most, by the rule."""
+        """The estimated peak memory of the run."""
         return self.memory_bytes + max(
             (training.memory_bytes for stage in self.stages for training in stage.trainings), default=0
         )
@@ -135,7 +135,7 @@ class Plan:
     def outline(self) -> str:
         """The stages, what they need and how long they take, a line each."""
         lines = [
-            f"{self.examples[0]} examples to train on, {self.examples[1]} to report on.",
+            f"{self.examples[0]} training examples, {self.examples[1]} validation examples.",
             *map(str, self.stages),
             f"memory: about {self.peak_bytes / 1e6:,.0f} MB, of which this process has "
             f"{self.memory_bytes / 1e6:,.0f} MB now; the most in the rehearsal: "

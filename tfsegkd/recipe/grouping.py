@@ -1,4 +1,4 @@
-"""The stage of a recipe in which convolutions become grouped while the student trains."""
+"""The group stage: gradual grouping of convolutions during training."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tfsegkd import checks, models
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_json
+from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.distillation import Distiller, parse_terms
 from tfsegkd.grouping import GradualConv2D, GradualGroupingSchedule, make_gradual, regroup
 from tfsegkd.recipe.stages import (
@@ -24,24 +25,24 @@ from tfsegkd.recipe.training import Schedule, train
 ASSIGNMENTS = ("identity", "shuffle", "learned")
 
 
+@renamed_arguments(begin_from="initialize_from")
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Trains a network whose convolutions are dense at first and grouped at the end.
+    """Trains a network whose convolutions are dense at the start and grouped at the end.
 
     Args:
-        model: The spec of the dense network, trained from the weights that the student alone starts from;
-            None for the run's trained student, the pruned one if there is one.
+        model: The spec of the dense network, with the same initial weights as the student alone; None for the
+            run's trained student, the pruned one if there is one.
         schedule: How to train it.
         groups: As of `tfsegkd.grouping.make_gradual`: a number, or 'depthwise'.
-        layers: Names or patterns of the convolutions; none for every one that the groups divide.
-        begin, end: The shares of the training at which weights between groups begin to shrink and are gone.
-            With 0 and 0 the network is grouped from scratch, and its kernels start as those of a grouped
-            network do.
+        layers: Names or patterns of the convolutions; by default all whose channels the groups divide.
+        begin, end: The shares of training at which weights between groups start to shrink and are zero. With
+            0 and 0 the network is grouped from scratch, with the initial kernels of a grouped network.
         shape: As of `GradualGroupingSchedule`.
         assignment: Which channels form a group: 'identity', neighbours; 'shuffle', neighbours, shuffled where
             one grouped layer feeds another; 'learned', those with the most weight between them at `begin`.
-        distill, task_weight, cache, preflight, initialize_from: As of `Distill`; a trained student begins from
-            nothing else.
+        distill, task_weight, cache, preflight, initialize_from: As of `Distill`; not for a trained
+            student.
     """
 
     model: str | None
@@ -68,13 +69,13 @@ class Group:
         check_task(parse_terms(self.distill), self.task_weight)
         if self.model is None and self.initialize_from:
             raise ValueError(
-                f"The run's trained student begins from its own weights. Received: "
-                f"initialize_from={self.initialize_from!r}. Give it to the stage that trains the student."
+                f"The run's trained student has its own weights. Received: "
+                f"initialize_from={self.initialize_from!r}. Pass it to the stage that trains the student."
             )
         if self.assignment == "learned" and not self.begin:
             raise ValueError(
-                "A learned assignment needs dense weights that have learned something. Received: begin=0. "
-                "Begin later, such as at 0.1 of the training."
+                "A learned assignment needs trained dense weights. Received: begin=0. Use a later start, "
+                "such as 0.1."
             )
         self._callback(1)
 
@@ -97,7 +98,7 @@ class Group:
         return models.at_size(regroup(network), data.size)
 
     def _network(self, run: Run) -> keras.Model:
-        """The network before its first step."""
+        """Returns the network before its first step."""
         if self.model is None:
             dense = run.load(PRUNED, *DENSE_STUDENTS)
         else:
@@ -113,12 +114,12 @@ class Group:
 
 
 def _start_grouped(network: keras.Model) -> None:
-    """Gives a network that was made gradual the initial weights of one that was built grouped."""
+    """Sets the initial weights of a gradual network to those of a grouped one."""
     layers = {layer.name: layer for layer in network.layers}
     for name, layer in layers.items():
         if not isinstance(layer, GradualConv2D):
             continue
-        # The initial scale goes with the inputs of a filter, of which it has fewer.
+        # The initial scale depends on the number of inputs of a filter, which is lower.
         layer.kernel.assign(layer.kernel * layer.blocks**0.5)
         partner = layers.get(name.removesuffix("_depthwise"))
         if partner is not layer and partner is not None:

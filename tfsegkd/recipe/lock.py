@@ -1,4 +1,4 @@
-"""One run at a time in a directory."""
+"""A lock that allows one run at a time in a directory."""
 
 import contextlib
 import fcntl
@@ -10,19 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-# A process of a stage ends a moment after the run that it belongs to.
+# The process of a stage ends shortly after its run.
 _SECONDS = 3
 
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keeps other runs out of `directory`, and clears away what a killed one left half-written there.
+    """Locks `directory` for one run, and removes partly written files of a killed one.
 
-    The system itself releases the lock when the process ends, however it ends.
+    The operating system releases the lock when the process ends.
 
     Raises:
-        BlockingIOError: if another run is at work there; the message says which.
-        OSError: if nothing can be written there.
+        BlockingIOError: if another run uses the directory; the message names it.
+        OSError: if the directory is not writable.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def locked(directory: Path) -> Iterator[None]:
     with file:
         if not _taken(file):
             file.seek(0)
-            holder = file.read().strip() or "it has just begun"
+            holder = file.read().strip() or "it has just started"
             raise BlockingIOError(
                 f"Another run is writing to {str(directory)!r}: {holder}. "
                 f"Wait until it ends, or choose another `output_dir`."
@@ -49,7 +49,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _taken(file: IO) -> bool:
-    """Whether the lock became ours, if need be after what is left of a killed run has gone, too."""
+    """Tries to take the lock, waiting for the last process of a killed run."""
     until = time.monotonic() + _SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What TensorBoard shows beside the scalars that Keras writes."""
+"""TensorBoard summaries in addition to Keras' scalars."""
 
 import functools
 from collections.abc import Mapping
@@ -14,20 +14,19 @@ from tfsegkd.graph.callbacks import NetworkCallback
 from tfsegkd.metrics import labels_at
 
 _ROWS = 3
-# How the names of the variables of a range end, and how its members become one number.
+# The suffixes of the variables of a range, and how they are reduced to one number.
 _RANGES = {"_min": np.min, "_max": np.max, "_step_factor": np.mean}
 
 
 class Monitor(NetworkCallback):
-    """Shows, after every epoch, what a network predicts, how many of its weights are zero and how wide its
-    8-bit ranges are.
+    """Writes predictions, the share of zero weights and the widths of 8-bit ranges after every epoch.
 
-    Put it before Keras' TensorBoard callback: the share of zeros joins the logs, once there are any.
+    Put it before Keras' TensorBoard callback: it adds the share of zeros to the logs, if there are any.
 
     Args:
-        directory: Where to write, a directory of its own; None for nowhere.
-        source: The images to predict: the first, the last and one between.
-        histograms: Whether to write histograms of what each convolution gives for these images, too.
+        directory: The directory for the summaries; None writes nothing.
+        source: The images: the first, the last and a middle one are predicted.
+        histograms: Whether to write histograms of the outputs of all convolutions for these images.
     """
 
     def __init__(self, directory: Path | None, source: Source, histograms: bool = False):
@@ -82,15 +81,15 @@ class Monitor(NetworkCallback):
 
 
 def zero_share(model: keras.Model) -> float:
-    """The share of weights of kernels that are exactly zero."""
+    """Returns the share of kernel weights that are exactly zero."""
     kernels = [weight.numpy() for weight in model.trainable_weights if weight.shape.rank > 1]
     count = sum(kernel.size for kernel in kernels)
     return sum(int(np.sum(kernel == 0)) for kernel in kernels) / count if count else 0.0
 
 
 def quantized_ranges(model: keras.Model) -> dict[str, float]:
-    """The ends of every range that quantization-aware training keeps, and the mean change of every learned
-    step, by the name of the variable.
+    """Returns the limits of every range of quantization-aware training, and the mean change of every learned
+    step, by variable name.
     """
     found = {}
     for weight in model.weights:
@@ -102,7 +101,7 @@ def quantized_ranges(model: keras.Model) -> dict[str, float]:
 
 
 def write_flags(directory: Path, flags: Mapping) -> None:
-    """Shows the flags of a run as a text."""
+    """Writes the flags of a run as a text."""
     lines = ["| flag | value |", "|---|---|", *(f"| {name} | `{value}` |" for name, value in flags.items())]
     writer = tf.summary.create_file_writer(str(directory))
     with writer.as_default(step=0):

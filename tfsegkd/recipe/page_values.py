@@ -1,4 +1,4 @@
-"""What the figures of a page may be: expressions over the JSON of studies and benchmarks."""
+"""Expressions over the JSON of studies and benchmarks, for the numbers on pages."""
 
 import ast
 import functools
@@ -23,20 +23,20 @@ _OPERATORS = {
     ast.Div: operator.truediv,
     ast.USub: operator.neg,
 }
-# Of two pairs an interval has one degree of freedom: the pairs themselves say more.
+# With two pairs an interval has one degree of freedom; the pairs are more informative.
 _FEWEST = 3
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a study, as its JSON holds it.
+    """One row of a study, from its JSON.
 
     Args:
         title: The method and the stage.
-        stages: What the stage reported, by seed.
-        reports: What the runs reported, by seed.
-        num_seeds: How many seeds the study has.
-        failed: Seeds whose run failed.
+        stages: The row of the stage in the report, by seed.
+        reports: The reports of the runs, by seed.
+        num_seeds: The number of seeds of the study.
+        failed: The seeds of failed runs.
         protocol: The edition of the protocol.
     """
 
@@ -55,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """The content of a study's JSON, of this edition or of the first, which is nothing but its runs."""
+    """The content of a study's JSON, of this edition or of the first, which has only runs."""
 
     name: str
     runs: Mapping[str, Mapping[str, Mapping]]
@@ -64,7 +64,7 @@ class Study:
     protocol: int
 
     def row(self, method: str, stage: str | None = None) -> Row:
-        """A method's stage; the only one but the teacher's unless named."""
+        """Returns a method's stage; by default the only one besides the teacher's."""
         checks.one_of(method, self.runs, f"A method of {self.name}")
         reports = {int(seed): report for seed, report in sorted(self.runs[method].items())}
         found = [row["name"] for report in reports.values() for row in report["stages"]]
@@ -89,8 +89,8 @@ class Comparison:
     """Paired differences of two rows, in points.
 
     Args:
-        pairs: Of the seeds that both have.
-        frames: The 95 % interval over blocks of neighbouring frames; None where they were not counted.
+        pairs: The differences of the common seeds.
+        frames: The 95 % interval over blocks of neighbouring frames; None if they were not counted.
     """
 
     pairs: Sequence[float]
@@ -104,21 +104,21 @@ class Comparison:
 
 
 class Values:
-    """The JSON files of a page, and what its expressions may name.
+    """The JSON files of a page, and the names for its expressions.
 
     Args:
-        directory: The page's.
+        directory: The directory of the page.
     """
 
     def __init__(self, directory: Path):
         self.directory, self.read = directory, {}
 
     def content(self, name: str) -> Any:
-        """The content of a JSON file beside the page.
+        """Returns the content of a JSON file beside the page.
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: if it is damaged, or of an edition of the protocol that is not known.
+            ValueError: if it is damaged, or of an unknown edition of the protocol.
         """
         if name not in self.read:
             path = self.directory / name
@@ -130,7 +130,7 @@ class Values:
         return self.read[name]
 
     def evaluate(self, name: str, expression: str, row: Any = None) -> str:
-        """The text of an expression over a JSON file; ' | .2f' at its end says how a number is written."""
+        """Returns the text of an expression over a JSON file; a suffix ' | .2f' formats a number."""
         code, bar, form = expression.rpartition(" | ")
         value = self.value(name, code if bar else expression, row)
         if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -138,16 +138,14 @@ class Values:
         if bar:
             return format(value, form.strip())
         if isinstance(value, float):
-            raise ValueError(
-                f"{expression!r} is {value!r}. Say how it is written, such as {expression} | .2f."
-            )
+            raise ValueError(f"{expression!r} is {value!r}. Add a format, such as {expression} | .2f.")
         return ", ".join(f"{one:+.2f}" for one in value) if isinstance(value, list) else str(value)
 
     def value(self, name: str, expression: str, row: Any = None) -> Any:
-        """What an expression stands for.
+        """Returns the value of an expression.
 
         Raises:
-            ValueError: if it cannot be read, or names what is not there.
+            ValueError: if it cannot be parsed, or a name does not exist.
         """
         self.content(name)
         try:
@@ -174,7 +172,7 @@ class Values:
             case ast.Name(id="everything"):
                 return content
             case ast.Name():
-                # What is nothing of the JSON is a word: quotes would end the title of a link.
+                # Unknown names are strings, because quotes would end the title of a link.
                 return _part(content, node.id) if node.id in _names(content) else node.id
             case ast.Attribute():
                 return _part(inner(node.value), node.attr)
@@ -196,7 +194,7 @@ class Values:
 
 
 def _words(node: ast.AST) -> str | None:
-    """The words of an option, which name settings and never rows."""
+    """Returns the names of settings in an option, which are never rows."""
     parts = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
     words = [part.id if isinstance(part, ast.Name) else ast.literal_eval(part) for part in parts]
     return ",".join(words) if words != [None] else None
@@ -276,12 +274,12 @@ def _scores(row: Any, measure: str | None) -> dict[int, float]:
 
 
 def compare(one: Any, other: Any, varies: str = "", measure: str | None = None) -> Comparison:
-    """The paired differences of two rows of equal settings.
+    """Returns the paired differences of two rows of equal settings.
 
     Args:
         one, other: The rows.
-        varies: Settings that are compared, with commas between.
-        measure: The study's further frames; those of validation unless given.
+        varies: Settings that may differ, separated by commas.
+        measure: The study's further images; the validation images by default.
 
     Raises:
         ValueError: if another setting differs, or the rows are of different protocols.
@@ -314,7 +312,7 @@ def _frames(one: Row, other: Row, seeds: list[int], measure: str | None) -> tupl
 
 
 def _mean(row: Any, measure: str | None = None) -> str:
-    """'53.01 ± 0.95', with how many seeds there are where some are missing."""
+    """Returns '53.01 ± 0.95', with the number of seeds if some are missing."""
     row, scores = _row(row), list(_scores(row, measure).values())
     if not scores:
         return "–"
@@ -332,18 +330,18 @@ def _score(row: Any, seed: int, measure: str | None = None) -> str:
 
 
 def _iou(row: Any, name: str) -> float:
-    """IoU of a class in percent, mean of the seeds."""
+    """Returns the IoU of a class in percent, mean of the seeds."""
     values = [stage["iou"][name] for stage in _row(row).stages.values()]
     return math.nan if None in values else 100 * statistics.fmean(values)
 
 
 def _of(row: Any, key: str) -> Any:
-    """What the stage of the first seed reported under `key`."""
+    """Returns the field `key` of the first seed's stage."""
     return next(iter(_row(row).stages.values()))[key]
 
 
 def _setting(row: Any, name: str) -> Any:
-    """A flag of a row's runs."""
+    """Returns a flag of a row's runs."""
     values = [report["flags"][name] for report in _row(row).reports.values()]
     if any(value != values[0] for value in values):
         raise ValueError(f"{_row(row).title!r} has several values of {name}: {values}.")
@@ -351,7 +349,7 @@ def _setting(row: Any, name: str) -> Any:
 
 
 def _pick(rows: Sequence[Mapping], key: str, value: Any) -> Mapping:
-    """The one of several rows that has `value` under `key`."""
+    """Returns the row whose field `key` is `value`."""
     found = [row for row in rows if row.get(key) == value]
     if len(found) != 1:
         raise ValueError(f"{len(found)} rows have {key}={value!r}. Expected one.")
@@ -398,10 +396,10 @@ _FUNCTIONS: dict[str, Callable] = {
 
 
 def seeds_of(rows: Sequence[Any]) -> Iterator[int]:
-    """All seeds of rows, those that failed too."""
+    """Returns all seeds of rows, including failed ones."""
     yield from sorted({seed for row in map(_row, rows) for seed in (*row.stages, *row.failed)})
 
 
 def as_row(value: Any) -> Row:
-    """The row that an expression stands for."""
+    """Returns the row of an expression."""
     return _row(value)

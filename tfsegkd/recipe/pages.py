@@ -1,10 +1,10 @@
-"""Pages of results: tables, figures and pictures made from the JSON that they name, prose left as it is.
+"""Pages of results: tables, numbers and plots are generated from JSON, other text is kept.
 
-A figure in prose is a link to its JSON, and the link's title says how it is computed:
+A number in the text is a link to its JSON; the title of the link is the expression that computes it:
 
     The gain is [+2.04 ± 1.03](camvid_losses.json "diff(preset, alone)").
 
-A table stands between two comments; the first says from which file, and what its rows and columns are:
+A table is between two comments; the first names its file, rows and columns:
 
     <!-- table camvid_losses.json
     row student alone: alone
@@ -16,12 +16,12 @@ A table stands between two comments; the first says from which file, and what it
     -->
     <!-- end -->
 
-`row TITLE: EXPRESSION` is one row, `rows TITLE: EXPRESSION` a row of everything in a list, under a first
-column called TITLE; `heading TITLE` names the first column otherwise. `column: seeds` is a column for each
-seed, `column: seeds far` the same on the study's further frames `far`. A picture shows every row of its
-table, with the differences to the rows after its name. With `claims` in place of `table`, each `row TITLE:
-compare(one, other)` is a claim, and the columns say whether it holds beside the others. The last comment of a
-page holds the fingerprints of its files.
+`row TITLE: EXPRESSION` is one row, `rows TITLE: EXPRESSION` a row for each item of a list, under a first
+column TITLE; otherwise `heading TITLE` names the first column. `column: seeds` is a column for each seed,
+`column: seeds far` the same on the study's further images `far`. A picture shows every row of its table, with
+the differences to the rows after its name. With `claims` instead of `table`, each `row TITLE: compare(one,
+other)` is a claim, and the columns show whether it is significant among the others. The last comment of a
+page contains the fingerprints of its files.
 """
 
 import math
@@ -47,7 +47,7 @@ _LEVEL = 0.05  # of significance
 
 @dataclass
 class _Table:
-    """What the comment before a table says."""
+    """The parsed comment before a table."""
 
     file: str
     heading: str = ""
@@ -59,11 +59,11 @@ class _Table:
 
 @dataclass(frozen=True)
 class Page:
-    """A page as its JSON says that it is.
+    """A generated page.
 
     Args:
-        text: Its Markdown.
-        pictures: The lines of each picture, by the name of its file.
+        text: The Markdown.
+        pictures: The lines of each plot, by file name.
     """
 
     text: str
@@ -71,7 +71,7 @@ class Page:
 
 
 def render(path: Path) -> Page:
-    """Makes a page anew from its JSON, and writes nothing.
+    """Generates a page from its JSON, without writing it.
 
     Raises:
         ValueError: if an expression cannot be computed, rows of unequal settings or protocols are compared,
@@ -109,7 +109,7 @@ def render(path: Path) -> Page:
 
 
 def remake(path: Path) -> bool:
-    """Writes a page anew from its JSON, its pictures too; returns whether anything changed.
+    """Updates a page and its plots from its JSON; returns whether anything changed.
 
     Raises:
         ValueError, FileNotFoundError: as of `render`.
@@ -128,13 +128,13 @@ def remake(path: Path) -> bool:
 
 
 def files(path: Path) -> list[str]:
-    """The JSON files that a page was made from."""
+    """Returns the JSON files of a page."""
     foot = _FOOT.search(path.read_text(encoding="utf-8"))
     return re.findall(r"(\S+\.json) [0-9a-f]{12}", foot[0]) if foot else []
 
 
 def outside(text: str) -> str:
-    """The prose of a page: without its tables, its figures and its last comment."""
+    """Returns the text of a page without tables, numbers and the last comment."""
     return _FOOT.sub("", _FIGURE.sub("", _BLOCK.sub("", text)))
 
 
@@ -147,7 +147,7 @@ def _outside_blocks(text: str, change) -> str:
 
 
 def _wrapped(text: str, before: str) -> str:
-    """The text with the line breaks that it had on the page, where it still has as many words."""
+    """Returns the text with the line breaks of the page, if the number of words is the same."""
     return before if before.split() == text.split() else text
 
 
@@ -206,16 +206,14 @@ def _cells(table: _Table, values: Values) -> list[list[str]]:
 
 
 def _claims(table: _Table, values: Values) -> list[list[str]]:
-    """Each claim: its interval over seeds, over frames where they were counted, and p beside the others."""
+    """Returns for each claim the interval over seeds, over frames if counted, and the adjusted p."""
     claims = [
         (title, one if isinstance(one, Comparison) else Comparison(one))
         for title, one in _rows(table, values)
     ]
     p_values = [p_value(one.pairs) for _, one in claims]
     if any(map(math.isnan, p_values)):
-        raise ValueError(
-            "A claim needs at least two pairs of seeds, better five. Leave it out, or call it one run."
-        )
+        raise ValueError("A claim needs at least two pairs of seeds, preferably five. Leave it out.")
     with_frames = any(one.frames for _, one in claims)
     head = [
         "claim",

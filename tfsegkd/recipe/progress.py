@@ -1,4 +1,4 @@
-"""Checkpoints from which an interrupted training goes on as if it had not been interrupted."""
+"""Checkpoints from which an interrupted training resumes with the same result."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from tfsegkd.atomic import put_in_place, sha256
 
 _KEPT = 2
 _SUMS = "checksums.json"
-# How TensorFlow says that a file could not be written; other errors are not the disk's.
+# TensorFlow's errors for files that cannot be written.
 _DISK = (
     tf.errors.ResourceExhaustedError,
     tf.errors.PermissionDeniedError,
@@ -27,9 +27,9 @@ _DISK = (
 
 @contextlib.contextmanager
 def resumable_randomness() -> Iterator[None]:
-    """Lets the dropout of networks built inside draw from generators that `Progress` can save.
+    """Builds networks whose dropout uses generators that `Progress` can save.
 
-    By default it draws from a counter in TensorFlow's kernels, which starts anew in every process.
+    By default dropout uses a counter in TensorFlow's kernels, which restarts in every process.
     """
     backend = keras.backend.experimental
     before = backend.is_tf_random_generator_enabled()
@@ -42,15 +42,15 @@ def resumable_randomness() -> Iterator[None]:
 
 
 class Progress:
-    """The checkpoints of one training: weights, optimizer, random generators, and epochs done.
+    """The checkpoints of one training: weights, optimizer, random generators, and the number of epochs.
 
-    Each is a directory with the checksums of its files, renamed into place when it is whole. The last two are
-    kept, so that one which the disk has damaged does not cost the training.
+    Each is a directory with the checksums of its files, renamed into place when it is complete. The last two
+    are kept, in case one is damaged.
 
     Args:
-        directory: Where the checkpoints lie.
+        directory: The directory of the checkpoints.
         trainer: A compiled model.
-        others: What else belongs to the state of the training, by name.
+        others: Further objects with a state, by name.
     """
 
     def __init__(self, directory: Path, trainer: keras.Model, **others: tf.Variable | tf.Module):
@@ -61,17 +61,17 @@ class Progress:
         )
 
     def restore(self) -> int:
-        """Goes back to the last whole checkpoint, if there is one; returns the epochs done.
+        """Restores the last intact checkpoint, if there is one; returns the number of epochs.
 
         Raises:
-            ValueError: if that is of a training that keeps other things.
+            ValueError: if the checkpoint has other objects.
         """
         for path in sorted(self._directory.glob("epoch_*"), reverse=True):
             damage = fault(path)
             if damage is None:
                 self._read(path)
                 return int(path.name.removeprefix("epoch_"))
-            print(f"  checkpoint {str(path)!r} is damaged and is left out: {damage}", flush=True)
+            print(f"  checkpoint {str(path)!r} is damaged and is skipped: {damage}", flush=True)
         return 0
 
     def _read(self, path):
@@ -83,14 +83,14 @@ class Progress:
             raise ValueError(
                 f"The checkpoint {str(path)!r} does not hold all that this training keeps. Expected one of "
                 f"this version, with the same network, terms and options (such as `ema`). Received: {reason} "
-                f"Choose another `output_dir`, or delete {str(path.parent)!r} to start anew."
+                f"Choose another `output_dir`, or delete {str(path.parent)!r} to start again."
             ) from error
 
     def save(self, epochs_done: int) -> None:
         """Writes a checkpoint.
 
         Raises:
-            OSError: if the disk cannot hold it; those before it stay.
+            OSError: if the disk is full; earlier checkpoints are kept.
         """
         path = self._directory / f"epoch_{epochs_done:06d}"
         temporary = self._directory / f".{path.name}.{os.getpid()}.tmp"
@@ -109,7 +109,7 @@ class Progress:
 
 
 def _generators(model):
-    """The generators of the layers that draw; Keras leaves them out of checkpoints."""
+    """Returns the random generators of layers, which Keras does not save in checkpoints."""
     layers = [
         layer for layer in model.submodules if isinstance(layer, keras.__internal__.layers.BaseRandomLayer)
     ]
@@ -117,11 +117,11 @@ def _generators(model):
 
 
 def fault(path: Path) -> str | None:
-    """What is wrong with the checkpoint in a directory; None if it is as it was written."""
+    """Returns what is wrong with a checkpoint; None if it is intact."""
     try:
         for name, expected in json.loads((path / _SUMS).read_text(encoding="utf-8")).items():
             if sha256(path / name) != expected:
-                return f"{name} is not what was written"
+                return f"{name} was changed"
     except (OSError, ValueError, AttributeError) as error:
         return str(error)
     return None

@@ -1,4 +1,4 @@
-"""Where a result comes from: the commit of the code, the command, the versions, the processor."""
+"""Provenance of results: commit, command, versions and processor."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def git(*words: str, root: Path = ROOT) -> str | None:
-    """What git prints; None where there is no git or it refuses."""
+    """Returns the output of git; None if it fails."""
     try:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -23,13 +23,13 @@ def git(*words: str, root: Path = ROOT) -> str | None:
 
 
 def is_checkout(root: Path = ROOT) -> bool:
-    """Whether `root` is the top of a git checkout, not a directory inside somebody else's."""
+    """Whether `root` is the top directory of a git checkout."""
     top = git("rev-parse", "--show-toplevel", root=root)
     return bool(top) and Path(top).resolve() == root.resolve()
 
 
 def commit(root: Path = ROOT) -> str | None:
-    """The commit that `root` is at, with '+changes' if files differ from it; None outside git."""
+    """Returns the commit of `root`, with '+changes' if files differ from it; None outside of git."""
     if not is_checkout(root):
         return None
     changed = git("status", "--porcelain", "--untracked-files=no", root=root)
@@ -37,7 +37,7 @@ def commit(root: Path = ROOT) -> str | None:
 
 
 def processor() -> dict:
-    """The processor's name, how many cores this process may use, and what became of its matrix unit (AMX)."""
+    """Returns the processor's name, the cores available to this process, and the state of AMX."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
     fields = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
@@ -47,13 +47,13 @@ def processor() -> dict:
     return {
         "cpu": fields.get("model name") or platform.processor() or platform.machine(),
         "cores": cores,
-        # `runtime.timing` has Linux refuse it to the process that times.
+        # `runtime.timing` disables it in the process that measures latencies.
         "amx": "on in training, off in timings" if has_unit else "absent",
     }
 
 
 def command_line(words: Sequence[str]) -> str:
-    """The command `words`, as anyone may repeat it: without the directories of this machine."""
+    """Returns the command `words` without the directories of this machine."""
     hidden = ["--data_dir=DIRECTORY" if word.startswith("--data_dir=") else word for word in words]
     if hidden and Path(hidden[0]).is_absolute():
         hidden[0] = "/".join(Path(hidden[0]).parts[-2:])
@@ -61,7 +61,7 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def provenance() -> dict:
-    """Commit, command, versions and processor of this process, for the JSON of a result."""
-    # As it was typed: tools take words out of sys.argv.
+    """Returns commit, command, versions and processor of this process, for the JSON of a result."""
+    # As it was typed: commands remove words from sys.argv.
     command = command_line(sys.orig_argv[1:])
     return {"commit": commit(), "command": command, "versions": versions(), **processor()}

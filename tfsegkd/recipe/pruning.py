@@ -1,4 +1,4 @@
-"""The stage of a recipe that prunes, and trains what is left with the dense network's help."""
+"""The prune stage: pruning, then training with the dense network as the teacher."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -31,28 +31,28 @@ from tfsegkd.runtime import arm
 
 COST_COMPLEXITY = "cost_complexity"
 _SPARSITY = "sparsity:"
-# Batches that scores are measured on; batches that guide a path, and those that its points are compared on.
+# Batches for scores; batches that guide a path, and batches that its points are compared on.
 _SCORED, _GUIDING, _HELD_OUT = 16, 4, 10
-# The last third of a training is for what is left to settle.
+# The last third of training has constant sparsity.
 _THINNING = 2 / 3
 _UPDATES = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Prune:
-    """Prunes the student and trains it further, with the dense network as the teacher.
+    """Prunes the student and trains it, with the dense network as the teacher.
 
     Args:
         target: What to keep, as of `tfsegkd.pruning.prune_channels`: 'macs:0.5', 'params:0.5' or
-            'latency:0.5'. With 1 nothing goes and the dense network is trained as long, which is what pruning
-            has to be compared with. 'macs', 'params' or 'latency' alone, with 'cost_complexity', leaves the
-            choice to one standard error. 'sparsity:0.8' and 'sparsity:2:4' set weights to zero instead.
+            'latency:0.5'. With 1 nothing is removed and the dense network is trained as long, as the baseline
+            of pruning. 'macs', 'params' or 'latency' alone, with 'cost_complexity', selects the fraction by
+            the one-standard-error rule. 'sparsity:0.8' and 'sparsity:2:4' set weights to zero instead.
         schedule: How to train; `rounds` share the epochs.
         importance: 'cost_complexity', or as of `prune_channels`.
         scope, round_to, latency_table: As of `prune_channels`; 'cost_complexity' is always global.
-        rounds: In how many steps of pruning and training.
-        distill: Specs of the terms between dense network and pruned one; none for the labels alone.
-        task_weight: The factor of the task loss; with 0 only the scores see labels.
+        rounds: The number of rounds of pruning and training.
+        distill: Specs of the terms between the dense network and the pruned one; none for labels alone.
+        task_weight: The factor of the task loss; with 0 only the importance scores use labels.
     """
 
     target: str
@@ -111,7 +111,7 @@ class Prune:
         return network
 
     def _round(self, number, network, dense, run) -> keras.Model:
-        """Prunes and trains once; what is done before an interruption is not done again."""
+        """Prunes and trains once; after an interruption, finished parts are not repeated."""
         work = progress_directory(run.directory, self.name)
         cut, done = work / f"pruned_{number}.keras", work / f"trained_{number}.keras"
         if done.exists():
@@ -179,7 +179,7 @@ class Prune:
         return path.prune(None if self._chooses else target)
 
     def _share(self, number, network, dense) -> str:
-        """The target of one round, as a share of what is left after the rounds before."""
+        """Returns the target of one round, relative to the network before it."""
         kind, fraction = parse_target(self.target)
         wanted = fraction ** (number / self.rounds)
         if kind in ("latency", "arm"):
@@ -202,7 +202,7 @@ class Prune:
         return stripped
 
     def _thinning(self, steps: int) -> str:
-        """The schedule of a target such as 'sparsity:0.8', for a training of so many steps."""
+        """Returns the schedule for a target such as 'sparsity:0.8' and a number of steps."""
         share = self.target.removeprefix(_SPARSITY)
         if share == "2:4":
             return share
@@ -216,7 +216,7 @@ class Prune:
                 f"become zero, above 0 and below 1, or 'sparsity:2:4'."
             )
         every = max(1, int(steps * _THINNING) // _UPDATES)
-        # The last update must fall on the last step of the schedule, or the sparsity stays below the target.
+        # The last update must be at the last step of the schedule, or the sparsity stays below the target.
         end = max(every, int(steps * _THINNING) // every * every)
         return (
             f"polynomial_decay(initial_sparsity=0, final_sparsity={share}, begin_step=0, end_step={end}, "
@@ -234,5 +234,5 @@ class Prune:
 
 
 def _spread(source: Source, size: tuple[int, int], batch_size: int, count: int) -> Iterable[tf.Tensor]:
-    """About `count` batches of images at equal distances, in their order."""
+    """Returns about `count` batches of evenly spaced images, in order."""
     return evaluation_batches(Subset(source, spread(len(source), count * batch_size)), size, batch_size)

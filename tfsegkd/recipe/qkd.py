@@ -1,4 +1,4 @@
-"""The stage of a recipe in which the quantized student and its teacher first learn from each other."""
+"""The QKD stage: a quantized student and its teacher first learn from each other."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from tfsegkd.recipe.training import Schedule, train
 
 @dataclasses.dataclass(frozen=True)
 class QKD(QuantizedStudent):
-    """Fine-tunes the student while it computes in few bits, in three phases.
+    """Fine-tunes the student with quantization-aware training in three phases.
 
-    First it studies by itself; then student and teacher learn from each other, so that the teacher comes
-    down to what the student can follow; at last the teacher stays as it is and tutors. The teacher runs in
-    every step, so no cache serves; the run's file of it stays as it was. All phases are one training with
-    one schedule, so that as many epochs of `Quantize` are a fair comparison.
+    In self-studying the student learns alone; in co-studying student and teacher learn from each other, so
+    that the teacher adapts to the student; in tutoring the teacher is frozen. The teacher runs in every step,
+    without a cache; its file is not changed. All phases are one training with one schedule, so that
+    `Quantize` with as many epochs is a fair comparison.
 
     Args:
-        schedule: How to train. In the last third BatchNorm and the ranges of activations are frozen. The
-            teacher trains at the same highest rate, with a warm-up and a decay within its own phase.
-        distill: Specs of the terms, at least one on the logits; those on features may be among them.
+        schedule: The schedule. In the last third BatchNorm and the ranges of activations are frozen. The
+            teacher is trained at the same peak learning rate, with warm-up and decay within its phase.
+        distill: Specs of the terms, at least one on the logits.
         task_weight: The factor of the task loss of both, above 0.
-        precision: The bits, and how ranges are found.
-        shares: How much of the epochs each phase gets.
+        precision: The bits and the quantizer.
+        shares: The shares of the epochs of the phases.
         preflight: As of `Distill`.
 
     Reference:
@@ -53,11 +53,11 @@ class QKD(QuantizedStudent):
         if self.schedule.epochs < 3:
             raise ValueError(
                 f"QKD has three phases and needs an epoch for each. Received: {self.schedule.epochs} epochs. "
-                f"Give it 3 or more, as with `qat_epochs=20`."
+                f"Use 3 or more, as with `qat_epochs=20`."
             )
         if all(term.at for term in parse_terms(self.distill)):
             raise ValueError(
-                f"QKD needs a term on the logits, by which the teacher learns too. Received: "
+                f"QKD needs a term on the logits, which also trains the teacher. Received: "
                 f"{list(self.distill)}. Add one such as 'pixelwise(temperature=2)'."
             )
 
@@ -68,7 +68,7 @@ class QKD(QuantizedStudent):
 
     @property
     def phases(self) -> tuple[int, int]:
-        """The epochs, counted from 0, at which co-studying and tutoring begin."""
+        """The epochs, counted from 0, at which co-studying and tutoring start."""
         epochs, total = self.schedule.epochs, sum(self.shares)
         first = max(1, round(epochs * self.shares[0] / total))
         last = max(1, round(epochs * self.shares[2] / total))
@@ -94,23 +94,23 @@ class QKD(QuantizedStudent):
         )
 
     def _teacher(self, run: Run, terms) -> keras.Model:
-        """The teacher as a network for training images, which it sees at the size that the run gives it."""
+        """Returns the teacher as a network for training images, resized to the run's size for it."""
         teacher, _ = run.teacher(terms, cache=None)
         if not isinstance(teacher, KerasTeacher):
             raise ValueError(
-                f"QKD trains its teacher, which must be one Keras network of the run's classes. Received: "
-                f"{teacher.name!r}, a {type(teacher).__name__}. Name such a network as `teacher`, without a "
+                f"QKD trains its teacher, which must be a Keras network of the run's classes. Received: "
+                f"{teacher.name!r}, a {type(teacher).__name__}. Set `teacher` to such a network, without a "
                 f"class map, windows, mirror images or scales."
             )
         size, shape = run.data.size, run.data.training_shape[:2]
         own = (run.pretrained and run.pretrained.size) or size
-        # A crop is as much larger for the teacher as a frame is.
+        # A crop is resized by the same factor as an image.
         own = tuple(round(side * part / whole) for side, part, whole in zip(own, shape, size, strict=True))
         return _seen_at(models.at_size(teacher.model, own), shape)
 
 
 def _seen_at(network: keras.Model, shape: tuple[int, int]) -> keras.Model:
-    """`network` for images of another size, which it sees enlarged or reduced to its own."""
+    """Returns `network` with a resize in front, for images of another size."""
     own = tuple(network.input_shape[1:3])
     if own == tuple(shape):
         return network

@@ -1,4 +1,4 @@
-"""The stage of a recipe in which the student learns to compute in 8 or 4 bits."""
+"""The quantize stage: quantization-aware training in 8, 4 or 2 bits."""
 
 import dataclasses
 import itertools
@@ -17,10 +17,10 @@ _CALIBRATION_BATCHES = 8
 
 
 class QuantizedStudent:
-    """What the stages share that make the student quantization-aware.
+    """The base class of stages that quantize the student.
 
-    Of a run's students they take the grouped one, or else the pruned one, the distilled one, or the one
-    trained alone. Grouped convolutions train in their dense form.
+    They use the run's grouped student, or else the pruned, the distilled, or the one trained alone. Grouped
+    convolutions are trained in their dense form.
     """
 
     name = "student_qat"
@@ -35,7 +35,7 @@ class QuantizedStudent:
         images = (images for images, _ in itertools.islice(unaugmented, _CALIBRATION_BATCHES))
         precision = dataclasses.asdict(self.precision)
         quantized = quantize(student, **precision, calibration=images)
-        # What is still as it was in the last third would not come to rest in the file.
+        # Statistics that still change in the last third would differ from those in the file.
         at_epoch = self.schedule.epochs * 2 // 3
         self.train(run, student, quantized, [FreezeBatchNorm(at_epoch), FreezeRanges(at_epoch), KeepZeros()])
         if data.training_shape[:2] != tuple(data.size):
@@ -51,21 +51,21 @@ class QuantizedStudent:
         quantized: keras.Model,
         callbacks: list[keras.callbacks.Callback],
     ) -> None:
-        """Trains `quantized`, which was made of `student`, in place."""
+        """Trains `quantized`, the quantized `student`, in place."""
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantize(QuantizedStudent):
-    """Fine-tunes the student while it computes in few bits, still with the teacher's help.
+    """Fine-tunes the student with quantization-aware training and distillation.
 
     Args:
-        schedule: How to train it. In the last third BatchNorm and the ranges of activations are frozen.
-        distill: Specs of the terms, of which those on the logits are used; none for the labels alone. Terms
-            on features are left out: their adapters would begin anew and pull a trained student astray.
+        schedule: The schedule. In the last third BatchNorm and the ranges of activations are frozen.
+        distill: Specs of the terms; none for labels alone. Terms on features are ignored, because their new
+            adapters would harm a trained student.
         task_weight: The factor of the task loss.
         cache: As for `Distill`.
-        precision: The bits, and how ranges are found.
+        precision: The bits and the quantizer.
     """
 
     schedule: Schedule
@@ -89,5 +89,5 @@ class Quantize(QuantizedStudent):
 
 
 def on_logits(distill: Sequence[str]) -> list[Term]:
-    """The terms of some specs that are about the logits."""
+    """Returns the terms of the specs that are on the logits."""
     return [term for term in parse_terms(distill) if term.at is None]

@@ -1,4 +1,4 @@
-"""Runs stages in order, keeps what they make, and reports what each cost and gained."""
+"""`Recipe`: runs stages in order, saves their networks, and reports their costs and gains."""
 
 import contextlib
 import dataclasses
@@ -62,7 +62,7 @@ Stage = (
     | AutoQuantize
 )
 _OVERLAYS = 6
-# What the page at a run's end looks at and shows; `reporting.write_report` makes one of more.
+# The images of the report at the end of a run; `reporting.write_report` can use more.
 _EXAMINED, _PICTURES = 48, 12
 
 
@@ -73,16 +73,16 @@ class Recipe:
         stages: Any of `Teacher` or `PretrainedTeacher`, `StudentAlone`, `Distill`, `Search` or
             `TrainedStudent`, `Prune`, `Group`, `Quantize`, `QKD` or `AutoQuantize`, in this order.
         export: Whether to write and verify the int8 files at the end.
-        workers: Who trains together; this process on one device unless given.
-        grouped_form: How grouped convolutions run in these files, as of `tfsegkd.export.export_tflite`.
-        device_table: The user's own latencies of the run's files, which the report then shows as well.
-        web_runtime: Where the runtime of `try.html` is unpacked, as of `tfsegkd.export.write_try_page`.
-        output_stride: Above 1, a file whose logits are so many times smaller is written as well.
+        workers: The workers that train together; this process on one device by default.
+        grouped_form: The form of grouped convolutions in these files, see `tfsegkd.export.export_tflite`.
+        device_table: The user's latencies of the run's files, for the report.
+        web_runtime: The directory of the runtime of `try.html`, see `tfsegkd.export.write_try_page`.
+        output_stride: If above 1, a file whose logits are this many times smaller is also written.
 
     Example:
         stages = [Teacher('deeplab_v3_plus', schedule), Distill('mobile_unet', schedule, ['pixelwise'])]
         recipe = Recipe([*stages, Quantize(short_schedule, ['pixelwise'])])
-        report = recipe.run('runs/first', Frames(train, val, size=(192, 256)))
+        report = recipe.run('runs/first', TrainingData(train, val, size=(192, 256)))
     """
 
     def __init__(
@@ -138,26 +138,25 @@ class Recipe:
         return Run(directory, data, pretrained, self.workers, tuple(data.size), held_out)
 
     def run(self, output_dir: str | Path, data: TrainingData, flags: dict | None = None) -> dict:
-        """Runs what is not done yet, and writes `report.json`.
+        """Runs the stages that are not finished, and writes `report.json`.
 
-        Called again after a kill, it reuses finished stages and goes on inside an unfinished one. Where
-        TensorFlow has not computed anything yet, each stage runs in a process of its own, which takes its
-        memory along.
+        After an interruption, call it again: it reuses finished stages and resumes an unfinished one. If
+        TensorFlow has not computed anything yet, each stage runs in its own process, which frees its memory.
 
         Args:
-            output_dir: Where everything is written.
-            frames: What all trainings see.
-            flags: What to note in the report as the command that was given.
+            output_dir: The output directory.
+            data: The data of all trainings.
+            flags: The flags of the command, for the report.
 
         Returns:
             The content of `report.json`.
 
         Raises:
-            ValueError: if the directory holds a stage made with other settings.
-            BlockingIOError: if another run is writing there.
-            ChildProcessError: if the process of a stage is killed.
-            BudgetNotKept: if the finished network costs more, or gets less right, than a search was told;
-                it is there nevertheless.
+            ValueError: if the directory contains a stage with other settings.
+            BlockingIOError: if another run uses the directory.
+            ChildProcessError: if the process of a stage was killed.
+            BudgetNotKept: if the finished network exceeds the budget of a search, or loses too much accuracy;
+                the network is kept.
         """
         directory = Path(output_dir)
         run = self.begin(directory, data)
@@ -236,13 +235,13 @@ class Recipe:
         return row
 
     def _pretrained(self, stage: PretrainedTeacher, settings: dict, state: State, run: Run) -> dict:
-        """Measures a teacher that stays where it is."""
+        """Evaluates an external teacher, which has no file in the run."""
         row = state.result(stage.name, settings)
         if row is not None:
             return row
         print(f"{stage.name}: measuring {', '.join(stage.paths)}", flush=True)
         state.begin(stage.name, settings)
-        # Fitted anew: what lies there may be of other frames.
+        # Fitted again: an existing file may be of other images.
         (run.directory / TEACHER_WEIGHTS).unlink(missing_ok=True)
         size = tuple(run.data.size)
         teacher = stage.load(run.data.val.info, size, run.teacher_weights())
@@ -295,9 +294,9 @@ class Recipe:
         }
 
     def _time(self, run: Run, rows: list[dict]) -> None:
-        """Adds each row's latency, all measured in one go; float networks are timed as float `.tflite`."""
+        """Adds the latency of each row, all measured together; float networks as float `.tflite`."""
         print("latency:", flush=True)
-        # The fine-tuned network is deployed as the int8 file; a borrowed teacher has no file here.
+        # The fine-tuned network is deployed as the int8 file; an external teacher has no file here.
         files = {
             row["name"]: run.directory / row["file"]
             for row in rows
@@ -331,7 +330,7 @@ class Recipe:
         print(f"Try it in a browser: {page.path} ({page.note})")
 
     def _show(self, run: Run) -> None:
-        """Writes the page that people look at, where it can be written."""
+        """Writes the HTML report, if its packages are installed."""
         try:
             reporting.check_installed()
         except ImportError as error:
@@ -348,31 +347,31 @@ def _apart(name: str, work: Callable[[], dict]) -> dict:
         return in_subprocess(work)
     except ChildProcessError as error:
         raise ChildProcessError(
-            f"{name}: {error}. What is done so far is kept; run the same line again to go on."
+            f"{name}: {error}. Finished work is kept; run the same command again to resume."
         ) from None
 
 
 def _peak() -> int:
-    """The most memory that this process, or one that it has waited for, has had at once, in KiB."""
+    """Returns the peak memory of this process and of its finished children, in KiB."""
     return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _stored(model) -> dict:
-    """What the kernels of a quantized network take, which its file holds in 8 or 4 bits."""
+    """Returns the average bits per kernel weight of a quantized network."""
     if not kernel_layers(model):
         return {}
     return {"bits_per_weight": round(weight_size(model).bits_per_weight, 3)}
 
 
 def _measured(run: Run, name: str, network: keras.Model | Predictor | Path) -> dict:
-    """What a network gets right, for its row of the report; its confusion goes into a file beside it."""
+    """Returns the scores of a network for the report; writes its confusion matrix into a file."""
     scores = evaluate(network, run.data.val)
     print(f"  mean IoU {scores.mean_iou:.4f} on {scores.num_images} validation images", flush=True)
     return _row(run, name, scores)
 
 
 def _measured_members(run: Run, stage: PretrainedTeacher, teacher, names: list[str], size) -> dict:
-    """As `_measured`, of the mean of several teachers, with the scores of each."""
+    """Like `_measured`, for an ensemble, with the scores of each member."""
     mean, each = evaluate_members(teacher, names, run.data.val, size)
     row = _row(run, stage.name, mean)
     row["members"] = [

@@ -1,4 +1,4 @@
-"""What a run would do and cost, found out by rehearsing it elsewhere for a few steps."""
+"""Rehearsal of a run: its stages for a few steps in a temporary directory, to estimate time and memory."""
 
 import contextlib
 import dataclasses
@@ -31,25 +31,25 @@ from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.training import TRIAL, Schedule, TrainingData
 
 _MEASURED_IMAGES = 8
-# A rehearsed training has so many epochs, so that what ends the second is no longer being built.
+# Two epochs, so that the end of the second one does not include tracing.
 _EPOCHS = 2
 
 
 def plan(recipe: Recipe, output_dir: str | Path, data: TrainingData, timed_steps: int = 3) -> Plan:
-    """Finds out what a run would do, without training and without writing to its directory.
+    """Plans a run without training and without writing to its directory.
 
-    Every stage that is not finished is made in a temporary directory from a few frames: what cannot work
-    fails here as it would there, and the networks and their steps are the real ones. What chooses by quality
-    is left out: the check before distillation, and how channels are scored for pruning.
+    Every unfinished stage runs in a temporary directory on a few images: it fails here as it would in the
+    run, and networks and steps are the real ones. Checks of quality are left out: the check before
+    distillation, and the importance scores of pruning.
 
     Args:
         recipe: The stages.
         output_dir: The directory of the run, which need not exist.
-        frames: What its trainings would see.
-        timed_steps: How many steps of each training to time; 0 only builds the networks.
+        data: The data of its trainings.
+        timed_steps: The number of steps of each training to time; 0 only builds the networks.
 
     Raises:
-        ValueError, FileNotFoundError: what the run would raise.
+        ValueError, FileNotFoundError: as the run would.
     """
     directory, before = Path(output_dir), _peak_bytes()
     data = recipe.begin(directory, data).data
@@ -68,11 +68,11 @@ def plan(recipe: Recipe, output_dir: str | Path, data: TrainingData, timed_steps
 
 
 def memory_of(distiller: Distiller, batch_size: int) -> int:
-    """The bytes that a training needs beside what the process has anyway, by a rule of thumb.
+    """Estimates the additional memory of a training in bytes, by a rule of thumb.
 
-    Each trained number is there four times: itself, its gradient, and two moments of AdamW. The outputs of
-    all the student's layers are kept for the way back, where gradients take their places one by one; of the
-    teacher's layers at most half live at once, unless it learns too. All are float32.
+    Each trained weight is stored four times: itself, its gradient, and two moments of AdamW. The outputs of
+    all the student's layers are kept for the backward pass; of the teacher's at most half at once, unless it
+    is trained, too. All are float32.
     """
     student = distiller.student
     trained = sum(int(tf.size(weight)) for weight in distiller.trainable_variables)
@@ -86,7 +86,7 @@ def memory_of(distiller: Distiller, batch_size: int) -> int:
 
 
 class _Rehearsal:
-    """The stages of a run, made from few images in a directory of their own."""
+    """Runs the stages on few images in a temporary directory."""
 
     def __init__(self, recipe: Recipe, directory: Path, scratch: Path, data: TrainingData, timed_steps: int):
         self._directory, self._data, self._timed_steps = directory, data, timed_steps
@@ -129,7 +129,7 @@ class _Rehearsal:
             TRIAL.reset(token)
         seconds = time.monotonic() - began - trial.seconds
         path = self.run.directory / stage.artefact
-        path.unlink(missing_ok=True)  # else what it leads to would be written
+        path.unlink(missing_ok=True)  # otherwise its files would be written
         network.save(path)
         price = cost(network)
         self._go_on_at(network.input_shape[1:3])
@@ -156,43 +156,43 @@ class _Rehearsal:
         self.run = self.run.at_size(size)
 
     def _done(self, stage: Stage) -> int:
-        """The epochs that an interrupted run has behind it, where they are those of one training."""
+        """Returns the epochs that an interrupted run has finished, for stages with one training."""
         if getattr(stage, "rounds", 1) > 1:
             return 0
         kept = progress_directory(self._directory, stage.name).glob("epoch_*")
         return max((int(path.name.removeprefix("epoch_")) for path in kept), default=0)
 
     def _measuring(self, network) -> float | None:
-        """The seconds of measuring it on all images to report on."""
+        """Returns the seconds of an evaluation on all validation images."""
         if not self._timed_steps:
             return None
         predictor = Predictor(network, tuple(self._data.size))
         few = self.run.data.val
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluate(predictor, few, len(few))  # builds it
+            evaluate(predictor, few, len(few))  # traces it
             began = time.monotonic()
             evaluate(predictor, few, len(few))
         return (time.monotonic() - began) / len(few) * len(self._data.val)
 
     def _recording(self, stage: Stage) -> float:
-        """The seconds of recording the teacher; an upper bound, where some of it is recorded already."""
+        """Returns the seconds of recording the teacher, an upper bound if some outputs are recorded."""
         cache = getattr(stage, "cache", None)
         if cache is None or cache in self._recorded or not self.run.image_seconds:
             return 0.0
         self._recorded.add(cache)
         count = len(self._data.train) + len(self._data.unlabelled or ())
-        return data * self.run.image_seconds[-1]
+        return count * self.run.image_seconds[-1]
 
 
 class _RehearsedRun(Run):
-    """Notes what a stage reads, and how long a teacher that is recorded needs for a frame."""
+    """A run that records which files a stage reads, and the time of a recorded teacher per image."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.begin()
 
     def begin(self) -> None:
-        # Lists, because a stage may go on with a copy of the run.
+        # Lists, because a stage may use a copy of the run.
         self.read: list[str] = []
         self.notes: list[str] = []
         self.image_seconds: list[float] = []
@@ -220,11 +220,11 @@ def _seconds_per_image(teacher, terms, size) -> float:
     network(images)
     began = time.monotonic()
     tf.nest.map_structure(lambda tensor: tensor.numpy(), network(images))
-    return 2 * (time.monotonic() - began) / _MEASURED_IMAGES  # once as they are, once mirrored
+    return 2 * (time.monotonic() - began) / _MEASURED_IMAGES  # the images and their mirror images
 
 
 class _Trial:
-    """Takes the place of every training: notes what it would be and times some steps of it."""
+    """Replaces each training: records its settings and times some steps."""
 
     def __init__(self, timed_steps: int, examples: int, done: int):
         self.timed_steps = timed_steps
@@ -247,7 +247,7 @@ class _Trial:
             memory_of(distiller, schedule.batch_size),
         )
         if not self.timed_steps:
-            # What they do to a network before its first step belongs to the network.
+            # Callbacks may change the network before its first step.
             started = keras.callbacks.CallbackList(callbacks, model=distiller)
             started.on_train_begin()
             started.on_train_end()
@@ -260,7 +260,7 @@ class _Trial:
 
 
 class _Watch(keras.callbacks.Callback):
-    """Notes when steps end."""
+    """Records the end times of steps."""
 
     def on_train_begin(self, logs=None):
         self._ends: list[list[float]] = []
@@ -272,7 +272,7 @@ class _Watch(keras.callbacks.Callback):
         self._ends[-1].append(time.monotonic())
 
     def times(self, began: float) -> dict[str, float]:
-        """The fields of a `PlannedTraining`, once the training that began then has ended."""
+        """Returns the fields of a `PlannedTraining` when the training has ended."""
         first, *others = self._ends
         steps = [later - sooner for ends in (first[1:], *others) for sooner, later in pairwise(ends)]
         return {
@@ -283,7 +283,7 @@ class _Watch(keras.callbacks.Callback):
 
 
 def _cheaper(stage: Stage, cache: Path) -> tuple[Stage, str]:
-    """A stage that makes a network of the same cost sooner and writes nowhere else, and what is left out."""
+    """Returns a faster stage with a network of the same cost, and what it leaves out."""
     note = ""
     if isinstance(stage, AutoQuantize):
         stage = Quantize(stage.schedule, stage.distill, stage.task_weight, stage.cache)
@@ -303,9 +303,9 @@ def _cheaper(stage: Stage, cache: Path) -> tuple[Stage, str]:
         kind, _, share = stage.target.partition(":")
         cheap = "macs" if kind in ("latency", "arm") else kind
         changes |= {"importance": "l1", "target": f"{cheap}:{share or 0.5}", "latency_table": None}
-        note = "the time in which channels are scored is not in it"
+        note = "without the time for importance scores"
         if not share:
-            note += f"; how much of its {kind} goes is for the run to choose, here half"
+            note += f"; the run chooses the share of {kind} to remove, here half"
     return dataclasses.replace(stage, **changes), note
 
 

@@ -1,4 +1,4 @@
-"""What a run says at its end."""
+"""The summary that a run prints."""
 
 import importlib.metadata
 import platform
@@ -19,12 +19,12 @@ _COLUMNS = (
     ("file KB", "file_bytes", "{:,.0f}", 1e-3),
     ("ms, 1 thread", "latency_ms", "{:.2f}"),
 )
-# Where the user has measured.
+# If the user has measured it.
 _DEVICE = ("ms, your device", "device_ms", "{:.2f}")
 
 
 def versions() -> dict[str, str]:
-    """The versions that made a result."""
+    """Returns the versions of the packages."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -35,11 +35,11 @@ def versions() -> dict[str, str]:
 
 
 def describe_members(teacher: dict, alone: dict | None = None) -> list[str]:
-    """What the row of several teachers' mean says of each of them: a line each.
+    """Returns a line for each member of an ensemble.
 
     Args:
-        teacher: The row, with `members`.
-        alone: The row of the student that learnt from labels alone, where there is one.
+        teacher: The row of the ensemble, with `members`.
+        alone: The row of the student alone, if there is one.
     """
     scored = [*teacher["members"], {"name": "their mean", "mean_iou": teacher["mean_iou"]}]
     scored += [{"name": "the student alone", "mean_iou": alone["mean_iou"]}] if alone else []
@@ -52,12 +52,12 @@ def describe_members(teacher: dict, alone: dict | None = None) -> list[str]:
             f"by class on held-out images."
         )
     if alone and alone["mean_iou"] >= teacher["mean_iou"]:
-        lines.append("warning: the student alone is as good as this teacher already. Use a better teacher.")
+        lines.append("warning: the student alone is already as good as this teacher. Use a better teacher.")
     return lines
 
 
 def print_table(rows: list[dict]) -> None:
-    """Prints a line a stage, and one for each of several teachers."""
+    """Prints a line for each stage, and one for each member of an ensemble."""
     columns = [*_COLUMNS, _DEVICE] if any("device_ms" in row for row in rows) else _COLUMNS
     rows = [
         shown

@@ -24,6 +24,7 @@ from tfsegkd.recipe.stages import PREFLIGHT, Distill, Run, cache_key, check_task
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.statistics import rank_correlation
 from tfsegkd.recipe.training import TRIAL, Schedule
+from tfsegkd.runtime.in_subprocess import in_subprocess
 
 # More would take longer than they are worth.
 MOST_CANDIDATES = 6
@@ -152,7 +153,7 @@ class _Making:
             if "chosen" in self._content:
                 return models.load(self._network(read_found(self._run.directory).chosen))
         else:
-            self._begin(apart(partial(candidates, self._search, self._run)))
+            self._begin(in_subprocess(partial(candidates, self._search, self._run)))
             begun.mkdir(parents=True, exist_ok=True)
         trained = [Trained.from_json(row) for row in self._content["trained"]]
         planned = rounds(self._search.schedule.epochs, len(trained), self._search.halving)
@@ -188,7 +189,7 @@ class _Making:
         checked = one is trained[0] and stop is planned[0]
         work = partial(self._trained, one.candidate, stop.until, on_all, checked)
         try:
-            score = apart(work)
+            score = in_subprocess(work)
         except FloatingPointError as error:
             one.failed = str(error)
             self._write(trained)

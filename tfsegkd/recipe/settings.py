@@ -1,8 +1,8 @@
-"""Settings that rows of a study must have in common, so that a difference is of the method alone."""
+"""Settings that the rows of a study must share, so that only the method differs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
-# With what is trained and measured, for how long and on which frames.
+# The data, the schedule and the evaluation.
 _ALWAYS = (
     "dataset",
     "train_split",
@@ -24,7 +24,7 @@ _ALWAYS = (
     "epochs",
     "learning_rate",
 )
-# Where both rows have the stage.
+# If both rows have the stage.
 _OF_STAGE = {
     "teacher": (
         "teacher",
@@ -44,7 +44,7 @@ NAMES = tuple(dict.fromkeys((*_ALWAYS, *(name for names in _OF_STAGE.values() fo
 
 
 def by_name(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The values of the flags of a command line, by name, in the order they are given.
+    """Returns the values of the flags of a command line, by name, in their order.
 
     Two command lines of equal content are equal, however their flags are ordered.
     """
@@ -58,21 +58,21 @@ def by_name(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def asked(words: Iterable[str]) -> dict[str, object]:
-    """The settings that a command line gives; of one that is given twice the last counts."""
+    """Returns the settings of a command line; the last value of a repeated flag counts."""
     given = {name: values[-1] for name, values in by_name(words).items()}
     stages = given.get("stages", "").split(",")
     return dict.fromkeys(NAMES, "not given") | given | {"stages": stages}
 
 
 def unequal(one: Mapping, other: Mapping, varies: Sequence[str] = ()) -> dict[str, tuple]:
-    """The settings in which two rows differ that should not.
+    """Returns the settings in which two rows differ but must not.
 
     Args:
         one, other: Settings by name, with the list `stages`; as of `asked`, or the `flags` of a report.
-        varies: Settings that the comparison is about.
+        varies: Settings that may differ.
 
     Returns:
-        Both values, by setting. What one of two reports does not know, because it is older, is left out.
+        Both values, by setting. Settings that an older report lacks are left out.
     """
     stages = set(one.get("stages") or ()) & set(other.get("stages") or ())
     names = [*_ALWAYS, *(name for stage, of in _OF_STAGE.items() if stage in stages for name in of)]
@@ -85,12 +85,12 @@ def unequal(one: Mapping, other: Mapping, varies: Sequence[str] = ()) -> dict[st
 
 
 def check_equal(one: str, settings: Mapping, other: str, others: Mapping, varies: Sequence[str]) -> None:
-    """Refuses to compare two rows of unequal settings.
+    """Checks that two rows have equal settings.
 
     Args:
-        one, other: What the rows are called.
+        one, other: The names of the rows.
         settings, others: Their settings, as of `unequal`.
-        varies: Settings that the comparison is about.
+        varies: Settings that may differ.
 
     Raises:
         ValueError: if another setting differs; the message names it.
@@ -99,6 +99,6 @@ def check_equal(one: str, settings: Mapping, other: str, others: Mapping, varies
     if differ:
         named = "; ".join(f"{name}: {a} and {b}" for name, (a, b) in differ.items())
         raise ValueError(
-            f"{one!r} and {other!r} are not of equal settings: {named}. Expected rows that differ by the "
-            f"method alone. Make them equal, or name in `varies` what is compared: {','.join(differ)}."
+            f"{one!r} and {other!r} have different settings: {named}. Expected rows that differ in the "
+            f"method only. Make them equal, or add to `varies`: {','.join(differ)}."
         )

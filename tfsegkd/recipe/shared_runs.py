@@ -1,4 +1,4 @@
-"""Runs that studies have in common, which are trained once, and what tells one run from another."""
+"""Runs that several studies share, and the key that identifies a run."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from tfsegkd.recipe.settings import by_name
 
 
 def inputs(flags: Iterable[str], seed: int) -> dict[str, str]:
-    """The files that a run's flags name, such as its teacher, each with its fingerprint."""
+    """Returns the files that a run's flags name, such as its teacher, with fingerprints."""
     values = {
         part for flag in flags for part in flag.partition("=")[2].replace("{seed}", str(seed)).split(",")
     }
@@ -17,19 +17,19 @@ def inputs(flags: Iterable[str], seed: int) -> dict[str, str]:
 
 
 def changed(report: Mapping) -> list[str]:
-    """The input files of a finished run that hold something else today; those that are gone do not count."""
+    """Returns the input files of a finished run that have changed; missing ones are ignored."""
     before = report.get("inputs", {})
     return [name for name, sha in before.items() if Path(name).is_file() and sha256(name) != sha]
 
 
 def find_alike(directory: Path, flags: list[str], seed: int, code: str | None) -> Path | None:
-    """A finished run of the same flags, seed, code and input files, in a study beside `directory` or in it.
+    """Finds a finished run with the same flags, seed, code and input files in this study or one beside it.
 
     Args:
-        directory: The study's.
-        flags: All flags of the run but seed and directories.
-        seed: Its seed.
-        code: What tells the code from other code; without it nothing is alike.
+        directory: The directory of the study.
+        flags: All flags of the run except seed and directories.
+        seed: The seed.
+        code: The hash of the code; without it no run matches.
     """
     if code is None:
         return None
@@ -47,7 +47,7 @@ def find_alike(directory: Path, flags: list[str], seed: int, code: str | None) -
 
 
 def share(run: Path, other: Path) -> None:
-    """Lets `run` be the finished run `other`, by a link."""
+    """Links `run` to the finished run `other`."""
     run.parent.mkdir(parents=True, exist_ok=True)
     temporary = run.with_name(f".{run.name}.tmp")
     temporary.unlink(missing_ok=True)

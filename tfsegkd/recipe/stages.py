@@ -1,4 +1,4 @@
-"""What a recipe consists of: each stage makes one network from those before it."""
+"""The stages of a recipe; each creates one network."""
 
 import copy
 import dataclasses
@@ -14,6 +14,7 @@ from tfsegkd._keras import keras
 from tfsegkd.atomic import read_json, sha256, write_json
 from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, Source, WithoutLabels, training_batches
 from tfsegkd.data.statistics import Subset
+from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.distillation import (
     Distiller,
     FittedWeights,
@@ -35,26 +36,26 @@ from tfsegkd.recipe.strategy import Workers, open_workers
 from tfsegkd.recipe.training import Recorded, Schedule, TrainingData, train
 
 PREFLIGHT = ("refuse", "warn", "off")
-# What tfsegkd.recipe.pruning leaves.
+# The file of tfsegkd.recipe.pruning.
 PRUNED = "pruned.keras"
-# What tfsegkd.recipe.grouping leaves.
+# The file of tfsegkd.recipe.grouping.
 GROUPED = "grouped.keras"
-# What the weights of several teachers are kept in, where they were fitted.
+# The file of fitted weights of several teachers.
 TEACHER_WEIGHTS = "teacher_weights.json"
 _CHECKED_BATCHES = 4
 
 
 class Run:
-    """A recipe while it runs: its directory and what the stages before have left there.
+    """A running recipe: its directory and the files of earlier stages.
 
     Args:
         directory: The run's directory.
-        frames: What all trainings see.
-        borrowed: The teacher, if it is not one of the run's own networks.
-        workers: Who trains together; this process alone unless given.
-        teacher_size: (height, width) at which a teacher that is recorded sees frames, unless it has a size
-            of its own; that of the images unless given.
-        held_out: Frames with labels that nothing is trained on; None if there are none.
+        data: The data of all trainings.
+        pretrained: The teacher, if it is external.
+        workers: The workers that train together; this process alone by default.
+        teacher_size: (height, width) of the images of a recorded teacher without an input size; by default
+            that of the images.
+        held_out: Labelled images on which nothing is trained; None if there are none.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Run:
         return other
 
     def find(self, *files: str) -> Path:
-        """The first of `files` that a stage has left.
+        """Returns the first of `files` that exists.
 
         Raises:
             FileNotFoundError: if there is none.
@@ -100,27 +101,27 @@ class Run:
         )
 
     def load(self, *files: str) -> keras.Model:
-        """The network in the first of `files` that exists, at the size of training."""
+        """Loads the first of `files` that exists, at the size of training."""
         return models.at_size(models.load(self.find(*files)), self.data.training_shape[:2])
 
     def teacher(
         self, terms: Sequence[Term], cache: str | None
     ) -> tuple[LoadedTeacher | None, Recorded | None]:
-        """What `terms` learn from: the teacher, or what it says of the frames, from disk.
+        """Returns the teacher for `terms`, or its recorded outputs.
 
         Args:
-            terms: Without any there is no teacher.
-            cache: The directory of recorded outputs; None to run the teacher in every step.
+            terms: The terms; without any there is no teacher.
+            cache: The directory of recorded outputs; None runs the teacher in every step.
         """
         if not terms:
             return None, None
         data = self.data
         size = tuple(data.size if cache else data.training_shape[:2])
-        without_masks = self.teacher_size if cache and self.teacher_size else size
+        fed_size = self.teacher_size if cache and self.teacher_size else size
         if self.pretrained:
-            teacher = self.pretrained.load(data.train.info, without_masks, self.teacher_weights())
+            teacher = self.pretrained.load(data.train.info, fed_size, self.teacher_weights())
         else:
-            teacher = load_teacher(models.at_size(models.load(self.find(Teacher.artefact)), without_masks))
+            teacher = load_teacher(models.at_size(models.load(self.find(Teacher.artefact)), fed_size))
         if cache is None:
             return teacher, None
         options = {
@@ -130,17 +131,17 @@ class Run:
         }
 
         def record(source):
-            # What differs has another directory, so that all runs of a study can share one cache.
+            # Different outputs have different directories, so that all runs of a study can share a cache.
             what = [
                 teacher.fingerprint(),
                 source.fingerprint(),
                 size,
-                *([without_masks] if without_masks != size else ()),
+                *([fed_size] if fed_size != size else ()),
             ]
             key = hashlib.sha256(" ".join(map(str, what)).encode())
             directory = Path(cache) / key.hexdigest()[:16]
             recorded = self.workers.chief_first(lambda: TeacherCache(directory, teacher, source, **options))
-            print(f"  teacher cache: {recorded.added} of {len(source)} images recorded anew in {directory}")
+            print(f"  teacher cache: {recorded.added} of {len(source)} images recorded in {directory}")
             return recorded
 
         recorded = Recorded(record(data.train), data.unlabelled and record(data.unlabelled))
@@ -149,7 +150,7 @@ class Run:
         return recorded.train, recorded
 
     def teacher_weights(self) -> list[list[float]] | None:
-        """The fitted weights of the borrowed teachers, fitted now if need be; None if they have their own."""
+        """Returns the fitted weights of external teachers, fitted now if needed; None if not to be fitted."""
         if self.pretrained is None or self.pretrained.held_out is None:
             return None
         path = self.directory / TEACHER_WEIGHTS
@@ -164,7 +165,7 @@ class Run:
         return read_json(path)["weights"]
 
     def unaugmented_batches(self, batch_size: int, recorded: Recorded | None = None) -> tf.data.Dataset:
-        """Training images as they are, at the size of training."""
+        """Returns batches of training images without augmentation, at the size of training."""
         return training_batches(
             self.data.train,
             self.data.size,
@@ -183,15 +184,15 @@ class Run:
         terms: Sequence[Term],
         recorded: Recorded | None,
     ) -> None:
-        """Finds out before the first step of a stage whether its terms can work.
+        """Runs the preflight checks before the first step of a stage.
 
-        What is random afterwards is as if nothing had been drawn before.
+        The check does not change the random state.
 
         Args:
-            stage: Has a name, and says in `preflight` what to do; one of `PREFLIGHT`.
+            stage: The stage; its `preflight`, one of `PREFLIGHT`, decides what to do.
 
         Raises:
-            ValueError: if they cannot and `preflight` is 'refuse'.
+            ValueError: if there is an error and `preflight` is 'refuse'.
         """
         how, begun = stage.preflight, progress_directory(self.directory, stage.name).exists()
         if terms and how != "off" and not begun:
@@ -221,11 +222,11 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """Trains the teacher, or takes a trained one.
+    """Trains the teacher, or uses a saved network.
 
     Args:
         model: The spec of a network to train, or the path of a saved one.
-        schedule: How to train it; not needed for a path.
+        schedule: The schedule; not needed for a path.
     """
 
     model: str
@@ -246,15 +247,15 @@ class Teacher:
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedTeacher:
-    """Teachers from anywhere, used as they are: no network of ours is made of them.
+    """External teachers, used without changes.
 
     Args:
         paths: Networks of any kind that `tfsegkd.distillation.load_teacher` reads, each with options of
             `tfsegkd.distillation.Member` in parentheses where it needs them; several are averaged.
-        size: (height, width) at which they see frames, where they take any; the students' unless given.
+        size: (height, width) of their images, if they take any size; that of the student by default.
         class_map, teacher_classes, windows, flip, scales, allow_lambda, trust_model: As of `load_teacher`.
-        held_out: Frames with labels that no teacher was trained on, to fit their weights by class on; None
-            leaves the members their own weights.
+        held_out: Labelled images on which no teacher was trained, to fit their weights by class; None uses
+            the members' own weights.
 
     Raises:
         ValueError: for `held_out` and a single teacher, or a class map for all of several.
@@ -276,12 +277,12 @@ class PretrainedTeacher:
     def settings(self) -> dict:
         settings = dataclasses.asdict(dataclasses.replace(self, held_out=None))
         del settings["held_out"]
-        # What is allowed does not change what the teacher says.
+        # Permissions do not change the teacher's outputs.
         del settings["allow_lambda"], settings["trust_model"]
         members = self.members()
         fingerprints = [self._open(member.teacher).fingerprint() for member in members]
         files = [fingerprint(file) for member in members for file in member.files()]
-        # Without these the settings are what they were before there was such a thing, and a run goes on.
+        # Left out by default, so that older runs can resume.
         if files:
             settings["member_files"] = files
         if self.held_out is not None:
@@ -291,26 +292,26 @@ class PretrainedTeacher:
     def __post_init__(self):
         if self.held_out is not None and (len(self.members()) < 2 or self.class_map is not None):
             raise ValueError(
-                f"Weights are fitted for several teachers, each with a class map of its own. Received: "
+                f"Weights are fitted for several teachers, each with its own class map. Received: "
                 f"{list(self.paths)}, class_map={self.class_map}. Name several, or leave the held-out images "
                 f"out."
             )
 
     def members(self) -> list[Member]:
-        """The teachers that are joined, each with its options."""
+        """Returns the members of the ensemble, with their options."""
         return [member for path in self.paths for member in parse_members(path)]
 
     def _open(self, path):
         return load_teacher(path, allow_lambda=self.allow_lambda, trust_model=self.trust_model)
 
     def member_names(self) -> list[str]:
-        """The members whose logits the teacher shows beside its own; none for a single one."""
+        """Returns the members whose logits are available besides the mean; none for a single teacher."""
         members = self.members()
-        apart = len(members) > 1 and self.class_map is None and 1.0 in self.scales
-        return unlike([member.label for member in members]) if apart else []
+        available = len(members) > 1 and self.class_map is None and 1.0 in self.scales
+        return unlike([member.label for member in members]) if available else []
 
     def fit(self, info: DatasetInfo, size: tuple[int, int]) -> FittedWeights:
-        """The weights by class of the members, without the views of the whole.
+        """Fits the weights of the members by class, without test-time augmentation.
 
         Raises:
             ValueError: as of `fit_weights`, or for a single teacher.
@@ -319,10 +320,10 @@ class PretrainedTeacher:
         return fit_weights(mixture, self.held_out)
 
     def load(self, info: DatasetInfo, size: tuple[int, int], weights=None) -> LoadedTeacher:
-        """The teacher for students of `size`.
+        """Loads the teacher for students of `size`.
 
         Args:
-            weights: Those of the members, where they are not their own.
+            weights: Fitted weights; None uses the members' own.
 
         Raises:
             FileNotFoundError, ValueError: as of `load_teacher`.
@@ -349,14 +350,15 @@ class PretrainedTeacher:
         )
 
 
+@renamed_arguments(begin_from="initialize_from")
 @dataclasses.dataclass(frozen=True)
 class StudentAlone:
-    """Trains the student on the labels alone: what distillation has to beat.
+    """Trains the student on the labels alone, the baseline of distillation.
 
     Args:
         model: The spec of the network.
-        schedule: How to train it.
-        initialize_from: The file of a network with layers of this one, trained before; as of
+        schedule: The schedule.
+        initialize_from: A saved network that initializes layers of this one; see
             `tfsegkd.models.initialize_from`.
     """
 
@@ -373,25 +375,25 @@ class StudentAlone:
         return _train_on_labels(self.model, self.schedule, run, self.name, self.initialize_from)
 
 
+@renamed_arguments(begin_from="initialize_from")
 @dataclasses.dataclass(frozen=True)
 class Distill:
-    """Trains the student on the labels and on the teacher, from the same initial weights as alone.
+    """Trains the student on the labels and the teacher, with the same initial weights as `StudentAlone`.
 
     Args:
         model: The spec of the network.
-        schedule: How to train it.
+        schedule: The schedule.
         distill: Specs of the terms, such as `('pixelwise(temperature=4)*0.5',)`.
-        task_weight: The factor of the task loss; with 0 no label is looked at, not even where it says void.
-        cache: Directory in which the teacher's outputs are recorded and found again; None runs the teacher
-            in every step.
-        preflight: What to do if the check before the first step finds that it cannot work, one of
-            `PREFLIGHT`.
+        task_weight: The factor of the task loss; with 0 labels are not used, not even for void pixels.
+        cache: The directory of recorded teacher outputs; None runs the teacher in every step.
+        preflight: What to do if the check before the first step finds an error, one of `PREFLIGHT`.
         initialize_from: As of `StudentAlone`.
-        balanced_terms: Whether the weights of the terms are shares of the labels' gradient, at which they are
-            held; as of `Distiller`.
+        balanced_terms: Whether the weight of each term is its share of the task loss' gradient norm; see
+            `Distiller`.
 
     Raises:
-        ValueError: if no term says anything without labels, or balanced terms have no labels to go by.
+        ValueError: if no term works without labels and there are none, or terms are balanced without a task
+            loss.
     """
 
     model: str
@@ -441,14 +443,14 @@ class Distill:
         return models.at_size(student, data.size)
 
 
-# What may have become of the student, the furthest first; each stage takes the first that there is.
+# The student's files, the latest stage first; each stage uses the first that exists.
 STUDENTS = (GROUPED, PRUNED, Distill.artefact, StudentAlone.artefact)
 DENSE_STUDENTS = STUDENTS[2:]
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedStudent:
-    """Takes over a student that is trained already, whatever trained it, and measures it.
+    """Uses and evaluates a trained student.
 
     Args:
         path: The file of the network.
@@ -466,8 +468,8 @@ class TrainedStudent:
         classes = run.data.train.info.num_classes
         if student.output_shape[-1] != classes:
             raise ValueError(
-                f"The network in {self.path!r} tells {student.output_shape[-1]} classes apart, the data "
-                f"set has {classes}. Name one that was trained on these classes."
+                f"The network in {self.path!r} predicts {student.output_shape[-1]} classes, the data set "
+                f"has {classes}. Use a network that was trained on these classes."
             )
         return student
 
@@ -483,27 +485,29 @@ def _train_on_labels(
 
 
 def initialize(spec: str, run: Run, initialize_from: str | None) -> keras.Model:
-    """The network of `spec` before its first step, the same for every stage that begins with it."""
+    """Returns the network of `spec` with its initial weights, the same for every stage."""
     keras.utils.set_random_seed(run.data.seed)
     network = models.build(spec, run.data.train.info.num_classes, run.data.training_shape)
     if initialize_from:
         fresh = models.initialize_from(network, initialize_from)
-        print(f"  begins from {initialize_from}; new are {', '.join(fresh) or 'none'}", flush=True)
+        print(
+            f"  initialized from {initialize_from}; not initialized: {', '.join(fresh) or 'none'}", flush=True
+        )
     return network
 
 
 def check_task(terms: Sequence[Term], task_weight: float) -> None:
-    """Raises ValueError if the labels are left out and nothing takes their place."""
+    """Raises ValueError if no term can be trained without labels and there are none."""
     blind = [term.name for term in terms if term.loss.needs_labels]
     if not task_weight and (blind or not terms):
-        what = f"the terms {blind} need them" if blind else "no term says anything about the logits"
+        what = f"the terms {blind} need them" if blind else "no term uses the logits"
         raise ValueError(
             f"task_weight=0 leaves the labels out, and {what}. Use other terms or a task weight."
         )
 
 
 def without_masks(run: Run, task_weight: float) -> Run:
-    """The run, on images that nobody has labelled if the task does not count."""
+    """Returns the run, with its masks removed if the task loss has no weight."""
     if task_weight:
         return run
     blind = copy.copy(run)
@@ -512,14 +516,14 @@ def without_masks(run: Run, task_weight: float) -> Run:
 
 
 def cache_key(stage) -> dict:
-    """The settings that change the result: not where files lie, but what they hold and that they are used."""
+    """Returns the settings that change the result: the content of files rather than their paths."""
     settings = dataclasses.asdict(stage)
     settings.pop("preflight", None)
     if not settings.get("balanced_terms"):
         settings.pop("balanced_terms", None)
     if "cache" in settings:
         settings["cache"] = stage.cache is not None
-    # Without it a stage is what it was before there was such a thing, and goes on.
+    # Left out by default, so that older runs can resume.
     if path := settings.pop("initialize_from", None):
         settings["initialize_from"] = fingerprint(path)
     return settings
@@ -530,7 +534,7 @@ def _is_path(model: str) -> bool:
 
 
 def fingerprint(path: str) -> str:
-    """What tells a file from another.
+    """Returns the hash of a file.
 
     Raises:
         FileNotFoundError: if there is none.

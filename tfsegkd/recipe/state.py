@@ -1,4 +1,4 @@
-"""What a run has done so far, on disk."""
+"""The state of a run on disk: its finished stages and their settings."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,11 @@ from tfsegkd.atomic import write_json
 
 
 class State:
-    """The stages that a run directory holds, with the settings that made them.
+    """The stages in a run directory, with their settings.
 
     Args:
         directory: The run's directory.
-        flags: The command that was given; `flags.json` holds it from the first stage that begins on, so that
-            a run which dies has it, too.
+        flags: The flags of the command, written to `flags.json` when the first stage starts.
 
     Raises:
         ValueError: if its record cannot be read.
@@ -24,19 +23,18 @@ class State:
         try:
             self._stages = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
             if not all(map(_is_whole, self._stages.values())):
-                raise ValueError("a record is not whole")
+                raise ValueError("a record is incomplete")
         except (ValueError, AttributeError, RecursionError):
             raise ValueError(
-                f"{str(self.path)!r} is damaged. Expected the record of the stages that are done. Delete it "
+                f"{str(self.path)!r} is damaged. Expected the record of finished stages. Delete it "
                 f"to run them again, or choose another `output_dir`."
             ) from None
 
     def result(self, stage: str, settings: dict) -> dict | None:
-        """What `stage` reported, or None if it has not been completed.
+        """Returns the result of `stage`, or None if it is not finished.
 
         Raises:
-            ValueError: if it was completed, or got part of the way, with other settings; the message names
-                them.
+            ValueError: if it was run with other settings; the message names them.
         """
         record = self._stages.get(stage)
         if record is None:
@@ -54,22 +52,22 @@ class State:
             what, where = ("made", self.path.parent) if record["result"] else ("begun", progress)
             raise ValueError(
                 f"Stage {stage!r} in {str(self.path.parent)!r} was {what} with other settings: "
-                f"{'; '.join(changed)}. Choose another `output_dir`, or delete {str(where)!r} to start anew."
+                f"{'; '.join(changed)}. Choose another `output_dir`, or delete {str(where)!r} to start again."
             )
         return record["result"]
 
     def row(self, stage: str) -> dict | None:
-        """What `stage` reported, whatever it was made with; None if it has not been completed."""
+        """Returns the result of `stage`, whatever its settings; None if it is not finished."""
         return self._stages.get(stage, {}).get("result")
 
     def begin(self, stage: str, settings: dict) -> None:
-        """Records with which settings `stage` is made, so that nobody goes on with others."""
+        """Records the settings with which `stage` starts."""
         if self._flags:
             write_json(self.path.with_name("flags.json"), self._flags)
         self._record(stage, settings, None)
 
     def complete(self, stage: str, settings: dict, result: dict) -> None:
-        """Records that `stage` is done."""
+        """Records that `stage` is finished."""
         self._record(stage, settings, result)
 
     def _record(self, stage, settings, result):
@@ -86,10 +84,10 @@ def _is_whole(record) -> bool:
 
 
 def progress_directory(run: Path, stage: str) -> Path:
-    """Where the checkpoints of an unfinished stage lie."""
+    """Returns the directory of the checkpoints of an unfinished stage."""
     return run / stage / "progress"
 
 
 def _as_read_again(content: dict) -> dict:
-    # JSON makes lists of tuples.
+    # JSON turns tuples into lists.
     return json.loads(json.dumps(content))

@@ -1,4 +1,4 @@
-"""What may be concluded from paired measurements: intervals, several claims at once, blocks of frames."""
+"""Statistics of paired measurements: intervals, multiple claims, bootstrap over blocks of frames."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from scipy import stats
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and the half width of its 95 % interval, by Student's t; NaN for fewer than two values.
+    """Returns the mean and the half width of its 95 % interval, by Student's t; NaN below two values.
 
     Reference:
         Student, Biometrika 1908.
@@ -21,14 +21,14 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def p_value(differences: Sequence[float]) -> float:
-    """Student's two-sided p-value that the mean of paired differences is 0; NaN for fewer than two."""
+    """Returns Student's two-sided p-value that the mean of differences is 0; NaN below two values."""
     if len(differences) < 2:
         return float("nan")
     return float(stats.ttest_1samp(differences, 0).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusts the p-values of several claims, so that one below 0.05 is true beside all the others.
+    """Adjusts the p-values of several claims by Holm's method.
 
     Reference:
         Holm, Scandinavian Journal of Statistics 1979.
@@ -52,15 +52,15 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
 def over_blocks(
     one: Mapping[int, Sequence], other: Mapping[int, Sequence], resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """The 95 % interval of a difference of mean IoU over blocks of neighbouring frames, by the bootstrap.
+    """Returns the bootstrap 95 % interval of a difference of mean IoU over blocks of neighbouring frames.
 
     Both rows are measured on the same blocks, drawn with replacement; the difference is the mean over the
     seeds that both have, in percent.
 
     Args:
         one, other: Of each seed the counts [block][3][class] of `Evaluation.blocks`.
-        resamples: How often blocks are drawn.
-        seed: Of the draws.
+        resamples: The number of bootstrap samples.
+        seed: The random seed.
 
     Raises:
         ValueError: if the rows share no seed, or were not measured on the same blocks.
@@ -91,7 +91,7 @@ def over_blocks(
 
 
 def _mean_iou(counts: np.ndarray) -> np.ndarray:
-    """In percent, of (seeds, 3, classes); a class that occurs nowhere does not count."""
+    """Returns mean IoU in percent from counts (seeds, 3, classes); absent classes are ignored."""
     labels, predictions, hits = np.moveaxis(counts, 1, 0)
     union = labels + predictions - hits
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""One training on several devices or machines, by TensorFlow's own engine."""
+"""Training on several devices or machines with `tf.distribute`."""
 
 import contextlib
 import dataclasses
@@ -16,15 +16,15 @@ STRATEGIES = ("none", "mirrored", "multi_worker")
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """Who trains together.
+    """The workers that train together.
 
-    Batches are divided between all replicas, so that a training has one batch size, one learning rate and one
-    result however many devices share it. Every worker runs the same program; the chief alone writes.
+    Batches are divided between all replicas, so that batch size, learning rate and result do not depend on
+    the number of devices. Every worker runs the same program; only the chief writes files.
 
     Args:
         strategy: The strategy of `tf.distribute`; None for this process on one device.
         chief: Whether this process is the one that writes.
-        count: How many processes there are.
+        count: The number of processes.
     """
 
     strategy: tf.distribute.Strategy | None = None
@@ -33,19 +33,19 @@ class Workers:
 
     @contextlib.contextmanager
     def in_scope(self) -> Iterator[None]:
-        """Inside, networks are built for all devices, and nobody but the chief leaves files behind."""
+        """A context in which networks are built for all devices and only the chief writes files."""
         everywhere = self.strategy.scope() if self.strategy else contextlib.nullcontext()
         with everywhere, contextlib.nullcontext() if self.chief else atomic.nothing_kept():
             yield
 
     def barrier(self) -> None:
-        """Waits until every worker is here."""
+        """Waits for all workers."""
         if self.count > 1:
             here = self.strategy.run(lambda: tf.constant(1))
             self.strategy.reduce(tf.distribute.ReduceOp.SUM, here, axis=None)
 
     def chief_first(self, make: Callable[[], Any]) -> Any:
-        """What `make` makes, first at the chief: the others find what it has written."""
+        """Calls `make` on the chief first, so that the other workers find the files that it wrote."""
         if self.chief:
             made = make()
         self.barrier()
@@ -53,14 +53,14 @@ class Workers:
 
 
 def open_workers(name: str = "none") -> Workers:
-    """The workers of a strategy; call it before TensorFlow computes anything.
+    """Returns the workers of a strategy; call it before TensorFlow computes anything.
 
     Args:
         name: 'none'; 'mirrored', all devices of this machine; or 'multi_worker', this process and the others
             that the variable TF_CONFIG names.
 
     Raises:
-        ValueError: for another name, or a TF_CONFIG that does not say who belongs to the cluster.
+        ValueError: for another name, or a TF_CONFIG that does not describe the cluster.
     """
     checks.one_of(name, STRATEGIES, "strategy")
     if name == "none":
@@ -74,7 +74,7 @@ def open_workers(name: str = "none") -> Workers:
 
 
 def _cluster():
-    """The addresses by kind of worker, and this one's kind and number."""
+    """Returns the addresses by type of worker, and this worker's type and index."""
     example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
     text = os.environ.get("TF_CONFIG")
     try:
@@ -86,7 +86,7 @@ def _cluster():
             raise ValueError(f"no {kind} {index}")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"`strategy=multi_worker` needs the variable TF_CONFIG, which says who works together. Expected "
-            f"such as {example}, with its own index for each worker. Received: {text!r} ({error})."
+            f"`strategy=multi_worker` needs the variable TF_CONFIG, which describes the cluster. Expected, "
+            f"for example, {example}, with its own index for each worker. Received: {text!r} ({error})."
         ) from None
     return workers, kind, index

@@ -1,4 +1,4 @@
-"""Methods × seeds under one schedule: what is compared."""
+"""The definition of a study: methods, seeds and rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tfsegkd.recipe import settings
 
 # The content of report.json, by method and seed.
 Reports = Mapping[str, Mapping[int, Mapping]]
-# Why a run failed, by method and seed.
+# The reasons of failed runs, by method and seed.
 Failures = Mapping[str, Mapping[int, str]]
 
 
@@ -27,12 +27,12 @@ class Row:
 
     @property
     def title(self) -> str:
-        """How tables and pictures call it."""
+        """The name in tables and plots."""
         return f"{self.method} ({self.stage})"
 
 
 def parse_row(text: str) -> Row:
-    """Reads `'method>stage'`.
+    """Parses `'method>stage'`.
 
     Raises:
         ValueError: for any other form.
@@ -45,12 +45,12 @@ def parse_row(text: str) -> Row:
 
 @dataclass(frozen=True)
 class Method:
-    """One way to train, in one or several rows of a study.
+    """A training method, with one or several rows in a study.
 
     Args:
-        name: What it is called; also the name of its directory.
-        flags: What it changes of the command that all methods share.
-        stages: The stages of the report whose mean IoU counts; each is a row.
+        name: The name, also of its directory.
+        flags: The flags that differ from the common command.
+        stages: The stages of the report to compare; each is a row.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Method:
 
 
 def parse_method(text: str) -> Method:
-    """Reads `'name>stage: --flag=value --flag=value'`, where several stages have commas between.
+    """Parses `'name>stage: --flag=value --flag=value'`, with several stages separated by commas.
 
     Raises:
         ValueError: for any other form.
@@ -77,10 +77,10 @@ def parse_method(text: str) -> Method:
 
 @dataclass(frozen=True)
 class Measure:
-    """Further labelled images on which every row is measured once it is trained.
+    """Further labelled images on which every row is evaluated.
 
     Args:
-        name: What tables call it, such as `far`.
+        name: The name in tables, such as `far`.
         dataset: A data set with its options.
         split: A split of it.
     """
@@ -91,7 +91,7 @@ class Measure:
 
 
 def parse_measure(text: str) -> Measure:
-    """Reads `'name>dataset@split'`.
+    """Parses `'name>dataset@split'`.
 
     Raises:
         ValueError: for any other form.
@@ -107,20 +107,20 @@ def parse_measure(text: str) -> Measure:
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared.
+    """A study: methods that are compared over seeds.
 
     Args:
-        command: The command line that all runs share, its flagfiles spelt out.
-        methods: What is compared.
-        seeds: The seeds, the same for all.
-        directory: Where the runs write, as `directory/method/seed_k`.
-        baselines: The rows that all others are compared with; unless given, the first.
-        varies: Settings that may differ between rows because they are what is compared.
-        measures: Further frames on which every row is measured.
+        command: The common command line, with expanded flagfiles.
+        methods: The methods.
+        seeds: The seeds, the same for all methods.
+        directory: The directory of the runs, `directory/method/seed_k`.
+        baselines: The rows that all others are compared with; the first by default.
+        varies: Settings that may differ between rows.
+        measures: Further images on which every row is evaluated.
 
     Raises:
-        ValueError: if there is nothing to run, two methods have one name, a baseline is no row, or rows that
-            are compared differ in a setting that is not in `varies`.
+        ValueError: if there is nothing to run, two methods have the same name, a baseline is no row, or rows
+            differ in a setting that is not in `varies`.
     """
 
     command: tuple[str, ...]
@@ -137,7 +137,7 @@ class Study:
             raise ValueError(f"A study needs methods and seeds. Received: {names}, seeds {self.seeds}.")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"Two methods are called {twice}. Give each a name of its own.")
+            raise ValueError(f"Several methods have the names {twice}. Use different names.")
         unknown = [row.title for row in self.baselines if row not in self.rows]
         if unknown:
             raise ValueError(
@@ -155,18 +155,18 @@ class Study:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """What is compared, in order."""
+        """The rows, in order."""
         return tuple(Row(method.name, stage) for method in self.methods for stage in method.stages)
 
     def run_directory(self, method: str, seed: int) -> Path:
-        """Where a run writes."""
+        """Returns the directory of a run."""
         return self.directory / method / f"seed_{seed}"
 
     @property
     def shared_flags(self) -> list[str]:
-        """The flags of all runs, but where this machine keeps the data."""
+        """The flags of all runs, without the data directory."""
         return [word for word in self.command if word[:1] == "-" and not word.startswith("--data_dir=")]
 
     def flags_of(self, method: Method) -> list[str]:
-        """All flags of a method's runs but seed and directories."""
+        """Returns all flags of a method's runs except seed and directories."""
         return [*self.shared_flags, *method.flags]

@@ -1,4 +1,4 @@
-"""Methods × seeds under one schedule: running them."""
+"""Running the methods and seeds of a study."""
 
 import concurrent.futures
 import math
@@ -18,7 +18,7 @@ from tfsegkd.recipe.provenance import ROOT
 from tfsegkd.recipe.settings import by_name
 from tfsegkd.recipe.study import Failures, Measure, Method, Reports, Study
 
-# Frames that follow each other look alike; so many are one block of the bootstrap over frames.
+# The number of consecutive frames, which are similar, in a block of the bootstrap.
 _BLOCK = 10
 
 
@@ -31,23 +31,23 @@ def run_study(
     data_dir: str | None = None,
     only: Collection[str] = (),
 ) -> Reports:
-    """Runs every method with every seed, each in a process of its own, and collects their reports.
+    """Runs every method with every seed, each in its own process, and collects the reports.
 
-    Seeds vary slowest, so that an interrupted study still holds whole pairs. A run that is done is not done
-    again, and one that a study beside this one has done with equal flags, code and input files is taken from
-    there; one that was interrupted goes on; one that fails does not keep the others from running.
+    Seeds vary slowest, so that an interrupted study has complete pairs. Finished runs are reused, also those
+    of another study with equal flags, code and input files; interrupted runs resume; a failed run does not
+    stop the others.
 
     Args:
-        study: What to run.
-        jobs: How many runs at once; each gets an equal share of the processors.
-        finished: Called with all reports there are and why runs failed, before the first run and after each.
-        root: The code to run; what is installed unless given.
-        code: What tells this code from other code; without it no run is shared.
-        data_dir: Where the data set's files lie, for the study's further measures.
-        only: The methods to run; all unless given. Of the others, what is done is collected.
+        study: The study.
+        jobs: The number of parallel runs; each gets an equal share of the processors.
+        finished: Called with the reports and the reasons of failures, before the first run and after each.
+        root: The code to run; the installed package by default.
+        code: The hash of this code; without it no run is shared.
+        data_dir: The directory of the data set, for the study's further measures.
+        only: The methods to run; all by default. Finished runs of the others are collected.
 
     Raises:
-        ValueError: if a run was done before with other flags, other files or other code.
+        ValueError: if an earlier run had other flags, files or code.
         ChildProcessError: at the end, if runs failed; the message names their logs.
     """
     runner = _Runner(study, jobs, root, code, data_dir)
@@ -80,14 +80,14 @@ def run_study(
                     print(f"{done} of {len(tasks)} runs are done{known}", flush=True)
                 finished(reports, failures)
         except BaseException:
-            # Whoever interrupts the study does not want the next run to begin.
+            # After an interruption no further run starts.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if failures:
         said = [f"{name}, seed {seed}: {why}" for name, of in failures.items() for seed, why in of.items()]
         raise ChildProcessError(
-            f"{len(said)} of {len(tasks)} runs failed; the others are done. {'; '.join(said)}. Mend what "
-            f"their logs say and run the same line again."
+            f"{len(said)} of {len(tasks)} runs failed; the others are done. {'; '.join(said)}. Fix what "
+            f"their logs report and run the same command again."
         )
     return reports
 
@@ -99,7 +99,7 @@ def script(root: Path, name: str) -> Path:
 
 
 def minutes_left(study: Study, reports: Reports) -> tuple[float, list[str]]:
-    """How many minutes of runs are left, by those that are done, and the methods of which none is done."""
+    """Returns the estimated remaining minutes, and the methods without a finished run."""
     left, unknown = 0.0, []
     for method in study.methods:
         done = reports.get(method.name, {})
@@ -114,14 +114,14 @@ def minutes_left(study: Study, reports: Reports) -> tuple[float, list[str]]:
 
 
 def estimate(study: Study, jobs: int) -> str:
-    """What is done of a study, what is left to do, and how long that takes by the runs that are done.
+    """Returns the state of a study, with an estimate of the remaining time from finished runs.
 
     Args:
-        study: What would be run; nothing is.
-        jobs: How many runs at once.
+        study: The study; nothing is run.
+        jobs: The number of parallel runs.
 
     Raises:
-        ValueError: if a run was done before with other flags.
+        ValueError: if an earlier run had other flags.
     """
     runs = len(study.methods) * len(study.seeds)
     lines = [f"{runs} runs, {len(study.methods)} methods × {len(study.seeds)} seeds, {jobs} at once."]
@@ -132,7 +132,7 @@ def estimate(study: Study, jobs: int) -> str:
         done = reports[method.name] = {seed: report for seed, report in found.items() if report}
         logs = [(study.run_directory(method.name, seed) / "log.txt").exists() for seed in study.seeds]
         begun = max(sum(logs) - len(done), 0)
-        text = f"{len(done)} done, {begun} begun, {len(logs) - len(done) - begun} to do"
+        text = f"{len(done)} done, {begun} started, {len(logs) - len(done) - begun} to do"
         minutes = [report["minutes"] for report in done.values() if "minutes" in report]
         if minutes:
             text += f", {statistics.fmean(minutes):.1f} minutes each"
@@ -154,7 +154,7 @@ def _done_before(study: Study, method: Method, seed: int, code: str | None = Non
     report = read_json(path)
     if not _is_whole(report):
         raise ValueError(
-            f"{str(path)!r} is damaged. Expected the report of a run. Delete it: the run then goes on, or is "
+            f"{str(path)!r} is damaged. Expected the report of a run. Delete it: the run then resumes, or is "
             f"found done."
         )
     asked = study.flags_of(method)
@@ -164,7 +164,8 @@ def _done_before(study: Study, method: Method, seed: int, code: str | None = Non
         changed += [f"{flag} now" for flag in asked if flag not in before]
         raise ValueError(
             f"{str(path.parent)!r} was made with other flags: {'; '.join(changed) or 'their order'}. Runs of "
-            f"one study must be alike. Choose another `output_dir`, or delete that directory to run it again."
+            f"a study must have the same flags. Choose another `output_dir`, or delete that directory to "
+            f"run it again."
         )
     if code and report.get("code", code) not in (None, code):
         raise ValueError(
@@ -182,7 +183,7 @@ def _done_before(study: Study, method: Method, seed: int, code: str | None = Non
 
 
 def _unmeasured(study: Study, method: Method, report: dict) -> list[tuple[dict, Measure]]:
-    """What of a finished run is still to be measured on the study's further frames."""
+    """Returns the rows of a finished run that are not yet evaluated on further images."""
     rows = [row for row in report["stages"] if row["name"] in method.stages and "file" in row]
     return [
         (row, measure)
@@ -193,7 +194,7 @@ def _unmeasured(study: Study, method: Method, report: dict) -> list[tuple[dict, 
 
 
 def _is_whole(report) -> bool:
-    """Whether a report holds what studies compare."""
+    """Whether a report has the fields that studies compare."""
 
     def is_number(value):
         return isinstance(value, int | float) and math.isfinite(value)
@@ -213,7 +214,7 @@ def _is_whole(report) -> bool:
 
 @dataclass(frozen=True)
 class _Runner:
-    """Starts the runs of a study."""
+    """Runs the commands of a study."""
 
     study: Study
     jobs: int
@@ -222,10 +223,10 @@ class _Runner:
     data_dir: str | None
 
     def run(self, method: Method, seed: int) -> dict:
-        """One run; raises ChildProcessError if it fails, OSError or ValueError if it leaves no report."""
+        """Executes a run; raises ChildProcessError if it fails, OSError or ValueError without a report."""
         target, asked = self.study.run_directory(method.name, seed), self.study.flags_of(method)
         if target.is_symlink() and not target.exists():
-            target.unlink()  # the study that it was shared with is gone
+            target.unlink()  # the shared run no longer exists
         report = _done_before(self.study, method, seed, self.code)
         if report is None and not target.exists():
             other = shared_runs.find_alike(self.study.directory, asked, seed, self.code)
@@ -256,7 +257,7 @@ class _Runner:
         return report
 
     def _measure(self, target: Path, row: dict, measure: Measure) -> dict:
-        """What the command `evaluate` says of a row's file on further frames."""
+        """Evaluates a row's file on further images."""
         result, log_file = target / "measured.json", target / "log.txt"
         evaluate = str(script(self.root or ROOT, "evaluate"))
         line = [sys.executable, evaluate, f"--model={target / row['file']}", f"--dataset={measure.dataset}"]
@@ -275,7 +276,7 @@ class _Runner:
         threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
         environment = os.environ | {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
         if self.root:
-            # Before whatever is installed.
+            # Before an installed package.
             paths = (str(self.root.resolve()), environment.get("PYTHONPATH"))
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         with log_file.open("a") as log:
@@ -283,7 +284,7 @@ class _Runner:
 
 
 def _add_up(path: Path, minutes: float) -> float:
-    """Adds the minutes of this attempt to those of the attempts before."""
+    """Adds the minutes of this attempt to those of earlier ones."""
     if path.exists():
         minutes += read_json(path)
     write_json(path, minutes)

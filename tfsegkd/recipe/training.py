@@ -1,4 +1,4 @@
-"""One training: batches in, epochs done, progress kept."""
+"""Training of one network: batches, schedule, checkpoints and logs."""
 
 import contextvars
 import dataclasses
@@ -21,25 +21,23 @@ from tfsegkd.quantization.quantizers import LEARNED
 from tfsegkd.recipe.monitor import Monitor
 from tfsegkd.recipe.progress import Progress
 
-# What takes the place of trainings in a rehearsal: called with the distiller, its schedule, the callbacks,
-# and what trains by another schedule with one more callback.
+# Replaces training in a rehearsal: called with the distiller, its schedule, the callbacks, and a function
+# that trains by another schedule with one more callback.
 TRIAL: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("trial", default=None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train.
-
-    AdamW with linear warm-up and cosine decay to zero.
+    """The schedule of a training: AdamW with linear warm-up and cosine decay to zero.
 
     Args:
         epochs: Passes over the training split.
-        learning_rate: The highest learning rate.
-        batch_size: Images a step.
-        weight_decay: AdamW's decay of kernels; biases and BatchNorm are not decayed.
+        learning_rate: The peak learning rate.
+        batch_size: Images per step.
+        weight_decay: The weight decay of kernels; biases and BatchNorm have none.
         warmup_epochs: Epochs of linear warm-up.
-        halve_at_nan: How often a training whose loss became NaN or infinite may go back to its last
-            checkpoint and go on at half the learning rate; 0 stops it there.
+        halve_at_nan: How often training may restore its last checkpoint and halve the learning rate when the
+            loss is NaN or infinite; 0 stops.
     """
 
     epochs: int
@@ -57,7 +55,7 @@ class Schedule:
     def optimizer(
         self, steps_per_epoch: int, factor: tf.Variable | float = 1.0
     ) -> keras.optimizers.Optimizer:
-        """The optimizer of a training; its learning rate is multiplied by what `factor` is at each step."""
+        """Returns the optimizer of a training; its learning rate is multiplied by `factor`."""
         total = self.epochs * steps_per_epoch
         warmup = min(int(self.warmup_epochs * steps_per_epoch), total - 1)
         rate = keras.optimizers.schedules.CosineDecay(
@@ -83,23 +81,22 @@ class _Multiplied(keras.optimizers.schedules.LearningRateSchedule):
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """What all trainings of a run see.
+    """The data of all trainings of a run.
 
     Args:
         train, val: The splits.
         size: (height, width) of the network's input, to which images are resized.
         crop_size: (height, width) of training crops; `size` if None.
-        augmentation: How training images are varied.
+        augmentation: The augmentation of training images.
         seed: Seed of initial weights, order and augmentation.
-        class_weights: Weights of the task loss, or None for equal ones.
-        validate_every: Epochs between validations while training; 0 for none.
-        ema: Whether every training keeps the exponential moving average of the weights, validates with it and
-            ends with it.
+        class_weights: Class weights of the task loss; None for equal ones.
+        validate_every: Epochs between validations during training; 0 for none.
+        ema: Whether training validates and ends with the exponential moving average of the weights.
         histograms: Whether TensorBoard gets histograms of the activations.
-        unlabelled: Frames without masks, of which only a teacher speaks; None for none.
-        unlabelled_per_batch: How many of them distillation adds to each batch.
-        unlabelled_in_batch: Whether they take places of labelled images in the batch instead, so that a step
-            costs no more; a labelled frame is then seen less often in as many steps.
+        unlabelled: Images without masks, for which only the teacher's outputs are used; None for none.
+        unlabelled_per_batch: The number of them that distillation adds to each batch.
+        unlabelled_in_batch: Whether they replace labelled images of the batch instead, so that a step costs
+            no more and labelled images are used less often.
     """
 
     train: Source
@@ -121,7 +118,7 @@ class TrainingData:
         return (*(self.crop_size or self.size), 3)
 
     def settings(self) -> dict:
-        """What tells one run from another, as JSON."""
+        """Returns the settings that identify a run, as JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for split in ("train", "val", "unlabelled"):
             source = fields[split]
@@ -132,7 +129,7 @@ class TrainingData:
             }
         fields["augmentation"] = dataclasses.asdict(self.augmentation)
         del fields["validate_every"], fields["histograms"]
-        # Without it a run is what it was before there was such a thing, and goes on.
+        # Left out by default, so that older runs can resume.
         for name in ("ema", "unlabelled_in_batch"):
             if not fields[name]:
                 del fields[name]
@@ -141,11 +138,11 @@ class TrainingData:
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """What a teacher says of the frames, from disk.
+    """Recorded teacher outputs.
 
     Args:
-        train: Of the training split.
-        unlabelled: Of the unlabelled images, where there are any.
+        train: For the training split.
+        unlabelled: For the unlabelled images, if there are any.
     """
 
     train: TeacherCache
@@ -162,24 +159,24 @@ def train(
     teacher_schedule: Schedule | None = None,
     until: int | None = None,
 ) -> None:
-    """Trains `distiller.student` in place; called again after a kill, it goes on where it was.
+    """Trains `distiller.student` in place; resumes after an interruption.
 
     Args:
-        distiller: Not yet compiled.
-        frames: The examples.
-        schedule: How long and how fast.
-        directory: Where checkpoints (`progress/`), TensorBoard logs (`logs/`) and the mean IoU of each
-            validation (`validation.json`) go.
+        distiller: The distiller, not yet compiled.
+        data: The data.
+        schedule: The schedule.
+        directory: The directory of checkpoints (`progress/`), TensorBoard logs (`logs/`) and the mean IoU of
+            each validation (`validation.json`).
         callbacks: Further Keras callbacks.
-        recorded: What the teacher says of the frames, if it does not run itself.
-        teacher_schedule: How long and how fast the teacher of a `CoStudying` trains.
-        until: The epoch after which to stop before the schedule ends; called again with a later one, it goes
-            on from there, if need be on more images than before.
+        recorded: Recorded teacher outputs; None if the teacher runs in each step.
+        teacher_schedule: The schedule of the teacher of a `CoStudying`.
+        until: The epoch after which to stop before the end of the schedule. A later call with a higher one
+            resumes from there, also with more images.
 
     Raises:
         FloatingPointError: if a loss became NaN or infinite, and `schedule.halve_at_nan` is used up.
-        OSError: if the disk cannot hold a checkpoint.
-        MemoryError: if a step does not fit into memory; the message says which batch size does.
+        OSError: if the disk is full.
+        MemoryError: if a step does not fit into memory; the message suggests a batch size.
     """
     info = data.train.info
     steps = len(data.train) // schedule.batch_size
@@ -228,7 +225,7 @@ def train(
         except FloatingPointError as error:
             if factor <= 0.5**schedule.halve_at_nan:
                 raise
-            lower = float(factor) / 2  # the checkpoint holds the factor of its time
+            lower = float(factor) / 2  # the checkpoint contains the factor of its time
             start = progress.restore()
             factor.assign(lower)
             print(
@@ -238,7 +235,7 @@ def train(
 
 
 def _fit(distiller, data, schedule, until, directory, callbacks, recorded, progress, start, averages):
-    # A network trained on crops is validated on crop-sized images; the stage reports full ones at the end.
+    # A network trained on crops is validated at crop size; the stage evaluates full images at the end.
     size = data.training_shape[:2]
     batches = _batches(data, schedule, start, recorded, mixed=bool(distiller.terms))
     validation = {}
@@ -267,7 +264,7 @@ def _fit(distiller, data, schedule, until, directory, callbacks, recorded, progr
 
 
 def _advice(distiller, batch_size, batch):
-    """What to do about a step that does not fit into memory."""
+    """Returns the error for a step that does not fit into memory."""
     fitting = batch_size // 2
     while fitting:
         some = tf.nest.map_structure(lambda values: values[:fitting], batch)  # noqa: B023 - called here
@@ -276,24 +273,22 @@ def _advice(distiller, batch_size, batch):
             break
         except tf.errors.ResourceExhaustedError:
             fitting //= 2
-    cure = (
-        f"`batch_size={fitting}` fits" if fitting else "not even one image fits: use a smaller `input_size`"
-    )
-    return f"A step with {batch_size} images does not fit into memory; {cure}. What is done so far is kept."
+    fix = f"`batch_size={fitting}` fits" if fitting else "not even one image fits: use a smaller `input_size`"
+    return f"A step with {batch_size} images does not fit into memory; {fix}. Finished epochs are kept."
 
 
 def _logs(directory, data):
-    """What TensorBoard shows, written by the worker whose files are kept."""
-    # All workers look, because what they look at is a mean over all of them.
+    """Returns the TensorBoard callbacks; only the chief writes files."""
+    # All workers evaluate, because metrics are means over all of them.
     monitor = Monitor(directory / "monitor" if keeps() else None, data.val, data.histograms)
     board = keras.callbacks.TensorBoard(str(directory), write_graph=False, profile_batch=0)
     return [monitor, board] if keeps() else [monitor]
 
 
 def best_validation(directory: Path) -> dict[str, float | int | None]:
-    """The best of the validations while training in `directory`, as a report holds it; None without any.
+    """Returns the best validation during training in `directory`, for the report; None without any.
 
-    It was measured at the size of training, and picked on the images that it was measured on.
+    It was measured at the size of training, and selected on the same images.
     """
     path = _validations(directory)
     found = read_json(path) if path.exists() else {}
@@ -311,7 +306,7 @@ def _batches(data, schedule, start, recorded, mixed):
     steps_done = start * (len(data.train) // schedule.batch_size)
 
     def stream(source, count, seed, maps):
-        # Their epochs are of other lengths, so the place to go on from is counted in steps.
+        # Their epochs have other lengths, so the position is counted in steps.
         epoch, step = divmod(steps_done, len(source) // count)
         return training_batches(
             source,
@@ -329,12 +324,12 @@ def _batches(data, schedule, start, recorded, mixed):
     batches = stream(data.train, schedule.batch_size - taken, data.seed, maps[0])
     if not mixed:
         return batches
-    # Another seed, else example k of both would be varied alike.
+    # Another seed, or example k of both would have the same augmentation.
     return mixed_batches(batches, stream(data.unlabelled, data.unlabelled_per_batch, data.seed + 1, maps[1]))
 
 
 class _NoteValidation(keras.callbacks.Callback):
-    """Keeps the mean IoU of every validation, by the epochs done, through interruptions."""
+    """Saves the mean IoU of every validation by epoch, across interruptions."""
 
     def __init__(self, path, anew):
         super().__init__()
@@ -350,7 +345,7 @@ class _NoteValidation(keras.callbacks.Callback):
 
 
 class _Keep(keras.callbacks.Callback):
-    """Saves the progress after every epoch."""
+    """Saves a checkpoint after every epoch."""
 
     def __init__(self, progress):
         super().__init__()
@@ -361,7 +356,7 @@ class _Keep(keras.callbacks.Callback):
 
 
 class _Eta(keras.callbacks.Callback):
-    """Prints a line an epoch, with the time that the stage still needs."""
+    """Prints a line per epoch, with the remaining time of the stage."""
 
     def __init__(self, epochs):
         super().__init__()

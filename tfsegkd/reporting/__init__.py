@@ -1,4 +1,4 @@
-"""Runs as a page that people look at: `report.html`."""
+"""Reports of runs: `report.html`."""
 
 from tfsegkd.reporting.page import check_installed, write_report
 from tfsegkd.reporting.run import RunRecord, read_runs

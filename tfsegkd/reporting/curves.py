@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-# The values of a training by name, each by the number of epochs done.
+# Values by name, each by the number of epochs.
 Curves = dict[str, dict[int, float]]
 
 _PREFIX = "epoch_"
 
 
 def read_curves(logs: Path) -> Curves:
-    """What Keras' TensorBoard callback logged of each epoch; what validation measured begins with `val_`.
+    """Reads the logs of Keras' TensorBoard callback by epoch; validation values start with `val_`.
 
-    Of an epoch that was done twice, because a kill came before its checkpoint, the second counts.
+    For an epoch that was repeated after an interruption, the second value is used.
 
     Args:
-        logs: The directory that the callback was given; it need not exist.
+        logs: The directory of the callback; it need not exist.
     """
     curves = _read(logs / "train", "")
     return curves | _read(logs / "validation", "val_")
@@ -23,7 +23,7 @@ def read_curves(logs: Path) -> Curves:
 def _read(directory: Path, prefix: str) -> Curves:
     if not directory.is_dir():
         return {}
-    # These take a second to load, and only reports need them.
+    # Imported here, because they take a second and only reports need them.
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 

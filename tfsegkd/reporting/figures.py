@@ -1,6 +1,6 @@
-"""The figures of a report, as Plotly understands them, each with its content as a table.
+"""The Plotly figures of a report, each with a table of its values.
 
-Only the page knows whether it is light or dark; it gives the figures their background and text colors.
+The page sets background and text colors, because it can be light or dark.
 """
 
 import dataclasses
@@ -16,26 +16,25 @@ from tfsegkd.reporting.images import Disagreement
 from tfsegkd.reporting.summary import front
 from tfsegkd.runtime import OpReport
 
-# Paul Tol's 'bright': told apart by color-blind readers, on white and on black. Shapes and dashes say the
-# same again.
+# Paul Tol's 'bright' palette, for color-blind readers, on white and on black. Shapes and dashes repeat it.
 COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _OF_STAGES = {"student": 0, "int8": 1, "pruned": 2, "student_alone": 3, "teacher": 4, "student_qat": 5}
-_LEAST_POINTS = 2  # of mean IoU that an axis spans: less would make much of nothing
-_LOSS = 1e-8  # the least that a logarithmic axis shows
-_WRITTEN = 12  # classes up to which each cell of a confusion matrix is written
+_LEAST_POINTS = 2  # minimum span of an axis in mean IoU, so that small differences look small
+_LOSS = 1e-8  # minimum of a logarithmic axis
+_WRITTEN = 12  # maximum number of classes with numbers in the cells of a confusion matrix
 
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """A figure, and the same for those who do not see it.
+    """A figure with a text alternative.
 
     Args:
-        title: What it shows.
-        alt: What there is to see, in a sentence.
-        data, layout: Plotly's.
-        head, rows: The content as a table.
+        title: The title.
+        alt: A description in a sentence.
+        data, layout: Those of Plotly.
+        head, rows: The table.
     """
 
     title: str
@@ -51,7 +50,7 @@ class Plot:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A network in the plane of accuracy and cost."""
+    """The accuracy and cost of a network."""
 
     run: str
     stage: str
@@ -64,7 +63,7 @@ class Point:
 
 
 def trade(points: Sequence[Point], what: str, unit: str) -> Plot:
-    """Accuracy against a cost, with the networks that nothing beats joined by a line."""
+    """Draws accuracy against a cost, with a line through the Pareto front."""
     best = [points[place] for place in front([p.cost for p in points], [p.mean_iou for p in points])]
     data = [
         {
@@ -102,7 +101,7 @@ def trade(points: Sequence[Point], what: str, unit: str) -> Plot:
     names = ", ".join(point.name for point in best)
     return Plot(
         f"Accuracy against {what}",
-        f"Mean IoU against {what} of {len(points)} networks. Nothing beats: {names}.",
+        f"Mean IoU against {what} of {len(points)} networks. On the Pareto front: {names}.",
         data,
         layout,
         ["network", f"{what}, {unit}", "mean IoU, %", "on the front"],
@@ -226,7 +225,7 @@ def search(found: Mapping, kind: str, what: str) -> Plot:
 
 
 def class_ious(ious: Mapping[str, Mapping[str, float | None]]) -> Plot:
-    """IoU by class and stage, the classes in their own order."""
+    """Draws IoU by class and stage."""
     classes = list(next(iter(ious.values())))
     data = [
         {
@@ -258,7 +257,7 @@ def class_ious(ious: Mapping[str, Mapping[str, float | None]]) -> Plot:
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[Plot, list[str]]:
-    """What labelled pixels are taken for, and the commonest mistakes in words."""
+    """Draws the confusion matrix, and lists the most frequent mistakes."""
     counts = np.asarray(matrix, np.float64)
     of_label = counts.sum(1, keepdims=True)
     shares = np.divide(counts, of_label, out=np.full_like(counts, np.nan), where=of_label > 0)
@@ -302,7 +301,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[
 
 
 def training(curves: Curves) -> list[Plot]:
-    """The terms of the loss, and the mean IoU while training, by epoch."""
+    """Draws the terms of the loss and the mean IoU during training, by epoch."""
     others = {"learning_rate": ("learning_rate",), "share": ("alpha", "sparsity")}
     apart = {name for names in others.values() for name in names}
     scores = [name for name in curves if name.endswith("mean_iou")]
@@ -354,7 +353,7 @@ def _lines(title: str, unit: str, curves: Curves, log: bool = False) -> Plot:
 
 
 def disagreement(found: Disagreement, classes: Sequence[str], before: str) -> tuple[Plot, list[str]]:
-    """Where a float network and its int8 file differ, and what that does."""
+    """Draws where a float network and its int8 file differ, by class."""
     valid, differing = int(found.valid.sum()), int(found.differing.sum())
     shares = [
         100 * part / whole if whole else None
@@ -395,11 +394,11 @@ def disagreement(found: Disagreement, classes: Sequence[str], before: str) -> tu
 
 
 def channels(kept: Mapping[str, Sequence[int]], widths: Mapping[str, int]) -> Plot:
-    """How many channels of each layer remain.
+    """Draws the remaining channels of each layer.
 
     Args:
-        kept: Layer name → the channels that it keeps, as in a `PruningReport`.
-        widths: Layer name → the channels that it had.
+        kept: The kept channels by layer name, as in a `PruningReport`.
+        widths: The original number of channels by layer name.
     """
     layers = [name for name in kept if widths.get(name, 0) >= max(len(kept[name]), 1)]
     left = [len(kept[name]) for name in layers]
@@ -420,7 +419,7 @@ def channels(kept: Mapping[str, Sequence[int]], widths: Mapping[str, int]) -> Pl
 
 
 def ops(profile: OpReport) -> tuple[Plot, list[str]]:
-    """What the int8 file consists of, and whether it runs in one piece."""
+    """Draws the operations of the int8 file, with notes on its delegate partitions."""
     floats = _by_type(profile.float_ops)
     slow = _by_type(profile.outside_delegate)
     names = sorted(profile.ops, key=profile.ops.get, reverse=True)
@@ -428,13 +427,13 @@ def ops(profile: OpReport) -> tuple[Plot, list[str]]:
     of_floats = [floats.get(name, 0) for name in names]
     rest = [profile.ops[name] - count for name, count in zip(names, of_floats, strict=True)]
     notes = [
-        "Every op computes in 8 bits."
+        "All ops are int8."
         if not profile.float_ops
-        else f"{len(profile.float_ops)} ops compute on floats: {', '.join(profile.float_ops[:6])}.",
-        "XNNPACK takes the network in one piece."
+        else f"{len(profile.float_ops)} ops are float: {', '.join(profile.float_ops[:6])}.",
+        "XNNPACK runs the network in one partition."
         if profile.delegate_partitions == 1
-        else f"XNNPACK cuts the network into {profile.delegate_partitions} pieces.",
-        f"It leaves to slower kernels: {', '.join(profile.outside_delegate[:6]) or 'nothing'}.",
+        else f"XNNPACK splits the network into {profile.delegate_partitions} partitions.",
+        f"Outside of the delegate: {', '.join(profile.outside_delegate[:6]) or 'nothing'}.",
     ]
     plot = Plot(
         "Ops of the int8 file",
@@ -451,10 +450,10 @@ def ops(profile: OpReport) -> tuple[Plot, list[str]]:
 
 
 def grouped_layers(layers: Sequence[dict]) -> Plot:
-    """How long each grouped convolution of the int8 file takes in which form, and which one it has.
+    """Draws the latency of each grouped convolution of the int8 file by form, and the chosen form.
 
     Args:
-        layers: The fields of `tfsegkd.grouping.lowering.LoweredLayer`, in the order in which they run.
+        layers: The fields of `tfsegkd.grouping.lowering.LoweredLayer`, in execution order.
     """
     names = [f"{_safe(layer['name'])} ({layer['groups']} groups)" for layer in layers]
     forms = list(dict.fromkeys(form for layer in layers for form in layer["milliseconds"]))
@@ -514,19 +513,19 @@ def _marker(stage: str) -> dict:
 
 
 def _ticks(values: Sequence[float]) -> dict:
-    """Ticks at 1, 2 and 5, which a logarithmic axis has not by itself."""
+    """Returns ticks at 1, 2 and 5 for a logarithmic axis."""
     values = [value for value in values if value and value > 0]
     if not values:
         return {}
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     steps = (1, 2, 5) if high - low <= 3 else (1,)
-    # One power more at both ends: 1e-6 * 100_000 is less than 0.1.
+    # One more power at both ends: 1e-6 * 100_000 is less than 0.1.
     ticks = [step * 10.0**power for power in range(low - 1, high + 2) for step in steps]
     return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def _around(costs: Sequence[float]) -> dict:
-    """A logarithmic axis from the last tick below all costs to the first above."""
+    """Returns a logarithmic axis from the last tick below all costs to the first above."""
     axis = _ticks(costs)
     if not axis:
         return {}
@@ -536,7 +535,7 @@ def _around(costs: Sequence[float]) -> dict:
 
 
 def _at_least(values: Sequence[float], span: float) -> list[float]:
-    """The ends of an axis that holds all values with some air, and no less than `span`."""
+    """Returns the limits of an axis with some margin and at least the range `span`."""
     low, high = min(values), max(values)
     air = max((high - low) / 20, (span - (high - low)) / 2)
     return [low - air, high + air]
@@ -561,5 +560,5 @@ def _figure(value: float | None, form: str = "{:.1f}") -> str:
 
 
 def _safe(text: str) -> str:
-    # Plotly reads a little HTML in names.
+    # Plotly interprets some HTML in names.
     return html.escape(text)

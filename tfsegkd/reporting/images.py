@@ -1,4 +1,4 @@
-"""What the networks of a report make of the validation images."""
+"""Predictions of the networks of a report for validation images."""
 
 import base64
 import dataclasses
@@ -18,21 +18,21 @@ from tfsegkd.evaluation import Predictor
 from tfsegkd.progress_bar import counted
 from tfsegkd.reporting.run import RunRecord
 
-WIDTH = 480  # pixels of a picture in the report, at most
+WIDTH = 480  # maximum pixels of an image in the report
 _BATCH = 8
-_MOST_BYTES = 8_000_000  # of all pictures, as text in the report
+_MOST_BYTES = 8_000_000  # maximum size of all images, as text in the report
 
-# What tells a network of a report: the number of its run, and its stage.
+# The key of a network: the index of its run, and its stage.
 Key = tuple[int, str]
 
 
 @dataclasses.dataclass
 class Disagreement:
-    """Where a float network and its int8 file choose different classes, in pixels.
+    """Pixel counts where a float network and its int8 file predict different classes.
 
     Args:
         valid, differing: By labelled class.
-        mended, spoilt: How many of the differing pixels only int8, and only float, has right.
+        fixed, broken: The differing pixels that only int8, and only float, predicts correctly.
     """
 
     valid: np.ndarray
@@ -41,7 +41,7 @@ class Disagreement:
     broken: int = 0
 
     def add(self, label: np.ndarray, before: np.ndarray, after: np.ndarray, ignore_label: int) -> None:
-        """Counts one frame more."""
+        """Adds an image."""
         counted, num_classes = label != ignore_label, len(self.valid)
         label, before, after = label[counted], before[counted], after[counted]
         apart = before != after
@@ -53,16 +53,16 @@ class Disagreement:
 
 @dataclasses.dataclass(frozen=True)
 class Examination:
-    """What networks make of some frames of a split.
+    """The predictions of networks for images of a split.
 
     Args:
         source: The split.
-        indices: The frames that were looked at.
-        confusions: Of each network, over these frames, [label][prediction].
-        ious: Of each network, (frames, classes); NaN for a class that is neither labelled nor predicted.
-        masks: Of each network, the labels of each frame at the size of pictures, packed.
-        disagreements: By the number of the run.
-        widths: Layer name → the most output channels that it has in any student, by the number of the run.
+        indices: The indices of the images.
+        confusions: For each network, over these images, [label][prediction].
+        ious: For each network, (images, classes); NaN for classes neither labelled nor predicted.
+        masks: For each network, the packed labels of each image at report size.
+        disagreements: By run index.
+        widths: By run index, the maximum number of output channels of a layer over the students.
     """
 
     source: Source
@@ -75,14 +75,14 @@ class Examination:
 
 
 def examine(runs: Sequence[RunRecord], source: Source, count: int) -> Examination:
-    """Runs every network of `runs` on the same frames.
+    """Runs every network of `runs` on the same images.
 
-    Networks that several runs share, such as a teacher, are run once.
+    Networks that several runs share, such as a teacher, run once.
 
     Args:
-        runs: Their networks must tell the classes of `source` apart.
+        runs: The runs; their networks must predict the classes of `source`.
         source: The validation split.
-        count: How many frames to look at, at equal distances.
+        count: The number of evenly spaced images.
     """
     info = source.info
     indices = spread(len(source), count)
@@ -115,7 +115,7 @@ def examine(runs: Sequence[RunRecord], source: Source, count: int) -> Examinatio
         {key: masks[name] for key, name in keys.items()},
         apart,
         {
-            # A teacher's layers may have the names of the student's.
+            # A teacher's layers may have the same names as the student's.
             number: _widest(
                 widths.get(name, {})
                 for (of, stage), name in keys.items()
@@ -127,15 +127,15 @@ def examine(runs: Sequence[RunRecord], source: Source, count: int) -> Examinatio
 
 
 def chosen(examination: Examination, finals: Sequence[Key], count: int) -> list[int]:
-    """Which of the frames to show: the worst, and as many again from the whole range of the others.
+    """Selects the images to show: the worst, and as many evenly spaced others.
 
     Args:
-        examination: Of all frames.
-        finals: The networks that decide what is worst, by their mean.
-        count: How many to show.
+        examination: The predictions.
+        finals: The networks whose mean decides which are worst.
+        count: The number of images.
 
     Returns:
-        Places in `examination.indices`, worst first.
+        Positions in `examination.indices`, worst first.
     """
     scores = np.mean([mean_of_frames(examination.ious[key]) for key in finals], axis=0)
     order = np.argsort(scores, kind="stable").tolist()
@@ -144,24 +144,24 @@ def chosen(examination: Examination, finals: Sequence[Key], count: int) -> list[
 
 
 def mean_of_frames(ious: np.ndarray) -> np.ndarray:
-    """The mean IoU of each frame over the classes that it has; 1 where it has none."""
+    """Returns the mean IoU of each image over its classes; 1 without any."""
     present = ~np.isnan(ious)
     return np.where(present.any(1), np.nansum(ious, 1) / np.maximum(present.sum(1), 1), 1.0)
 
 
-def pictures(examination: Examination, places: Sequence[int]) -> list[dict]:
-    """Frames as the page shows them, as many as it can hold.
+def pictures(examination: Examination, positions: Sequence[int]) -> list[dict]:
+    """Returns images for the page, as many as fit.
 
     Args:
-        examination: Where the predictions come from.
-        places: Which frames, in their order.
+        examination: The predictions.
+        positions: The positions of the images, in order.
     """
     found, size = [], 0
-    for place in places:
+    for place in positions:
         index = examination.indices[place]
         image, label = examination.source[index]
         height, width = _shown_size(label)
-        frame = {
+        image = {
             "name": examination.source.names[index],
             "width": width,
             "height": height,
@@ -170,23 +170,23 @@ def pictures(examination: Examination, places: Sequence[int]) -> list[dict]:
             "masks": {_name(key): _text(masks[place]) for key, masks in examination.masks.items()},
             "iou": {_name(key): _scores(ious[place]) for key, ious in examination.ious.items()},
         }
-        size += len(frame["image"]) + len(frame["label"]) + sum(map(len, frame["masks"].values()))
+        size += len(image["image"]) + len(image["label"]) + sum(map(len, image["masks"].values()))
         if size > _MOST_BYTES and found:
             break
-        found.append(frame)
+        found.append(image)
     return found
 
 
 def pack(mask: np.ndarray) -> bytes:
-    """Labels at the size of pictures, row by row, deflated."""
+    """Returns labels at report size, row by row, compressed."""
     return zlib.compress(resize_mask(mask.astype(np.uint8), _shown_size(mask)).tobytes(), 9)
 
 
 def _predictions(
     predictors: Mapping[str, Predictor], source: Source, indices: Sequence[int]
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """The label of each frame, and the predictions of each network at its size."""
-    for start in counted(range(0, len(indices), _BATCH), "looking through the networks"):
+    """Yields the label of each image, and the predictions of each network at its size."""
+    for start in counted(range(0, len(indices), _BATCH), "running the networks"):
         examples = [source[index] for index in indices[start : start + _BATCH]]
         made = [{} for _ in examples]
         for name, predictor in predictors.items():
@@ -202,7 +202,7 @@ def _open(path: Path, widths: dict[str, int]) -> keras.Model | Path:
     if path.suffix == ".tflite":
         return path
     model = models.load(path)
-    # What has a kernel: activations and norms only repeat its channels.
+    # Layers with a kernel: activations and norms have the same channels.
     convolutions = [
         layer for layer in model.layers if any("kernel" in weight.name for weight in layer.weights)
     ]
@@ -225,7 +225,7 @@ def _shown_size(mask: np.ndarray) -> tuple[int, int]:
 
 
 def _scores(ious: np.ndarray) -> list[float | None]:
-    """The frame's mean IoU, and that of each class."""
+    """Returns the mean IoU of the image, and the IoU of each class."""
     values = [*mean_of_frames(ious[None]), *ious]
     return [None if np.isnan(value) else round(float(value), 4) for value in values]
 

@@ -1,4 +1,4 @@
-"""`report.html`: runs as a page that people look at."""
+"""`report.html`: the report of runs."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tfsegkd.atomic import write_atomically
 from tfsegkd.data import Source
+from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.reporting import figures, summary
 from tfsegkd.reporting.images import Examination, chosen, examine, pictures
 from tfsegkd.reporting.run import RunRecord, read_runs
@@ -23,7 +24,7 @@ _COSTS = {
 
 
 def check_installed() -> None:
-    """Finds out whether reports can be written.
+    """Checks that reports can be written.
 
     Raises:
         ImportError: if not.
@@ -37,6 +38,7 @@ def check_installed() -> None:
         ) from None
 
 
+@renamed_arguments(max_frames="max_images")
 def write_report(
     directories: Sequence[str | os.PathLike],
     path: str | os.PathLike,
@@ -45,21 +47,21 @@ def write_report(
     num_images: int = 24,
     max_images: int = 200,
 ) -> Path:
-    """Writes one page about runs, finished or not, which needs no other file and no network.
+    """Writes a report of runs, finished or not: one page that needs no other file and no network connection.
 
     Args:
-        directories: The runs' directories.
-        path: Where to write.
-        source: The split that the runs were validated on, for pictures and where float and int8 disagree;
-            without it the page tells what runs have kept.
-        why_no_source: What the page says in the place of pictures if there is no source.
-        num_images: How many images to show, half of them the worst.
-        max_frames: Of how many images, at equal distances in the split.
+        directories: The directories of the runs.
+        path: The file to write.
+        source: The validation split of the runs, for images and the comparison of float and int8; without it
+            the page contains the records of the runs.
+        why_no_source: The reason on the page if there is no source.
+        num_images: The number of images to show, half of them the worst.
+        max_images: The number of evenly spaced images of the split that are evaluated.
 
     Raises:
-        FileNotFoundError: if a directory holds no run.
-        ValueError: if a run is damaged, if the runs were measured on different data, or if `source` is not
-            what they were measured on.
+        FileNotFoundError: if a directory contains no run.
+        ValueError: if a run is damaged, if the runs were evaluated on different data, or if `source` is other
+            data.
         ImportError: if Plotly or Jinja are not installed.
     """
     check_installed()
@@ -133,7 +135,7 @@ def _scripts(plotly: str) -> dict[str, str]:
 
 
 def _strict_json(content, **options) -> str:
-    # A browser does not read NaN.
+    # Browsers cannot parse NaN.
     return json.dumps(content, allow_nan=False, ensure_ascii=False, **options)
 
 
@@ -168,7 +170,7 @@ def _trade(runs: Sequence[RunRecord]) -> dict:
 
 
 def _of_run(number: int, run: RunRecord, examination: Examination | None, why_no_source: str) -> dict:
-    """What the page draws of one run, by section: choices of figures, or why there are none."""
+    """Returns the figures of a run by section, or the reasons why there are none."""
     return {
         "title": run.title,
         "networks": list(run.networks),
@@ -178,7 +180,7 @@ def _of_run(number: int, run: RunRecord, examination: Examination | None, why_no
             "confusion": _confusions(number, run, examination, why_no_source),
             "training": _section(
                 [_choice(stage, figures.training(curves)) for stage, curves in run.curves.items()],
-                "No training of this run has left a log.",
+                "This run has no training log.",
             ),
             "int8": _int8(number, run, examination, why_no_source),
             "channels": _channels(number, run, examination),
@@ -198,12 +200,12 @@ def _search(run: RunRecord) -> dict:
 def _classes(run: RunRecord) -> dict:
     ious = {}
     for row in run.stages:
-        # Before their mean, so that the last one stays the network that the run leads to.
+        # Before their mean, so that the last one is the final network of the run.
         ious |= {f"{row['name']}: {each['name']}": each["iou"] for each in row.get("members", ())}
         if row.get("iou"):
             ious[row["name"]] = row["iou"]
     return _section(
-        [_choice("", [figures.class_ious(ious)])] if ious else [], "No stage has been measured yet."
+        [_choice("", [figures.class_ious(ious)])] if ious else [], "No stage has been evaluated yet."
     )
 
 
@@ -217,7 +219,7 @@ def _confusions(number, run, examination, why_no_source) -> dict:
         if matrix is not None:
             plot, notes = figures.confusion(matrix, run.classes)
             choices.append(_choice(row["name"], [plot], [*notes, f"Counted over {on}."]))
-    return _section(choices, f"No confusion matrix was kept, and {why_no_source}.")
+    return _section(choices, f"There is no confusion matrix, and {why_no_source}.")
 
 
 def _int8(number, run, examination, why_no_source) -> dict:
@@ -230,8 +232,9 @@ def _int8(number, run, examination, why_no_source) -> dict:
     agreement = run.report.get("int8_agreement")
     if agreement is not None:
         notes.append(
-            f"The int8 file chooses the class of the network it was converted from in "
-            f"{100 * agreement:.2f} % of the pixels: that part is conversion alone, without fine-tuning."
+            f"The int8 file predicts the same class as the network it was converted from in "
+            f"{100 * agreement:.2f} % of the pixels: this is the effect of conversion alone, without "
+            f"fine-tuning."
         )
     if run.report.get("quantization"):
         notes.append(summary.tried(run.report["quantization"]))
@@ -243,7 +246,7 @@ def _channels(number, run, examination) -> dict:
     if report is None:
         return _section([], "No channels were pruned in this run.")
     if examination is None:
-        return _section([], "The layers' widths are read from the networks, which were not looked at.")
+        return _section([], "The widths of layers are unknown, because the networks were not loaded.")
     widths, before, after = examination.widths[number], report["before"], report["after"]
     if all(widths.get(name, 0) <= len(kept) for name, kept in report["kept"].items()):
         return _section([], "The network before pruning is not among the files of this run.")

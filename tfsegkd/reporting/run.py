@@ -1,4 +1,4 @@
-"""What a run has left on disk, read without training or trusting anything."""
+"""The records of a run on disk, read and checked."""
 
 import dataclasses
 import math
@@ -13,12 +13,12 @@ from tfsegkd.reporting.curves import Curves, read_curves
 
 @dataclasses.dataclass(frozen=True)
 class Unfinished:
-    """A stage that was begun and not completed.
+    """A stage that was started but not finished.
 
     Args:
         name: The stage.
-        epochs_done: How many epochs its log holds.
-        epochs: How many were planned; None where no training was.
+        epochs_done: The number of epochs in its log.
+        epochs: The number of planned epochs; None without training.
     """
 
     name: str
@@ -33,14 +33,14 @@ class Unfinished:
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """One run, as its directory tells it.
+    """The records of a run.
 
     Args:
         directory: The run's directory.
-        title: What tells it from the other runs of a report.
-        report: The content of `report.json`; empty for a run that did not get so far.
+        title: A unique title within a report.
+        report: The content of `report.json`; empty for an unfinished run.
         state: The content of `state.json`: settings and result by stage.
-        begun_with: The content of `flags.json`, the command that the last stage was begun with.
+        begun_with: The content of `flags.json`, the flags of the last stage.
     """
 
     directory: Path
@@ -51,11 +51,11 @@ class RunRecord:
 
     @cached_property
     def stages(self) -> list[dict]:
-        """What each finished stage reported, in order."""
+        """The results of finished stages, in order."""
         rows = {row["name"]: dict(row) for row in self.report.get("stages", [])}
         for name, record in self.state.items():
             result, row = record["result"], rows.get(name, {})
-            # A stage that was made anew after the report was written counts as it is now.
+            # A stage that was repeated after the report has its current result.
             if result and any(row.get(key) != value for key, value in result.items()):
                 rows[name] = dict(result)
         return list(rows.values())
@@ -74,7 +74,7 @@ class RunRecord:
 
     @cached_property
     def curves(self) -> dict[str, Curves]:
-        """What each training logged, by stage."""
+        """The logs of trainings, by stage."""
         found = {name: read_curves(self.directory / name / "logs") for name in self._trained}
         return {name: curves for name, curves in found.items() if curves}
 
@@ -84,7 +84,7 @@ class RunRecord:
 
     @cached_property
     def networks(self) -> dict[str, Path]:
-        """The files worth looking through, by stage; the fine-tuned network stands in the int8 file."""
+        """The network files by stage; the fine-tuned network is represented by the int8 file."""
         paths = {row["name"]: self.directory / row["file"] for row in self.stages if row.get("file")}
         paths = {name: path for name, path in paths.items() if path.is_file()}
         if "int8" in paths:
@@ -93,19 +93,19 @@ class RunRecord:
 
     @property
     def final(self) -> dict | None:
-        """The row of what the run leads to: the last one that is a network."""
+        """The row of the last network."""
         made = [row for row in self.stages if row.get("file")]
         return made[-1] if made else None
 
     @property
     def float_student(self) -> str | None:
-        """The stage whose network became the int8 file, before it was quantized."""
+        """The stage of the float network that became the int8 file."""
         students = [name for name in self.networks if name not in ("teacher", "int8")]
         return students[-1] if students and "int8" in self.networks else None
 
     @property
     def flags(self) -> Mapping:
-        """The command that was given, as far as it is known; of a run that did not end, too."""
+        """The flags of the command, if known, also for unfinished runs."""
         return self.report.get("flags") or self.begun_with
 
     @property
@@ -114,17 +114,17 @@ class RunRecord:
 
     @property
     def validation(self) -> Mapping | None:
-        """Name, number of examples and fingerprint of the split that was reported on."""
+        """Name, number of examples and fingerprint of the validation split."""
         found = (record["settings"].get("val") for record in self.state.values())
         return next((split for split in found if split), None)
 
     @property
     def settings(self) -> Mapping:
-        """The settings of the first stage; size, seed and augmentation are those of all."""
+        """The settings of the first stage; size, seed and augmentation are the same for all."""
         return next((record["settings"] for record in self.state.values()), {})
 
     def confusion(self, stage: str) -> list[list[int]] | None:
-        """Pixel counts, [label][prediction], over the whole split; None where none were kept."""
+        """Returns pixel counts, [label][prediction], over the whole split; None if there are none."""
         return _read(self.directory / "confusion" / f"{stage}.json")
 
     @cached_property
@@ -139,15 +139,15 @@ def read_runs(directories: Sequence[str | os.PathLike]) -> list[RunRecord]:
     """Reads runs that can be compared, finished or not.
 
     Raises:
-        FileNotFoundError: if a directory holds no run.
-        ValueError: if one is damaged, is given twice, or if they were measured on different data.
+        FileNotFoundError: if a directory contains no run.
+        ValueError: if a run is damaged or repeated, or if they were evaluated on different data.
     """
     paths = [Path(directory).resolve() for directory in directories]
     if not paths:
-        raise ValueError("A report is of at least one run. Received: none. Pass the directory of a run.")
+        raise ValueError("A report needs at least one run. Received: none. Pass the directory of a run.")
     twice = sorted({str(path) for path in paths if paths.count(path) > 1})
     if twice:
-        raise ValueError(f"{twice} are given twice. Expected different runs.")
+        raise ValueError(f"{twice} are repeated. Expected different runs.")
     shared = Path(os.path.commonpath([path.parent for path in paths]))
     runs = [_read_run(path, path.relative_to(shared).as_posix()) for path in paths]
     _check_comparable(runs)
@@ -158,7 +158,7 @@ def _read_run(directory: Path, title: str) -> RunRecord:
     report, state, flags = (_read(directory / f"{name}.json") for name in ("report", "state", "flags"))
     if report is None and state is None:
         raise FileNotFoundError(
-            f"No run in {str(directory)!r}. Expected a report.json or, of a run that did not end, a "
+            f"No run in {str(directory)!r}. Expected a report.json or, for an unfinished run, a "
             f"state.json. Pass the output directory of a run."
         )
     run = RunRecord(directory, title, report or {}, state or {}, flags or {})
@@ -170,27 +170,27 @@ def _read_run(directory: Path, title: str) -> RunRecord:
         _ = run.validation, dict(run.flags)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ValueError(
-            f"The record of {str(directory)!r} is damaged: its report.json, state.json or flags.json is not "
-            f"what a run writes. Run it again, or leave it out."
+            f"The record of {str(directory)!r} is damaged: its report.json, state.json or flags.json is "
+            f"invalid. Run it again, or leave it out."
         ) from None
     return run
 
 
 def _check_row(row: Mapping) -> None:
-    """Raises ValueError or the like for what no stage reports: a file elsewhere, words for numbers."""
+    """Raises ValueError or the like for invalid results: paths outside of the run, text for numbers."""
     shares = [row["mean_iou"], *filter(None, row.get("iou", {}).values())]
     costs = [row.get(key) or 0 for key in ("parameters", "macs", "file_bytes", "latency_ms", "seconds")]
     if not all(0 <= value < math.inf for value in [*shares, *costs]):
-        raise ValueError("a number is none")
+        raise ValueError("not a number")
     for name in (row["name"], row.get("file") or "none"):
         if Path(name).name != name:
-            raise ValueError("a name leads elsewhere")
+            raise ValueError("a path outside of the run")
 
 
 def _check_settings(settings: Mapping) -> None:
     epochs = (settings.get("schedule") or {}).get("epochs") or 0
     if not 0 <= epochs < math.inf or not all(isinstance(key, str) for key in settings.get("val") or {}):
-        raise ValueError("a setting is none")
+        raise ValueError("not a setting")
 
 
 def _read(path: Path):
@@ -210,8 +210,8 @@ def _check_comparable(runs: Sequence[RunRecord]) -> None:
             if one and other and one != other:
                 raise ValueError(
                     f"Runs of different data cannot be compared: the {what} of {first.title!r} is "
-                    f"{_short(one)}, of {run.title!r} {_short(other)}. Expected one data set and one split, "
-                    f"because a mean IoU says nothing beside that of other images. Write a report for each."
+                    f"{_short(one)}, of {run.title!r} {_short(other)}. Expected the same data set and split, "
+                    f"because mean IoU on different images cannot be compared. Write separate reports."
                 )
 
 

@@ -1,4 +1,4 @@
-"""What runs come to: a sentence, a few figures, and which of their networks nothing beats."""
+"""The summary of runs: a sentence, the main numbers, and the Pareto front."""
 
 import dataclasses
 import shlex
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tfsegkd.reporting.run import RunRecord
 
-# Points of mean IoU below which two networks count as level.
+# Difference in points of mean IoU below which two networks are called equal.
 _LEVEL = 0.05
 _OF_ONE_RUN = ("seed", "output_dir", "debug")
 # Flags of tools/train.py that are repeated, not joined with commas.
@@ -16,11 +16,11 @@ _REPEATED = ("distill", "prune_distill")
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but their seed.
+    """Runs that differ only in their seed.
 
     Args:
-        title: What the runs have in common.
-        runs: Their numbers.
+        title: The common flags.
+        runs: The indices of the runs.
         rows: For each stage its name, the mean IoUs in percent, and the median latencies in ms.
     """
 
@@ -30,12 +30,12 @@ class Group:
 
 
 def result_sentence(runs: Sequence[RunRecord]) -> str:
-    """What came out, in a sentence."""
+    """Returns the result in a sentence."""
     if len(runs) == 1:
         return _result_sentence(runs[0])
     made = [group for group in grouped(runs) if runs[group.runs[0]].final]
     if not made:
-        return f"{len(runs)} runs, none of which has made a network yet."
+        return f"{len(runs)} runs, none of which has a network yet."
     found = [([run for run in map(runs.__getitem__, group.runs) if run.final], group) for group in made]
     best, group = max(found, key=lambda pair: statistics.fmean(_scores(pair[0])))
     stage, scores = best[0].final["name"], _scores(best)
@@ -60,7 +60,7 @@ def _result_sentence(run: RunRecord) -> str:
 
 
 def _against(runs: Sequence[RunRecord]) -> str:
-    """How what runs lead to stands beside what they began with; '' where there is nothing beside it."""
+    """Compares the last network with the first; '' if there is only one."""
     pairs = [(baseline(run), run.final) for run in runs]
     if any(base is None for base, _ in pairs):
         return ""
@@ -75,7 +75,7 @@ def _against(runs: Sequence[RunRecord]) -> str:
 
 
 def baseline(run: RunRecord) -> dict | None:
-    """The row that the last network is measured against: the teacher's, else the first student's."""
+    """Returns the row that the last network is compared with: the teacher's, else the first student's."""
     others = [row for row in run.stages if run.final and row["name"] != run.final["name"]]
     return next((row for row in others if row["name"] == "teacher"), others[0] if others else None)
 
@@ -96,7 +96,7 @@ def _distance(points: float) -> str:
 
 
 def headline_figures(run: RunRecord) -> list[tuple[str, str, str]]:
-    """The figures to see first: (value, what it is, compared with what)."""
+    """Returns the main numbers: (value, meaning, comparison)."""
     final, base = run.final, baseline(run)
     if final is None:
         return []
@@ -112,33 +112,34 @@ def headline_figures(run: RunRecord) -> list[tuple[str, str, str]]:
     found = [
         tile("mean_iou", "mean IoU", lambda value: f"{100 * value:.1f} %"),
         tile("file_bytes", "file", size),
-        tile("latency_ms", "an image, 1 thread", lambda value: f"{value:.1f} ms"),
+        tile("latency_ms", "per image, 1 thread", lambda value: f"{value:.1f} ms"),
         tile("macs", "MACs", lambda value: f"{value / 1e6:,.0f} M"),
     ]
     peak = run.report.get("peak_memory_mb")
-    found.append(peak and (size(1e6 * peak), "peak memory", "of the process that trained"))
+    found.append(peak and (size(1e6 * peak), "peak memory", "of the training process"))
     return [entry for entry in found if entry]
 
 
 def size(count: float) -> str:
-    """Bytes as people read them."""
+    """Returns a number of bytes with a unit."""
     if count >= 1e9:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"
 
 
-def tried(ladder: dict) -> str:
-    """Which ways to int8 a run has tried, and what each cost."""
+def tried(search_log: dict) -> str:
+    """Returns the search log of quantization by budget in a sentence."""
     ways = [
-        f"{way['name']} (passed over: {way['skipped']})"
+        f"{way['name']} (skipped: {way['skipped']})"
         if way["skipped"]
         else f"{way['name']} ({way['drop']:+.2f})"
-        for way in ladder["tried"]
+        for way in search_log["tried"]
     ]
     return (
-        f"Tried in this order, with the points of mean IoU that each lost on {ladder['held_out_images']} "
-        f"training images held out for it: {', '.join(ways)}. Chosen: {ladder['chosen']}, "
-        f"{'within' if ladder['within_budget'] else 'above'} the budget of {ladder['max_miou_drop']:g}."
+        f"Attempts in this order, with the loss in points of mean IoU on {search_log['held_out_images']} "
+        f"held-out training images: {', '.join(ways)}. Chosen: {search_log['chosen']}, "
+        f"{'within' if search_log['within_budget'] else 'above'} the budget of "
+        f"{search_log['max_miou_drop']:g}."
     )
 
 
@@ -168,7 +169,7 @@ def searched(found: Mapping) -> list[str]:
 
 
 def grouped(runs: Sequence[RunRecord]) -> list[Group]:
-    """Runs with the same flags but for the seed, together."""
+    """Groups runs with the same flags except for the seed."""
     found: dict[str, list[int]] = {}
     for number, run in enumerate(runs):
         flags = run.flags or {"title": run.title}
@@ -190,13 +191,13 @@ def _group(runs: Sequence[RunRecord], numbers: Sequence[int]) -> Group:
 
 
 def spread(scores: Sequence[float], digits: int = 2) -> str:
-    """The mean and, of several, the standard deviation."""
+    """Returns the mean and, for several values, the standard deviation."""
     deviation = f" ± {statistics.stdev(scores):.{digits}f}" if len(scores) > 1 else ""
     return f"{statistics.fmean(scores):.{digits}f}{deviation}" if scores else "–"
 
 
 def front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
-    """The places of those that no other beats in both, cheapest first."""
+    """Returns the indices of the Pareto front, cheapest first."""
     best, found = float("-inf"), []
     for place in sorted(range(len(costs)), key=lambda place: (costs[place], -scores[place])):
         if scores[place] > best:
@@ -206,7 +207,7 @@ def front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
 
 
 def command(flags: Mapping) -> str:
-    """The command line that makes a run again, without the places of one machine."""
+    """Returns the command line that reproduces a run, without the paths of one machine."""
     words = ["python", "tools/train.py"]
     for name, value in flags.items():
         if value is None or name == "debug":

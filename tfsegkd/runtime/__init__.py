@@ -1,4 +1,4 @@
-"""A network as a file: convert, run, profile, time."""
+"""`.tflite` files: conversion, execution, profiles and latencies."""
 
 from tfsegkd.runtime import arm
 from tfsegkd.runtime.arm import ArmCount

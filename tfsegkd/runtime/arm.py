@@ -1,9 +1,9 @@
-"""How many instructions a .tflite takes on an Arm core, as phones have them, and what it computes there.
+"""Instruction counts and outputs of a .tflite on an emulated Arm core.
 
-The file runs in an emulator (qemu-user) on LiteRT's own kernels for Arm. Its instructions are counted: the
-same number on every machine and at every load, which no time is. Instructions are not milliseconds: a load
-that misses the cache costs more than it counts, and other cores, GPUs and NPUs have costs of their own.
-Compare networks by them, and int8 with float; time what you ship on your phone.
+The file runs in an emulator (qemu-user) with LiteRT's kernels for Arm. Instruction counts, unlike latencies,
+are the same on every machine and at every load. Instructions are not milliseconds: a cache miss costs more,
+and other cores, GPUs and NPUs differ. Use them to compare networks, and int8 with float; measure the latency
+on your phone.
 """
 
 import json
@@ -31,11 +31,11 @@ _GUEST = Path(__file__).parent / "arm_guest.py"
 
 @dataclass(frozen=True)
 class OpCount:
-    """One op, run alone.
+    """An op, run alone.
 
     Args:
-        op: Its type and the name of what it gives, which holds the layer's, as in `OpReport`.
-        instructions: For one image; None for an op that does not run alone.
+        op: Its type and the name of its output, which contains the layer's name, as in `OpReport`.
+        instructions: The count for one image; None for an op that cannot run alone.
     """
 
     op: str
@@ -47,10 +47,10 @@ class ArmCount:
     """The instructions of one invocation of a file, on one thread.
 
     Args:
-        instructions: Of the file as a whole.
-        core: The core that was emulated.
-        ops: Each op alone, in the order in which they run; empty unless they were asked for. What the
-            delegate gains by joining ops is missing, and each pays for being called.
+        instructions: The count for the whole file.
+        core: The emulated core.
+        ops: Each op alone, in execution order; empty unless requested. Without the fusion of the delegate,
+            and with the overhead of a call each.
     """
 
     instructions: int
@@ -62,12 +62,12 @@ def count(network: str | os.PathLike, ops: bool = True, core: str = DEFAULT_CORE
     """Counts the instructions of one image on an emulated Arm core.
 
     Args:
-        network: Path of a .tflite.
-        ops: Whether to count each op alone as well, which about doubles the time.
+        network: The path of a .tflite.
+        ops: Whether to also count each op alone, which about doubles the time.
         core: The core, one of `CORES`.
 
     Returns:
-        Exact counts, equal to four digits wherever they are made.
+        Exact counts, equal to four digits on every machine.
 
     Raises:
         ValueError: if the file does not exist or cannot be run, or for an unknown core.
@@ -83,9 +83,9 @@ def count(network: str | os.PathLike, ops: bool = True, core: str = DEFAULT_CORE
 def count_together(
     networks: Sequence[str | os.PathLike], ops: bool = True, core: str = DEFAULT_CORE
 ) -> list[ArmCount]:
-    """Counts several files in one start of the emulator, as `count` does one."""
+    """Counts several files with one start of the emulator."""
     for network in networks:
-        load_interpreter(network)  # says what is wrong with the file
+        load_interpreter(network)  # reports faults of the file
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
         files, owners, names = [], [], []
         for owner, network in enumerate(networks):
@@ -99,7 +99,7 @@ def count_together(
         with waited("counting Arm instructions"):
             answer, marks = _emulate(directory, core, "count", paths=[str(path) for path in files])
     whole, found = {}, {owner: [] for owner in range(len(networks))}
-    # What two marks count with nothing between them.
+    # The count between two marks without a call.
     nothing = _between(marks, len(files))
     for number, (owner, name) in enumerate(zip(owners, names, strict=True)):
         error = answer["errors"].get(str(number))
@@ -113,7 +113,7 @@ def count_together(
 
 
 def check(core: str = DEFAULT_CORE) -> None:
-    """Makes what counting needs, so that what is missing shows before other work is done.
+    """Prepares the emulator and its system, so that missing programs are reported early.
 
     Raises:
         OSError: if the emulator or its system is missing; the message says what to install.
@@ -123,11 +123,11 @@ def check(core: str = DEFAULT_CORE) -> None:
 
 
 def run(network: str | os.PathLike, images: np.ndarray, core: str = DEFAULT_CORE) -> np.ndarray:
-    """The logits that Arm's kernels give for images.
+    """Returns the logits of a file on the emulated Arm core.
 
     Args:
-        network: Path of a .tflite that segments images, as `Network` takes it.
-        images: What to look at.
+        network: The path of a .tflite that segments images, see `Network`.
+        images: The images.
         core: The core, one of `CORES`.
 
     Shapes:
@@ -154,13 +154,13 @@ def _between(marks: dict[int, int], number: int) -> int:
 
 
 def _emulate(directory: str, core: str, task: str, **arguments: Any) -> tuple[dict, dict[int, int]]:
-    """Runs a task of `arm_guest.py`; returns its answer and the instructions up to each of its marks."""
+    """Runs a task of `arm_guest.py`; returns its result and the instruction counts at its marks."""
     plugin, root = arm_sysroot.plugin(), arm_sysroot.sysroot(core)
     asked, answered, marks = (Path(directory, name) for name in ("request.json", "answer.json", "marks"))
-    # The guest has a LiteRT of its own, in a package of the same name.
+    # The guest has its own LiteRT, in a package of the same name.
     request = {"interpreter": _keras.Interpreter.__module__, "task": task, "arguments": arguments}
     asked.write_text(json.dumps(request))
-    # Nothing of our own environment, whose size moves the guest's stack.
+    # An empty environment, because its size shifts the guest's stack.
     environment = {
         "QEMU_LD_PREFIX": str(root),
         "PYTHONHOME": str(root / "usr"),
@@ -170,7 +170,7 @@ def _emulate(directory: str, core: str, task: str, **arguments: Any) -> tuple[di
         "OPENBLAS_NUM_THREADS": "1",
         "PATH": os.environ.get("PATH", os.defpath),
     }
-    # Two commas are one that is part of a path.
+    # A comma in a path is written twice.
     plugin, marked = (str(path).replace(",", ",,") for path in (plugin, marks))
     command = [arm_sysroot.QEMU, "-cpu", core, "-plugin", f"{plugin},marks={marked}"]
     command.append(str(arm_sysroot.python(root)))

@@ -1,7 +1,7 @@
 """Runs .tflite files on an emulated Arm core: the script that Python executes inside of the emulator.
 
-Started by `arm.py` with the paths of a request and an answer; needs nothing of this package. The marks that
-it sets are system calls that fail, and up to which the emulator's plugin counts.
+Started by `arm.py` with the paths of a request and a result; does not need this package. Its marks are system
+calls that fail, at which the emulator's plugin stores the count.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ def mark(number):
 
 
 def ready(module, path):
-    """An interpreter whose inputs are filled."""
+    """Returns an interpreter with input data."""
     interpreter = module.Interpreter(model_path=path, num_threads=1)
     interpreter.allocate_tensors()
     random = np.random.default_rng(0)
@@ -33,17 +33,17 @@ def ready(module, path):
 def filling(random, shape, dtype):
     if dtype.itemsize == 1 and dtype.kind in "iu":
         return random.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, shape).astype(dtype)
-    # Wider integers are places and sizes: zero is always one of them.
+    # Wider integers are indices and sizes, for which zero is always valid.
     return random.random(shape).astype(dtype) * 255 if dtype.kind == "f" else np.zeros(shape, dtype)
 
 
 def count(module, paths):
-    """Marks 2n and 2n + 1 around an invocation of the n-th file; the last two stand side by side."""
+    """Sets marks 2n and 2n + 1 around an invocation of the n-th file; the last two are adjacent."""
     errors = {}
     for number, path in enumerate(paths):
         try:
             interpreter = ready(module, path)
-            # Weights are packed in the first.
+            # The first invocation packs weights.
             interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             errors[number] = " ".join(str(error).split())

@@ -1,7 +1,7 @@
-"""What an emulated Arm core needs of a system: libraries, Python, LiteRT, and files that describe the core.
+"""The system of the emulated Arm core: libraries, Python, LiteRT, and files that describe the core.
 
-Made once in a cache directory, of Debian's and PyPI's packages for arm64. What has been downloaded is kept
-until the whole is there, so that the next call goes on where one was interrupted.
+Created once in a cache directory from Debian's and PyPI's packages for arm64. Downloads are kept until it is
+complete, so that an interrupted call can resume.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from tfsegkd.progress_bar import waited
 
 QEMU = "qemu-aarch64"
 _SOURCE = Path(__file__).parent / "arm_plugin" / "instructions.c"
-# Which package of Debian has each program.
+# The Debian package of each program.
 _PACKAGE_OF = {QEMU: "qemu-user", "gcc": "gcc", "apt-get": "apt", "dpkg": "dpkg"}
 _LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6", "zlib1g", "libexpat1", "libffi8")
 _PYTHON = ("python{0}-minimal", "libpython{0}-minimal", "libpython{0}-stdlib")
@@ -31,7 +31,7 @@ _WHEELS = ("numpy<2.3", "flatbuffers")
 _PLATFORMS = ("manylinux2014", *(f"manylinux_2_{minor}" for minor in (17, 26, 27, 28, 31, 34, 35, 36)))
 _ARMV8_0 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 _ARMV8_2 = f"{_ARMV8_0} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
-# The number that each core tells of itself, and what it can do, as Linux writes it.
+# The part number and the features of each core, as in /proc/cpuinfo.
 CORES = {
     "cortex-a76": (0xD0B, _ARMV8_2),
     "cortex-a72": (0xD08, _ARMV8_0),
@@ -51,7 +51,7 @@ CPU revision\t: 1
 
 """
 _CPU = "sys/devices/system/cpu"
-# One processor: LiteRT asks the system, and without these files the emulator would pass on the host's answer.
+# One processor: without these files the emulator would pass on those of the host to LiteRT.
 _SYSTEM = {
     **{f"{_CPU}/{name}": "0\n" for name in ("possible", "present", "online", "kernel_max")},
     f"{_CPU}/cpu0/cpufreq/cpuinfo_max_freq": "2400000\n",
@@ -63,14 +63,14 @@ _SYSTEM = {
 
 
 def cache_directory() -> Path:
-    """Where the system of the emulated core is kept: below `TFSEGKD_CACHE`, or else in the user's cache."""
+    """Returns the directory of the system: below `TFSEGKD_CACHE`, or else in the user's cache."""
     own = os.environ.get("TFSEGKD_CACHE")
     users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return (Path(own) if own else Path(users) / "tfsegkd").absolute() / "arm"
 
 
 def qemu_version() -> tuple[int, ...]:
-    """The version of the emulator.
+    """Returns the version of the emulator.
 
     Raises:
         FileNotFoundError: if it is not installed.
@@ -79,36 +79,38 @@ def qemu_version() -> tuple[int, ...]:
     said = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"version (\d+(?:\.\d+)*)", said)
     if not found:
-        raise OSError(f"{QEMU} does not tell its version. Received: {said[:100]!r}. Install qemu-user again.")
+        raise OSError(
+            f"{QEMU} does not print its version. Received: {said[:100]!r}. Install qemu-user again."
+        )
     return tuple(map(int, found[1].split(".")))
 
 
 def plugin() -> Path:
-    """The emulator's plugin, built when it is first asked for."""
-    # Version 9 counts for each virtual processor, and refuses plugins that do not.
+    """Returns the emulator's plugin, compiled by the first call."""
+    # Version 9 counts per virtual processor, and rejects plugins that do not.
     api = 1 if qemu_version() < (9,) else 2
     fingerprint = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:8]
     path = cache_directory() / f"instructions-{api}-{fingerprint}.so"
     if not path.exists():
-        _check_installed(["gcc"], "The plugin that counts is compiled here")
+        _check_installed(["gcc"], "The plugin that counts instructions must be compiled")
         options = ["-shared", "-fPIC", "-O2", "-fvisibility=hidden", f"-DQEMU_API={api}"]
         write_atomically(path, lambda unfinished: _call(["gcc", *options, "-o", unfinished, _SOURCE]))
     return path
 
 
 def sysroot(core: str) -> Path:
-    """The directory that is the root of the emulated core's files, made when it is first asked for.
+    """Returns the root directory of the emulated core's files, created by the first call.
 
     Raises:
         ValueError: for a core that is not in `CORES`.
-        OSError: if it cannot be made; the message says what is missing.
+        OSError: if it cannot be created; the message says what is missing.
     """
     part, features = CORES[checks.one_of(core, CORES, "core")]
     litert = importlib.metadata.version("ai-edge-litert")
     directory = cache_directory() / f"litert-{litert}"
     with _alone(cache_directory()):
         if not directory.exists():
-            with waited("making the system of the emulated Arm core"):
+            with waited("creating the system of the emulated Arm core"):
                 _make(directory, litert)
         root = directory / "cores" / core
         if not root.exists():
@@ -117,12 +119,12 @@ def sysroot(core: str) -> Path:
 
 
 def python(root: Path) -> Path:
-    """The Python of a sysroot."""
+    """Returns the Python of a sysroot."""
     return next((root / "usr" / "bin").glob("python3.*"))
 
 
 def _make(directory: Path, litert: str) -> None:
-    _check_installed(["apt-get", "dpkg"], "The emulated core's system is made of Debian's packages for arm64")
+    _check_installed(["apt-get", "dpkg"], "The emulated core's system needs Debian's packages for arm64")
     downloads = directory.parent / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     minor = _download_debian(downloads / "debian")
@@ -152,7 +154,7 @@ def _make_core(root: Path, directory: Path, files: dict[str, str]) -> None:
 
 
 def _download_debian(directory: Path) -> str:
-    """Debian's packages for arm64; returns the version of their Python, as in 3.11."""
+    """Unpacks Debian's packages for arm64; returns the version of their Python, such as 3.11."""
     lists = directory / "lists"
     for path in (lists / "partial", directory / "cache"):
         path.mkdir(parents=True, exist_ok=True)
@@ -184,19 +186,19 @@ def _check_installed(programs: list[str], why: str) -> None:
 
 
 def _call(command: list, what: str = "", directory: Path | None = None) -> str:
-    """Runs a program and returns what it said; its complaint becomes one line."""
+    """Runs a program and returns its output; an error becomes one line."""
     done = subprocess.run([*map(str, command)], cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return done.stdout
     lines = [line for line in done.stderr.splitlines() if re.match(r"(E|ERROR)\b|.*error:", line)]
     said = (lines or done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
-    kept = f" What is there is kept in {str(cache_directory())!r}; run the same line again." if what else ""
+    kept = f" Downloads are kept in {str(cache_directory())!r}; run the same command again." if what else ""
     raise OSError(f"{Path(command[0]).name} cannot {'get ' + what if what else 'do its work'}: {said}.{kept}")
 
 
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """One process at a time makes what all will use."""
+    """A lock, so that one process creates what all use."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

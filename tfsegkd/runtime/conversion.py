@@ -1,4 +1,4 @@
-"""From a Keras network to the bytes of a .tflite."""
+"""Conversion of Keras networks to .tflite."""
 
 import tempfile
 from collections.abc import Iterable
@@ -15,12 +15,12 @@ from tfsegkd.runtime.network import Network
 
 INPUTS = ("uint8", "float32")
 OUTPUTS = ("int8", "float32")
-# What makes a uint8 input the raw pixel: value = scale · (pixel - zero_point).
+# The quantization of an input of raw pixels: value = scale · (pixel - zero_point).
 RAW_PIXELS = (1.0, 0)
 
 
 def is_quantization_aware(model: keras.Model) -> bool:
-    """Whether a network was made ready for int8 by TF-MOT, and so knows the ranges of its tensors."""
+    """Whether TF-MOT made a network quantization-aware, so that it knows the ranges of its tensors."""
     return any(isinstance(layer, tfmot.quantization.keras.QuantizeWrapper) for layer in model.layers)
 
 
@@ -32,27 +32,26 @@ def convert(
     representative_data: np.ndarray | Iterable[np.ndarray] | None = None,
     float16: bool = False,
 ) -> bytes:
-    """Turns a network into a .tflite for one image at a time, of a size that is fixed.
+    """Converts a network to a .tflite for one image of a fixed size.
 
-    The work is done in a process of its own, because each conversion leaks memory.
+    Runs in a subprocess, because each conversion leaks memory.
 
     Args:
-        model: One float32 input (N, H, W, 3) with H and W known, one output.
-        inputs: "uint8", raw pixels as they come from a camera, or "float32", 0…255. A float body takes
-            float32 only.
-        outputs: "int8" or "float32". A float body gives float32 only.
-        quantized: Whether the body computes in int8. By default it does if the model is
-            quantization-aware or `representative_data` is given.
-        representative_data: Images from which to take the ranges of the tensors that no fake-quant
-            covers: one array or an iterable of batches. A quantization-aware model needs none.
-        float16: Whether a float body keeps its weights in 16 bits, in which GPUs compute.
+        model: A model with one float32 input (N, H, W, 3) of fixed size, and one output.
+        inputs: "uint8", raw pixels of a camera, or "float32", 0…255. A float network takes float32 only.
+        outputs: "int8" or "float32". A float network outputs float32 only.
+        quantized: Whether the network runs in int8. By default it does if the model is quantization-aware or
+            `representative_data` is given.
+        representative_data: Images to calibrate the ranges of tensors without fake quantization: an array or
+            an iterable of batches. A quantization-aware model needs none.
+        float16: Whether a float network stores its weights in 16 bits, for GPUs.
 
     Shapes:
         representative_data: (N, H, W, 3), 0…255.
 
     Raises:
-        ValueError: for a model without a fixed size or with an op that TFLite does not have; for options
-            that contradict each other; for a uint8 input that would not be the raw pixel.
+        ValueError: for a model without a fixed size or with an op that TFLite lacks; for contradictory
+            options; for a uint8 input that would not be raw pixels.
     """
     checks.one_of(inputs, INPUTS, "inputs")
     checks.one_of(outputs, OUTPUTS, "outputs")
@@ -61,12 +60,13 @@ def convert(
     _check_body(model, quantized, aware, representative_data is not None)
     if not quantized and (inputs, outputs) != ("float32", "float32"):
         raise ValueError(
-            f"A float network reads and gives float32. Received: inputs={inputs!r}, outputs={outputs!r}. "
-            "Set both to 'float32', or make it int8 with tfsegkd.quantization.quantize first."
+            f"A float network has float32 inputs and outputs. Received: inputs={inputs!r}, "
+            f"outputs={outputs!r}. Set both to 'float32', or quantize it with tfsegkd.quantization.quantize "
+            f"first."
         )
     if quantized and float16:
         raise ValueError(
-            f"float16 is for a float body. Received: {model.name!r}, which becomes int8. Pass the float "
+            f"float16 is for float networks. Received: {model.name!r}, which becomes int8. Pass the float "
             "network, tfsegkd.quantization.strip(model)."
         )
     shape = _fixed_shape(model)
@@ -90,7 +90,7 @@ def convert(
             with waited("conversion to .tflite"):
                 workers.run_again("convert_worker.py", request)
         except ValueError as error:
-            raise ValueError(f"TFLite refuses the network {model.name!r}: {error}") from None
+            raise ValueError(f"TFLite cannot convert {model.name!r}: {error}") from None
         content = output.read_bytes()
     if inputs == "uint8":
         _check_raw_pixels(content, model.name)
@@ -100,16 +100,18 @@ def convert(
 def _check_body(model: keras.Model, quantized: bool, aware: bool, has_data: bool) -> None:
     if quantized and not aware and not has_data:
         raise ValueError(
-            f"{model.name!r} cannot become int8: nothing says what ranges its tensors take. Make it "
+            f"{model.name!r} cannot become int8: the ranges of its tensors are unknown. Make it "
             "quantization-aware with tfsegkd.quantization.quantize, or pass representative_data."
         )
     if aware and not quantized:
         raise ValueError(
             f"{model.name!r} is quantization-aware and becomes int8. Received: quantized=False. For a "
-            "float file convert the network that it was made from."
+            "float file convert the original network."
         )
     if has_data and not quantized:
-        raise ValueError("representative_data is for an int8 body. Received: quantized=False. Leave one out.")
+        raise ValueError(
+            "representative_data is for int8 networks. Received: quantized=False. Leave one of them out."
+        )
 
 
 def _fixed_shape(model: keras.Model) -> tuple[int, int, int]:
@@ -122,7 +124,7 @@ def _fixed_shape(model: keras.Model) -> tuple[int, int, int]:
     if len(shape) != 3 or None in shape or shape[2] != 3:
         raise ValueError(
             f"{model.name!r} must have an input (N, H, W, 3) of fixed height and width. Received: "
-            f"{model.input_shape}. Build the network at the size at which it will run."
+            f"{model.input_shape}. Build the network at its final size."
         )
     return shape
 
@@ -130,7 +132,7 @@ def _fixed_shape(model: keras.Model) -> tuple[int, int, int]:
 def _save(model: keras.Model, shape: tuple[int, int, int], directory: Path) -> None:
     signature = [tf.TensorSpec((1, *shape), tf.float32, name="image")]
     function = tf.function(lambda image: {"logits": model(image, training=False)}, input_signature=signature)
-    # The weights alone: handed a Keras model, saving would trace each of its layers as well.
+    # Only the weights: saving a Keras model would also trace each of its layers.
     module = tf.Module()
     module.variables_of_model = list(model.weights)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
@@ -153,7 +155,7 @@ def _representative_images(
     if images.min() < 0 or not 1 < images.max() <= 255:
         raise ValueError(
             f"representative_data must be pixels in 0…255. Received: {images.min():g} to {images.max():g}. "
-            "Do not normalise the images; the network does."
+            "Do not normalize the images; the network does."
         )
     return images
 
@@ -163,7 +165,7 @@ def _check_raw_pixels(content: bytes, name: str) -> None:
     if found != RAW_PIXELS:
         raise ValueError(
             f"A uint8 input must be the raw pixel: scale 1, zero point 0. The file of {name!r} has scale "
-            f"{found[0]:.6g}, zero point {found[1]}, so raw pixels would be misread. Make the network int8 "
+            f"{found[0]:.6g}, zero point {found[1]}, so raw pixels would be misread. Quantize the network "
             "with tfsegkd.quantization.quantize, which fixes the input's range to 0…255, or choose "
             "inputs='float32'."
         )

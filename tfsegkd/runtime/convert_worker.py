@@ -1,6 +1,6 @@
-"""Turns a SavedModel into a .tflite, in a process of its own: each conversion leaks some 20 MB.
+"""Converts a SavedModel to a .tflite in a subprocess, because each conversion leaks some 20 MB.
 
-Run by `workers.run_again`; needs nothing of this package.
+Run by `workers.run_again`; does not need this package.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 def convert(request: dict) -> bytes:
     loaded = tf.saved_model.load(request["saved_model"])
-    # A concrete function keeps the static size; other ways into the converter make the batch dynamic.
+    # A concrete function keeps the static size; other inputs of the converter make the batch dynamic.
     function = loaded.signatures["serving_default"]
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], loaded)
     if request["quantized"]:
@@ -28,7 +28,7 @@ def convert(request: dict) -> bytes:
 
 
 def cause(error: Exception) -> str:
-    """The line of a converter's message that says what is wrong: messages run to hundreds of lines."""
+    """Returns the line of a converter's message with the error; messages have hundreds of lines."""
     lines = str(error).splitlines() or [type(error).__name__]
     return next((line.split("error: ", 1)[1] for line in lines if "error: " in line), lines[0])
 
@@ -36,6 +36,6 @@ def cause(error: Exception) -> str:
 def answer(request: dict) -> dict:
     try:
         Path(request["output"]).write_bytes(convert(request))
-    except Exception as error:  # whatever it is, it belongs in the answer
+    except Exception as error:  # any error is part of the answer
         raise ValueError(cause(error)) from error
     return {}

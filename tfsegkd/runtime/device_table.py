@@ -1,4 +1,4 @@
-"""How long files take on a device that is not this one."""
+"""Latencies of files on the user's device."""
 
 import csv
 import io
@@ -13,12 +13,12 @@ FILE, LAYER = "file", "layer"
 
 
 class DeviceTable:
-    """Latencies that the user measured on a device, one for each file.
+    """Latencies of files that the user measured on a device.
 
     Args:
-        path: A CSV with the columns `file` and `ms`: a file's name and its milliseconds for one image; a line
-            without milliseconds is passed over. A column `sha256` may tell files of one name apart: of a line
-            that has it, only the file with that content is meant.
+        path: A CSV with the columns `file` and `ms`: a file's name and its milliseconds per image; lines
+            without milliseconds are skipped. An optional column `sha256` restricts a line to the file with
+            that content.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -30,9 +30,9 @@ class DeviceTable:
         kind = kind_of_table(path)
         if kind != FILE:
             raise ValueError(
-                f"The latency table {self._path!r} holds times of layers, which say nothing of a whole file: "
-                f"layers are merged and run in parallel there. Expected the columns file,ms. Time the file "
-                f"with benchmark_model on the device."
+                f"The latency table {self._path!r} has latencies of layers, but not of files, in which "
+                f"layers are fused and run in parallel. Expected the columns file,ms. Measure the file with "
+                f"benchmark_model on the device."
             )
         self._rows = [
             (name, row.get("sha256") or None, ms)
@@ -40,7 +40,7 @@ class DeviceTable:
         ]
 
     def milliseconds(self, file: str | os.PathLike) -> float | None:
-        """What the device needs for a file; None if the table does not know this file."""
+        """Returns the latency of a file; None if the table does not contain it."""
         path = Path(file)
         of_that_name = [(digest, ms) for name, digest, ms in self._rows if name == path.name]
         if any(digest for digest, _ in of_that_name):
@@ -50,18 +50,18 @@ class DeviceTable:
 
 
 def kind_of_table(path: str | os.PathLike) -> str:
-    """What a latency table is about: 'file' or 'layer'.
+    """Returns the kind of a latency table: 'file' or 'layer'.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if its heading is neither file,ms nor layer,ms.
+        ValueError: if its header is neither file,ms nor layer,ms.
     """
     columns = list(_rows(path).fieldnames or ())
     kinds = [kind for kind in (FILE, LAYER) if kind in columns]
     if len(kinds) != 1 or "ms" not in columns:
         raise ValueError(
-            f"The latency table {str(path)!r} has the heading {','.join(columns)!r}. Expected file,ms for "
-            f"the times of whole files or layer,ms for those of the layers of a network."
+            f"The latency table {str(path)!r} has the header {','.join(columns)!r}. Expected file,ms for "
+            f"latencies of files or layer,ms for latencies of the layers of a network."
         )
     return kinds[0]
 
@@ -69,15 +69,15 @@ def kind_of_table(path: str | os.PathLike) -> str:
 def read_times(
     path: str | os.PathLike, key: str, may_be_empty: bool = False
 ) -> list[tuple[str, float, dict[str, str]]]:
-    """The lines of a latency table, each as its name, its milliseconds and all that stands on it.
+    """Yields the lines of a latency table: name, milliseconds and the whole line.
 
     Args:
         key: The column of names.
-        may_be_empty: Pass over lines without milliseconds.
+        may_be_empty: Whether to skip lines without milliseconds.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a line that cannot be read or comes twice, or if no line holds any time.
+        ValueError: for a line that cannot be parsed or is repeated, or if no line has a latency.
     """
     checks.one_of(key, (FILE, LAYER), "key")
     times, seen = [], set()
@@ -88,15 +88,15 @@ def read_times(
             continue
         if not name or which in seen or value is None:
             raise ValueError(
-                f"Line {number} of the latency table {str(path)!r} cannot be read. Expected a {key} that no "
-                f"other line has, and milliseconds, under the heading {key},ms. Received: {dict(row)}."
+                f"Line {number} of the latency table {str(path)!r} cannot be parsed. Expected a unique "
+                f"{key} and milliseconds, under the header {key},ms. Received: {dict(row)}."
             )
         seen.add(which)
         times.append((name, value, row))
     if not sum(ms for _, ms, _ in times):
         example = "stem_conv,1.25" if key == LAYER else "model_int8.tflite,7.5"
         raise ValueError(
-            f"The latency table {str(path)!r} holds no time. Expected lines such as {example} under the "
+            f"The latency table {str(path)!r} has no latency. Expected lines such as {example} under the "
             f"heading {key},ms."
         )
     return times

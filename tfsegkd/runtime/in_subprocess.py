@@ -1,4 +1,4 @@
-"""Work in a copy of this process, which takes its memory along.
+"""`in_subprocess`: runs a function in a fork, which frees its memory afterwards.
 
 TensorFlow 2.21 keeps the graphs of every training until the process ends.
 """
@@ -21,24 +21,24 @@ from tfsegkd.runtime.workers import ending
 
 
 def computes() -> bool:
-    """Whether TensorFlow has computed anything in this process, or asked for its devices."""
+    """Whether TensorFlow has computed anything, or initialized its devices, in this process."""
     return context._context is not None and context._context._context_handle is not None
 
 
 def in_subprocess(work: Callable[[], Any]) -> Any:
-    """Does some work in a process of its own and returns what it returns.
+    """Calls a function in a fork of this process and returns its result.
 
-    The process is a copy of this one, so that `work` sees all that there is here; what it changes in memory
-    is lost. It ends with this one, even if that is killed. A process in which TensorFlow has begun to compute
-    cannot be copied, nor can any where there is no safe fork; there `work` is done in place.
+    The fork can read all variables of this process; its changes are lost. It ends with this process, even if
+    this one is killed. After TensorFlow has computed something, and on systems without a safe fork, the
+    function is called in this process.
 
     Args:
-        work: What to do. Its result must be one that pickle can carry.
+        work: The function. Its result must be picklable.
 
     Raises:
-        Exception: what `work` raises, with the traceback of there as a note.
-        ChildProcessError: if the process stops without an answer; the message says how it ended.
-        RuntimeError: if it raises what cannot be carried.
+        Exception: what `work` raises, with its traceback as a note.
+        ChildProcessError: if the process ends without a result; the message says how.
+        RuntimeError: if it raises an exception that cannot be pickled.
     """
     if computes() or sys.platform != "linux":
         return work()
@@ -47,7 +47,7 @@ def in_subprocess(work: Callable[[], Any]) -> Any:
     child = fork.Process(target=_answer, args=(work, ours, theirs))
     with ours:
         with theirs, warnings.catch_warnings():
-            # The threads that Python warns of are those of NumPy, which knows about forks.
+            # Python warns of the threads of NumPy, which handles forks.
             warnings.simplefilter("ignore", DeprecationWarning)
             child.start()
         try:
@@ -63,27 +63,27 @@ def in_subprocess(work: Callable[[], Any]) -> Any:
 
 
 def _answer(work: Callable[[], Any], ours: Connection, theirs: Connection) -> None:
-    """The life of the copy."""
+    """Runs in the fork."""
     ours.close()
     threading.Thread(target=_end_with_parent, args=(theirs,), daemon=True).start()
     try:
         theirs.send((work(), None, None))
     except KeyboardInterrupt:
-        os._exit(128 + signal.SIGINT)  # the one above has been interrupted as well, and says so
+        os._exit(128 + signal.SIGINT)  # the parent is interrupted, too, and reports it
     except Exception as error:
         theirs.send((None, _carried(error), traceback.format_exc()))
 
 
 def _end_with_parent(theirs: Connection) -> None:
-    # Nothing is ever sent this way: the end of the pipe is the end of the process above.
+    # Nothing is sent in this direction: the end of the pipe is the end of the parent.
     theirs.poll(None)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _carried(error: Exception) -> Exception:
-    """The error itself if it survives the way, else one with its words."""
+    """Returns the error if it can be pickled, else one with its message."""
     try:
         ForkingPickler.loads(ForkingPickler.dumps(error))
-    except Exception:  # whatever a class does when it is packed
+    except Exception:  # pickling can raise any exception
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

@@ -1,6 +1,6 @@
-"""Times networks in turn, in a process that does nothing else.
+"""Measures the latency of networks alternately, in a process of its own.
 
-Run by `workers.run`; needs nothing of this package and does not load TensorFlow.
+Run by `workers.run`; does not need this package or TensorFlow.
 """
 
 import ctypes
@@ -10,7 +10,9 @@ import time
 
 import numpy as np
 
-_stack = ctypes.create_string_buffer(8192)  # too small for the 8 KB of AMX's registers, enough for all others
+_stack = ctypes.create_string_buffer(
+    8192
+)  # too small for the 8 KB of AMX's registers, large enough for all others
 
 
 class _SignalStack(ctypes.Structure):
@@ -20,10 +22,10 @@ class _SignalStack(ctypes.Structure):
 
 
 def do_without_matrix_unit() -> None:
-    """Has Linux refuse the matrix unit of x86 servers (AMX) to this process.
+    """Disables the matrix unit of x86 servers (AMX) for this process.
 
-    No phone has it, and int8 layers of few channels take up to three times as long with it as without. A
-    process gets its registers when it asks for them, unless one of its signal stacks could not hold them.
+    Phones do not have it, and int8 layers with few channels take up to three times as long with it. Linux
+    denies its registers to a process with a signal stack that is too small for them.
     """
     if platform.system() == "Linux" and platform.machine() == "x86_64":
         stack = _SignalStack(ctypes.addressof(_stack), 0, len(_stack))
@@ -31,7 +33,7 @@ def do_without_matrix_unit() -> None:
 
 
 def prepare(interpreter) -> None:
-    """Feeds an interpreter with noise, once: feeding is not what is timed."""
+    """Sets random inputs once, because only the invocation is measured."""
     interpreter.allocate_tensors()
     generator = np.random.default_rng(0)
     for end in interpreter.get_input_details():

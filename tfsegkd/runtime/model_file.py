@@ -1,4 +1,4 @@
-"""A .tflite as an object that can be read and edited, and back."""
+"""Reading and editing .tflite files."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -22,16 +22,16 @@ _KINDS = {value: name for name, value in vars(schema.BuiltinOperator).items() if
 
 
 class Editor:
-    """A network in a .tflite: its operators and tensors, and what can be done to them.
+    """An editor of the network in a .tflite: its operators and tensors.
 
-    Tensors go by their number. An operator is the object that the schema generates, with the numbers of the
-    tensors that it reads and gives.
+    Tensors are identified by index. An operator is the object that the schema generates, with the indices of
+    its input and output tensors.
 
     Args:
-        content: The .tflite. Files appended to it are not part of the network and get lost.
+        content: The .tflite. Files appended to it are dropped.
 
     Attributes:
-        model: The whole file, as the schema has it.
+        model: The whole file, as an object of the schema.
 
     Example:
         from tfsegkd.runtime.model_file import Editor
@@ -51,51 +51,51 @@ class Editor:
 
     @property
     def operators(self) -> list[schema.OperatorT]:
-        """The operators in the order in which they run."""
+        """The operators, in execution order."""
         return self.graph.operators
 
     @property
     def tensors(self) -> list[schema.TensorT]:
-        """The tensors by their numbers."""
+        """The tensors by index."""
         return self.graph.tensors
 
     @property
     def inputs(self) -> list[int]:
-        """The tensors that the network reads."""
+        """The input tensors of the network."""
         return [int(number) for number in self.graph.inputs]
 
     @property
     def outputs(self) -> list[int]:
-        """The tensors that the network gives."""
+        """The output tensors of the network."""
         return [int(number) for number in self.graph.outputs]
 
     def kind(self, operator: schema.OperatorT) -> str:
-        """What an operator is, such as 'CONV_2D'."""
+        """Returns the type of an operator, such as 'CONV_2D'."""
         return _KINDS.get(_number(self.model.operatorCodes[operator.opcodeIndex]), "CUSTOM")
 
     def find(self, *kinds: str) -> list[schema.OperatorT]:
-        """The operators of these kinds, such as 'CONV_2D', in the order in which they run."""
+        """Returns the operators of these types, such as 'CONV_2D', in execution order."""
         return [operator for operator in self.operators if self.kind(operator) in kinds]
 
     def producer(self, tensor: int) -> schema.OperatorT | None:
-        """The operator that gives a tensor; None for constants and inputs."""
+        """Returns the producer of a tensor; None for constants and inputs."""
         return next((one for one in self.operators if tensor in one.outputs), None)
 
     def name(self, tensor: int) -> str:
-        """The name of a tensor, which holds that of the layer it is from."""
+        """Returns the name of a tensor, which contains the name of its layer."""
         return _text(self.tensors[tensor].name)
 
     def shape(self, tensor: int) -> tuple[int, ...]:
-        """The shape of a tensor."""
+        """Returns the shape of a tensor."""
         shape = self.tensors[tensor].shape
         return () if shape is None else tuple(map(int, shape))
 
     def is_constant(self, tensor: int) -> bool:
-        """Whether the values of a tensor stand in the file."""
+        """Whether a tensor is a constant."""
         return self.model.buffers[self.tensors[tensor].buffer].data is not None
 
     def values(self, tensor: int) -> np.ndarray | None:
-        """The values of a constant; None for other tensors, and for types that NumPy does not have."""
+        """Returns the values of a constant; None for other tensors, and for types that NumPy lacks."""
         found = self.tensors[tensor]
         if not self.is_constant(tensor) or found.type not in _TYPES:
             return None
@@ -103,7 +103,7 @@ class Editor:
         return np.frombuffer(data, _TYPES[found.type]).reshape(self.shape(tensor)) if data else None
 
     def add_buffer(self, data: bytes) -> int:
-        """Adds bytes to the file and returns the number of their buffer."""
+        """Adds a buffer and returns its index."""
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(data, np.uint8)
         self.model.buffers.append(buffer)
@@ -112,7 +112,7 @@ class Editor:
     def add_tensor(
         self, name: str, shape: Sequence[int], number_format: int, values: np.ndarray | None = None
     ) -> int:
-        """Adds a tensor, a constant if it has `values`, and returns its number.
+        """Adds a tensor, a constant if it has `values`, and returns its index.
 
         Args:
             number_format: One of `schema.TensorType`.
@@ -128,13 +128,13 @@ class Editor:
         values: np.ndarray | None = None,
         part: slice | None = None,
     ) -> int:
-        """Adds a tensor of the same type and the same scales as another one and returns its number.
+        """Adds a tensor of the same type and scales as another one and returns its index.
 
         Args:
             tensor: The other one.
-            shape: As of the other one, unless given.
+            shape: The shape; that of the other one by default.
             values: Its values, if it is a constant.
-            part: The channels that it has of the other one, and of its scales where each channel has its own.
+            part: The channels of the other one to keep, and their scales if scales are per channel.
         """
         like = self.tensors[tensor]
         new = copy.copy(like)
@@ -155,13 +155,13 @@ class Editor:
         options: Any = None,
         version: int = 1,
     ) -> schema.OperatorT:
-        """Makes an operator; `append` or `replace` put it into the network.
+        """Creates an operator; `append` or `replace` add it to the network.
 
         Args:
-            kind: Such as 'CONV_2D'.
-            inputs, outputs: The tensors that it reads and gives.
-            options: The object of its options, such as `schema.SplitOptionsT()`.
-            version: Of the kind, unless the file has such operators already; tensors of int8 often need 2.
+            kind: The type, such as 'CONV_2D'.
+            inputs, outputs: Its input and output tensors.
+            options: Its options, such as `schema.SplitOptionsT()`.
+            version: The version, unless the file already has such operators; int8 tensors often need 2.
         """
         operator = schema.OperatorT()
         operator.opcodeIndex = self._code(getattr(schema.BuiltinOperator, kind), version)
@@ -174,16 +174,16 @@ class Editor:
         return operator
 
     def append(self, *operators: schema.OperatorT) -> None:
-        """Lets operators run after all others."""
+        """Appends operators after all others."""
         self.graph.operators = [*self.operators, *operators]
 
     def replace(self, operator: schema.OperatorT, *others: schema.OperatorT) -> None:
-        """Puts other operators, in the order in which they run, in the place of one; none removes it."""
+        """Replaces an operator by others, in execution order; none removes it."""
         place = next(number for number, one in enumerate(self.operators) if one is operator)
         self.graph.operators = [*self.operators[:place], *others, *self.operators[place + 1 :]]
 
     def set_output(self, tensor: int) -> None:
-        """Makes a tensor the network's output, for signatures as well."""
+        """Makes a tensor the output of the network and of its signatures."""
         self.graph.outputs = [tensor]
         for signature in self.model.signatureDefs or ():
             signature.outputs[0].tensorIndex = tensor
@@ -198,7 +198,7 @@ class Editor:
         self.model.metadata = entries
 
     def extract(self, operator: schema.OperatorT) -> "Editor":
-        """One operator as a network of its own, with its constants."""
+        """Returns a .tflite of a single operator with its constants."""
         read = [int(tensor) for tensor in operator.inputs if tensor >= 0]
         places = {tensor: place for place, tensor in enumerate(dict.fromkeys([*read, *operator.outputs]))}
         found = Editor.__new__(Editor)
@@ -219,7 +219,7 @@ class Editor:
         return found
 
     def drop_unused(self) -> None:
-        """Empties the buffers that no operator needs any more."""
+        """Empties buffers that no operator uses."""
         used = {number for one in self.operators for number in (*one.inputs, *one.outputs) if number >= 0}
         needed = {self.tensors[number].buffer for number in used}
         needed |= {entry.buffer for entry in self.model.metadata or []}
@@ -229,7 +229,7 @@ class Editor:
                 tensor.buffer = 0
 
     def pack(self) -> bytes:
-        """The .tflite as it is now."""
+        """Returns the edited .tflite."""
         return pack(self.model)
 
     def _add(self, tensor, shape, values) -> int:
@@ -239,19 +239,19 @@ class Editor:
         return len(self.tensors) - 1
 
     def _code(self, number: int, version: int) -> int:
-        """The index of an operator's code in the file, which is added if it is new."""
+        """Returns the index of an operator code, which is added if it is new."""
         for index, known in enumerate(self.model.operatorCodes):
             if _number(known) == number:
                 return index
         new = schema.OperatorCodeT()
-        # Readers of older files look for the number in the narrow field.
+        # Older readers use the narrow field.
         new.builtinCode, new.deprecatedBuiltinCode, new.version = number, min(number, 127), version
         self.model.operatorCodes.append(new)
         return len(self.model.operatorCodes) - 1
 
 
 class _AlignedBuffer(schema.BufferT):
-    """A buffer that starts at a multiple of 16 bytes, as kernels and the file's schema ask."""
+    """A buffer aligned to 16 bytes, as kernels and the schema require."""
 
     def Pack(self, builder):
         if self.data is not None:
@@ -260,20 +260,20 @@ class _AlignedBuffer(schema.BufferT):
 
 
 def unpack(content: bytes) -> schema.ModelT:
-    """The network in a .tflite, with the weights that some programs write behind it.
+    """Parses the network in a .tflite, with weights that are stored after it.
 
-    Files appended to it are not part of it.
+    Appended files are ignored.
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     for buffer in model.buffers:
-        if buffer.offset > 1:  # 0 and 1 say that the content stands in the buffer
+        if buffer.offset > 1:  # 0 and 1 mean that the data are in the buffer
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     return model
 
 
 def pack(model: schema.ModelT) -> bytes:
-    """The .tflite of a network."""
+    """Serializes a network as .tflite."""
     for buffer in model.buffers:
         buffer.__class__ = _AlignedBuffer
     builder = flatbuffers.Builder(1024)
@@ -282,7 +282,7 @@ def pack(model: schema.ModelT) -> bytes:
 
 
 def _number(code: schema.OperatorCodeT) -> int:
-    # Old files keep codes up to 127 in a field of their own.
+    # Old files have a separate field for codes up to 127.
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 

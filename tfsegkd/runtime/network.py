@@ -1,4 +1,4 @@
-"""A .tflite that segments images."""
+"""Running .tflite files that segment images."""
 
 import contextlib
 import hashlib
@@ -13,16 +13,16 @@ from tfsegkd import _keras
 from tfsegkd.runtime import workers
 
 Quantization = tuple[float, int]
-# Contents that have run once without a crash. A network for a phone needs far less than this.
+# Hashes of files that have run once without a crash.
 _tried: set[bytes] = set()
 _MEMORY, _SECONDS = 8 << 30, 120
 
 
 def load_interpreter(network: str | os.PathLike | bytes, num_threads: int = 1) -> Any:
-    """A LiteRT interpreter, with its default delegate, that is ready to be fed.
+    """Returns a LiteRT interpreter with its default delegate and allocated tensors.
 
-    A file may come from anywhere, and LiteRT crashes over some that are damaged: what a path names is first
-    run in a process of its own. Content in memory is taken to be ours.
+    LiteRT crashes on some damaged files, so files are first run in a subprocess. Content in memory is
+    trusted.
 
     Raises:
         ValueError: if the file does not exist or is not a .tflite that LiteRT can run.
@@ -39,7 +39,7 @@ def load_interpreter(network: str | os.PathLike | bytes, num_threads: int = 1) -
     try:
         if not isinstance(network, bytes):
             _try_out({hashlib.sha256(content).digest(): Path(network)})
-        # Given an empty content, the interpreter would ask for a path instead.
+        # With empty content, the interpreter would expect a path instead.
         interpreter = _keras.Interpreter(model_content=content or b"\0", num_threads=num_threads)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -51,9 +51,9 @@ def load_interpreter(network: str | os.PathLike | bytes, num_threads: int = 1) -
 
 
 def try_out_together(networks: Iterable[str | os.PathLike]) -> None:
-    """Tries files in one process, so that `load_interpreter` need not start one for each.
+    """Runs several files in one subprocess, so that `load_interpreter` need not start one for each.
 
-    What is wrong with one of them is for `load_interpreter` to say.
+    `load_interpreter` reports faults of the files.
     """
     files = [Path(network) for network in networks if Path(network).is_file()]
     with contextlib.suppress(ValueError, RuntimeError):
@@ -61,7 +61,7 @@ def try_out_together(networks: Iterable[str | os.PathLike]) -> None:
 
 
 def _try_out(files: dict[bytes, Path]) -> None:
-    """Runs files once, by the fingerprints of their contents, unless that has been done."""
+    """Runs files once in a subprocess, unless that has been done for their contents."""
     files = {key: path for key, path in files.items() if key not in _tried}
     if not files:
         return
@@ -72,15 +72,15 @@ def _try_out(files: dict[bytes, Path]) -> None:
 
 
 class Network:
-    """Runs a .tflite on images, whatever number format its ends have.
+    """Runs a .tflite on images, whatever the types of its input and output.
 
     Args:
-        network: Path or content of a .tflite that takes one image (1, H, W, 3), uint8, int8 or float32,
-            and gives one tensor of logits (1, Y, X, C).
-        num_threads: Processor threads to run on.
+        network: The path or content of a .tflite with one image input (1, H, W, 3), uint8, int8 or float32,
+            and one output of logits (1, Y, X, C).
+        num_threads: The number of threads.
 
     Raises:
-        ValueError: for a file that is missing, damaged or of another form.
+        ValueError: for a file that is missing, damaged or has other inputs or outputs.
     """
 
     def __init__(self, network: str | os.PathLike | bytes, num_threads: int = 1):
@@ -101,12 +101,12 @@ class Network:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(H, W, 3)."""
+        """The input shape, (H, W, 3)."""
         return tuple(map(int, self._input["shape"][1:]))
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
-        """(Y, X, C); Y and X differ from the input's where the file leaves the last resize to its user."""
+        """The output shape, (Y, X, C); smaller than the input if the last resize is left to the user."""
         return tuple(map(int, self._output["shape"][1:]))
 
     @property
@@ -115,26 +115,26 @@ class Network:
 
     @property
     def input_quantization(self) -> Quantization | None:
-        """(scale, zero point) of the input; None if it is float."""
+        """The (scale, zero point) of the input; None if it is float."""
         return _quantization(self._input)
 
     @property
     def output_quantization(self) -> Quantization | None:
-        """(scale, zero point) of the output; None if it is float. The scale is one step of the logits."""
+        """The (scale, zero point) of the output; None if it is float. The scale is one step of the logits."""
         return _quantization(self._output)
 
     @property
     def input_details(self) -> dict[str, Any]:
-        """What LiteRT tells of the input, as `encoded` takes it."""
+        """LiteRT's details of the input, for `encoded`."""
         return self._input
 
     @property
     def output_details(self) -> dict[str, Any]:
-        """What LiteRT tells of the output, as `decoded` takes it."""
+        """LiteRT's details of the output, for `decoded`."""
         return self._output
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """The logits of images.
+        """Returns the logits of images.
 
         Shapes:
             images: (N, H, W, 3), uint8 or float, RGB in 0…255.
@@ -153,10 +153,10 @@ class Network:
         return logits
 
     def check_images(self, images: np.ndarray) -> None:
-        """Refuses images that do not have the network's size.
+        """Checks that images have the network's size.
 
         Raises:
-            ValueError: if there are any.
+            ValueError: if they do not.
         """
         if images.shape[1:] != self.input_shape:
             expected = ", ".join(map(str, self.input_shape))
@@ -167,9 +167,9 @@ class Network:
 
 
 def encoded(pixels: np.ndarray, end: dict[str, Any]) -> np.ndarray:
-    """Pixels 0…255 as the input `end` of a network takes them, the way its clients feed them.
+    """Converts pixels 0…255 to the type of an input.
 
-    An input of 8 bits takes raw pixels, whatever it reads them as; signed ones are moved down by 128.
+    An 8-bit input takes raw pixels, whatever its scale; 128 is subtracted for int8.
     """
     dtype = end["dtype"]
     if not np.issubdtype(dtype, np.integer):
@@ -179,7 +179,7 @@ def encoded(pixels: np.ndarray, end: dict[str, Any]) -> np.ndarray:
 
 
 def decoded(values: np.ndarray, end: dict[str, Any]) -> np.ndarray:
-    """What the output `end` of a network says, as float32."""
+    """Converts an output to float32."""
     quantization = _quantization(end)
     if quantization is None:
         return values.astype(np.float32)
@@ -189,5 +189,5 @@ def decoded(values: np.ndarray, end: dict[str, Any]) -> np.ndarray:
 
 def _quantization(end: dict[str, Any]) -> Quantization | None:
     scale, zero_point = end["quantization"]
-    # An unquantized tensor has scale 0.
+    # A tensor without quantization has scale 0.
     return (float(scale), int(zero_point)) if scale else None

@@ -1,4 +1,4 @@
-"""How long each op of a .tflite takes."""
+"""Latency of each op of a .tflite."""
 
 import importlib
 import os
@@ -15,11 +15,11 @@ from tfsegkd.runtime.timing import latency
 
 @dataclass(frozen=True)
 class OpTime:
-    """One op.
+    """The latency of an op.
 
     Args:
-        op: Its type and the name of what it gives, which holds the layer's, as in `OpReport`.
-        median_ms: For one image on this machine, one thread.
+        op: Its type and the name of its output, which contains the layer's name, as in `OpReport`.
+        median_ms: The median for one image on this machine, one thread.
     """
 
     op: str
@@ -27,27 +27,27 @@ class OpTime:
 
 
 def op_times(network: str | os.PathLike, runs: int = 20) -> tuple[OpTime, ...]:
-    """Times each op of a .tflite as a network of its own, all in turn, on one thread.
+    """Measures the latency of each op of a .tflite as a separate network, on one thread.
 
-    LiteRT does not tell Python what its delegate spends its time on. So every op is cut out with its weights
-    and run alone: what a delegate gains by joining ops is missing, and each pays for being called. Compare
-    ops with each other; the whole is what `latency` measures.
+    LiteRT has no Python interface to profile its delegate. So every op is extracted with its weights and run
+    alone: without the fusion of the delegate, and with the overhead of a call each. Use it to compare ops;
+    `latency` measures the whole network.
 
     Args:
-        network: Path of a .tflite.
-        runs: Timed runs of each op.
+        network: The path of a .tflite.
+        runs: The number of timed runs of each op.
 
     Returns:
-        The ops in the order in which they run.
+        The ops in execution order.
 
     Raises:
         ValueError: if the file does not exist or is not a .tflite that LiteRT can run.
     """
-    profile(network)  # says what is wrong with the file
+    profile(network)  # reports faults of the file
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
         files = {}
         for number, (name, content) in enumerate(ops_alone(Path(network).read_bytes())):
-            # A number tells ops of one name apart.
+            # A number makes names unique.
             files[number, name] = Path(directory, f"{number}.tflite")
             files[number, name].write_bytes(content)
         found = latency({str(number): path for (number, _), path in files.items()}, runs)
@@ -55,20 +55,20 @@ def op_times(network: str | os.PathLike, runs: int = 20) -> tuple[OpTime, ...]:
 
 
 def ops_alone(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Each op's name, and a .tflite of it alone."""
+    """Yields the name of each op, and a .tflite of it alone."""
     editor = Editor(content)
-    _settle_shapes(editor, content)
+    _resolve_shapes(editor, content)
     for operator in editor.operators:
         name = f"{editor.kind(operator)} {editor.name(operator.outputs[0])}"
         yield name, editor.extract(operator).pack()
 
 
-def _settle_shapes(editor: Editor, content: bytes) -> None:
-    """Where shapes are open, the network is run once and they become those that it has then."""
+def _resolve_shapes(editor: Editor, content: bytes) -> None:
+    """Replaces unknown shapes by those of one run of the network."""
     if all(tensor.shapeSignature is None for tensor in editor.tensors):
         return
     kernels = importlib.import_module(_keras.Interpreter.__module__).OpResolverType
-    # A delegate would keep to itself what it has found.
+    # A delegate would not expose the shapes.
     interpreter = _keras.Interpreter(
         model_content=content,
         experimental_op_resolver_type=kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES,

@@ -1,4 +1,4 @@
-"""What a .tflite does when it runs: which ops, in which numbers, on which kernels."""
+"""Profiles of .tflite files: ops, types and delegate partitions."""
 
 import os
 from collections import Counter
@@ -10,22 +10,22 @@ import numpy as np
 from tfsegkd.runtime.network import load_interpreter
 
 _DELEGATE = "DELEGATE"
-# They translate between float and int8 and compute nothing.
+# They only convert between float and int8.
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 _FLOATS = (np.float16, np.float32, np.float64)
 
 
 @dataclass(frozen=True)
 class OpReport:
-    """What `profile` found in a .tflite.
+    """The profile of a .tflite.
 
     Args:
-        ops: How many ops there are of each type.
-        float_ops: The ops that compute on floats, each as "TYPE name", where the name holds the layer's.
-        delegate_partitions: Into how many pieces the delegate (XNNPACK) cut the network. One is best:
-            each border costs time.
-        outside_delegate: The ops that the delegate left to slower kernels, named as in `float_ops`.
-        peak_bytes: The most bytes of activations that are needed at one time. No runtime's arena is smaller.
+        ops: The number of ops by type.
+        float_ops: The float ops, each as "TYPE name", where the name contains that of the layer.
+        delegate_partitions: The number of partitions of the delegate (XNNPACK). One is best, because each
+            border costs time.
+        outside_delegate: The ops outside of the delegate, on slower kernels, named as in `float_ops`.
+        peak_bytes: The peak memory of activations in bytes, a lower bound for any runtime.
     """
 
     ops: dict[str, int]
@@ -36,17 +36,17 @@ class OpReport:
 
 
 def profile(network: str | os.PathLike | bytes) -> OpReport:
-    """Reads from a .tflite, not from what was asked of the converter, how it will run.
+    """Returns the profile of a .tflite, read from the file.
 
     Args:
-        network: Path or content of a .tflite.
+        network: The path or content of a .tflite.
 
     Raises:
         ValueError: if the file does not exist or is not a .tflite that LiteRT can run.
     """
     interpreter = load_interpreter(network)
     nodes = interpreter._get_ops_details()
-    # After delegation the list still holds each op of the file, and then one entry a partition.
+    # After delegation the list has each op of the file, followed by one entry per partition.
     ops = [node for node in nodes if node["op_name"] != _DELEGATE]
     partitions = [node for node in nodes if node["op_name"] == _DELEGATE]
     tensors = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
@@ -62,7 +62,7 @@ def profile(network: str | os.PathLike | bytes) -> OpReport:
 
 
 def _peak_bytes(interpreter: Any, ops: list[dict[str, Any]]) -> int:
-    """What is alive at the worst moment: activations from the op that gives them to their last reader."""
+    """Returns the peak memory of activations, each from its producer to its last consumer."""
     first = {int(end["index"]): 0 for end in interpreter.get_input_details()}
     last = {int(end["index"]): len(ops) for end in interpreter.get_output_details()}
     for place, op in enumerate(ops):
@@ -93,7 +93,7 @@ def _computes_on_floats(op: dict[str, Any]) -> bool:
 
 
 def _members(partition: dict[str, Any], ops: list[dict[str, Any]]) -> set[int]:
-    """The ops of a partition: those on the way back from what it gives to what it is given."""
+    """Returns the ops of a partition: those between its inputs and outputs."""
     producers = {int(tensor): op for op in ops for tensor in op["outputs"]}
     given = set(map(int, partition["inputs"]))
     members, tensors = set(), list(map(int, partition["outputs"]))

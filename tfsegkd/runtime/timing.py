@@ -1,4 +1,4 @@
-"""How long networks take, measured side by side."""
+"""Latency of networks, measured together."""
 
 import os
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from tfsegkd.runtime.network import load_interpreter, try_out_together
 
 @dataclass(frozen=True)
 class LatencyReport:
-    """Milliseconds for one image, on this machine.
+    """The latency for one image on this machine, in milliseconds.
 
     Args:
         median_ms, p10, p90: The median, and the 10th and 90th percentile.
-        runs: How many runs they are taken over.
-        num_threads: Processor threads used.
+        runs: The number of runs.
+        num_threads: The number of threads.
     """
 
     median_ms: float
@@ -32,19 +32,19 @@ class LatencyReport:
 def latency(
     paths: Mapping[str, str | os.PathLike], runs: int = 50, num_threads: int = 1, warmup: int = 5
 ) -> dict[str, LatencyReport]:
-    """Times networks on this machine, in turn, so that what slows the machine down hits all alike.
+    """Measures the latency of networks on this machine, alternately, so that disturbances affect all alike.
 
-    Runs in a process of its own, without the matrix unit (AMX) that x86 servers have and phones do not.
-    Compare only figures of one call.
+    Runs in a subprocess, without the matrix unit (AMX) of x86 servers, which phones do not have. Compare only
+    values of the same call.
 
     Args:
-        paths: The .tflite of each network, by a name of your choice.
-        runs: Timed runs of each network.
-        num_threads: Processor threads for each network.
-        warmup: Runs of each network before the first timed one.
+        paths: The .tflite files, by name.
+        runs: The number of timed runs of each network.
+        num_threads: The number of threads.
+        warmup: The number of runs of each network before the first timed one.
 
     Raises:
-        ValueError: if there is nothing to time, or a file cannot be run.
+        ValueError: if there is no file, or a file cannot be run.
     """
     if not paths:
         raise ValueError("paths must name at least one network. Received: none.")
@@ -54,7 +54,7 @@ def latency(
     for path in paths.values():
         load_interpreter(path, num_threads)
     request = {
-        # The child takes the interpreter that we take, but does not pay for loading TensorFlow with it.
+        # The child uses the same interpreter without loading TensorFlow.
         "interpreter": _keras.Interpreter.__module__,
         "paths": {name: str(path) for name, path in paths.items()},
         "runs": runs,

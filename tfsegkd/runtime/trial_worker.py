@@ -1,6 +1,6 @@
-"""Runs each .tflite once, in a process that it may crash: LiteRT trusts what a file says of itself.
+"""Runs each .tflite once in a subprocess, because LiteRT crashes on some damaged files.
 
-Run by `workers.run`; needs nothing of this package and does not load TensorFlow.
+Run by `workers.run`; does not need this package or TensorFlow.
 """
 
 import importlib
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def try_out(request: dict) -> None:
-    # Part of the answer is the lack of one: a file may ask for any memory, or never end.
+    # A file may need any amount of memory or time: no answer is an answer, too.
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     memory = request["memory"] if hard == resource.RLIM_INFINITY else min(hard, request["memory"])
     resource.setrlimit(resource.RLIMIT_AS, (memory, hard))
@@ -32,6 +32,6 @@ def run_once(interpreter) -> None:
 def answer(request: dict) -> dict:
     try:
         try_out(request)
-    except Exception as error:  # whatever it is, it belongs in the answer
+    except Exception as error:  # any error is part of the answer
         raise ValueError(str(error) or type(error).__name__) from error
     return {}

@@ -1,4 +1,4 @@
-"""Child processes, for work that would leave its traces in ours."""
+"""Subprocesses for work that leaks memory or may crash."""
 
 import functools
 import json
@@ -15,13 +15,13 @@ _one_at_a_time = threading.Lock()
 
 
 def run(script: str, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
-    """Runs a script of this folder in a Python of its own and returns what its `answer` does with `request`.
+    """Runs a script of this directory in a new Python process and returns its `answer(request)`.
 
     `worker_process` describes the script. After `seconds` it is stopped.
 
     Raises:
-        ValueError: what `answer` raises; the message is one line.
-        RuntimeError: if the script stopped without an answer.
+        ValueError: if `answer` raises; the message is one line.
+        RuntimeError: if the script ended without an answer.
     """
 
     def work(asked, answered, log):
@@ -37,32 +37,32 @@ def run(script: str, request: dict[str, Any], seconds: float | None = None) -> d
 
 
 def run_again(script: str, request: dict[str, Any]) -> dict[str, Any]:
-    """As `run`, for a script that takes long to import and is needed often: it is imported once."""
+    """Like `run`, for a script with a slow import that is used often: it is imported once."""
 
     def work(asked, answered, log):
         with _one_at_a_time:
-            template = _template(script, os.getpid())
+            server = _fork_server(script, os.getpid())
             try:
-                template.stdin.write(json.dumps([str(asked), str(answered), str(log)]) + "\n")
-                template.stdin.flush()
-                return int(template.stdout.readline())
+                server.stdin.write(json.dumps([str(asked), str(answered), str(log)]) + "\n")
+                server.stdin.flush()
+                return int(server.stdout.readline())
             except (OSError, ValueError):
-                _template.cache_clear()
-                how = ending(template.wait())
+                _fork_server.cache_clear()
+                how = ending(server.wait())
                 raise RuntimeError(f"{script} stopped before it answered: {how}.") from None
             except BaseException:
-                # Interrupted: what it says from now on answers a question that nobody remembers.
-                _template.cache_clear()
-                template.kill()
+                # Interrupted: later answers would be of an abandoned request.
+                _fork_server.cache_clear()
+                server.kill()
                 raise
 
     return _answer(script, request, work)
 
 
 @functools.cache
-def _template(script: str, process: int) -> subprocess.Popen:
-    """The Python that waits for requests; a copy of `process` needs one of its own."""
-    # It ends when nobody can write to it any more.
+def _fork_server(script: str, process: int) -> subprocess.Popen:
+    """Returns the server process; each process has its own."""
+    # It ends when its input is closed.
     return subprocess.Popen(
         _python(script),
         env=_environment(),
@@ -93,7 +93,7 @@ def _python(script):
 
 
 def _environment():
-    # The child finds the packages that we found, whatever was done to sys.path here.
+    # The child uses the same sys.path.
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
@@ -108,7 +108,7 @@ def _cause(code, log):
 
 
 def ending(code: int) -> str:
-    """What the exit code of a child says of its end."""
+    """Describes the exit code of a child process."""
     if code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name

@@ -1,1 +1,1 @@
-"""Annotations as labelling tools export them."""
+"""Data sets from the exports of labelling tools."""

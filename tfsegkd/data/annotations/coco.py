@@ -1,4 +1,4 @@
-"""COCO JSON, as nearly every labelling tool exports it."""
+"""Data sets in COCO JSON."""
 
 import collections
 import functools
@@ -22,20 +22,20 @@ from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import Source
 
 _KEYS = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
-_HEAD = 1 << 16  # of a file, within which one of its lists begins
+_HEAD = 1 << 16  # of a file, in which one of its lists must start
 
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What one file says, as much as masks need.
+    """The content of a file that masks need.
 
     Args:
         path: The file.
         images: File name, height and width of each image, by id.
         categories: Name of each category, by id, in the order of the ids.
         groups: Names of categories that only group others.
-        annotations: Id, category and outline of what is in each image, by the image's id.
-        has_strings: Whether there are compressed runs.
+        annotations: Id, category and outline of each annotation, by image id.
+        has_strings: Whether there are compressed RLE masks.
     """
 
     path: Path
@@ -57,27 +57,26 @@ def coco(
     unannotated: str = "background",
     mask_orientation: str | None = None,
 ) -> Source:
-    """Images with outlines in COCO JSON: polygons and runs of pixels, compressed or not.
+    """Images with outlines in COCO JSON: polygons and RLE masks, compressed or not.
 
     A file for each split, such as `annotations/instances_train2017.json` or `train/_annotations.coco.json`,
-    or one file, whose images are then divided by groups of neighbours. Images lie anywhere below the
-    directory. Compressed runs need pycocotools: `pip install 'tfsegkd[annotations]'`.
+    or one file, whose images are then divided by groups of neighbours. Images are anywhere below the
+    directory. Compressed RLE masks need pycocotools: `pip install 'tfsegkd[annotations]'`.
 
     Args:
         split: 'train', 'val', … as in the files' names; or 'train', 'val' or 'all' of one file.
         data_dir: The directory. A `labels.txt` in it may name the classes, in label order.
-        annotations: The file, from the directory on; `{split}` in it stands for the split.
-        classes: The names of categories that count, in label order; all, by their ids, unless given.
-        unlabelled: What pixels without annotation are: 'background', a class, or 'void'.
-        order: Of two annotations on a pixel counts the smaller one, 'area', or the later one, 'file'.
-        unannotated: What to do with images without any annotation: they are 'background' as a whole, or
-            left out, 'leave_out'.
+        annotations: The file, relative to the directory; `{split}` stands for the split.
+        classes: The names of the categories to use, in label order; all, by id, by default.
+        unlabelled: The meaning of pixels without annotation: 'background', a class, or 'void'.
+        order: Which of two annotations of a pixel wins: the smaller, 'area', or the later, 'file'.
+        unannotated: What to do with images without annotations: 'background', or 'leave_out'.
         mask_orientation: As of `folder`.
 
     Raises:
         FileNotFoundError: if a file or an image is missing.
-        ValueError: if a file is damaged or contradicts itself, or the split does not exist.
-        ImportError: for compressed runs without pycocotools.
+        ValueError: if a file is damaged or inconsistent, or the split does not exist.
+        ImportError: for compressed RLE masks without pycocotools.
 
     Reference:
         Lin et al., ECCV 2014, https://arxiv.org/abs/1405.0312; https://cocodataset.org/#format-data.
@@ -145,13 +144,14 @@ def _mask_api():
         from pycocotools import mask
     except ImportError:
         raise ImportError(
-            "Compressed runs of COCO JSON need pycocotools. Install it: pip install 'tfsegkd[annotations]'."
+            "Compressed RLE masks of COCO JSON need pycocotools. Install it: pip install "
+            "'tfsegkd[annotations]'."
         ) from None
     return mask
 
 
 def _files(root: Path, split: str, annotations: str | None) -> tuple[Path, list[Path]]:
-    """The file of a split, and those of all splits."""
+    """Returns the file of a split, and those of all splits."""
     if annotations is not None:
         named = root / annotations.replace("{split}", split)
         if not named.is_file() or root.resolve() not in named.resolve().parents:
@@ -167,7 +167,7 @@ def _files(root: Path, split: str, annotations: str | None) -> tuple[Path, list[
         ]
         return named, every if "{split}" in annotations else [named]
     files = [path for path in files_in(root, {".json"}, below=True) if _is_coco(path)]
-    # Of COCO's own files those of keypoints and captions say nothing of masks.
+    # COCO's files of keypoints and captions have no masks.
     files = [path for path in files if "instances" in path.stem] or files
     if not files:
         raise FileNotFoundError(
@@ -183,7 +183,7 @@ def _is_coco(path: Path) -> bool:
     return bool(_KEYS.search(head))
 
 
-@functools.lru_cache(maxsize=4)  # the files of a data set are asked for with each split
+@functools.lru_cache(maxsize=4)  # the files are needed for each split
 def _read(path: Path, _changed: int, _size: int) -> CocoFile:
     images, categories, parents, outlines = {}, {}, set(), collections.defaultdict(list)
     has_strings, has_outline = False, False
@@ -222,7 +222,7 @@ def _read(path: Path, _changed: int, _size: int) -> CocoFile:
 
 
 def _compact(segmentation):
-    """An outline as little memory as it needs, and whether it is a string of runs."""
+    """Returns an outline in compact form, and whether it is a compressed RLE mask."""
     if isinstance(segmentation, dict):
         counts = segmentation.get("counts")
         if isinstance(counts, list):
@@ -230,8 +230,9 @@ def _compact(segmentation):
         return {"counts": counts, "size": segmentation.get("size", (0, 0))}, isinstance(counts, str)
     polygons = segmentation or []
     if polygons and not isinstance(polygons[0], list):
-        polygons = [polygons]  # some tools leave out the outer list
-    # An odd number of coordinates is no outline: it is refused as one of no points, when its image is read.
+        polygons = [polygons]  # some tools omit the outer list
+    # An odd number of coordinates is invalid: it is reported as an outline without points when its image is
+    # read.
     return [
         np.array(points, np.float32).reshape(-1, 2) if len(points) % 2 == 0 else np.zeros((0, 2), np.float32)
         for points in polygons

@@ -1,4 +1,4 @@
-"""Masks that CVAT exports with a labelmap.txt ("Segmentation mask 1.1")."""
+"""Data sets in CVAT's format "Segmentation mask 1.1"."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,15 +23,15 @@ def cvat(
 ) -> Source:
     """Masks of CVAT, `SegmentationClass/NAME.png` in the colors of `labelmap.txt`, and their images.
 
-    Images lie anywhere else below the directory, such as in `JPEGImages/`; export them along ("Save images").
-    `ImageSets/Segmentation/<split>.txt` lists a split; of one list, or none, the images are divided by groups
-    of neighbours.
+    Images are anywhere else below the directory, such as in `JPEGImages/`; export them, too ("Save images").
+    `ImageSets/Segmentation/<split>.txt` lists a split; with one list, or none, the images are divided by
+    groups of neighbours.
 
     Args:
         split: A list's name, or 'train', 'val' or 'all'.
-        data_dir: The directory. A `labels.txt` in it may choose classes and their order.
-        classes: The labels that count, in label order; all, by the labelmap, unless given.
-        unlabelled: What pixels of the label 'background' are: a class, or 'void'.
+        data_dir: The directory. A `labels.txt` in it may select classes and their order.
+        classes: The labels to use, in label order; all of the labelmap by default.
+        unlabelled: The meaning of the label 'background': a class, or 'void'.
 
     Raises:
         FileNotFoundError: if there is no labelmap.txt, or an image is missing.
@@ -52,7 +52,7 @@ def cvat(
 
 
 def _labelmap(path: Path) -> dict[str, Color]:
-    """The color of each label."""
+    """Returns the color of each label."""
     if not path.is_file():
         raise FileNotFoundError(
             f"No {str(path)!r}. Expected the labelmap of CVAT's format 'Segmentation mask 1.1'. Correct "
@@ -71,7 +71,7 @@ def _labelmap(path: Path) -> dict[str, Color]:
         color = tuple(map(int, parts))
         if name in colors or color in colors.values():
             raise ValueError(
-                f"Line {number} of {str(path)!r} is {line!r}, whose label or color stands above already. "
+                f"Line {number} of {str(path)!r} is {line!r}, whose label or color is repeated. "
                 f"Expected a color for each label. Change it in CVAT and export again."
             )
         colors[name] = color
@@ -79,7 +79,7 @@ def _labelmap(path: Path) -> dict[str, Color]:
 
 
 def _pairs(root: Path) -> dict[str, Pair]:
-    """The image and the mask of each name."""
+    """Returns the image and the mask of each name."""
     masks = files_in(root / _MASKS, {".png"}, below=True) if (root / _MASKS).is_dir() else []
     if not masks:
         raise FileNotFoundError(f"No mask in {str(root / _MASKS)!r}. Expected NAME.png for each image.")
@@ -95,7 +95,7 @@ def _pairs(root: Path) -> dict[str, Pair]:
             found = [path for path in found if path.with_suffix("").as_posix().endswith(f"/{name}")]
         if len(found) > 1:
             raise ValueError(
-                f"{len(found)} images in {str(root)!r} are called {name!r}. Expected one a mask."
+                f"{len(found)} images in {str(root)!r} are called {name!r}. Expected one per mask."
             )
         if found:
             pairs[name] = (found[0], mask)

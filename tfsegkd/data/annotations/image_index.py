@@ -1,4 +1,4 @@
-"""The images below a directory, found by the names that annotations give them."""
+"""Finding images by the names in annotations."""
 
 import collections
 import re
@@ -24,13 +24,13 @@ class ImageIndex:
             self._by_name[_parts(path.name)[-1]].append(path)
 
     def find(self, name: str, beside: Path, split: str = "") -> Path:
-        """The image that annotations call `name`.
+        """Returns the image with a name or path in annotations.
 
-        Of the path that whoever annotated had, as much counts as leads to one file: nothing outside the
-        directory is ever opened.
+        As much of the path is used as is needed to find a unique file. Only files below the directory are
+        opened.
 
         Args:
-            name: A file name, or a path in the way of any system.
+            name: A file name, or a path of any operating system.
             beside: The directory of the annotations, which is preferred.
             split: The name of the split, whose directories are preferred.
 
@@ -60,7 +60,7 @@ class ImageIndex:
         return found[0]
 
     def name_of(self, path: Path) -> str:
-        """A name for the example: its path from the directory."""
+        """Returns the name of an example: its path relative to the directory."""
         return path.relative_to(self._root).as_posix()
 
 

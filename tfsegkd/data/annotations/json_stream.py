@@ -1,4 +1,4 @@
-"""JSON files of any size, read an element at a time."""
+"""Reading JSON files of any size, one element at a time."""
 
 import json
 import os
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 _CHUNK = 1 << 20  # characters
-_LONGEST = 1 << 27  # that one element may have
+_LONGEST = 1 << 27  # maximum of one element
 _SPACE = " \t\n\r"
 
 
 def elements(path: str | os.PathLike) -> Iterator[tuple[str, Any]]:
-    """The content of a JSON object, of which no more than an element is held at a time.
+    """Yields the content of a JSON object, with one element in memory at a time.
 
     Args:
         path: The file.
 
     Yields:
-        The key and the value of each entry; of an entry that is an array, the key and each element.
+        The key and the value of each entry; for an array, the key and each element.
 
     Raises:
         ValueError: if the file is no JSON object in UTF-8; the message names it.
@@ -59,7 +59,7 @@ def _entries(text):
 
 
 class _Text:
-    """The part of a file that is not read yet.
+    """The unread part of a file.
 
     Args:
         file: An open text file.
@@ -77,7 +77,7 @@ class _Text:
         return bool(more)
 
     def next(self) -> str:
-        """The next character that is no space, which stays there."""
+        """Returns the next character that is no space, without consuming it."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in _SPACE:
                 self._at += 1
@@ -89,21 +89,21 @@ class _Text:
     def expect(self, character: str) -> None:
         found = self.next()
         if found != character:
-            raise ValueError(f"{self._text[self._at : self._at + 20]!r} stands where {character!r} is due")
+            raise ValueError(f"{self._text[self._at : self._at + 20]!r} found instead of {character!r}")
         self._at += 1
 
     def value(self) -> Any:
-        """Reads the next value, whole."""
+        """Reads the next value."""
         self.next()
         while True:
             try:
                 found, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                # What cannot be decoded may only be cut off. Each time as much again as there is.
+                # A value that cannot be decoded may be incomplete: double the buffer.
                 if not self._more(len(self._text) - self._at):
                     raise ValueError(str(error)) from None
                 continue
-            # A number at the end of what was read may go on.
+            # A number at the end of the buffer may be incomplete.
             if end == len(self._text) and self._more():
                 continue
             self._at = end

@@ -1,4 +1,4 @@
-"""The PNG of each label that Label Studio exports ("Brush labels to PNG")."""
+"""Data sets in Label Studio's format "Brush labels to PNG"."""
 
 import collections
 import json
@@ -22,7 +22,7 @@ from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import Source
 
 _NAME = re.compile(r"task-(?P<task>\d+)-annotation-(?P<annotation>\d+)-by-[^-]*-(?P<label>.+)-\d+")
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # Label Studio's prefix of uploaded files
 _HALF = 128  # brushes have soft edges
 
 
@@ -42,7 +42,7 @@ def label_studio(
     unannotated: str = "leave_out",
     mask_orientation: str | None = None,
 ) -> Source:
-    """Label Studio's PNG of each label, with the JSON export that says which image a task has.
+    """Label Studio's PNG files of labels, with the JSON export that lists the images of tasks.
 
     `task-1-annotation-1-by-1-tag-Car-0.png` and so on, the JSON (or JSON-MIN) export of the same project, and
     the images, all anywhere below the directory. The images are divided by groups of neighbours.
@@ -50,10 +50,10 @@ def label_studio(
     Args:
         split: 'train', 'val' or 'all'.
         data_dir: The directory. A `labels.txt` in it may name the classes, in label order.
-        classes: The labels that count, in label order; all, by name, unless given.
-        unlabelled: What pixels without annotation are: 'background', a class, or 'void'.
-        order: Of two labels on a pixel counts the smaller one, 'area', or the later file by name, 'file'.
-        unannotated: What to do with tasks without a PNG: 'leave_out', or 'background' as a whole.
+        classes: The labels to use, in label order; all, by name, by default.
+        unlabelled: The meaning of pixels without annotation: 'background', a class, or 'void'.
+        order: Which of two labels of a pixel wins: the smaller, 'area', or the later file by name, 'file'.
+        unannotated: What to do with tasks without a PNG: 'leave_out', or 'background'.
         mask_orientation: As of `folder`.
 
     Raises:
@@ -109,7 +109,7 @@ def _brushes(root: Path, controls: Sequence[str]) -> dict[int, list[_Brush]]:
         if match is None:
             continue
         label = match["label"]
-        # The label stands behind the name of the control, such as 'tag'; either may have hyphens.
+        # The label follows the name of the control, such as 'tag'; both may have hyphens.
         known = [name for name in controls if label.startswith(f"{name}-")]
         label = label[len(max(known, key=len)) + 1 :] if known else label.partition("-")[2] or label
         brushes.setdefault(int(match["task"]), []).append(_Brush(int(match["annotation"]), label, path))
@@ -122,7 +122,7 @@ def _brushes(root: Path, controls: Sequence[str]) -> dict[int, list[_Brush]]:
 
 
 def _tasks(root: Path) -> tuple[dict[int, str], list[str]]:
-    """The image of each task, and the names of what labels were given with."""
+    """Returns the image of each task, and the names of labelling controls."""
     tasks: dict[int, str] = {}
     controls: set[str] = set()
     for path in files_in(root, {".json"}, below=True):
@@ -147,7 +147,7 @@ def _tasks(root: Path) -> tuple[dict[int, str], list[str]]:
                 controls |= {str(result.get("from_name")) for result in annotation.get("result") or ()}
     if not tasks:
         raise FileNotFoundError(
-            f"No JSON export of Label Studio below {str(root)!r}, which says which image a task has. Export "
+            f"No JSON export of Label Studio below {str(root)!r}, which lists the images of tasks. Export "
             f"the project as JSON as well, and put the file beside the PNGs."
         )
     return tasks, sorted(controls)

@@ -1,4 +1,4 @@
-"""JSON files of LabelMe, one beside each image."""
+"""Data sets in LabelMe's JSON format."""
 
 import base64
 import binascii
@@ -53,18 +53,17 @@ def labelme(
 ) -> Source:
     """Images with outlines in the JSON files of LabelMe.
 
-    A JSON file an image, anywhere below the directory; polygons, rectangles, circles and masks. What has no
-    area (points and lines) is not drawn, which is said. Directories `train` and `val`, or `valid`, are
+    A JSON file per image, anywhere below the directory, with polygons, rectangles, circles and masks. Points
+    and lines are not drawn, with a note. Directories `train` and `val`, or `valid`, are
     splits; without them the images are divided by groups of neighbours.
 
     Args:
         split: A directory's name, or 'train', 'val' or 'all' where there are none.
         data_dir: The directory. A `labels.txt` in it may name the classes, in label order.
-        classes: The labels that count, in label order; all, by name, unless given.
-        unlabelled: What pixels without annotation are: 'background', a class, or 'void'.
-        order: Of two shapes on a pixel counts the later one, 'file', as in LabelMe, or the smaller one,
-            'area'.
-        unannotated: What to do with images without a JSON file: 'leave_out', or 'background' as a whole.
+        classes: The labels to use, in label order; all, by name, by default.
+        unlabelled: The meaning of pixels without annotation: 'background', a class, or 'void'.
+        order: Which of two shapes of a pixel wins: the later, 'file', as in LabelMe, or the smaller, 'area'.
+        unannotated: What to do with images without a JSON file: 'leave_out', or 'background'.
         mask_orientation: As of `folder`; LabelMe shows photographs upright.
 
     Raises:
@@ -136,14 +135,14 @@ def _region(shape, label, where, size) -> Region:
 
 
 def _mask(shape, where, size) -> np.ndarray:
-    """A mask that is stored as a PNG of its box."""
+    """Returns a mask that is stored as a PNG of its bounding box."""
     whole = np.zeros(size, bool)
     try:
         with Image.open(io.BytesIO(base64.b64decode(shape.mask)), formats=["PNG"]) as picture:
             part = np.asarray(picture.convert("L")) > 0
         left, top = np.round(shape.points.min(0)).astype(int)
     except (OSError, ValueError, TypeError, binascii.Error, Image.DecompressionBombError) as error:
-        raise ValueError(f"{where} holds a mask that cannot be read: {error}. Draw it again.") from None
+        raise ValueError(f"{where} contains a mask that cannot be read: {error}. Draw it again.") from None
     if left < 0 or top < 0 or left + part.shape[1] > size[1] or top + part.shape[0] > size[0]:
         raise ValueError(
             f"{where} holds a mask of {part.shape[0]}×{part.shape[1]} at row {top}, column {left}, which "
@@ -155,7 +154,7 @@ def _mask(shape, where, size) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _read(path: Path, _changed: int) -> _File | None:
-    """What a file says; None if it is of another kind."""
+    """Returns the content of a file; None if it is of another kind."""
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What the user says of annotations, whatever tool they come from."""
+"""Options of data sets with outlines."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _UNANNOTATED = ("background", "leave_out")
 
 @dataclass(frozen=True)
 class Options:
-    """The options that data sets of outlines share, checked.
+    """The checked options of data sets with outlines.
 
     Args:
         dataset: The data set's name.
@@ -50,19 +50,19 @@ def opened(
     unannotated: int,
     is_split: bool,
 ) -> AnnotatedSource:
-    """A split as a source, with what is to be said of it.
+    """Returns a split as a source, with notes.
 
     Args:
-        options: What the user has said.
+        options: The options.
         split: The split.
-        examples: Of this split, or of all where `is_split` is False, which are then divided.
+        examples: The examples of this split, or all if `is_split` is False, which are then divided.
         words: The classes.
-        unannotated: How many images there are that nobody has annotated.
-        is_split: Whether whoever has annotated has made splits.
+        unannotated: The number of images without annotations.
+        is_split: Whether the annotations have splits.
 
     Raises:
-        ValueError: if no example is left, two have one name, or photographs are turned and nothing tells
-            what was annotated.
+        ValueError: if no example is left, two have the same name, or photographs are rotated and the
+            annotated orientation is unknown.
     """
     examples = sorted(examples, key=lambda example: splits.in_order(example.name))
     names = [example.name for example in examples]

@@ -1,10 +1,10 @@
-"""Outlines and runs of pixels as masks."""
+"""Masks from polygons and RLE."""
 
 import numpy as np
 
 
 def fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The pixels whose center lies in a polygon, (H, W) bool, by the even-odd rule.
+    """Returns the pixels whose center is in a polygon, (H, W) bool, by the even-odd rule.
 
     Args:
         points: (n, 2), x and y in pixels; (0, 0) is the corner of the first pixel, (0.5, 0.5) its center.
@@ -12,7 +12,7 @@ def fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     height, width = size
     begin, end = points, np.roll(points, -1, 0)
-    # Rows whose center an edge crosses, its lower end included and its upper one not.
+    # Rows whose center an edge crosses, with its lower end but not its upper one.
     low = np.ceil(np.minimum(begin[:, 1], end[:, 1]) - 0.5).clip(0, height).astype(int)
     high = np.ceil(np.maximum(begin[:, 1], end[:, 1]) - 0.5).clip(0, height).astype(int)
     edges = np.repeat(np.arange(len(points)), high - low)
@@ -26,7 +26,7 @@ def fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def paint(mask: np.ndarray, points: np.ndarray, label: int) -> None:
-    """Gives the pixels of a mask, (H, W), whose center lies in a polygon a label; see `fill`."""
+    """Sets the label of the pixels of a mask, (H, W), whose center is in a polygon; see `fill`."""
     left, top = np.floor(points.min(0)).clip(0, mask.shape[::-1]).astype(int)
     right, bottom = np.ceil(points.max(0)).clip(0, mask.shape[::-1]).astype(int)
     part = mask[top:bottom, left:right]
@@ -34,13 +34,13 @@ def paint(mask: np.ndarray, points: np.ndarray, label: int) -> None:
 
 
 def area(points: np.ndarray) -> float:
-    """The area that a polygon encloses."""
+    """Returns the area of a polygon."""
     x, y = points.T
     return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
 def circle(center, edge) -> np.ndarray:
-    """A circle through `edge` as a polygon of many points."""
+    """Returns a circle through `edge` as a polygon."""
     center = np.asarray(center, float)
     radius = np.hypot(*(np.asarray(edge, float) - center))
     angles = np.linspace(0, 2 * np.pi, max(12, int(4 * radius)), endpoint=False)
@@ -48,10 +48,10 @@ def circle(center, edge) -> np.ndarray:
 
 
 def from_runs(counts, size: tuple[int, int]) -> np.ndarray:
-    """The mask of uncompressed runs: pixels out, in, out, …, down each column, (H, W) bool.
+    """Returns the mask of uncompressed RLE, (H, W) bool: lengths of runs of 0, 1, 0, … down the columns.
 
     Raises:
-        ValueError: if the runs are not as long as the mask.
+        ValueError: if the sum of the runs is not the size of the mask.
     """
     counts = np.asarray(counts)
     if (

@@ -1,12 +1,12 @@
-"""Which labelling tool a directory comes from."""
+"""Recognition of the labelling tool of a directory."""
 
 import re
 from pathlib import Path
 
 from tfsegkd.data.paths import files_in
 
-_HEAD = 1 << 16  # of a JSON file, in which its first keys stand
-_MOST = 20  # files that are looked into
+_HEAD = 1 << 16  # of a JSON file, with its first keys
+_MOST = 20  # files that are opened
 _KEYS = (
     ("coco", re.compile(r'"(annotations|categories)"\s*:\s*\[\s*(\{|\])')),
     ("labelme", re.compile(r'"shapes"\s*:\s*\[')),
@@ -14,7 +14,7 @@ _KEYS = (
 
 
 def export_of(root: Path) -> str | None:
-    """The data set whose files lie in a directory, by what only they have; None if nothing tells."""
+    """Returns the data set type of a directory by its characteristic files; None if unknown."""
     for name, pattern in (
         ("cvat", "labelmap.txt"),
         ("roboflow", "_classes.csv"),

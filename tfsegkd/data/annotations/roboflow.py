@@ -1,4 +1,4 @@
-"""Masks that Roboflow exports with a _classes.csv ("Semantic Segmentation Masks")."""
+"""Data sets in Roboflow's format "Semantic Segmentation Masks"."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ def roboflow(
     """Masks of Roboflow: `train/NAME.jpg`, `train/NAME_mask.png` and `train/_classes.csv`, and so on.
 
     Args:
-        split: A directory's name, also 'val' for `valid`; or 'train', 'val' or 'all' of files that lie in one
+        split: A directory's name, also 'val' for `valid`; or 'train', 'val' or 'all' of files in one
             directory, which are divided by groups of neighbours.
-        data_dir: The directory. A `labels.txt` in it may choose classes and their order.
-        classes: The names that count, in label order; all, by their values, unless given.
-        unlabelled: What pixels of the class 'background' are: a class, or 'void'.
+        data_dir: The directory. A `labels.txt` in it may select classes and their order.
+        classes: The names to use, in label order; all, by value, by default.
+        unlabelled: The meaning of the class 'background': a class, or 'void'.
 
     Raises:
         FileNotFoundError: if there is no _classes.csv, or an image or a mask has no counterpart.
@@ -75,9 +75,9 @@ def _pairs(place: Path) -> list[Pair]:
 
 
 def _values(path: Path) -> dict[int, str]:
-    """The name of each value."""
+    """Returns the name of each value."""
     table: dict[int, str] = {}
-    for number, line in list(lines(path))[1:]:  # below the headline
+    for number, line in list(lines(path))[1:]:  # below the header
         value, _, name = (part.strip() for part in line.partition(","))
         if not value.isdigit() or int(value) > 255 or not name or int(value) in table:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Images whose masks are drawn from outlines."""
+"""A source whose masks are drawn from outlines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ ORDERS = ("area", "file")
 
 @dataclass(frozen=True)
 class Region:
-    """One thing that somebody has outlined.
+    """An annotated region.
 
     Args:
         label: Its class.
-        where: What it is called in messages, such as "annotation 7 of 'a.json'".
-        polygons: Its outlines, (n, 2) of x and y in pixels each; a pixel in any of them belongs to it.
-        mask: Instead of outlines, gives the pixels, (H, W) bool.
+        where: Its name in messages, such as "annotation 7 of 'a.json'".
+        polygons: Its outlines, (n, 2) of x and y in pixels each; their union is the region.
+        mask: Returns the pixels, (H, W) bool, instead of outlines.
     """
 
     label: int
@@ -32,13 +32,13 @@ class Region:
 
 @dataclass(frozen=True)
 class Annotated:
-    """One image and how its mask is drawn.
+    """An image and its regions.
 
     Args:
-        name: The example's.
+        name: The name of the example.
         image: The file.
-        regions: Gives what was outlined, for the (height, width) of the image.
-        size: The (height, width) that was annotated, if the annotations say so.
+        regions: Returns the regions for the (height, width) of the image.
+        size: The annotated (height, width), if the annotations contain it.
     """
 
     name: str
@@ -49,13 +49,12 @@ class Annotated:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How regions become a mask.
+    """How masks are drawn from regions.
 
     Args:
-        rest: The label of pixels that no region has.
-        order: Which of two regions has the pixels of both: with 'area' the smaller one, with 'file' the one
-            that stands later in the file.
-        like_image: Whether the stored pixels of photographs were annotated, and not the upright ones.
+        rest: The label of pixels without a region.
+        order: Which of two overlapping regions wins: 'area', the smaller, or 'file', the later in the file.
+        like_image: Whether the stored pixels of photographs were annotated, rather than the upright ones.
     """
 
     rest: int
@@ -64,10 +63,10 @@ class Drawing:
 
 
 class AnnotatedSource(Source):
-    """Images and outlines, drawn when asked for.
+    """Images with masks that are drawn from outlines on access.
 
     Args:
-        info: What the labels mean.
+        info: The classes.
         examples: The images.
         drawing: How masks are drawn.
         notes: As of `Source`.
@@ -95,16 +94,16 @@ class AnnotatedSource(Source):
 
 
 def draw(regions: Sequence[Region], size: tuple[int, int], drawing: Drawing) -> np.ndarray:
-    """The mask of an image, (H, W) uint8.
+    """Draws the mask of an image, (H, W) uint8.
 
     Raises:
-        ValueError: for a region without an outline, one that is none, or one outside the image.
+        ValueError: for a region without an outline, with an invalid one, or outside of the image.
     """
     mask = np.full(size, drawing.rest, np.uint8)
     for region in regions:
         _check(region, size)
     if drawing.order == "area":
-        regions = sorted(regions, key=lambda region: -_area(region))  # as they come where areas are equal
+        regions = sorted(regions, key=lambda region: -_area(region))  # in file order for equal areas
     for region in regions:
         if region.mask is not None:
             mask[region.mask()] = region.label
@@ -129,7 +128,7 @@ def _check(region, size):
         if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
             raise _fault(region, f"is an outline of {len(points)} points")
         if not np.isfinite(points).all():
-            raise _fault(region, "has a point that is no number")
+            raise _fault(region, "has a point that is not finite")
         low, high = points.min(0), points.max(0)
         if (low >= size[::-1]).any() or (high <= 0).any():
             raise _fault(

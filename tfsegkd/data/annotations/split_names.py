@@ -1,4 +1,4 @@
-"""Which file or directory belongs to which split, by its name."""
+"""Splits from the names of files and directories."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,32 +11,32 @@ _KNOWN = {"train", "val", "test", *_SPELLINGS}
 
 
 def split_names(path: Path, root: Path) -> list[str]:
-    """The names of splits that a path below `root` speaks of, as 'train', 'val', 'test'."""
+    """Returns the names of splits in a path below `root`, as 'train', 'val', 'test'."""
     parts = (*path.relative_to(root).parts[:-1], path.stem)
     words = [word for part in parts for word in re.split(r"[^a-z]+", part.lower())]
     return [_SPELLINGS.get(word, word) for word in words if word in _KNOWN]
 
 
 def same_split(name: str, split: str) -> bool:
-    """Whether a directory's name is a spelling of a split: valid or validation for val."""
+    """Whether a directory's name stands for a split: valid or validation for val."""
     return name == split or _SPELLINGS.get(name.lower(), name.lower()) == _SPELLINGS.get(split, split)
 
 
 def in_split(path: Path, root: Path, split: str) -> bool:
-    """Whether a file lies in a directory of a split."""
+    """Whether a file is in a directory of a split."""
     return any(same_split(part, split) for part in path.relative_to(root).parts[:-1])
 
 
 def directories_of(paths: Iterable[Path], root: Path) -> list[str]:
-    """The splits that the directories of files below `root` are named for."""
+    """Returns the splits in the names of directories below `root`."""
     return sorted({name for path in paths for name in split_names(path.parent / "_", root)})
 
 
 def matching(files: Sequence[Path], split: str, root: Path, dataset: str) -> tuple[Path, list[Path]]:
-    """The file of a split, and those of all; of one file the split is made.
+    """Returns the file of a split, and the files of all splits.
 
     Raises:
-        ValueError: if none or several may be meant.
+        ValueError: if there is none, or several match.
     """
     if len(files) == 1 and not split_names(files[0], root):
         if split not in splits.SPLITS:

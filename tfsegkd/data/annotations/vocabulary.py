@@ -1,4 +1,4 @@
-"""The classes of annotations, by name."""
+"""Classes of annotations by name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ _VOID = {"void", "ignore", "_ignore_", "__ignore__"}
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Names and labels of a data set's classes.
+    """The names and labels of a data set's classes.
 
     Args:
         info: The classes.
-        labels: The label of each name in the annotations; of void, too, and not of names that are left out.
-        rest: The label of pixels that nobody has annotated.
-        notes: What is to be said of it.
+        labels: The label of each used name in the annotations, including void.
+        rest: The label of pixels without annotation.
+        notes: The notes.
     """
 
     info: DatasetInfo
@@ -31,28 +31,28 @@ class Vocabulary:
 
 
 def without_background(names: Iterable[str], unlabelled: str) -> dict[str, int]:
-    """Names of a list in which 'background' stands for what nobody annotated: no class where that is void."""
+    """Returns the names without 'background' if pixels without annotation are void."""
     return {name: 1 for name in names if unlabelled == "background" or name.lower() not in _BACKGROUND}
 
 
 def vocabulary(
     dataset: str, found: Mapping[str, int], root: Path, classes: Sequence[str] | None, unlabelled: str
 ) -> Vocabulary:
-    """Decides which name has which label.
+    """Assigns labels to the names of annotations.
 
-    The names are those of `classes`, of a `labels.txt` in `root`, or all that were found, in this order of
-    preference. Pixels that nobody annotated are of the class 'background', which comes first unless it has a
-    place of its own, or void. What is called 'void' or '__ignore__' is void.
+    The classes are those of `classes`, of a `labels.txt` in `root`, or all names of annotations, in this
+    order of preference. Pixels without annotation have the class 'background', which comes first unless it is
+    listed, or void. 'void' and '__ignore__' are void.
 
     Args:
         dataset: The data set's name, for messages.
-        found: How often each name occurs in the annotations of all splits, in the order of their labels.
+        found: The number of annotations of each name in all splits, in label order.
         root: The data set's directory.
-        classes: The names that count; others are not drawn.
+        classes: The names to use; others are not drawn.
         unlabelled: One of `UNLABELLED_AS`.
 
     Raises:
-        TypeError: if `classes` is no list of names.
+        TypeError: if `classes` is not a list of names.
         ValueError: for fewer than two classes, or more than 255.
     """
     checks.one_of(unlabelled, UNLABELLED_AS, f"unlabelled of {dataset}")
@@ -79,12 +79,12 @@ def vocabulary(
     labels = {name: label for label, name in enumerate(names)}
     labels |= {name: IGNORE_LABEL for name in found if name.lower() in _VOID and name not in labels}
     what = "void" if rest == IGNORE_LABEL else repr(names[rest])
-    notes = [f"{len(names)} classes: {_few(names)}; what nobody has annotated is {what}."]
+    notes = [f"{len(names)} classes: {_few(names)}; pixels without annotation are {what}."]
     if out := [f"{name} ({count})" for name, count in found.items() if name not in labels]:
-        notes.append(f"Not among the classes, and not drawn: {_few(out)}.")
+        notes.append(f"Not used: {_few(out)}.")
     lower = [name.lower() for name in names]
     if twins := [name for name in names if lower.count(name.lower()) > 1]:
-        notes.append(f"These classes differ in capitals alone: {_few(twins)}.")
+        notes.append(f"These classes differ only in capitals: {_few(twins)}.")
     info = DatasetInfo(dataset, tuple(names), distinct_colors(len(names)))
     return Vocabulary(info, labels, rest, tuple(notes))
 

@@ -1,4 +1,4 @@
-"""Outlines in the text files of YOLO, as Ultralytics reads them."""
+"""Data sets in YOLO's segmentation format."""
 
 import collections
 import functools
@@ -19,7 +19,7 @@ from tfsegkd.data.paths import directory, files_in, lines
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import Source
 
-_MOST_OUTSIDE = 1.5  # of the image: farther out, coordinates are pixels and not shares
+_MOST_OUTSIDE = 1.5  # of the image: larger values are pixels, not shares
 
 
 class _Outline(NamedTuple):
@@ -39,22 +39,23 @@ def yolo(
 ) -> Source:
     """Images with outlines in YOLO's text files: a class and x y x y … from 0 to 1 on each line.
 
-    A text file an image: in `labels/` for one in `images/`, or beside it. A `data.yaml` names the classes, or
-    a `classes.txt`, a class a line. Directories `train` and `val`, or `valid`, are splits; without them the
-    images are divided by groups of neighbours. Reading YAML needs `pip install 'tfsegkd[annotations]'`.
+    A text file per image: in `labels/` for one in `images/`, or beside it. A `data.yaml` has the names of the
+    classes, or a `classes.txt`, one per line. Directories `train` and `val`, or `valid`, are splits; without
+    them the images are divided by groups of neighbours. Reading YAML needs `pip install
+    'tfsegkd[annotations]'`.
 
     Args:
         split: A directory's name, or 'train', 'val' or 'all' where there are none.
-        data_dir: The directory. A `labels.txt` in it may choose classes and their order.
-        classes: The names that count, in label order; all, by their numbers, unless given.
-        unlabelled: What pixels without annotation are: 'background', a class, or 'void'.
-        order: Of two outlines on a pixel counts the smaller one, 'area', or the later one, 'file'.
-        unannotated: What to do with images without any outline: they are 'background' as a whole, as
-            Ultralytics takes them, or left out, 'leave_out'.
+        data_dir: The directory. A `labels.txt` in it may select classes and their order.
+        classes: The names to use, in label order; all, by number, by default.
+        unlabelled: The meaning of pixels without annotation: 'background', a class, or 'void'.
+        order: Which of two outlines of a pixel wins: the smaller, 'area', or the later, 'file'.
+        unannotated: What to do with images without outlines: 'background', as Ultralytics does, or
+            'leave_out'.
 
     Raises:
         FileNotFoundError: if there is no list of classes, or no text file.
-        ValueError: if a file is damaged or speaks of an unknown class, or the split does not exist.
+        ValueError: if a file is damaged or has an unknown class, or the split does not exist.
 
     Reference:
         https://docs.ultralytics.com/datasets/segment/.
@@ -106,7 +107,7 @@ def _regions(outlines, names, labels):
 
 
 def _names(root: Path) -> dict[int, str]:
-    """The names of the classes, by number."""
+    """Returns the names of the classes, by number."""
     for path in files_in(root, {".yaml", ".yml"}):
         content = _yaml(path)
         names = content.get("names") if isinstance(content, dict) else None
@@ -176,6 +177,6 @@ def _read(path: Path, _changed: int, names: tuple[int, ...]) -> tuple[_Outline, 
                 f"{where} has the coordinate {np.abs(points).max():g}. Expected shares of the image's width "
                 f"and height, 0 to 1; divide pixels by them."
             )
-        # Four numbers are the center and the size of a box.
+        # Four numbers are a bounding box.
         outlines.append(_Outline(int(label), points, where))
     return tuple(outlines)

@@ -1,4 +1,4 @@
-"""How strongly each part of the loss pulls at a student that has not started to learn."""
+"""Gradient norms of the task loss and of each term, before training."""
 
 import dataclasses
 import random
@@ -18,14 +18,15 @@ from tfsegkd.losses import SegmentationLoss
 
 @dataclasses.dataclass(frozen=True)
 class TermGradient:
-    """What one part of the loss adds to the sum, and to the gradient.
+    """The value and gradient norm of one part of the loss.
 
     Args:
-        name: The term's, or 'task_loss'.
-        weight: Its factor in the sum.
-        value: Weighted, on one batch.
-        gradient_norm: The L2 norm of the weighted part's gradient, over all trained weights of the student.
-        equal_weight: The weight at which that norm would be the task loss's; None if there is none.
+        name: The name of the term, or 'task_loss'.
+        weight: The factor in the sum.
+        value: The weighted value on one batch.
+        gradient_norm: The L2 norm of the weighted part's gradient, over all trainable weights of the
+            student.
+        equal_weight: The weight at which the norm would equal that of the task loss; None if there is none.
     """
 
     name: str
@@ -35,7 +36,7 @@ class TermGradient:
     equal_weight: float | None
 
     def __str__(self):
-        equal = "" if self.equal_weight is None else f", equal to the labels' at {self.equal_weight:.3g}"
+        equal = "" if self.equal_weight is None else f", equal to the task loss' at {self.equal_weight:.3g}"
         weight = "" if self.name == "task_loss" else f", at weight {self.weight:g}{equal}"
         return f"{self.name}: {self.value:.4g}, gradient norm {self.gradient_norm:.3g}{weight}"
 
@@ -48,27 +49,27 @@ def measure_gradients(
     masks: tf.Tensor,
     ignore_label: int,
 ) -> list[TermGradient]:
-    """Measures the task loss and every term on one batch, the student in training mode.
+    """Measures the task loss and every term on one batch, with the student in training mode.
 
-    Neither the student nor the terms change: statistics are put back, and losses and adapters are new ones
-    that are thrown away.
+    Neither the student nor the terms are changed: statistics are restored, and copies of losses and adapters
+    are used.
 
     Args:
-        shown: What the layers of the teacher show of the images.
+        teacher_outputs: The teacher's outputs for the images, by layer.
         student: A functional Keras network.
-        terms: What is to be distilled.
+        terms: The terms of the loss.
         ignore_label: The label of void pixels.
 
     Shapes:
         images: (N, H, W, 3). masks: (N, H, W), −1 for pixels without a label.
 
     Raises:
-        ValueError: for a student layer that does not exist, or features that no adapter can join.
+        ValueError: for a student layer that does not exist, or features that no adapter can match.
     """
     arguments = (dict(teacher_outputs), student, terms, images, masks, ignore_label)
     weights, state = student.get_weights(), random.getstate()
-    # Keras draws the seeds of new weights from a generator that each thread has, or else from `random`. In a
-    # thread of their own they take nothing from the caller's, and are the same each time.
+    # Keras draws the seeds of new weights from a generator per thread, or from `random`. In a thread of its
+    # own the measurement does not change the caller's random state, and is the same each time.
     random.seed(0)
     try:
         with ThreadPoolExecutor(1) as pool:
@@ -86,7 +87,7 @@ def measure_gradients(
 
 
 def _values_and_norms(teacher_outputs, student, terms, images, masks, ignore_label):
-    """Of the task loss and of each term, not weighted."""
+    """Returns the unweighted values and gradient norms of the task loss and of each term."""
     terms = [_new_copy(term) for term in terms]
     network = feature_extractor(student, {LOGITS, *(term.layers[1] for term in terms)}, "student")
     shapes = network.output_shape
@@ -99,12 +100,12 @@ def _values_and_norms(teacher_outputs, student, terms, images, masks, ignore_lab
         batch = read_batch((images, masks), ignore_label, shapes[LOGITS][-1])
         return batch, teacher_outputs, network(batch.images, training=True)
 
-    # As the training will: a random 1×1 convolution would say nothing of a term.
+    # As in training: with a random 1×1 convolution the norms would be meaningless.
     initialize_by_least_squares(adapters, terms, run, [(images, masks)])
 
     @tf.function
     def measure(teacher_outputs, images, masks):
-        # Inside a function this sets the seed of the function alone.
+        # Inside a function this sets the seed of that function only.
         tf.compat.v1.set_random_seed(0)
         batch = read_batch((images, masks), ignore_label, shapes[LOGITS][-1])
         with tf.GradientTape(persistent=True) as tape:

@@ -1,4 +1,4 @@
-"""Runs a network on a few batches and says what is wrong with its outputs."""
+"""Checks the outputs of a network on a few batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ from tfsegkd.distillation.diagnostics.scores import (
 )
 from tfsegkd.progress_bar import counted
 
-_WEAK = 0.7  # a mean IoU below which other preprocessing is tried
-_TRIED = 4  # on as many images
-_CONVINCING = 0.75  # a share of chance's cross-entropy below which a cure is believed
+_WEAK = 0.7  # mean IoU below which other preprocessing is tried
+_TRIED = 4  # on this many images
+_CONVINCING = 0.75  # relative to the random baseline's cross-entropy; below, a fix is suggested
 _ONE_CHANNEL = (
-    " A single channel counts as a class and its background; if it is the chosen class, take the output from "
-    "before its argmax."
+    " A single channel is taken as a class and its background. If it is the predicted label, use the output "
+    "before argmax."
 )
-_SAME = 0.01  # difference of two runs, in deviations of the logits; float16 stays far below
+_SAME = 0.01  # difference of two runs, in standard deviations of the logits; float16 stays far below
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that preflight noticed.
+    """A finding of `preflight`.
 
     Args:
-        level: 'error' means that distillation cannot work, 'warning' that it may not, 'note' neither.
+        level: 'error': distillation cannot work; 'warning': it may not work; 'note': for information.
         what: What is wrong.
-        expected, received: Empty where there is nothing to compare.
-        cure: What to do.
+        expected, received: Empty if nothing is compared.
+        fix: What to do.
     """
 
     level: Literal["error", "warning", "note"]
@@ -52,12 +52,12 @@ class Finding:
 
 
 class Sample(NamedTuple):
-    """What networks are inspected on.
+    """A batch on which networks are checked.
 
     Shapes:
         images: (N, H, W, 3), float32. masks: (N, H, W), int32.
-        labels: (N, H, W), int32; the masks with −1 wherever there is no class to compare with.
-        recorded: What a recorded teacher shows of the images, by layer.
+        labels: (N, H, W), int32; the masks with −1 for pixels without a class.
+        recorded: The outputs of a recorded teacher, by layer.
     """
 
     images: np.ndarray
@@ -67,17 +67,16 @@ class Sample(NamedTuple):
 
 
 class NetworkCheck:
-    """A network, run on the batches until an output is not what distillation needs.
+    """Runs a network on batches until an output cannot be used for distillation.
 
     Args:
-        name: What findings call the network, such as "Teacher 'unet'".
-        run: Makes logits of a batch.
-        info: What the labels mean.
+        name: The name of the network in findings, such as "Teacher 'unet'".
+        run: Computes the logits of a batch.
+        info: The classes of the labels.
 
     Attributes:
-        tally: What it said of each class; None if it could not be run, or fewer than two classes are
-            labelled, so that there is nothing to tell apart.
-        kind: What it gives out, see `output_kind`.
+        tally: Its predictions by class; None if it could not be run, or fewer than two classes are labelled.
+        kind: The kind of output, see `output_kind`.
     """
 
     def __init__(self, name: str, run: Callable[[Sample], tf.Tensor], info: DatasetInfo):
@@ -97,9 +96,9 @@ class NetworkCheck:
         return None if self.tally is None else self.tally.random_baseline()
 
     def inspect(self, batches: Sequence[Sample]) -> Iterator[Finding]:
-        """Runs the network once on each batch; the score is known when the last finding is out."""
+        """Runs the network once on each batch and yields findings; afterwards the score is known."""
         tally = Tally(self.info.num_classes)
-        for batch in counted(batches, f"looking at {self.name[0].lower()}{self.name[1:]}"):
+        for batch in counted(batches, f"checking {self.name[0].lower()}{self.name[1:]}"):
             try:
                 output = self._run(batch)
             except (ValueError, tf.errors.InvalidArgumentError) as error:
@@ -124,33 +123,33 @@ class NetworkCheck:
         if shape in (expected, (*expected, 1)):
             return Finding(
                 "error",
-                f"{self.name} gives one number a pixel.",
+                f"{self.name} outputs one number per pixel.",
                 f"logits of {num_classes} classes",
-                f"shape {shape}, perhaps the chosen class",
-                "Take the output from before its argmax.",
+                f"shape {shape}, perhaps labels",
+                "Use the output before argmax.",
             )
         if len(shape) == 4 and shape[:3] == expected and shape[3] != num_classes:
             return Finding(
                 "error",
-                f"{self.name} tells another number of classes apart than data set {self.info.name!r} has.",
+                f"{self.name} predicts another number of classes than data set {self.info.name!r} has.",
                 f"{num_classes} classes",
                 str(shape[3]),
-                f"Use one built or trained for {list(self.info.class_names)}, or load the teacher with a "
-                f"class_map onto them." + (_ONE_CHANNEL if shape[3] == 2 else ""),
+                f"Use a network for the classes {list(self.info.class_names)}, or load the teacher with a "
+                f"class_map." + (_ONE_CHANNEL if shape[3] == 2 else ""),
             )
         if shape != (*expected, num_classes):
             return Finding(
                 "error",
-                f"{self.name} gives outputs of another shape than the masks.",
+                f"{self.name} outputs another shape than that of the masks.",
                 f"(N, H, W, C) = {(*expected, num_classes)}",
                 str(shape) if shape else type(output).__name__,
-                "Resize its logits to the size of the images, and give nothing but the logits.",
+                "Resize its logits to the size of the images, and output nothing else.",
             )
         finite = np.isfinite(np.asarray(output, np.float32))
         if not finite.all():
             return Finding(
                 "error",
-                f"{self.name} gives numbers that are not finite.",
+                f"{self.name} outputs numbers that are not finite.",
                 "finite logits",
                 f"NaN or infinity in {np.mean(~finite):.1%} of its outputs",
                 "Check its weights for NaN, and its preprocessing for a division by zero.",
@@ -161,29 +160,29 @@ class NetworkCheck:
         if self.kind == "probabilities":
             yield Finding(
                 "error",
-                f"{self.name} gives probabilities, which the softmax of the losses would flatten.",
+                f"{self.name} outputs probabilities, but the losses apply a softmax.",
                 "logits, or log-probabilities",
                 "values from 0 to 1 that sum to 1 in each pixel",
-                "End the network before its softmax, or wrap it to give tf.math.log(probabilities + 1e-7).",
+                "Remove the softmax, or wrap the network to return tf.math.log(probabilities + 1e-7).",
             )
         if self.kind == "one-hot":
             yield Finding(
                 "error",
-                f"{self.name} gives hard decisions, which say no more than labels do.",
+                f"{self.name} outputs one-hot labels, which contain no more than labels do.",
                 "logits",
-                "in each pixel one 1 and otherwise 0",
-                "Take the output from before its argmax.",
+                "a single 1 in each pixel, zeros otherwise",
+                "Use the output before argmax.",
             )
         if self.kind == "unit":
             yield Finding(
                 "warning",
-                f"{self.name} gives values from 0 to 1 only, perhaps out of a sigmoid.",
+                f"{self.name} outputs values from 0 to 1, perhaps of a sigmoid.",
                 "logits of any size and sign",
-                fix="End the network before its last activation.",
+                fix="Remove its last activation.",
             )
 
     def neighbours(self, batch: Sample) -> Iterator[Finding]:
-        """Whether what it says of an image depends on the others in the batch, the first one inspected."""
+        """Checks whether the output for an image depends on the other images of the first batch."""
         if self._first is None or len(batch.images) < 2:
             return
         alone = np.asarray(self._run(_part(batch, 1)), np.float32)[0]
@@ -191,14 +190,15 @@ class NetworkCheck:
         if moved > _SAME:
             yield Finding(
                 "error",
-                f"{self.name} says something else of an image when others are in the batch.",
-                "inference mode, which takes each image by itself",
-                f"outputs that move by {moved:.0%} of their spread",
-                "Call the network with training=False in what you pass as the teacher.",
+                f"The output of {self.name[0].lower()}{self.name[1:]} for an image depends on the other "
+                f"images in the batch.",
+                "inference mode, in which images are independent",
+                f"outputs that change by {moved:.0%} of their standard deviation",
+                "Call the network with training=False in the function that you pass as the teacher.",
             )
 
     def mismatch(self, batches: Sequence[Sample], preprocessing: bool) -> Iterator[Finding]:
-        """Whether it was trained with other preprocessing, or with its classes in another order.
+        """Checks whether it was trained with other preprocessing, or with another order of classes.
 
         Args:
             preprocessing: Whether it can be run on images of other preprocessing.
@@ -234,7 +234,7 @@ class NetworkCheck:
         return Finding(
             "error",
             f"{self.name} was trained with other preprocessing.",
-            f"images as it knows them, with which it reaches {better} on {len(batch.images)} images",
+            f"the images of its training, with which it reaches {better} on {len(batch.images)} images",
             f"RGB from 0 to 255, with which it reaches {usual}",
             f"Load it so: {code}.",
         )
@@ -242,7 +242,7 @@ class NetworkCheck:
     def _other_order(self):
         order, moved = likely_order(self.tally.matrix)
         better = self.tally.score(order)
-        # One class in another's place is a weak class; an order has at least two.
+        # A single swapped class is a weak class; another order has at least two.
         if (
             len(moved) < 2
             or better.cross_entropy > self.score.cross_entropy
@@ -254,8 +254,8 @@ class NetworkCheck:
             "error",
             f"{self.name} has its classes in another order.",
             f"that of data set {self.info.name!r}: {list(names)}",
-            ", ".join(f"{names[label]!r} in the place of {names[channel]!r}" for label, channel in moved)
-            + f". In the right order it would reach {better}; as it is it has {self.score}",
+            ", ".join(f"{names[label]!r} in place of {names[channel]!r}" for label, channel in moved)
+            + f". In the right order it would reach {better}; now it has {self.score}",
             f"Load it so: load_teacher(model, class_map={dict(zip(names, order.tolist(), strict=True))}, "
             f"class_names={list(names)}).",
         )

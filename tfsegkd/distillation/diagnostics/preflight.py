@@ -1,4 +1,4 @@
-"""Whether distillation can work at all, found out before the first step."""
+"""Preflight: checks before training whether distillation can work."""
 
 import dataclasses
 import json
@@ -23,25 +23,27 @@ from tfsegkd.graph import check_functional
 
 _LEVELS = ("error", "warning", "note")
 _FEW_IMAGES = 2000
-# A term's gradient, in gradients of the labels' loss. In docs/results/camvid_unet.md 78 cost eight points.
+# Gradient norms of terms relative to that of the task loss. In docs/results/camvid_unet.md 78 cost eight
+# points.
 _TOO_HIGH, _TOO_LOW = 30.0, 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class PreflightReport:
-    """What `preflight` found and measured; printed, it is a few lines.
+    """The result of `preflight`; `print` shows it in a few lines.
 
     Args:
-        teacher, student: Their names.
-        num_images: How many images this was found on.
-        findings: What was noticed, errors first.
-        chance: The best score possible without looking at the images; None where fewer than two classes are
-            labelled.
-        uniform_cross_entropy: That of giving every class the same probability, ln C.
+        teacher, student: The names of the networks.
+        num_images: The number of images that were used.
+        findings: Errors, warnings and notes, errors first.
+        random_baseline: The best score that is possible without looking at the images; None where fewer than
+            two classes are labelled.
+        uniform_cross_entropy: The cross-entropy of equal probabilities for all classes, ln C.
         teacher_score, student_score: None where they could not be measured.
-        member_scores: Of each of several teachers, by name; empty where there is one, or where what each says
-            is not known.
-        pulls: How strong the task loss and each term are; empty without terms, or if something is wrong.
+        member_scores: The score of each member of an ensemble, by name; empty for a single teacher, or where
+            the outputs of members are not available.
+        gradients: The gradient norms of the task loss and of each term; empty without terms, or if there is
+            an error.
     """
 
     teacher: str
@@ -57,21 +59,21 @@ class PreflightReport:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error; there may be warnings."""
+        """Whether there is no error. There may be warnings."""
         return not any(finding.level == "error" for finding in self.findings)
 
     def raise_for_errors(self) -> None:
-        """Refuses to go on where distillation cannot work.
+        """Raises an error if distillation cannot work.
 
         Raises:
-            ValueError: with the reasons and the cures, if there is an error.
+            ValueError: with the reasons and what to do, if there is an error.
         """
         errors = [f"- {finding}" for finding in self.findings if finding.level == "error"]
         if errors:
-            raise ValueError("\n".join(["Distillation cannot work like this.", *errors]))
+            raise ValueError("\n".join(["Distillation cannot work with these networks and data.", *errors]))
 
     def to_json(self) -> str:
-        # A diverged term is NaN, which JSON cannot say.
+        # A diverged term is NaN, which JSON does not have.
         plain = json.loads(json.dumps(dataclasses.asdict(self)), parse_constant=lambda _: None)
         return json.dumps(plain, indent=2)
 
@@ -79,7 +81,7 @@ class PreflightReport:
         lines = [f"Preflight of {self.teacher!r} → {self.student!r} on {self.num_images} images"]
         members = {f"teacher {name!r} alone": score for name, score in self.member_scores.items()}
         scores = {**members, "teacher": self.teacher_score}
-        scores |= {"student": self.student_score, "chance": self.random_baseline}
+        scores |= {"student": self.student_score, "random baseline": self.random_baseline}
         lines += [f"  {name}: {score}" for name, score in scores.items() if score is not None]
         lines += [f"  {gradient}" for gradient in self.gradients]
         lines += [f"  {finding.level}: {finding}" for finding in self.findings]
@@ -97,33 +99,33 @@ def preflight(
     max_batches: int = 8,
     balanced: bool = False,
 ) -> PreflightReport:
-    """Finds out on a few images whether the teacher has something to teach and the student can learn it.
+    """Checks on a few images whether the student can learn from the teacher.
 
-    Most distillation that fails does so for a reason that shows before the first step: weights that were not
-    loaded, classes in another order, other preprocessing, probabilities where logits are due, void counted as
-    a class, a loss many times as loud as the labels. Nothing is trained or changed, and a second call finds
-    the same.
+    Failures of distillation often have a cause that shows before the first step: weights that were not
+    loaded, classes in another order, other preprocessing, probabilities instead of logits, void counted as a
+    class, or a term whose weight is far too high. The check trains nothing, changes nothing, and gives the
+    same result each time.
 
     Args:
-        teacher: Whatever `load_teacher` takes.
+        teacher: Anything that `load_teacher` takes.
         student: A functional Keras network.
-        batches: Evaluation batches of the size that the student is trained at; with a recorded teacher, those
-            that carry what it shows.
-        info: What the labels mean.
-        terms: What is to be distilled; with them, the strength of each is measured.
-        num_training_images: How many images there are to train on, if known.
-        max_batches: How many of `batches` are used.
-        balanced: Whether the weights of the terms are shares of the labels' gradient (see `Balance`), so that
-            none can be too high or too low by itself.
+        batches: Evaluation batches of the size at which the student is trained; for a recorded teacher, with
+            its outputs.
+        info: The classes of the labels.
+        terms: The terms of the loss, whose gradient norms are measured.
+        num_training_images: The number of training images, if known.
+        max_batches: The number of `batches` to use.
+        balanced: Whether the terms are balanced (see `Balance`), so that no weight can be too high or too
+            low.
 
     Shapes:
-        batches: images (N, H, W, 3), 0…255, and masks (N, H, W), integer labels, −1 where nobody has
-            labelled.
+        batches: images (N, H, W, 3), 0…255, and masks (N, H, W), integer labels, −1 for unlabelled
+            pixels.
 
     Raises:
         TypeError: if the student is not a functional Keras network, or `teacher` cannot be one.
-        ValueError: if there are no batches or they have other shapes, or a term names a layer that is not
-            there.
+        ValueError: if there are no batches or they have other shapes, or a term names a layer that does
+            not exist.
 
     Example:
         report = preflight(teacher, student, evaluation_batches(val, (192, 256), 8), val.info)
@@ -182,12 +184,12 @@ def _unpacked(data, info: DatasetInfo) -> Sample:
 def _teacher_run(teacher: Teacher):
     if teacher.recorded:
         return lambda batch: tf.image.resize(batch.recorded[LOGITS], batch.images.shape[1:3])
-    layers = teacher.feature_extractor([LOGITS])
-    return lambda batch: layers(tf.constant(batch.images))[LOGITS]
+    extract = teacher.feature_extractor([LOGITS])
+    return lambda batch: extract(tf.constant(batch.images))[LOGITS]
 
 
 def _member_scores(teacher: Teacher, batches: Sequence[Sample], info: DatasetInfo) -> dict[str, Score]:
-    """How good each of several teachers is alone."""
+    """Returns the score of each member of an ensemble."""
     if not isinstance(teacher, Ensemble):
         return {}
     scores = {}
@@ -217,8 +219,8 @@ def _about_members(mixture: NetworkCheck, members: Mapping[str, Score]) -> Itera
 
 
 def _student_run(student: keras.Model):
-    layers = feature_extractor(student, [LOGITS], "student")
-    return lambda batch: layers(tf.constant(batch.images), training=False)[LOGITS]
+    network = feature_extractor(student, [LOGITS], "student")
+    return lambda batch: network(tf.constant(batch.images), training=False)[LOGITS]
 
 
 def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Finding]:
@@ -229,7 +231,7 @@ def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Fin
             "The images do not look like pixels.",
             "RGB from 0 to 255",
             f"values from {darkest:.3g} to {brightest:.3g}",
-            "Leave normalisation to the networks.",
+            "Leave normalization to the networks.",
         )
     masks = np.concatenate([batch.masks.ravel() for batch in batches])
     values, counts = np.unique(masks, return_counts=True)
@@ -238,30 +240,30 @@ def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Fin
         share = counts[invalid].sum() / masks.size
         yield Finding(
             "error",
-            f"The masks hold labels that are no class, in {share:.1%} of pixels.",
+            f"The masks contain labels that are no class, in {share:.1%} of pixels.",
             f"0 to {info.num_classes - 1}, or {info.ignore_label} for void",
             str(values[invalid].tolist()),
-            "Relabel them, or set ignore_label to the label of void.",
+            "Relabel them, or set ignore_label to the label of void pixels.",
         )
     void = sum(bool((batch.masks == info.ignore_label).all()) for batch in batches)
     if void:
         yield Finding(
             "warning",
-            f"{void} of {len(batches)} batches hold nothing but void ({info.ignore_label}).",
-            fix="Check the masks: nothing is learnt from such a batch.",
+            f"{void} of {len(batches)} batches contain only void pixels ({info.ignore_label}).",
+            fix="Check the masks: such a batch trains nothing.",
         )
     labelled = [name for label, name in enumerate(info.class_names) if label in values]
     if len(labelled) < 2:
         yield Finding(
             "warning",
-            "The networks cannot be judged.",
+            "The networks cannot be scored.",
             "at least two classes in these batches",
             str(labelled),
             "Pass more batches, or batches with labels.",
         )
     elif len(labelled) < info.num_classes:
         absent = [name for name in info.class_names if name not in labelled]
-        yield Finding("note", f"These batches show nothing of {absent}.")
+        yield Finding("note", f"These batches contain no pixel of {absent}.")
 
 
 def _about_size(network: NetworkCheck, size, batches: Sequence[Sample]) -> Iterator[Finding]:
@@ -280,7 +282,7 @@ def _about_size(network: NetworkCheck, size, batches: Sequence[Sample]) -> Itera
 
 def _about_teacher(teacher: Teacher, check: NetworkCheck, batches: Sequence[Sample]) -> Iterator[Finding]:
     if teacher.recorded and not all(LOGITS in batch.recorded for batch in batches):
-        yield Finding("note", f"{check.name} cannot be judged: its logits do not come with the batches.")
+        yield Finding("note", f"{check.name} cannot be scored: the batches do not contain its logits.")
         return
     wrong_size = [] if teacher.recorded else list(_about_size(check, teacher.size, batches))
     yield from wrong_size or check.inspect(batches)
@@ -292,34 +294,34 @@ def _about_teacher(teacher: Teacher, check: NetworkCheck, batches: Sequence[Samp
 
 def _about_knowledge(check: NetworkCheck, model) -> Iterator[Finding]:
     untrained, total = untrained_layers(model) if hasattr(model, "layers") else (0, 0)
-    state = f"{untrained} of {total} layers are as in a new network"
+    state = f"{untrained} of {total} layers look untrained"
     score, random_baseline = check.score, check.random_baseline
     if score is not None and score.is_uninformed(random_baseline):
         yield Finding(
             "error",
-            f"{check.name} knows nothing of data set {check.info.name!r}.",
-            f"to beat a guess that does not look at the images: {random_baseline}",
-            f"{score}, where all classes alike would have {math.log(check.info.num_classes):.2f}"
+            f"{check.name} does no better on data set {check.info.name!r} than a random baseline.",
+            f"better than the best score without looking at the images: {random_baseline}",
+            f"{score}, where equal probabilities would have {math.log(check.info.num_classes):.2f}"
             + (f"; {state}" if untrained else ""),
-            "Check that all its weights were loaded, and on which classes and preprocessing it was trained.",
+            "Check that all its weights were loaded, and the classes and preprocessing of its training.",
         )
         return
-    # A network may have idle layers; half of them is no accident.
+    # A trained network may have a few layers that look untrained, but not half of them.
     if total and untrained >= total / 2:
         yield Finding(
             "warning",
-            f"{check.name} looks as if weights had not been loaded.",
-            "layers that have learnt something",
+            f"The weights of {check.name[0].lower()}{check.name[1:]} do not seem to have been loaded.",
+            "trained layers",
             state,
-            "Load the whole model, or compare the layer names of the file and of the network.",
+            "Load the whole model, or compare the layer names in the file and in the network.",
         )
     if score is not None and check.kind == "logits" and score.cross_entropy >= random_baseline.cross_entropy:
         yield Finding(
             "warning",
-            f"{check.name} is surer than it has reason to be.",
-            f"a cross-entropy below {random_baseline.cross_entropy:.2f}, that of a constant",
+            f"{check.name} is overconfident.",
+            f"a cross-entropy below {random_baseline.cross_entropy:.2f}, that of the class frequencies",
             f"{score.cross_entropy:.2f}",
-            "Soften it by a higher temperature, such as pixelwise(temperature=4).",
+            "Use a higher temperature, such as pixelwise(temperature=4).",
         )
 
 
@@ -330,18 +332,18 @@ def _about_student(
     if models.pretrained_but_random(student):
         yield Finding(
             "warning",
-            f"{check.name} begins from random weights, although its backbone has ImageNet weights.",
-            "a pretrained student, which is worth more than any distillation",
-            "a backbone whose BatchNorms have seen nothing",
-            "Build it with weights=imagenet, or fill the backbone from a file with "
+            f"{check.name} has random weights, although ImageNet weights exist for its backbone.",
+            "a pretrained student, which gains more than any distillation",
+            "a backbone with untrained BatchNorm layers",
+            "Build it with weights=imagenet, or load the backbone's weights with "
             "tfsegkd.models.load_torch_weights.",
         )
     untrained, total = untrained_layers(student)
     if num_training_images is not None and num_training_images < _FEW_IMAGES and total and untrained == total:
         yield Finding(
             "note",
-            f"{check.name} starts from nothing and has {num_training_images} images to learn from.",
-            fix="Pretrained weights, augmentation and a long schedule will do more than any loss.",
+            f"{check.name} has random weights and only {num_training_images} training images.",
+            fix="Pretrained weights, augmentation and a long schedule gain more than any loss.",
         )
 
 
@@ -351,7 +353,7 @@ def _about_both(teacher: NetworkCheck, student: NetworkCheck) -> Iterator[Findin
     if student.score.mean_iou >= teacher.score.mean_iou:
         yield Finding(
             "warning",
-            f"{student.name} is as good as its teacher already.",
+            f"{student.name} is already as good as its teacher.",
             f"a teacher above {student.score.mean_iou:.1%} mean IoU",
             f"{teacher.score.mean_iou:.1%}",
             "Use a better teacher.",
@@ -365,8 +367,8 @@ def _gradients(teacher, student, terms, batch, info) -> list[TermGradient]:
     missing = sorted({*layers} - {*outputs})
     if missing:
         raise ValueError(
-            f"The batches do not carry the layers {missing} of the recorded teacher. Received: "
-            f"{sorted(outputs)}. Record them too."
+            f"The batches do not contain the layers {missing} of the recorded teacher. Received: "
+            f"{sorted(outputs)}. Record these layers, too."
         )
     return measure_gradients(outputs, student, terms, images, tf.constant(batch.masks), info.ignore_label)
 
@@ -380,23 +382,24 @@ def _about_gradients(gradients: Sequence[TermGradient], balanced: bool) -> Itera
                 f"Term {term.name!r} is not finite at the start.",
                 "a finite value and gradient",
                 f"value {term.value:.3g}, gradient norm {term.gradient_norm:.3g}",
-                "Look for extreme values at its layers, or leave it out.",
+                "Look for extreme values in the outputs of its layers, or leave the term out.",
             )
         elif term.weight and not term.gradient_norm:
             yield Finding(
                 "warning",
-                f"Term {term.name!r} moves no weight of the student.",
+                f"Term {term.name!r} has no gradient in the student.",
                 "a gradient",
                 "0",
-                "Check that layers before its layer are trainable, and that the teacher is not the student.",
+                "Check that the layers before it are trainable, and that the teacher is not the student.",
             )
         elif term.weight and 0 < task.gradient_norm < math.inf and not balanced:
             ratio = term.gradient_norm / task.gradient_norm
             if not _TOO_LOW <= ratio <= _TOO_HIGH:
                 yield Finding(
                     "warning",
-                    f"Term {term.name!r} pulls {ratio:.3g} times as hard at the student as the labels do.",
-                    "gradients of one order of magnitude, as of losses that are means over pixels",
+                    f"The weight of term {term.name!r} is too {'high' if ratio > 1 else 'low'}: its "
+                    f"gradient norm is {ratio:.3g} times that of the task loss.",
+                    "gradient norms of the same order of magnitude",
                     f"norms of {term.gradient_norm:.3g} and {task.gradient_norm:.3g}",
-                    f"Weight {term.equal_weight:.3g} instead of {term.weight:g} would make them equal.",
+                    f"Use weight {term.equal_weight:.3g} instead of {term.weight:g} to make them equal.",
                 )

@@ -1,4 +1,4 @@
-"""What a network's outputs and weights say about whether it can teach, in figures."""
+"""Scores of a network's outputs, and statistics of its weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from scipy.optimize import linear_sum_assignment
 
 from tfsegkd import metrics
 
-# Of the way from chance to perfect mean IoU. Below the first a network knows nothing; below the second
-# neither, if its cross-entropy is that of a constant or worse.
+# Skill, from the random baseline (0) to a perfect mean IoU (1). Below the first a network is uninformed;
+# below the second, too, if its cross-entropy is no better than that of a constant.
 _NOTHING, _LITTLE = 0.02, 0.15
 _LEAST_PROBABILITY = 1e-7
 _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 
-# What networks are commonly fed instead of RGB from 0 to 255, by how such a one is loaded.
+# Common preprocessing other than RGB from 0 to 255, by the call that loads such a network.
 PREPROCESSING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "load_teacher(model, normalize=(0, 255))": lambda images: images / 255,
     "load_teacher(model, normalize=(127.5, 127.5))": lambda images: images / 127.5 - 1,
@@ -32,18 +32,18 @@ PREPROCESSING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Score:
-    """How good predictions are.
+    """A score of predictions.
 
     Args:
         mean_iou: From 0 to 1.
-        cross_entropy: In nats a pixel.
+        cross_entropy: In nats per pixel.
     """
 
     mean_iou: float
     cross_entropy: float
 
     def is_uninformed(self, random_baseline: "Score") -> bool:
-        """Whether it is no better than `chance`, the score of somebody who does not see the images."""
+        """Whether it is no better than `random_baseline`, the best score without the images."""
         skill = (self.mean_iou - random_baseline.mean_iou) / (1 - random_baseline.mean_iou)
         return skill < _NOTHING or (skill < _LITTLE and self.cross_entropy >= random_baseline.cross_entropy)
 
@@ -52,7 +52,7 @@ class Score:
 
 
 class Tally:
-    """Gathers, batch by batch, what a network says of each class.
+    """Accumulates the predictions of a network by class.
 
     Args:
         num_classes: C.
@@ -71,7 +71,7 @@ class Tally:
         """Counts a batch.
 
         Shapes:
-            logits: (N, H, W, C). labels: (N, H, W), −1 where a pixel does not count.
+            logits: (N, H, W, C). labels: (N, H, W), −1 for pixels to ignore.
         """
         num_classes = len(self.matrix)
         for scores, mask in zip(logits, labels, strict=True):
@@ -84,21 +84,21 @@ class Tally:
 
     @property
     def frequencies(self) -> np.ndarray:
-        """(C,) the share of labelled pixels of each class."""
+        """The share of labelled pixels of each class, (C,)."""
         return self.matrix.sum(1) / max(self.matrix.sum(), 1)
 
     def score(self, order: np.ndarray | None = None) -> Score:
-        """The score, were channel `order[k]` the one of class k."""
+        """Returns the score if channel `order[k]` stands for class k."""
         order = np.arange(len(self.matrix)) if order is None else order
         right = self.log_likelihood[np.arange(len(order)), order].sum()
         return Score(metrics.mean_iou(self.matrix[:, order]), float(-right / max(self.matrix.sum(), 1)))
 
     def random_baseline(self) -> Score:
-        """The best that is possible without looking at the images.
+        """Returns the best score that is possible without looking at the images.
 
-        Mean IoU: of the most frequent class everywhere, or of guesses as frequent as this network's
-        predictions, whichever is more. Cross-entropy: of always giving the frequencies of the classes, which
-        is their entropy.
+        Mean IoU: that of the most frequent class everywhere, or of random labels as frequent as this
+        network's predictions, whichever is higher. Cross-entropy: that of the class frequencies, which is
+        their entropy.
         """
         frequencies = self.frequencies
         always = np.eye(len(frequencies))[frequencies.argmax()]
@@ -111,19 +111,19 @@ class Tally:
 
 
 def likely_order(matrix: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Which channel seems to stand for which class: the order with the highest mean IoU.
+    """Estimates which channel stands for which class: the order with the highest mean IoU.
 
     Shapes:
         matrix: (C, C), [label, prediction].
 
     Returns:
-        `order`, (C,), the channel of each class; and the pairs (class, channel) of it for which the counts
-        speak clearly and that are not where they should be.
+        `order`, (C,), the channel of each class; and the pairs (class, channel) that are clearly
+        swapped.
     """
     matrix = np.asarray(matrix, np.float64)
     union = matrix.sum(1)[:, None] + matrix.sum(0)[None] - matrix
     overlap = np.divide(matrix, union, out=np.zeros_like(matrix), where=union > 0)
-    # A hair in favour of the order as it is, for classes of which nothing is known.
+    # A small bonus for the given order, for classes without pixels.
     _, order = linear_sum_assignment(overlap + 1e-6 * np.eye(len(matrix)), maximize=True)
     moved = [
         (label, int(channel))
@@ -134,9 +134,9 @@ def likely_order(matrix: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]
 
 
 def output_kind(output: np.ndarray) -> str:
-    """What a network gives out: 'logits', 'probabilities', 'one-hot' or 'unit', which is 0…1 otherwise.
+    """Returns the kind of a network's output: 'logits', 'probabilities', 'one-hot' or 'unit' (other 0…1).
 
-    Log-probabilities are logits: their softmax is the same.
+    Log-probabilities are logits, since their softmax is the same.
 
     Shapes:
         output: (N, H, W, C).
@@ -150,18 +150,18 @@ def output_kind(output: np.ndarray) -> str:
 
 
 def as_logits(output: np.ndarray, kind: str) -> np.ndarray:
-    """`output` as logits, whatever of `output_kind` it is, so that it can be scored."""
+    """Returns `output` of any `output_kind` as logits."""
     return output if kind == "logits" else np.log(np.maximum(output, _LEAST_PROBABILITY))
 
 
 def untrained_layers(model) -> tuple[int, int]:
-    """How many layers of a Keras model look as if nothing had ever been loaded into them or learnt.
+    """Counts the layers of a Keras model that look untrained.
 
-    Those are BatchNorms with mean 0, variance 1, scale 1 and shift 0. In a network without BatchNorm,
+    These are BatchNorm layers with mean 0, variance 1, scale 1 and shift 0; in a network without BatchNorm,
     layers whose bias is exactly 0.
 
     Returns:
-        How many, and of how many that could tell.
+        Their number, and the number of layers that were checked.
     """
     layers = list(model._flatten_layers()) if hasattr(model, "_flatten_layers") else model.layers
     norms = [layer for layer in layers if getattr(layer, "moving_variance", None) is not None]

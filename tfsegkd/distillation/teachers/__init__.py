@@ -1,4 +1,4 @@
-"""What a student can learn from: one form for every kind of network."""
+"""Teachers: one interface for networks of every kind."""
 
 from tfsegkd.distillation.teachers.averages import Ensemble, Views, unlike
 from tfsegkd.distillation.teachers.base import Teacher

@@ -1,4 +1,4 @@
-"""Several looks averaged into one: a stronger teacher for the price of its passes."""
+"""Averaged teachers: ensembles and test-time augmentation."""
 
 import math
 from collections.abc import Sequence
@@ -14,26 +14,25 @@ from tfsegkd.distillation.terms import LOGITS
 
 
 class Ensemble(Teacher):
-    """Several teachers as one that shows their mean.
+    """An ensemble: the mean of the probabilities of several teachers.
 
-    What is averaged is their probabilities. The logits are the logarithm of that mean, so that their softmax
-    is the mean itself; their sum of exponentials is 1. Each teacher sees the images at its own size. Its
-    feature layers are those of its members: 'name/layer', or the layer alone where one member has it;
-    'name/logits' are the logarithms of what that member says alone.
+    Its logits are the logarithm of that mean, so that their softmax is the mean. Each member gets images of
+    its own input size. Its layers are those of its members: 'name/layer', or 'layer' where a single member
+    has it. 'name/logits' are the log-probabilities of that member.
 
     Args:
-        teachers: Of the same classes in the same order, where `Mapped` may leave out some.
-        weights: How much each counts: a number for each teacher, or a row with one for each class, (M, C);
-            None counts all alike. What becomes of a class that a teacher does not know is in `mixture.mixed`.
-        names: What each is called; their own names unless given.
-        class_names: The classes, for messages, and to find at once what does not fit them.
+        teachers: Teachers of the same classes in the same order; those of `Mapped` may lack some.
+        weights: A weight per teacher, or one per teacher and class, (M, C); None weights all equally. See
+            `mixture.mixed` for classes that a teacher does not have.
+        names: The names of the members; their own names by default.
+        class_names: The names of the classes, for messages and for checks.
 
     Attributes:
         members: The teachers by name.
 
     Raises:
-        ValueError: for no teacher, one that is recorded, other numbers of classes, weights or names that do
-            not fit, or a class that no teacher covers.
+        ValueError: for no teacher, a recorded one, different numbers of classes, weights or names that do not
+            match, or a class that no teacher has.
     """
 
     def __init__(
@@ -79,30 +78,30 @@ class Ensemble(Teacher):
         return run
 
     def member_logs(self, images: tf.Tensor) -> list[tf.Tensor]:
-        """The logarithms of each member's probabilities, (N, H, W, C); see `Teacher.log_feature_extractor`."""
+        """Returns each member's log-probabilities, (N, H, W, C); see `Teacher.log_feature_extractor`."""
         return [teacher.log_feature_extractor([LOGITS])(images)[LOGITS] for teacher in self.members.values()]
 
     def _table(self, logs: Sequence[tf.Tensor]) -> np.ndarray:
         classes = [int(tensor.shape[-1]) for tensor in logs]
         if len(set(classes)) > 1:
             raise ValueError(
-                f"The teachers of {self.name!r} give {classes} classes. Expected the same classes in the "
+                f"The teachers of {self.name!r} predict {classes} classes. Expected the same classes in the "
                 f"same order. Give each a class_map of its own: Member(teacher, class_map=…), or "
                 f"`teacher=a.keras,b.tflite(class_map=FILE)`."
             )
         return self.weights(classes[0])
 
     def weights(self, num_classes: int) -> np.ndarray:
-        """How much each member counts for each class, (M, C).
+        """Returns the weight of each member for each class, (M, C).
 
         Raises:
-            ValueError: for weights that do not fit so many classes, or a class that no member knows.
+            ValueError: for weights that do not match the number of classes, or a class that no member has.
         """
         covered = np.array([teacher.covered(num_classes) for teacher in self.members.values()])
         return weight_table(self._weights, covered, list(self.members), self._class_names)
 
     def _owner(self, name: str) -> tuple[str, str]:
-        """The member that shows a feature layer, and what that member calls it."""
+        """Returns the member that has a layer, and the name of the layer in that member."""
         label, slash, layer = name.partition("/")
         if slash and label in self.members:
             return label, layer
@@ -119,7 +118,7 @@ class Ensemble(Teacher):
         if owners:
             raise ValueError(
                 f"Several members of teacher {self.name!r} have a layer {name!r}. Expected one of "
-                f"{[f'{label}/{layer}' for label in owners]}. Set it in "
+                f"{[f'{label}/{name}' for label in owners]}. Set it in "
                 f"`terms=loss@{owners[0]}/{name}:student_layer`."
             )
         raise ValueError(
@@ -134,7 +133,7 @@ class Ensemble(Teacher):
         return digest("mixture", *sorted(map(str, zip(parts, self._chosen_names, weights, strict=True))))
 
     def weighted(self, weights: Sequence | np.ndarray) -> "Ensemble":
-        """The same members with other weights."""
+        """Returns an ensemble of the same members with other weights."""
         return Ensemble(list(self.members.values()), weights, self._chosen_names, self._class_names)
 
     def scaled(self, scale):
@@ -143,7 +142,7 @@ class Ensemble(Teacher):
 
 
 def unlike(names: Sequence[str]) -> list[str]:
-    """The names, numbered where several are alike."""
+    """Returns the names, with numbers appended to repeated ones."""
     return [
         name if name not in names[:index] else f"{name}_{names[: index + 1].count(name)}"
         for index, name in enumerate(names)
@@ -151,38 +150,38 @@ def unlike(names: Sequence[str]) -> list[str]:
 
 
 def _sized(teacher: Teacher) -> Teacher:
-    """A teacher of one size as one that takes images of any."""
+    """Returns a teacher that takes images of any size."""
     if isinstance(teacher, Mapped):
         return Mapped(_sized(teacher.teacher), teacher.channels)
     return AtSize(teacher, teacher.size) if teacher.size else teacher
 
 
 def _common_size(teachers):
-    """The `size` and `input_size` of an ensemble: what images must have, or had best have."""
+    """Returns the `size` and the `input_size` of an ensemble."""
     fixed = {teacher.size for teacher in teachers if teacher.size}
     wanted = fixed | {teacher.input_size for teacher in teachers if teacher.input_size}
     if len(wanted) == len(fixed) == 1:
         return fixed.pop(), None
     if not wanted or any(not (teacher.size or teacher.input_size) for teacher in teachers):
         return None, None
-    # So that none of them sees less than it could.
+    # So that none of them gets images of a lower resolution than its input.
     return None, tuple(max(sides) for sides in zip(*wanted, strict=True))
 
 
 class Views(Teacher):
-    """A teacher that looks at each image several times: mirrored, smaller, larger.
+    """Test-time augmentation: averages a teacher over mirrored and scaled views of each image.
 
-    Its logits are the logarithm of the mean probabilities, as an ensemble's. Other layers show the pass over
-    the image as it is. Each view costs a pass.
+    Its logits are the logarithm of the mean probabilities. Other layers are those of the pass over the
+    original image. Each view costs a forward pass.
 
     Args:
-        teacher: The one that looks.
-        flip: Whether to look at the mirrored image too, at each scale.
-        scales: The sizes to look at, in shares of the image's.
+        teacher: The teacher.
+        flip: Whether to add the mirror image at each scale.
+        scales: The scales of the image.
 
     Raises:
-        ValueError: for a scale that is not a positive number or comes twice, or a teacher that cannot be
-            scaled.
+        ValueError: for a scale that is not a positive number or is repeated, or a teacher of a fixed input
+            size.
     """
 
     def __init__(self, teacher: Teacher, flip: bool = True, scales: Sequence[float] = (1.0,)):
@@ -201,10 +200,10 @@ class Views(Teacher):
             return self._teacher.feature_extractor(names)
         if len(names) > 1 and 1.0 not in self._scales:
             raise ValueError(
-                f"The layers {names} of teacher {self.name!r} show the image as it is, and scales "
-                f"{self._scales} leave that out. Add 1.0 to scales."
+                f"The layers {names} of teacher {self.name!r} need the pass at scale 1, and scales "
+                f"{self._scales} do not contain it. Add 1.0 to scales."
             )
-        # The image as it is shows everything in the pass that gives its logits.
+        # The pass over the original image computes its logits and all layers.
         runs = {
             scale: self._scaled[scale].feature_extractor(names if scale == 1 else [LOGITS])
             for scale in self._scales
@@ -243,6 +242,6 @@ def _size_at(images, scale):
 
 
 def log_mean(logits: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The logarithm of the mean of the probabilities."""
+    """Returns the logarithm of the mean probabilities."""
     logs = tf.stack([tf.nn.log_softmax(each) for each in logits])
     return tf.reduce_logsumexp(logs, axis=0) - math.log(len(logits))

@@ -1,4 +1,4 @@
-"""What every teacher can do."""
+"""The interface of teachers."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -6,19 +6,20 @@ from collections.abc import Callable, Iterable
 import tensorflow as tf
 
 from tfsegkd import models
+from tfsegkd.deprecation import renamed
 
 Shapes = dict[str, tuple[int, int, int]]
 FeatureExtractor = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 class Teacher:
-    """What a student learns from, whatever it is made of.
+    """The base class of teachers, whatever framework they run in.
 
     Attributes:
-        name: What messages call it.
-        size: (height, width) of the images it must be fed, or None where it takes any.
-        input_size: The size to which it brings all images itself, or None where it does not.
-        recorded: Whether what it shows was computed before, and comes with the batches.
+        name: The name in messages.
+        size: (height, width) of the images that it takes; None for any.
+        input_size: The size to which it resizes all images itself; None if it does not.
+        recorded: Whether its outputs were computed before and are part of the batches.
     """
 
     name: str = "teacher"
@@ -27,20 +28,28 @@ class Teacher:
     recorded: bool = False
 
     def feature_extractor(self, names: Iterable[str]) -> FeatureExtractor:
-        """A function from images (N, H, W, 3), 0…255, to what each layer shows, by one forward pass.
+        """Returns a function from images (N, H, W, 3), 0…255, to the outputs of layers, by one forward pass.
 
-        It runs in inference mode. The layer 'logits' is what the teacher gives out, float32 and at the size
-        of the images.
+        It runs in inference mode. 'logits' is the output of the teacher, float32 and at the size of the
+        images.
 
         Raises:
             ValueError: for a layer that it does not have; the message lists the choices.
         """
         raise NotImplementedError
 
-    def log_feature_extractor(self, names: Iterable[str]) -> FeatureExtractor:
-        """As `layers`, with the logarithms of its probabilities in the place of the logits.
+    taps = renamed(feature_extractor)
 
-        They sum to less than 1 where the teacher sees something that is no class of the student.
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        # A subclass from before the renaming implements `taps`.
+        if "feature_extractor" not in vars(cls):
+            cls.feature_extractor = vars(cls).get("taps", cls.feature_extractor)  # before the renaming
+
+    def log_feature_extractor(self, names: Iterable[str]) -> FeatureExtractor:
+        """Like `feature_extractor`, with log-probabilities in place of the logits.
+
+        The probabilities sum to less than 1 where the teacher predicts a class that the student lacks.
         """
         run = self.feature_extractor(names)
 
@@ -53,39 +62,39 @@ class Teacher:
         return run_to_logarithms
 
     def covered(self, num_classes: int) -> list[bool]:
-        """Whether it knows each of the student's classes."""
+        """Returns, for each of the student's classes, whether the teacher has it."""
         return [True] * num_classes
 
     def shapes(self, names: Iterable[str], image_shape: tuple[int, int, int]) -> Shapes:
-        """The shape (H, W, C) of what each layer shows of an image of `image_shape`."""
+        """Returns the output shape (H, W, C) of each layer for an image of `image_shape`."""
         images = tf.TensorSpec((1, *image_shape), tf.float32)
         outputs = tf.function(self.feature_extractor(names)).get_concrete_function(images).structured_outputs
         return {layer: tuple(tensor.shape[1:]) for layer, tensor in outputs.items()}
 
     def fingerprint(self) -> str:
-        """Tells teachers apart by what they compute: equal for equal weights, in every process.
+        """Returns a hash of what the teacher computes, equal for equal weights in every process.
 
         Raises:
-            ValueError: if the teacher has nothing to be known by.
+            ValueError: if the teacher has neither weights nor a name.
         """
         raise NotImplementedError
 
     def scaled(self, scale: float) -> "Teacher":
-        """This teacher, with the same weights, for images `scale` times as large.
+        """Returns this teacher, with the same weights, for images `scale` times as large.
 
         Raises:
-            ValueError: if it brings all images to one size.
+            ValueError: if it resizes all images to one size.
         """
         if self.input_size is not None:
             raise ValueError(
-                f"Teacher {self.name!r} sees every image at {self.input_size}, so scaling images shows it "
-                f"nothing new. Leave out scales, or pass windows=True."
+                f"Teacher {self.name!r} resizes every image to {self.input_size}, so other scales change "
+                f"nothing. Leave out scales, or pass windows=True."
             )
         return self
 
 
 def digest(*parts: str | bytes) -> str:
-    """The hash of a sequence, such that no two sequences give the same."""
+    """Returns a hash of a sequence; different sequences have different hashes."""
     hashed = hashlib.sha256()
     for part in parts:
         part = part.encode() if isinstance(part, str) else part
@@ -95,26 +104,26 @@ def digest(*parts: str | bytes) -> str:
 
 
 def resized(images: tf.Tensor, size: tuple[int, int] | tf.Tensor | None) -> tf.Tensor:
-    """`images` at `size`, bilinearly; None leaves them as they are."""
+    """Resizes `images` bilinearly to `size`; None returns them unchanged."""
     if size is None or (isinstance(size, tuple) and tuple(images.shape[1:3]) == size):
         return images
     return tf.image.resize(images, size)
 
 
 def size_of(images: tf.Tensor) -> tuple[int, int] | tf.Tensor:
-    """(H, W), as numbers where the shape says so."""
+    """Returns (H, W), as Python numbers where the static shape has them."""
     size = tuple(images.shape[1:3])
     return tf.shape(images)[1:3] if None in size else size
 
 
 def fixed(size) -> tuple[int, int] | None:
-    """`size` where it is one; None where a side is open."""
+    """Returns `size`, or None where height or width is unknown."""
     size = tuple(size)
     return None if None in size else size
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """The size of images `scale` times as large, in whole pixels."""
+    """Returns the size of images `scale` times as large, in whole pixels."""
     height, width = (max(1, round(scale * side)) for side in size)
     return height, width
 
@@ -122,18 +131,18 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 def checked_logits(
     logits: tf.Tensor, images: tf.Tensor, name: str, head: str = models.heads.LOGITS
 ) -> tf.Tensor:
-    """What a teacher gave out, as logits of two or more classes: float32 and at the size of the images.
+    """Returns a teacher's output as logits of two or more classes, float32 and at the size of the images.
 
     Args:
-        head: What it is, as of `models.head_of`; probabilities become logarithms.
+        head: The kind of output, see `models.head_of`; probabilities become log-probabilities.
 
     Raises:
-        ValueError: if it is no (N, H, W, C) of floats.
+        ValueError: if the output is no (N, H, W, C) of floats.
     """
     logits = tf.convert_to_tensor(logits)
     if logits.shape.rank != 4 or logits.shape[-1] is None or not logits.dtype.is_floating:
         raise ValueError(
-            f"Teacher {name!r} must give logits (N, H, W, C), floats with a known number of channels. "
+            f"Teacher {name!r} must output logits (N, H, W, C), floats with a known number of channels. "
             f"Received: {logits.dtype.name} of shape {logits.shape}. Wrap it in a function that does, and "
             f"pass that."
         )

@@ -1,4 +1,4 @@
-"""A teacher of other classes: which of its channels stand for which of the student's classes."""
+"""Class maps: from the channels of a teacher of other classes to the student's classes."""
 
 import json
 import os
@@ -18,15 +18,15 @@ _INDEX = re.compile("[0-9]{1,9}")
 
 
 class Mapped(Teacher):
-    """A teacher whose logits are brought to the student's classes.
+    """A teacher whose logits are mapped to the student's classes.
 
-    Several channels for one class add up their probabilities (logsumexp of the logits). Channels for no
-    class are left out: the softmax then shares their probability among the others in proportion.
+    The probabilities of several channels for one class are added (logsumexp of the logits). Channels for no
+    class are dropped: the softmax distributes their probability among the others in proportion.
 
     Args:
-        teacher: It gives the logits; its other layers stay as they are.
-        channels: For each class of the student, the teacher's channels, as `read_class_map` gives them; none
-            for a class that it does not know, which is for a member of an `Ensemble` only.
+        teacher: The teacher; its other layers are unchanged.
+        channels: The teacher's channels for each class of the student, see `read_class_map`. Only a member of
+            an `Ensemble` may have no channel for a class.
     """
 
     def __init__(self, teacher: Teacher, channels: Sequence[Sequence[int]]):
@@ -75,15 +75,15 @@ def read_class_map(
     teacher_classes: Sequence[str] | str | os.PathLike | None = None,
     partial: bool = False,
 ) -> list[list[int]]:
-    """The teacher's channels for each class of the student, in the student's order.
+    """Returns the teacher's channels for each class of the student, in the student's order.
 
     Args:
         class_map: A table from the student's classes to one or several of the teacher's, each an index or a
             name; or the path of a file with one: JSON, or lines such as `Car: 13, truck  # a comment`.
         class_names: The student's classes in order.
-        num_channels: How many the teacher has.
-        teacher_classes: The names of the teacher's classes in order, or the path of a file with one a line;
-            needed where the table names them.
+        num_channels: The number of the teacher's channels.
+        teacher_classes: The names of the teacher's classes in order, or the path of a file with one per line;
+            needed where the table uses these names.
         partial: Whether the table may leave out some of the student's classes, but not all.
 
     Raises:
@@ -100,7 +100,7 @@ def read_class_map(
     missing = [name for name in class_names if not table.get(name)]
     if unknown or (missing and not partial) or len(missing) == len(class_names):
         raise ValueError(
-            f"{what} must give channels for the student's classes {list(class_names)}. Missing: {missing}; "
+            f"{what} must map the student's classes {list(class_names)}. Missing: {missing}; "
             f"unknown: {unknown}. Correct the table."
         )
     names = _names(teacher_classes)

@@ -1,4 +1,4 @@
-"""Teachers that are no Keras networks: functions and SavedModels."""
+"""Teachers other than Keras networks: functions and SavedModels."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -13,12 +13,11 @@ from tfsegkd.distillation.terms import LOGITS
 
 
 class FunctionTeacher(Teacher):
-    """Any function of TensorFlow from images to logits, or to a dictionary of layers.
+    """A TensorFlow function from images to logits, or to a dictionary of outputs by layer name.
 
     Args:
         function: Takes (N, H, W, 3), float32, 0…255.
-        name: What it is known by; a cache of what it shows needs one, because a function has no weights to
-            be told by. Give it another name when it changes.
+        name: Identifies the function in a cache of its outputs. Use another name when the function changes.
     """
 
     def __init__(self, function: Callable, name: str | None = None):
@@ -35,8 +34,8 @@ class FunctionTeacher(Teacher):
             for layer in names:
                 if layer not in outputs:
                     raise ValueError(
-                        f"Layer {layer!r} not found in teacher {self.name!r}. Expected one of {list(outputs)}. Set "
-                        f"it in `terms=loss@teacher_layer:student_layer`."
+                        f"Layer {layer!r} not found in teacher {self.name!r}. Expected one of "
+                        f"{list(outputs)}. Set it in `terms=loss@teacher_layer:student_layer`."
                     )
             if LOGITS in names:
                 outputs[LOGITS] = checked_logits(outputs[LOGITS], images, self.name, models.heads.UNKNOWN)
@@ -47,23 +46,23 @@ class FunctionTeacher(Teacher):
     def fingerprint(self):
         if self._chosen_name is None:
             raise ValueError(
-                f"The function {self.name!r} has no weights to know it by. Name it: "
+                f"The function {self.name!r} has no weights that identify it. Name it: "
                 f"load_teacher(function, name='…'), with another name when it changes."
             )
         return digest("function", self._chosen_name)
 
 
 class SavedModelTeacher(FunctionTeacher):
-    """A SavedModel that Keras did not save: its 'serving_default' signature, or itself if it is callable.
+    """A SavedModel not saved by Keras: its 'serving_default' signature, or the object if it is callable.
 
-    Images are resized to the signature's input, where that has a size.
+    Images are resized to the input size of the signature, if it is fixed.
 
     Args:
         path: The directory.
-        output: Which output of the signature holds the logits; not needed if there is one.
+        output: The output of the signature that is the logits; not needed if there is only one.
 
     Raises:
-        ValueError: for a directory that cannot be loaded, or takes or gives something else.
+        ValueError: for a directory that cannot be loaded, or other inputs or outputs.
     """
 
     def __init__(self, path: str | os.PathLike, output: str | None = None):
@@ -123,28 +122,28 @@ def _hash(file: Path) -> str:
 
 
 def chosen_output(outputs: Sequence[str], chosen: str | None, what: str) -> str:
-    """The output that holds the logits.
+    """Returns the output that is the logits.
 
     Raises:
-        ValueError: if there are several and none is chosen, or there is none of that name.
+        ValueError: if there are several and none is chosen, or none has that name.
     """
     if chosen is None and len(outputs) == 1:
         return outputs[0]
     if chosen not in outputs:
         raise ValueError(
-            f"{what} must say which output holds the logits. Outputs there: {sorted(outputs)}. Received: "
+            f"The logits of {what} are not known. Expected one of the outputs {sorted(outputs)}. Received: "
             f"output={chosen!r}. Choose one with load_teacher(…, output='…')."
         )
     return chosen
 
 
 class Normalized(Teacher):
-    """A teacher that wants its pixels in another range than 0…255.
+    """A teacher whose input is (pixel − mean) / deviation.
 
     Args:
-        teacher: It is fed (pixel − mean) / deviation.
-        mean: One number, or one a color channel.
-        deviation: Likewise, above 0.
+        teacher: The teacher.
+        mean: One number, or one per color channel.
+        deviation: One number above 0, or one per color channel.
     """
 
     def __init__(self, teacher: Teacher, mean: float | Sequence[float], deviation: float | Sequence[float]):

@@ -1,4 +1,4 @@
-"""Weights of several teachers by class, from frames that none of them has learnt from."""
+"""Fitting the weights of an ensemble by class, on images on which no member was trained."""
 
 import dataclasses
 
@@ -13,21 +13,22 @@ from tfsegkd.progress_bar import counted
 
 _MAX_IMAGES = 96
 _PIXELS = 4000  # of each class
-# Holds the weights for classes of which the frames say little.
+# Regularizes the weights of classes with few pixels.
 _INERTIA = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class FittedWeights:
-    """What `fit_weights` found.
+    """The result of `fit_weights`.
 
     Args:
         members: The names of the teachers.
-        weights: A row for each teacher with a weight for each class; those of the ensemble if fitted ones are
-            no better.
-        cross_entropy: That of fitted weights, each half of the frames with weights of the other half.
-        before: That of the ensemble's own weights.
-        num_frames: How many frames there were.
+        weights: The weight of each teacher for each class; those of the ensemble if fitted ones are no
+            better.
+        cross_entropy: The cross-entropy of fitted weights, on the half of the images that they were not
+            fitted on.
+        before: The cross-entropy of the ensemble's own weights.
+        num_images: The number of images.
     """
 
     members: tuple[str, ...]
@@ -37,39 +38,38 @@ class FittedWeights:
     num_images: int
 
     def __str__(self):
-        found = "" if self.cross_entropy < self.before else "; no better, so they stay as they were"
+        found = "" if self.cross_entropy < self.before else "; no better, so the old weights are kept"
         return (
             f"weights by class from {self.num_images} held-out images: cross-entropy {self.before:.3f} → "
-            f"{self.cross_entropy:.3f} on frames they were not fitted on{found}"
+            f"{self.cross_entropy:.3f} on images they were not fitted on{found}"
         )
 
 
 def fit_weights(teacher: Ensemble, source: Source) -> FittedWeights:
-    """Fits how much each member of an ensemble counts for each class.
+    """Fits the weight of each member of an ensemble for each class.
 
-    The weights minimize the cross-entropy with the labels, in which rare classes count more, as they do in
-    the labels' loss with class weights. They are kept only if weights of one half of the frames make the
-    other half better.
+    The weights minimize the class-weighted cross-entropy with the labels. They are kept only if weights
+    fitted on one half of the images lower the cross-entropy on the other half.
 
     Args:
-        teacher: The members, with the weights to begin with.
-        source: Frames with labels that no member was trained on, in the order in which they were taken, so
-            that frames that look alike are in one half.
+        teacher: The ensemble, with its initial weights.
+        source: Labelled images on which no member was trained, in the order in which they were taken, so that
+            similar images are in the same half.
 
     Raises:
-        ValueError: for fewer than two frames, frames without labels, or with fewer than two classes.
+        ValueError: for fewer than two images, images without labels, or fewer than two classes.
     """
     info = source.info
     if not source.labelled or len(source) < 2:
         raise ValueError(
-            f"Weights of teachers need at least two frames with labels that no teacher was trained on. "
+            f"Fitting weights needs at least two labelled images on which no teacher was trained. "
             f"Received: {len(source)} of {info.name!r}, {'' if source.labelled else 'un'}labelled. Name "
             f"another split."
         )
     indices = spread(len(source), _MAX_IMAGES)
     samples = _Samples(info.num_classes)
     run = tf.function(teacher.member_logs, reduce_retracing=True)
-    for index in counted(range(len(indices)), "fitting the teachers' weights", "frames"):
+    for index in counted(range(len(indices)), "fitting the teachers' weights", "images"):
         image, mask = source[indices[index]]
         size = tuple(teacher.size or teacher.input_size or mask.shape)
         logs = run(tf.constant(resize_image(image, size)[None], tf.float32))
@@ -77,7 +77,7 @@ def fit_weights(teacher: Ensemble, source: Source) -> FittedWeights:
         samples.add(np.stack([each[0] for each in logs]), labels, index, len(indices))
     if np.count_nonzero(samples.counts) < 2:
         raise ValueError(
-            f"Weights of teachers need labels of at least two classes. Received: {len(indices)} frames of "
+            f"Fitting weights needs labels of at least two classes. Received: {len(indices)} images of "
             f"{info.name!r} with {np.count_nonzero(samples.counts)}. Name another split."
         )
     start = teacher.weights(info.num_classes)
@@ -91,10 +91,10 @@ def fit_weights(teacher: Ensemble, source: Source) -> FittedWeights:
 
 
 class _Samples:
-    """What the members say of some pixels of each class.
+    """The members' predictions for a sample of pixels of each class.
 
     Attributes:
-        counts: How many pixels of each class there were, (C,).
+        counts: The number of pixels of each class, (C,).
     """
 
     def __init__(self, num_classes: int):
@@ -102,7 +102,7 @@ class _Samples:
         self._logs, self._labels, self._positions = [], [], []
 
     def add(self, logs: np.ndarray, labels: np.ndarray, index: int, num_images: int) -> None:
-        """Takes pixels of frame `place`. Shapes: logs (M, H, W, C), labels (H, W)."""
+        """Samples pixels of image `index`. Shapes: logs (M, H, W, C), labels (H, W)."""
         random = np.random.default_rng(index)
         for label in range(len(self.counts)):
             rows, columns = np.nonzero(labels == label)
@@ -113,7 +113,7 @@ class _Samples:
             self._positions.append(np.full(len(taken), index))
 
     def of(self, wanted) -> "_Objective":
-        """The samples of the frames that `wanted` chooses by their places."""
+        """Returns the samples of the images that `wanted` selects by index."""
         positions, labels = np.concatenate(self._positions), np.concatenate(self._labels)
         chosen = wanted(positions) & np.ones(len(positions), bool)
         labels, logs = labels[chosen], np.concatenate(self._logs)[chosen]
@@ -123,7 +123,7 @@ class _Samples:
 
 
 class _Objective:
-    """The cross-entropy of a mixture on samples, as a function of its weights.
+    """The cross-entropy of an ensemble on samples, as a function of its weights.
 
     Shapes:
         logs: (P, M, C). labels, importance: (P,).
@@ -139,7 +139,7 @@ class _Objective:
         return float(self._loss(tf.constant(_logarithms(weights), tf.float32)))
 
     def fit(self, start: np.ndarray) -> np.ndarray:
-        """The best weights; of each class they sum to 1, and what is 0 at the start stays 0."""
+        """Returns the best weights. They sum to 1 for each class; weights that start at 0 stay 0."""
         origin = _logarithms(start / start.sum(0))
         free = start > 0
 

@@ -1,4 +1,4 @@
-"""Whatever can teach, from wherever it comes."""
+"""`load_teacher`: teachers from networks, files and functions."""
 
 import contextlib
 import json
@@ -49,41 +49,41 @@ def load_teacher(
     allow_lambda: bool = False,
     trust_model: bool = False,
 ) -> Teacher:
-    """Makes a teacher of whatever segments images.
+    """Returns a `Teacher` for a network, file or function that segments images.
 
     Args:
         teacher: A functional tf_keras network, a Keras 3 network, or the path of a saved one; the path of a
             SavedModel or of a `.tflite`; a function from images (N, H, W, 3), 0…255, to logits or to a
             dictionary of layers; a list of any of these, which is averaged (see `Ensemble`), each alone or as
-            a `Member` with a class map, input size, windows and weight of its own, or the text of such a
-            list, as `parse_members` reads it; or a Teacher.
-        class_map: Which of its channels stand for which of the student's classes, where they differ: a table
-            `{"Car": [13, 14]}` or the path of one (see `read_class_map` and `Mapped`). Of a list, where all
-            members give out the same other classes.
-        num_classes: How many classes the student has; checked where given.
+            a `Member` with its own class map, input size, windows and weight; the text of such a list (see
+            `parse_members`); or a Teacher.
+        class_map: The teacher's channels for each of the student's classes, where they differ: a table
+            `{"Car": [13, 14]}` or the path of one (see `read_class_map` and `Mapped`). For a list, if all
+            members predict the same classes.
+        num_classes: The number of the student's classes, for a check.
         class_names: The student's classes in order; needed with `class_map`.
-        teacher_classes: The teacher's classes in order, or a file with one a line; needed where `class_map`
-            names them.
-        normalize: (mean, deviation), for a teacher that wants (pixel − mean) / deviation; each one number or
-            three.
-        windows: Whether a teacher of one input size looks through windows of its own shape, at whole images'
-            height or width, instead of at images squeezed into it (see `Windows`). Worth its passes.
-        flip: Whether it looks at the mirrored image too, for better logits (see `Views`).
-        scales: The sizes at which it looks, in shares of the image's.
-        weights: How much each of several teachers counts, instead of the weights of its members: a number
-            each, a row with one for each class (see `Ensemble`), or 'fit' to fit such rows on `held_out`.
-        held_out: Frames with labels that no teacher was trained on, for weights='fit' (see `fit_weights`).
-        output: Which output holds the logits, for what has several.
-        num_threads: Processor threads for a `.tflite`; None means all.
-        name: What a function is known by, for a cache of what it shows.
-        allow_lambda: Let Lambda layers of a saved network pass, which are Python code.
-        trust_model: Load a SavedModel, whose graph can read and write files.
+        teacher_classes: The teacher's classes in order, or a file with one per line; needed where `class_map`
+            uses these names.
+        normalize: (mean, deviation), for a teacher whose input is (pixel − mean) / deviation; each is one
+            number or three.
+        windows: Whether a teacher of a fixed input size gets windows of this shape instead of the image
+            resized to it (see `Windows`). More accurate, at the cost of several passes.
+        flip: Whether to average over the mirror image (see `Views`).
+        scales: The scales of the image to average over.
+        weights: The weights of several teachers, instead of those of the members: a number each, a row per
+            teacher with one for each class (see `Ensemble`), or 'fit' to fit such rows on `held_out`.
+        held_out: Labelled images on which no teacher was trained, for weights='fit' (see `fit_weights`).
+        output: The name of the output that is the logits, where there are several.
+        num_threads: The number of threads for a `.tflite`; None means all.
+        name: Identifies a function in a cache of its outputs.
+        allow_lambda: Whether to load Lambda layers, which are Python code.
+        trust_model: Whether to load a SavedModel, whose graph can read and write files.
 
     Raises:
         FileNotFoundError: if there is nothing at the path.
-        TypeError: for something that cannot teach.
-        ValueError: for a file of an unknown kind, options that do not fit, other classes than asked for, or
-            what has not been allowed.
+        TypeError: for an object of another type.
+        ValueError: for a file of an unknown kind, options that do not apply, other classes than expected,
+            or contents that are not allowed.
 
     Example:
         load_teacher("deeplab.tflite", class_map="map.txt", class_names=info.class_names)
@@ -95,13 +95,13 @@ def load_teacher(
         if class_map is not None and any(member.class_map is not None for member in members):
             raise ValueError(
                 f"class_map={class_map!r} is for all of {[member.label for member in members]}, and some "
-                f"have a class_map of their own. Give each that needs one its own, and leave out the other."
+                f"have a class_map of their own. Give each member its own, and leave out class_map."
             )
         allowed = {"num_threads": num_threads, "allow_lambda": allow_lambda, "trust_model": trust_model}
         is_fitted = isinstance(weights, str)
         if is_fitted and (weights != "fit" or held_out is None or class_map is not None):
             raise ValueError(
-                f"weights must be numbers, or 'fit' with held_out=, frames with labels, and without a "
+                f"weights must be numbers, or 'fit' with held_out=, labelled images, and without a "
                 f"class_map for all. Received: weights={weights!r}, held_out={held_out}, "
                 f"class_map={class_map}."
             )
@@ -127,7 +127,7 @@ def load_teacher(
     )
     if num_classes is not None and (channels := _num_channels(teacher)) != num_classes:
         raise ValueError(
-            f"Teacher {teacher.name!r} tells {channels} classes apart, the student {num_classes}. Expected "
+            f"Teacher {teacher.name!r} predicts {channels} classes, the student {num_classes}. Expected "
             f"the same classes in the same order. Pass class_map= and class_names=, or use a teacher trained "
             f"on these classes."
         )
@@ -135,7 +135,7 @@ def load_teacher(
 
 
 def _members(teacher: Loadable) -> list[Member] | None:
-    """The members of what is a mean of several, or has options of its own; None for anything else."""
+    """Returns the members if `teacher` is a list or has options; None for anything else."""
     if isinstance(teacher, str) and not Path(teacher).exists():
         members = parse_members(teacher)
         return None if len(members) == 1 and members[0].is_plain else members
@@ -145,14 +145,14 @@ def _members(teacher: Loadable) -> list[Member] | None:
         return None
     found = []
     for each in teacher:
-        # A list within the list stays a mean of its own.
+        # A list within the list is an ensemble of its own.
         inner = None if isinstance(each, list | tuple) else _members(each)
         found += [Member(each)] if inner is None else inner
     return found
 
 
 def _mixture(members: Sequence[Member], weights, class_names: Sequence[str] | None, allowed: dict) -> Teacher:
-    """The members, loaded and joined; a single one is itself."""
+    """Returns the ensemble of the loaded members; a single one is returned itself."""
     loaded = [_loaded(member, class_names, len(members) > 1, allowed) for member in members]
     if len(loaded) == 1:
         return loaded[0]
@@ -164,7 +164,7 @@ def _mixture(members: Sequence[Member], weights, class_names: Sequence[str] | No
 def _loaded(member: Member, class_names: Sequence[str] | None, partial: bool, allowed: dict) -> Teacher:
     teacher = load_teacher(member.teacher, output=member.output, **allowed)
     if isinstance(member.teacher, str | os.PathLike):
-        # Its file tells it from others better than a name that many networks have.
+        # The file name is more specific than the name of the network.
         teacher.name = member.label
     elif member.name and type(teacher) is FunctionTeacher:
         teacher = FunctionTeacher(member.teacher, member.name)
@@ -185,8 +185,8 @@ def _loaded(member: Member, class_names: Sequence[str] | None, partial: bool, al
     )
     if class_names is not None and (channels := _num_channels(teacher)) != len(class_names):
         raise ValueError(
-            f"Teacher {member.label!r} tells {channels} classes apart, the student {len(class_names)}: "
-            f"{list(class_names)}. Give it a class map of its own, as in {member.label}(class_map=FILE)."
+            f"Teacher {member.label!r} predicts {channels} classes, the student {len(class_names)}: "
+            f"{list(class_names)}. Give it a class map, as in {member.label}(class_map=FILE)."
         )
     return teacher
 
@@ -203,7 +203,7 @@ def _adapted(
     size: tuple[int, int] | None = None,
     partial: bool = False,
 ) -> Teacher:
-    """`teacher` as the options of `load_teacher` or of a `Member` want it."""
+    """Applies the options of `load_teacher` or of a `Member` to `teacher`."""
     changes = (
         class_map,
         normalize,
@@ -214,8 +214,8 @@ def _adapted(
     )
     if teacher.recorded and any(change is not None for change in changes):
         raise ValueError(
-            f"Teacher {teacher.name!r} is recorded, and recordings are not changed. Give class_map, "
-            f"normalize, windows, flip and scales to the teacher that is recorded."
+            f"Teacher {teacher.name!r} is recorded, and recorded outputs cannot be changed. Apply class_map, "
+            f"normalize, windows, flip and scales before recording."
         )
     if normalize is not None:
         teacher = Normalized(teacher, *normalize)
@@ -276,8 +276,8 @@ def _from_path(
         return SavedModelTeacher(path, output)
     if path.suffix not in (".keras", ".h5", ".hdf5") and not (path / "keras_metadata.pb").is_file():
         raise ValueError(
-            f"{str(path)!r} is no teacher of a known kind. Expected a .keras, .h5 or .tflite file, or a "
-            f"directory with a saved_model.pb. Save the network in one of these forms."
+            f"{str(path)!r} is not a supported teacher. Expected a .keras, .h5 or .tflite file, or a "
+            f"directory with a saved_model.pb. Save the network in one of these formats."
         )
     models.refuse_code(path, allow_lambda)
     if _keras_version(path).startswith("3"):
@@ -286,14 +286,14 @@ def _from_path(
 
 
 def _keras_version(path: Path) -> str:
-    """The version of the Keras that saved the file, or "" where it does not say."""
+    """Returns the version of Keras that saved the file, or "" if it is not recorded."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if "metadata.json" in archive.namelist():
                 metadata = json.loads(archive.read("metadata.json"))
                 return str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
     elif path.is_file() and h5py.is_hdf5(path):
-        # What is damaged does not say; whoever reads the network tells what is wrong with it.
+        # A damaged file has no version; loading it reports the fault.
         with contextlib.suppress(OSError, KeyError, ValueError, RuntimeError), h5py.File(path) as file:
             return str(file.attrs.get("keras_version", ""))
     return ""
@@ -305,12 +305,12 @@ def _load_keras3(path: Path, allow_lambda: bool):
     except Exception as error:  # a malformed description can raise nearly anything
         first = str(error).strip().split("\n")[0]
         raise ValueError(
-            f"Cannot read {str(path)!r} as a Keras 3 model: {first} If it holds layers of your own, import "
+            f"Cannot read {str(path)!r} as a Keras 3 model: {first} If it has custom layers, import "
             f"them first, or pass the loaded model."
         ) from error
 
 
 def _num_channels(teacher: Teacher) -> int:
-    # Where it takes any size, a small image will do: nothing is computed.
+    # For any size, use a small image: nothing is computed.
     size = teacher.size or teacher.input_size or (64, 64)
     return int(teacher.shapes([LOGITS], (*size, 3))[LOGITS][-1])

@@ -1,4 +1,4 @@
-"""One of several teachers: where it comes from, how it looks at images, and how much it counts."""
+"""`Member`: a teacher of an ensemble, with its own options and weight."""
 
 import ast
 import dataclasses
@@ -17,19 +17,19 @@ _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A teacher with options of its own, for `load_teacher` and the mean of several.
+    """A teacher with its own options, for `load_teacher` and ensembles.
 
     Args:
-        teacher: Whatever `load_teacher` takes.
-        name: What messages, reports and feature layers ('name/layer') call it; the name of its file, or of
-            the network, unless given.
-        weight: How much its probabilities count beside those of the others.
-        size: (height, width) at which it sees images, whatever the size of the others' images.
-        class_map, teacher_classes, normalize, windows, flip, scales, output: As of `load_teacher`. Beside
-            teachers that cover all classes, a class map may leave out some of them.
+        teacher: Anything that `load_teacher` takes.
+        name: The name in messages, reports and layer names ('name/layer'); by default that of the file or the
+            network.
+        weight: The weight of its probabilities in the mean.
+        size: (height, width) to which images are resized for it.
+        class_map, teacher_classes, normalize, windows, flip, scales, output: As of `load_teacher`. A class
+            map may lack classes that other members have.
 
     Raises:
-        ValueError: for a weight that is below 0 or not finite, or a size that is none.
+        ValueError: for a weight that is negative or not finite, or an invalid size.
 
     Example:
         load_teacher([own, Member("city.tflite", class_map="map.txt", windows=True)], class_names=names)
@@ -51,7 +51,7 @@ class Member:
         number = isinstance(self.weight, int | float) and not isinstance(self.weight, bool)
         if not number or not 0 <= self.weight < math.inf:
             raise ValueError(
-                f"The weight of teacher {self.label!r} must be a number that is not below 0. Received: "
+                f"The weight of teacher {self.label!r} must be finite and not negative. Received: "
                 f"{self.weight!r}."
             )
         if self.size is not None:
@@ -60,7 +60,7 @@ class Member:
 
     @property
     def label(self) -> str:
-        """Its name, as far as it is known before it is loaded."""
+        """The name, as far as it is known before the teacher is loaded."""
         if self.name is not None:
             return self.name
         if isinstance(self.teacher, str | os.PathLike):
@@ -71,11 +71,11 @@ class Member:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it has no options of its own."""
+        """Whether all options have their defaults."""
         return dataclasses.replace(self, teacher=None) == Member(None)
 
     def files(self) -> list[str]:
-        """The files beside the network itself that decide what it says."""
+        """The files, besides the network, on which its outputs depend."""
         return [
             os.fspath(file)
             for file in (self.class_map, self.teacher_classes)
@@ -84,26 +84,26 @@ class Member:
 
 
 def parse_members(text: str) -> list[Member]:
-    """Reads a list of teachers, such as `own.keras,city.tflite(class_map=FILE,weight=0.5)`.
+    """Parses the text of a list of members, such as `own.keras,city.tflite(class_map=FILE,weight=0.5)`.
 
     Args:
-        text: Paths with commas between, each with options of `Member` in parentheses, or without: `name`,
-            `weight`, `size=HEIGHTxWIDTH`, `class_map`, `teacher_classes`, `normalize=(mean,deviation)`,
-            `windows`, `flip`, `scales=(0.75,1)` and `output`.
+        text: Paths separated by commas, each optionally followed by options of `Member` in parentheses:
+            `name`, `weight`, `size=HEIGHTxWIDTH`, `class_map`, `teacher_classes`,
+            `normalize=(mean,deviation)`, `windows`, `flip`, `scales=(0.75,1)` and `output`.
 
     Raises:
-        ValueError: for an option that is unknown, comes twice or has a value that cannot be read.
+        ValueError: for an option that is unknown, repeated or has an invalid value.
     """
     return [_member(path, options) for path, options in split_members(text)]
 
 
 def split_members(text: str) -> list[tuple[str, str | None]]:
-    """The paths in a list of teachers, each with what stands in parentheses behind it, or None."""
+    """Splits the text into paths, each with the text of its options, or None."""
     return [_split_options(part.strip()) for part in _split(text, ",")]
 
 
 def _split_options(part):
-    # The last group of parentheses: a path may hold some too, and then is there.
+    # The last group of parentheses: an existing path may contain some, too.
     if not part.endswith(")") or Path(part).exists():
         return part, None
     depth = 0
@@ -115,7 +115,7 @@ def _split_options(part):
 
 
 def _split(text: str, separator: str) -> Iterator[str]:
-    """The parts of `text` between separators outside all brackets."""
+    """Yields the parts of `text` between separators outside of brackets."""
     begin, depth = 0, 0
     for index, character in enumerate(text):
         if character in "([":
@@ -191,7 +191,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "output": _word,
 }
 _EXPECTED = {
-    "weight": "a number that is not below 0",
+    "weight": "a number of at least 0",
     "size": "HEIGHTxWIDTH in pixels, such as 360x480",
     "normalize": "(mean, deviation), each a number or three",
     "windows": "true or false",

@@ -1,11 +1,11 @@
-"""The mean of what several teachers say, each weighted by class."""
+"""The mean of the probabilities of several teachers, weighted by class."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-# Stands for the logarithm of 0, and stays finite in sums of several.
+# Used for log 0; sums of several stay finite.
 NEVER = -1e9
 # Of a share of probability: below it nothing changes.
 _LEAST = 1e-12
@@ -17,20 +17,20 @@ def weight_table(
     names: Sequence[str],
     class_names: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """How much each teacher counts for each class.
+    """Returns the weight of each teacher for each class.
 
     Args:
-        weights: A number for each teacher, or a row with one for each class; None counts all alike.
+        weights: A number per teacher, or a row per teacher with one for each class; None weights all equally.
         covered: (M, C), whether a teacher has a channel for a class.
-        names: The teachers'.
-        class_names: The student's, for the message.
+        names: The names of the teachers.
+        class_names: The student's classes, for the message.
 
     Shapes:
         returns: (M, C).
 
     Raises:
-        ValueError: for weights of another shape, below 0 or not finite, or a class that no teacher with a
-            weight covers; the message says which.
+        ValueError: for weights of another shape, negative or not finite, or a class that no teacher of
+            positive weight has; the message names it.
     """
     count, classes = covered.shape
     given = np.ones(count) if weights is None else np.asarray(weights, np.float64)
@@ -46,35 +46,34 @@ def weight_table(
     ]
     if faulty:
         raise ValueError(
-            f"The weights of teachers {faulty} must be numbers that are not below 0. Received: "
-            f"{given.tolist()}."
+            f"The weights of teachers {faulty} must be finite and not negative. Received: {given.tolist()}."
         )
     table = np.where(covered, given.reshape(count, -1), 0.0)
     total = table.sum(0)
     if not total.all():
         missing = [class_names[index] if class_names else int(index) for index in np.flatnonzero(total == 0)]
         raise ValueError(
-            f"The student's classes {missing} are known to none of the teachers {list(names)} that has a "
-            f"weight above 0. Add a teacher that knows them, or map them in a class_map."
+            f"No teacher of {list(names)} with a weight above 0 has the student's classes {missing}. Add a "
+            f"teacher that has them, or map them in a class_map."
         )
     return table
 
 
 def mixed(logs: Sequence[tf.Tensor], table: np.ndarray) -> tf.Tensor:
-    """The logarithm of the weighted mean of the teachers' probabilities.
+    """Returns the logarithm of the weighted mean of the teachers' probabilities.
 
-    Where a teacher counts alike for all classes, that is all. Where it does not know a class, or counts for
-    less there, a plain mean would take that class's probability away, since this teacher spends all of its
-    own on the other classes. So it only shares out anew what the mixture gives to the classes that it counts
-    for: with weights w, probabilities q and the mixture p,
+    Where all weights of a teacher are equal, this is the plain mean. A teacher that lacks a class, or has a
+    lower weight there, gives all of its probability to the other classes, and a plain mean would lower the
+    probability of that class. So such a teacher only redistributes what the mixture gives to its own classes:
+    with weights w, probabilities q and the mixture p,
 
         p(c) = Σ_m w_mc·z_m·q_m(c) / Σ_m w_mc,    z_m = Σ_c w_mc·p(c) / Σ_c w_mc·q_m(c).
 
-    A class that only the teachers who cover everything know has the probability of their mean.
+    A class that only teachers of all classes have gets their mean probability.
 
     Args:
-        logs: Of each teacher the logarithms of its probabilities. They may sum to less than 1: the rest is
-            for something that is no class of the student, and the teacher counts for so much less there.
+        logs: The log-probabilities of each teacher. The probabilities may sum to less than 1: the rest is for
+            classes that the student lacks, and lowers the weight of the teacher there.
         table: As of `weight_table`.
 
     Shapes:
@@ -90,11 +89,11 @@ def mixed(logs: Sequence[tf.Tensor], table: np.ndarray) -> tf.Tensor:
 
 
 def mixed_by_class(logs: Sequence[tf.Tensor], logarithms: tf.Tensor) -> tf.Tensor:
-    """As `mixed`, by the logarithms of the weights, (M, C); a gradient goes through."""
+    """Like `mixed`, from the logarithms of the weights, (M, C); differentiable."""
     stacked = tf.stack([tf.cast(each, tf.float32) for each in logs])
     classes = int(logarithms.shape[-1])
     weights = tf.reshape(logarithms, (len(logs), *[1] * (stacked.shape.rank - 2), classes))
-    # One that sees something else counts for less.
+    # The weight of a teacher is lower where it predicts another class.
     weights += tf.reduce_logsumexp(stacked, -1, keepdims=True)
     total = tf.reduce_logsumexp(weights, axis=0)
     shared = tf.nn.log_softmax(weights + stacked)
@@ -105,9 +104,9 @@ def mixed_by_class(logs: Sequence[tf.Tensor], logarithms: tf.Tensor) -> tf.Tenso
 
 
 def _stationary(passed: list[list[tf.Tensor]]) -> list[tf.Tensor]:
-    """y with y_j = Σ_i y_i·passed[i][j] and Σ y = 1, by the elimination of Grassmann, Taksar and Heyman.
+    """Solves y_j = Σ_i y_i·passed[i][j] with Σ y = 1, by the elimination of Grassmann, Taksar and Heyman.
 
-    It subtracts nothing, so that small shares keep their digits.
+    The method has no subtractions, so that small values keep their precision.
     """
     passed = [[tf.maximum(share, _LEAST) for share in row] for row in passed]
     for last in reversed(range(1, len(passed))):

@@ -1,4 +1,4 @@
-"""Keras networks as teachers, of either Keras."""
+"""Teachers that are networks of tf_keras or Keras 3."""
 
 import contextlib
 import difflib
@@ -15,21 +15,21 @@ from tfsegkd.distillation.teachers.base import Teacher, checked_logits, digest, 
 from tfsegkd.distillation.terms import LOGITS
 from tfsegkd.graph import check_images
 
-# They change with the Keras, the process or the training, and not what the network computes.
+# These vary with Keras, process or training, but not with what the network computes.
 _NOT_COMPUTED = frozenset(
     ("name", "trainable", "shared_object_id", "build_config", "compile_config", "keras_version", "backend")
 )
 
 
 class KerasTeacher(Teacher):
-    """A functional tf_keras network. It is not resized: it takes images of its own size.
+    """A functional tf_keras network; it takes images of its own input size.
 
     Args:
         model: The network.
-        output: Which of its outputs holds the logits, by name; not needed if there is one.
+        output: The name of the output that is the logits; not needed if there is only one.
 
     Raises:
-        ValueError: for several outputs of which none is chosen, or images that are not RGB.
+        ValueError: for several outputs of which none is chosen, or inputs that are not RGB.
     """
 
     def __init__(self, model: keras.Model, output: str | None = None):
@@ -61,16 +61,16 @@ class KerasTeacher(Teacher):
 
 
 class Keras3Teacher(Teacher):
-    """A Keras 3 network, functional or not. A layer is the name of a layer, 'outer/inner' in a nested model.
+    """A Keras 3 network, functional or not. A layer of a nested model is called 'outer/inner'.
 
-    Images are resized to the network's input, where that has a size.
+    Images are resized to the network's input size, if it is fixed.
 
     Args:
         model: The network, on Keras 3's TensorFlow backend.
-        output: Which of its outputs holds the logits, by name; not needed if there is one.
+        output: The name of the output that is the logits; not needed if there is only one.
 
     Raises:
-        ValueError: if Keras 3 runs on another backend; for several outputs of which none is chosen, or images
+        ValueError: if Keras 3 runs on another backend; for several outputs of which none is chosen, or inputs
             that are not RGB.
     """
 
@@ -83,7 +83,7 @@ class Keras3Teacher(Teacher):
             )
         self.model = model
         self.name = model.name
-        # A subclassed network has no inputs.
+        # A subclassed model has no inputs.
         inputs = getattr(model, "inputs", None) or []
         self._output, self._head = None, models.heads.UNKNOWN
         if inputs:
@@ -107,7 +107,9 @@ class Keras3Teacher(Teacher):
                 outputs[LOGITS] = checked_logits(self._select(logits), images, self.name, self._head)
             missing = [name for name in names if name not in outputs]
             if missing:
-                raise ValueError(f"Layers {missing} of teacher {self.name!r} do not run. Layer other layers.")
+                raise ValueError(
+                    f"Layers {missing} of teacher {self.name!r} do not run. Choose other layers."
+                )
             return outputs
 
         return run
@@ -116,20 +118,20 @@ class Keras3Teacher(Teacher):
         outputs = tf.nest.flatten(outputs)
         if self._output is None and len(outputs) > 1:  # of a subclass, whose outputs have no names
             raise ValueError(
-                f"Teacher {self.name!r} must give one output, the logits. Received: {len(outputs)} outputs. "
-                f"Pass a function that gives the one to keep."
+                f"Teacher {self.name!r} must have one output, the logits. Received: {len(outputs)} outputs. "
+                f"Pass a function that returns one of them."
             )
         return outputs[self._output or 0]
 
     def _layer(self, name):
         if name not in self._layers:
-            # A layer is mostly known by its last name.
+            # Users mostly write the last part of a path.
             paths = {path.split("/")[-1]: path for path in self._layers}
             close = difflib.get_close_matches(name.split("/")[-1], paths, n=3) or list(paths)[-3:]
             close = [paths[last] for last in close]
             raise ValueError(
-                f"Layer {name!r} not found in teacher {self.name!r}. Expected 'logits' or the name of a layer, "
-                f"such as {close}. Set it in `terms=loss@teacher_layer:student_layer`."
+                f"Layer {name!r} not found in teacher {self.name!r}. Expected 'logits' or the name of a "
+                f"layer, such as {close}. Set it in `terms=loss@teacher_layer:student_layer`."
             )
         return self._layers[name]
 
@@ -138,7 +140,7 @@ class Keras3Teacher(Teacher):
 
 
 def _chosen(model, output: str | None) -> int | None:
-    """The index of the output that is asked for; None for the only one."""
+    """Returns the index of the chosen output; None if there is only one."""
     check_images(model, "A teacher", fixed=False)
     if output is None:
         models.check_one_output(model, "Teacher", "Choose one with load_teacher(model, output='…').")
@@ -148,7 +150,7 @@ def _chosen(model, output: str | None) -> int | None:
 
 
 def model_fingerprint(model) -> str:
-    """The hash of what a Keras network computes: its layers, how they are joined, and its weights."""
+    """Returns a hash of a Keras network: its layers, their connections and its weights."""
     order = {}
     for path, layer in _named_layers(model):
         order.setdefault(layer.name, f"layer {len(order)} {path.count('/')}")
@@ -160,7 +162,7 @@ def model_fingerprint(model) -> str:
 
 
 def _anonymous(config, order: dict[str, str]):
-    """A config without its names: automatic ones count on from process to process."""
+    """Returns a config without names, since automatic names contain counters."""
     if isinstance(config, dict):
         return {key: _anonymous(value, order) for key, value in config.items() if key not in _NOT_COMPUTED}
     if isinstance(config, list):
@@ -177,9 +179,9 @@ def _named_layers(model, prefix=""):
 
 @contextlib.contextmanager
 def _recording(layers, outputs):
-    """Notes in `shown` what `layers` compute meanwhile.
+    """Records in `outputs` what `layers` compute in this context.
 
-    A second functional model cannot show layers of nested models in one pass, and leaves nodes behind.
+    A second functional model could not reach layers of nested models, and would add nodes to the graph.
     """
 
     def recorder(name, call):

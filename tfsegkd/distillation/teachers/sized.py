@@ -1,4 +1,4 @@
-"""A teacher that sees images at a size of its own."""
+"""A teacher with its own input size."""
 
 import tensorflow as tf
 
@@ -7,16 +7,16 @@ from tfsegkd.distillation.terms import LOGITS
 
 
 class AtSize(Teacher):
-    """Brings all images to one size for a teacher, and its logits back to the size of the images.
+    """Resizes all images for a teacher, and its logits back to the size of the images.
 
-    So teachers of unlike sizes can look at the same images. Its other layers stay at the teacher's size.
+    So teachers of different input sizes take the same batches. Other layers keep the size in the teacher.
 
     Args:
-        teacher: It takes images of `size`, or brings them to a size itself.
+        teacher: A teacher that takes images of `size`, or resizes them itself.
         size: (height, width).
 
     Raises:
-        ValueError: for a teacher that takes images of another size only.
+        ValueError: for a teacher that takes images of another size.
     """
 
     def __init__(self, teacher: Teacher, size: tuple[int, int]):
@@ -35,7 +35,7 @@ class AtSize(Teacher):
             size = size_of(images)
             if size == self.input_size:
                 return run_teacher(images)
-            # Averaging where it shrinks, as the frames of a data set are resized.
+            # Antialiased when shrinking, as the images of a data set are.
             resized_images = tf.image.resize(tf.cast(images, tf.float32), self.input_size, antialias=True)
             outputs = dict(run_teacher(resized_images))
             if LOGITS in outputs:

@@ -1,4 +1,4 @@
-"""A .tflite as a teacher, with the logits that a file for the phone keeps to itself."""
+"""Teachers that are .tflite files, also those that output labels only."""
 
 import os
 import threading
@@ -13,24 +13,24 @@ from tfsegkd.distillation.teachers.external import chosen_output
 from tfsegkd.distillation.terms import LOGITS
 from tfsegkd.runtime.network import decoded, encoded, load_interpreter
 
-# What may stand between the choice of a label and the output, and changes no label.
+# Operators that may follow ARG_MAX and change no label.
 _PASS_THROUGH = ("CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 
 class TfliteTeacher(Teacher):
-    """A .tflite that segments one image (1, H, W, 3) at a time; it has no layer but 'logits'.
+    """A .tflite that segments one image (1, H, W, 3) at a time; its only layer is 'logits'.
 
-    Images are brought to its size. An integer input is fed the pixels themselves, whatever its scale says,
-    because that is how such files are used; a float input is fed 0…255. Where the output is the labels, the
-    logits are read from what they were chosen from. No gradient flows through it.
+    Images are resized to its input size. An integer input gets the pixels themselves, whatever its scale is,
+    because such files are used this way; a float input gets 0…255. If the output is labels, the logits are
+    read from the input of ARG_MAX. It has no gradient.
 
     Args:
         path: The file.
-        output: Which output to read, by name; not needed if there is one.
-        num_threads: Processor threads to run on; None means all.
+        output: The name of the output; not needed if there is only one.
+        num_threads: The number of threads; None means all.
 
     Raises:
-        ValueError: for a file that is missing, damaged or of another form.
+        ValueError: for a file that is missing, damaged or has other inputs or outputs.
     """
 
     def __init__(self, path: str | os.PathLike, output: str | None = None, num_threads: int | None = None):
@@ -53,8 +53,8 @@ class TfliteTeacher(Teacher):
         other = [layer for layer in names if layer != LOGITS]
         if other:
             raise ValueError(
-                f"Layer {other[0]!r} not found in teacher {self.name!r}. A .tflite shows ['logits'] only. Set "
-                f"it in `terms=loss@teacher_layer:student_layer`."
+                f"Layer {other[0]!r} not found in teacher {self.name!r}. A .tflite has ['logits'] only. "
+                f"Set it in `terms=loss@teacher_layer:student_layer`."
             )
 
         def run(images):
@@ -100,19 +100,19 @@ def _are_logits(end: dict, content: bytes) -> bool:
     quantized_or_float = end["quantization"][0] or np.issubdtype(end["dtype"], np.floating)
     if len(end["shape"]) != 4 or not quantized_or_float:
         return False
-    # One channel is a class against its background, or else the label of each pixel.
+    # One channel is the score of a class against the background, or the label of each pixel.
     return end["shape"][3] > 1 or not _is_chosen(bytearray(content), end["index"])
 
 
 def _is_chosen(content: bytearray, output: int) -> bool:
-    """Whether an output is labels that ARG_MAX has chosen."""
+    """Whether an output is labels computed by ARG_MAX."""
     _, producers, kind = _operators(content)
     producer = producers.get(_before_pass_through(output, producers, kind))
     return producer is not None and kind(producer) == "ARG_MAX"
 
 
 def _operators(content: bytearray):
-    """A file's graph; what makes each of its tensors; and the function that names an operator's kind."""
+    """Returns a file's graph, the producer of each tensor, and a function from an operator to its kind."""
     schema = _keras.tflite_schema
     model = schema.Model.GetRootAs(content, 0)
     graph = model.Subgraphs(0)
@@ -122,7 +122,7 @@ def _operators(content: bytearray):
 
     def kind(operator):
         code = model.OperatorCodes(operator.OpcodeIndex())
-        # Old files have their code in the first field, new ones in the second.
+        # Old files have the operator code in the first field, new ones in the second.
         return names[max(code.DeprecatedBuiltinCode(), code.BuiltinCode())]
 
     return graph, producers, kind
@@ -135,9 +135,9 @@ def _before_pass_through(tensor: int, producers, kind) -> int:
 
 
 def _with_logits(content: bytes, output: int, path: str) -> tuple[bytes, int]:
-    """The file with the tensor that its labels are chosen from in the place of the labels.
+    """Returns the file with the logits as its output instead of the labels.
 
-    So it runs as fast as before: keeping all tensors would turn off what saves memory.
+    This is as fast as before: to preserve all tensors would switch off memory planning.
     """
     content = bytearray(content)
     graph, producers, kind = _operators(content)
@@ -152,7 +152,7 @@ def _with_logits(content: bytes, output: int, path: str) -> tuple[bytes, int]:
             f"by ARG_MAX from such logits. Received: an output {received} of another kind. Convert "
             f"the network again without what follows its logits."
         )
-    # The view writes into the file's content: the table of outputs keeps its length.
+    # The view writes into the file's content; the table of outputs keeps its length.
     outputs = graph.OutputsAsNumpy()
     outputs[outputs == output] = logits
     return bytes(content), logits

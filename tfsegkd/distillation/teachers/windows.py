@@ -1,4 +1,4 @@
-"""A teacher of one input size that looks at an image part by part."""
+"""Sliding windows: a teacher of a fixed input size on images of another size."""
 
 import math
 from collections.abc import Iterator
@@ -11,30 +11,30 @@ from tfsegkd.distillation.terms import LOGITS
 
 Window = tuple[int, int, int, int]
 
-# The least probability that has a logarithm: a softmax of float32 can come out as 0.
+# Lower bound before the logarithm: a float32 softmax can be 0.
 _LEAST = 1e-30
 
 
 class Windows(Teacher):
-    """A teacher that sees images through windows of its own shape, not squeezed and as fine as they are.
+    """Applies a teacher to sliding windows of its input's shape instead of to the resized image.
 
-    The windows are as large as fit into the image, of the shape of the teacher's input, and overlap where
-    they do not cover it evenly. Its logits are the logarithm of the mean probabilities, as an ensemble's; it
-    has no other layer. Each window costs a pass. Scales of `Views` make the windows smaller.
+    The windows are the largest of this aspect ratio that fit into the image; they overlap where they do not
+    cover it evenly. Its logits are the logarithm of the mean probabilities; it has no other layer. Each
+    window costs a pass. Scales of `Views` make the windows smaller.
 
     Args:
-        teacher: One that brings all images to one size.
-        zoom: How many times smaller the windows are than the largest that fit.
+        teacher: A teacher that resizes all images to its input size.
+        zoom: How many times smaller the windows are than the largest ones.
 
     Raises:
-        ValueError: for a teacher that sees whole images anyway.
+        ValueError: for a teacher that takes images of any size.
     """
 
     def __init__(self, teacher: Teacher, zoom: float = 1.0):
         if teacher.input_size is None:
             raise ValueError(
-                f"Windows are for a teacher that brings all images to one size. Received: {teacher.name!r}, "
-                f"which sees them as they are. Leave out windows."
+                f"windows is for a teacher that resizes all images to its input size. Received: "
+                f"{teacher.name!r}, which takes any size. Leave out windows."
             )
         self._teacher, self._zoom = teacher, zoom
         self.name = teacher.name
@@ -43,7 +43,7 @@ class Windows(Teacher):
         other = [layer for layer in names if layer != LOGITS]
         if other:
             raise ValueError(
-                f"Layer {other[0]!r} not found in teacher {self.name!r}. Through windows it shows ['logits'] "
+                f"Layer {other[0]!r} not found in teacher {self.name!r}. With windows it has ['logits'] "
                 f"only. Leave out windows to distil features."
             )
         run_teacher = self._teacher.feature_extractor([LOGITS])
@@ -70,7 +70,7 @@ class Windows(Teacher):
         return tf.math.log(tf.maximum(total / passes, _LEAST))
 
     def _windows(self, size: tuple[int, int]) -> Iterator[Window]:
-        """(top, left, bottom, right) of each."""
+        """Returns (top, left, bottom, right) of each window."""
         fit = min(side / own for side, own in zip(size, self._teacher.input_size, strict=True))
         height, width = scaled_size(self._teacher.input_size, fit / self._zoom)
         for top in _starts(size[0], height):
@@ -85,6 +85,6 @@ class Windows(Teacher):
 
 
 def _starts(length: int, window: int) -> list[int]:
-    """Where windows begin that cover `length`, evenly spread."""
+    """Returns the starts of windows that cover `length`, evenly spaced."""
     count = math.ceil(length / window)
     return [round(index * (length - window) / max(1, count - 1)) for index in range(count)]
