@@ -198,7 +198,7 @@
     },
     go(place) {
       if (!this.shown.length) {
-        find("which").textContent = "No frame has this class.";
+        find("which").textContent = "No image has this class.";
         return;
       }
       this.place = (place + this.shown.length) % this.shown.length;
