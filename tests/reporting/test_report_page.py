@@ -155,7 +155,7 @@ def test_panels_show_on_the_right_and_steps_go_on(opened):
 
 @needs_browser
 def test_another_run_has_its_own_figures(opened):
-    assert "did not end" in opened.find_element("css selector", ".warning").text
+    assert "is not finished" in opened.find_element("css selector", ".warning").text
     names = [o.text for o in opened.find_elements("css selector", "#int8 select.run option")]
     choose(opened, "#int8 select.run", names[1])
     assert "no int8 file" in opened.find_element("css selector", "#int8 .missing").text
@@ -186,7 +186,7 @@ def test_dark_and_narrow(opened):
 def test_without_the_data_the_page_says_so(finished, tmp_path):
     path = write_report([finished], tmp_path / "report.html", None, "the disk is elsewhere")
     text = path.read_text(encoding="utf-8")
-    assert "No pictures: the disk is elsewhere." in text
+    assert "No images: the disk is elsewhere." in text
     assert "4.0 × smaller" not in text and "40 × smaller, 8.0 × faster, 11.0 points below its teacher" in text
     assert text.count("<img src=x") == 0 and path.stat().st_size < 8e6
 
@@ -220,7 +220,7 @@ def test_a_run_that_died_shows_what_there_is_and_its_command(finished, tmp_path)
     state["student"]["result"] = None
     (died / "state.json").write_text(json.dumps(state))
     text = write_report([died], tmp_path / "report.html", None).read_text(encoding="utf-8")
-    assert "did not end" in text and "student (after epoch 3 of 3)" in text
+    assert "is not finished" in text and "student (after epoch 3 of 3)" in text
     assert "--dataset=folder" in text and "--data_dir=DIRECTORY" in text
     assert "<b>8</b>" not in text and "unet(width=&lt;b&gt;8&lt;/b&gt;)" in text
 
