@@ -7,7 +7,7 @@ python tools/benchmark.py grouping
 python tools/benchmark.py latency --input_size=360x480 --network=dense.keras --network=pruned.keras
 python tools/benchmark.py pipeline --rounds=10
 python tools/benchmark.py pruned_segnet
-python tools/benchmark.py ecosystem --steps=adopt  # networks of other libraries, where these are installed
+python tools/benchmark.py ecosystem  # networks of other libraries, of those installed, for docs/models.md
 python tools/benchmark.py faults --kills=50 --work_dir=/tmp/faults
 python tools/benchmark.py soak --minutes=30 --work_dir=/tmp/soak
 python tools/benchmark.py arm_models  # counts every network on Arm, for docs/models.md
@@ -167,11 +167,10 @@ def try_ecosystem():
     unknown = sorted({*FLAGS.steps} - {*ecosystem.STEPS})
     if unknown:
         raise ValueError(f"--steps must be some of {list(ecosystem.STEPS)}. Received: {unknown}.")
-    rows = ecosystem.run(FLAGS.steps, FLAGS.network[0] if FLAGS.network else "")
-    if not FLAGS.network:
-        write_text = (DOCS / "results" / "ecosystem.md").write_text
-        write_text(ecosystem.page(rows), encoding="utf-8")
-        FLAGS.json = FLAGS.json or str(DOCS / "results" / "ecosystem.json")
+    results = Path(FLAGS.json or DOCS / "results" / "ecosystem.json")
+    rows = ecosystem.run(results, FLAGS.steps, FLAGS.network[0] if FLAGS.network else "")
+    if not FLAGS.json:
+        models.write_page(DOCS / "results" / "models.json", DOCS / "models.md", (360, 480))
     return as_dicts(rows)
 
 

@@ -1,112 +1,103 @@
 """Which networks of other libraries can be adopted, pruned, quantized, exported, and teach and learn.
 
 Random weights, small images. keras-hub, segmentation-models and keras-unet-collection ask for other versions
-than ours: run it in an environment of its own that has them. Each network has a process of its own, because
+than ours: run it in an environment of its own that has them. Each library has a process of its own, because
 libraries choose their Keras when they are imported.
 """
 
 import dataclasses
+import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import ecosystem_networks
+from benchmarks.ecosystem_page import STEPS, Row
+from tfsegkd.atomic import write_json
+from tfsegkd.recipe.provenance import provenance
 
-STEPS = ("adopt", "prune", "quantize", "export", "teacher", "student")
-_DOCUMENT = """# Networks of other libraries
-
-Written by `python tools/benchmark.py ecosystem`; figures in `ecosystem.json`.
-
-{adopted} of the {tried} networks that were built are adopted as they are, or after naming an output or a
-size. Their weights are random and their images small: this says what the code takes, not how good it is.
-*Refused* is a message that names what stands in the way, {longest} characters at most.
-
-{table}
-
-A dash: not tried in this run. Of what is refused, a network with inputs and outputs can still be a teacher.
-{refusals}
-"""
-_SECONDS = 900
+_SECONDS = 900  # for one network
+_NO_RESULT = "no result"
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One network.
+def run(results: Path, steps: Sequence[str] = STEPS, only: str = "") -> list[Row]:
+    """Tries networks, keeps a row for each as it comes, and prints it.
+
+    Run again, it tries what is missing and what gave no result. Remove the file to try all anew.
 
     Args:
-        library, network: What it is.
-        adopt, prune, quantize, export, teacher, student: 'ok', a refusal, or '–' where it was not tried.
-        option: What `adopt` was told: an output or a size.
-        longest_message: The characters of its longest refusal.
+        results: JSON with the rows, which is read first.
+        steps: What to try of each network, some of `STEPS`.
+        only: Tries the networks whose library or name holds it, also those that have a row.
     """
-
-    library: str
-    network: str
-    adopt: str = "–"
-    prune: str = "–"
-    quantize: str = "–"
-    export: str = "–"
-    teacher: str = "–"
-    student: str = "–"
-    option: str = ""
-    longest_message: int = 0
-
-
-def run(steps: Sequence[str] = STEPS, only: str = "") -> list[Row]:
-    """Tries every network whose library or name holds `only`, and prints a line for each."""
-    rows = []
+    kept = {(row.library, row.network): row for row in read(results)}
     for library, networks in ecosystem_networks.NETWORKS.items():
-        for network in networks:
-            if only.lower() not in f"{library} {network}".lower():
-                continue
-            row = _in_a_process(library, network, steps)
-            rows.append(row)
-            print(*(f"{value:10.60}" for value in dataclasses.asdict(row).values()), flush=True)
-    return rows
+        named = [network for network in networks if only.lower() in f"{library} {network}".lower()]
+        wanted = [network for network in named if only or _is_due(kept.get((library, network)))]
+        for row in _in_a_process(library, wanted, steps):
+            kept[library, row.network] = row
+            _write(results, kept)
+            print(
+                *(
+                    f"{value:<10.60}" if isinstance(value, str) else value
+                    for value in dataclasses.asdict(row).values()
+                ),
+                flush=True,
+            )
+    return read(results)
 
 
-def page(rows: Sequence[Row]) -> str:
-    """The document, as Markdown."""
-    built = [row for row in rows if not row.adopt.startswith("not built")]
-    lines = ["| library | network | " + " | ".join(STEPS) + " |", "|---" * (2 + len(STEPS)) + "|"]
-    for row in rows:
-        cells = [_cell(getattr(row, step)) for step in STEPS]
-        if row.option and row.adopt == "ok":
-            cells[0] += f", with `{row.option}`"
-        lines.append(f"| {row.library} | {row.network} | " + " | ".join(cells) + " |")
-    refused = [row for row in built if row.adopt not in ("ok", "–")]
-    return _DOCUMENT.format(
-        adopted=sum(row.adopt == "ok" for row in built),
-        tried=len(built),
-        longest=max((row.longest_message for row in built), default=0),
-        table="\n".join(lines),
-        refusals="\n".join(["", *(f"- {row.library}, {row.network}: `{row.adopt}`" for row in refused)]),
-    )
+def _write(results: Path, kept: dict[tuple[str, str], Row]) -> None:
+    """In the order in which the networks are listed."""
+    places = [(library, one) for library, of in ecosystem_networks.NETWORKS.items() for one in of]
+    rows = [dataclasses.asdict(kept[place]) for place in places if place in kept]
+    write_json(results, {"benchmark": "ecosystem", "rows": rows, **provenance()})
 
 
-def _cell(result: str) -> str:
-    return result if result in ("ok", "–") else "not built" if result.startswith("not built") else "refused"
+def read(results: Path) -> list[Row]:
+    """The rows of a file of results; none where there is no such file."""
+    if not results.exists():
+        return []
+    return [Row(**row) for row in json.loads(results.read_text(encoding="utf-8"))["rows"]]
 
 
-def _in_a_process(library, network, steps) -> Row:
+def _is_due(row: Row | None) -> bool:
+    return row is None or row.adopt.startswith(_NO_RESULT)
+
+
+def _in_a_process(library: str, networks: Sequence[str], steps: Sequence[str]) -> Iterator[Row]:
+    """The rows of some networks of a library; what ends the process costs one of them its row."""
     environment = dict(os.environ, **ecosystem_networks.ENVIRONMENT.get(library, {}))
-    command = [sys.executable, "-m", "benchmarks.ecosystem", library, network, ",".join(steps)]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=Path(__file__).parents[1],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-        )
-        return Row(**json.loads(done.stdout.strip().splitlines()[-1]))
-    except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
-        return Row(library, network, adopt=f"no result: {type(error).__name__}")
+    left = list(networks)
+    while left:
+        command = [sys.executable, "-m", "benchmarks.ecosystem", library, json.dumps(left), ",".join(steps)]
+        with (
+            tempfile.TemporaryFile("w+") as said,
+            subprocess.Popen(
+                command,
+                cwd=Path(__file__).parents[1],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            ) as child,
+        ):
+            for line in child.stdout:
+                if line.startswith("{"):  # libraries print as well
+                    yield Row(**json.loads(line))
+                    left.pop(0)
+            child.wait()
+            if not left:
+                return
+            said.seek(0)
+            *_, last = ["", *said.read().strip().splitlines()]
+            cause = f"its process ended with code {child.returncode}. {last}"
+            yield Row(library, left.pop(0), adopt=f"{_NO_RESULT}: {cause}")
 
 
 def tried(library: str, network: str, steps: Sequence[str]) -> Row:
@@ -115,16 +106,14 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
 
     import tfsegkd
     from tfsegkd import export, models, pruning, quantization
-    from tfsegkd._keras import keras
 
     form = ecosystem_networks.NETWORKS[library][network]
     try:
         model = form.build()
     except Exception as error:  # the library and Keras may not fit each other
         return Row(library, network, adopt=f"not built: {type(error).__name__}")
-    size = form.size
-    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3)).astype(np.float32)
-    found, longest, kept = {}, 0, {}
+    images = np.random.default_rng(0).integers(0, 256, (2, *form.size, 3)).astype(np.float32)
+    found, kept, longest = {}, {}, 0
 
     def attempt(step, call):
         nonlocal longest
@@ -134,9 +123,8 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
             kept[step] = call()
             found[step] = "ok"
         except Exception as error:  # any refusal is a result
-            text = " ".join(str(error).split())
             longest = max(longest, len(str(error)))
-            found[step] = f"{type(error).__name__}: {text.replace('`', '')[:160]}"
+            found[step] = f"{type(error).__name__}: {' '.join(str(error).split())}"
 
     attempt("adopt", lambda: models.adopt(model, **form.options)[0])
     adopted = kept.get("adopt")
@@ -148,36 +136,66 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
             path = Path(directory, "network.tflite")
             attempt("export", lambda: export.export_tflite(kept["quantize"], path))
 
-    def small(classes):
-        inputs = keras.Input((*size, 3))
-        x = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(inputs)
-        x = keras.layers.UpSampling2D(2, interpolation="bilinear")(keras.layers.Conv2D(classes, 1)(x))
-        return keras.Model(inputs, x)
-
-    def step(teacher, student):
-        distiller = tfsegkd.Distiller(teacher, student)
-        distiller.compile(keras.optimizers.SGD(1e-3))
-        classes = distiller._student_features.output_shape["logits"][-1]
-        masks = np.random.default_rng(0).integers(0, classes, (2, *size)).astype(np.int32)
-        loss = distiller.train_on_batch(images, masks, return_dict=True)["loss"]
-        if not np.isfinite(loss):
-            raise ValueError(f"the loss is {loss}")
-
     def taught():
         teacher = tfsegkd.load_teacher(model, **form.teacher_options)
-        step(teacher, small(teacher.shapes(["logits"], (*size, 3))["logits"][-1]))
+        _train(teacher, _small(form.size, teacher.shapes(["logits"], images.shape[1:])["logits"][-1]), images)
 
     attempt("teacher", taught)
 
     def learnt():
         student = adopted if form.options and adopted is not None else model
-        classes = models.adopt(model)[0].output_shape[-1] if adopted is None else adopted.output_shape[-1]
-        step(small(classes), student)
+        classes = ecosystem_networks.CLASSES if adopted is None else adopted.output_shape[-1]
+        _train(_small(form.size, classes), student, images)
 
     attempt("student", learnt)
     option = ", ".join(f"{key}={value!r}" for key, value in form.options.items())
-    return Row(library, network, option=option, longest_message=longest, **found)
+    return Row(library, network, _version(library), option=option, longest_message=longest, **found)
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library.removesuffix(".applications"))
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _small(size, classes):
+    """A network of few weights."""
+    from tfsegkd._keras import keras
+
+    inputs = keras.Input((*size, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(inputs)
+    x = keras.layers.UpSampling2D(2, interpolation="bilinear")(keras.layers.Conv2D(classes, 1)(x))
+    return keras.Model(inputs, x)
+
+
+def _train(teacher, student, images):
+    """One step of distillation, after which some weight of the student must be another."""
+    import numpy as np
+
+    import tfsegkd
+    from tfsegkd._keras import keras
+
+    before = [np.array(weight) for weight in student.trainable_weights]
+    distiller = tfsegkd.Distiller(teacher, student)
+    distiller.compile(keras.optimizers.SGD(1e-2))
+    masks = np.random.default_rng(0).integers(0, 2, images.shape[:-1]).astype(np.int32)
+    history = distiller.fit(images, masks, batch_size=len(images), epochs=1, verbose=0)
+    if not np.isfinite(history.history["loss"]).all():
+        raise ValueError(f"the loss is {history.history['loss']}")
+    if all(np.array_equal(old, new) for old, new in zip(before, student.trainable_weights, strict=True)):
+        raise ValueError("no weight of the student has changed")
+
+
+def main(library: str, networks: Sequence[str], steps: Sequence[str]) -> None:
+    """Prints the row of each network as a line of JSON."""
+    from tfsegkd._keras import keras
+
+    for network in networks:
+        signal.alarm(_SECONDS)  # ends the process where nothing else would
+        print("\n" + json.dumps(dataclasses.asdict(tried(library, network, steps))), flush=True)
+        keras.backend.clear_session()
 
 
 if __name__ == "__main__":
-    print(json.dumps(dataclasses.asdict(tried(sys.argv[1], sys.argv[2], sys.argv[3].split(",")))))
+    main(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3].split(","))

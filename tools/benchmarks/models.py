@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks import arm_page, foreign
+from benchmarks import arm_page, ecosystem, ecosystem_page, foreign
 from benchmarks.printing import figure, table
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.recipe.provenance import provenance
@@ -45,7 +45,8 @@ _CHILD = (sys.executable, "-m", "benchmarks.one_model")
 _DOCUMENT = """# The networks
 
 Written by `python tools/benchmark.py models`; figures in `results/models.json`, those of Arm, by
-`python tools/benchmark.py arm_models`, in `results/models_arm.json`.
+`python tools/benchmark.py arm_models`, in `results/models_arm.json`. How
+[networks of other libraries](#networks-of-other-libraries) fare stands below.
 
 {networks}
 
@@ -64,7 +65,7 @@ of 32, to which ours pad.
 
 Counted for the classes and the size of the source, the auxiliary head included where torchvision counts it.
 MACs of transposed convolutions are counted at their inputs' positions.
-"""
+{others}"""
 _SLOW = """
 ## Where int8 gains little on x86
 
@@ -157,8 +158,15 @@ def _ordered(rows: dict[str, Row]) -> list[Row]:
 
 def _write(results: Path, document: Path, rows: list[Row]) -> None:
     write_json(results, {"benchmark": "models", "rows": as_dicts(rows), **provenance()})
+    write_page(results, document, rows[0].size)
+
+
+def write_page(results: Path, document: Path, size: tuple[int, int]) -> None:
+    """Writes the page of what the files of results beside `results` hold."""
+    rows = _ordered(_read(results, size))
     counted = arm_page.read(results.with_name("models_arm.json"))
-    write_atomically(document, lambda file: file.write_text(page(rows, counted), encoding="utf-8"))
+    others = ecosystem.read(results.with_name("ecosystem.json"))
+    write_atomically(document, lambda file: file.write_text(page(rows, counted, others), encoding="utf-8"))
 
 
 def _read(results: Path, size: tuple[int, int]) -> dict[str, Row]:
@@ -220,11 +228,16 @@ def _why(code: int, said: str) -> str:
     return lines[-1] if lines else f"exit code {code}"
 
 
-def page(rows: Sequence[Row], counted: arm_page.Rows | None = None) -> str:
+def page(
+    rows: Sequence[Row],
+    counted: arm_page.Rows | None = None,
+    others: Sequence[ecosystem_page.Row] = (),
+) -> str:
     """The document, as Markdown.
 
     Args:
         counted: What was counted on Arm, as of `arm_page.read`.
+        others: How networks of other libraries fared, as of `ecosystem.read`.
     """
     counted = counted or {}
     causes = [f"- `{row.network}`: {row.cause}." for row in rows if row.cause]
@@ -237,6 +250,7 @@ def page(rows: Sequence[Row], counted: arm_page.Rows | None = None) -> str:
         arm=arm_page.section(counted),
         slow=_slow([row for row in rows if row.slow]),
         published=_published([row for row in rows if row.published and row.counted]),
+        others=ecosystem_page.section(others),
     )
 
 
