@@ -104,8 +104,7 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
     """Tries one network in this process."""
     import numpy as np
 
-    import tfsegkd
-    from tfsegkd import export, models, pruning, quantization
+    from tfsegkd import distillation, export, models, pruning, quantization
 
     form = ecosystem_networks.NETWORKS[library][network]
     try:
@@ -137,7 +136,7 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
             attempt("export", lambda: export.export_tflite(kept["quantize"], path))
 
     def taught():
-        teacher = tfsegkd.load_teacher(model, **form.teacher_options)
+        teacher = distillation.load_teacher(model, **form.teacher_options)
         _train(teacher, _small(form.size, teacher.shapes(["logits"], images.shape[1:])["logits"][-1]), images)
 
     attempt("teacher", taught)
