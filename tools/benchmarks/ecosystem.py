@@ -17,18 +17,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import ecosystem_networks
-from benchmarks.ecosystem_page import STEPS, Row
+from benchmarks.ecosystem_page import NO_RESULT, NOT_BUILT, STEPS, UNTRIED, Row
 from tfsegkd.atomic import write_json
 from tfsegkd.recipe.provenance import provenance
 
 _SECONDS = 900  # for one network
-_NO_RESULT = "no result"
 
 
 def run(results: Path, steps: Sequence[str] = STEPS, only: str = "") -> list[Row]:
     """Tries networks, keeps a row for each as it comes, and prints it.
 
-    Run again, it tries what is missing and what gave no result. Remove the file to try all anew.
+    Run again, it tries what is missing, what gave no result and steps that were left out. Remove the file to
+    try all anew.
 
     Args:
         results: JSON with the rows, which is read first.
@@ -38,7 +38,7 @@ def run(results: Path, steps: Sequence[str] = STEPS, only: str = "") -> list[Row
     kept = {(row.library, row.network): row for row in read(results)}
     for library, networks in ecosystem_networks.NETWORKS.items():
         named = [network for network in networks if only.lower() in f"{library} {network}".lower()]
-        wanted = [network for network in named if only or _is_due(kept.get((library, network)))]
+        wanted = [network for network in named if only or _is_due(kept.get((library, network)), steps)]
         for row in _in_a_process(library, wanted, steps):
             kept[library, row.network] = row
             _write(results, kept)
@@ -66,8 +66,18 @@ def read(results: Path) -> list[Row]:
     return [Row(**row) for row in json.loads(results.read_text(encoding="utf-8"))["rows"]]
 
 
-def _is_due(row: Row | None) -> bool:
-    return row is None or row.adopt.startswith(_NO_RESULT)
+def _is_due(row: Row | None, steps: Sequence[str]) -> bool:
+    """Whether a step has not been tried that could be."""
+    if row is None or row.adopt.startswith(NO_RESULT):
+        return True
+    if row.adopt.startswith(NOT_BUILT):
+        return False
+    needs = {"prune": ["adopt"], "quantize": ["adopt"], "export": ["adopt", "quantize"]}
+    return any(
+        getattr(row, step) == UNTRIED
+        and all(getattr(row, before) in ("ok", UNTRIED) for before in needs.get(step, []))
+        for step in steps
+    )
 
 
 def _in_a_process(library: str, networks: Sequence[str], steps: Sequence[str]) -> Iterator[Row]:
@@ -97,7 +107,7 @@ def _in_a_process(library: str, networks: Sequence[str], steps: Sequence[str]) -
             said.seek(0)
             *_, last = ["", *said.read().strip().splitlines()]
             cause = f"its process ended with code {child.returncode}. {last}"
-            yield Row(library, left.pop(0), adopt=f"{_NO_RESULT}: {cause}")
+            yield Row(library, left.pop(0), adopt=f"{NO_RESULT}: {cause}")
 
 
 def tried(library: str, network: str, steps: Sequence[str]) -> Row:
@@ -110,7 +120,7 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
     try:
         model = form.build()
     except Exception as error:  # the library and Keras may not fit each other
-        return Row(library, network, adopt=f"not built: {type(error).__name__}")
+        return Row(library, network, adopt=f"{NOT_BUILT}: {type(error).__name__}")
     images = np.random.default_rng(0).integers(0, 256, (2, *form.size, 3)).astype(np.float32)
     found, kept, longest = {}, {}, 0
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from benchmarks.printing import line
 
 STEPS = ("adopt", "prune", "quantize", "export", "teacher", "student")
+UNTRIED, NOT_BUILT, NO_RESULT = "–", "not built", "no result"
 _SECTION = """
 ## Networks of other libraries
 
@@ -38,12 +39,12 @@ class Row:
     library: str
     network: str
     version: str = ""
-    adopt: str = "–"
-    prune: str = "–"
-    quantize: str = "–"
-    export: str = "–"
-    teacher: str = "–"
-    student: str = "–"
+    adopt: str = UNTRIED
+    prune: str = UNTRIED
+    quantize: str = UNTRIED
+    export: str = UNTRIED
+    teacher: str = UNTRIED
+    student: str = UNTRIED
     option: str = ""
     longest_message: int = 0
 
@@ -55,7 +56,7 @@ def section(rows: Sequence[Row]) -> str:
     done = {step: [getattr(row, step) for row in rows] for step in STEPS}
     words = ("pruned", "quantized", "exported", "teach", "learn")
     counts = ", ".join(
-        f"{done[step].count('ok')} of {sum(result != '–' for result in done[step])} {word}"
+        f"{done[step].count('ok')} of {sum(result != UNTRIED for result in done[step])} {word}"
         for step, word in zip(STEPS[1:], words, strict=True)
     )
     return _SECTION.format(
@@ -93,6 +94,6 @@ def _refusals(rows: Sequence[Row]) -> list[str]:
 
 
 def _cell(result: str) -> str:
-    if result in ("ok", "–"):
+    if result in ("ok", UNTRIED):
         return result
-    return result.partition(":")[0] if result.startswith(("not built", "no result")) else "refused"
+    return result.partition(":")[0] if result.startswith((NOT_BUILT, NO_RESULT)) else "refused"
