@@ -32,7 +32,7 @@ def _by_hand(package, body, shape=(96, 128, 3), policy=None, batch=None, **form)
     return Form(build, **form)
 
 
-def _conv(keras, x, width=8, size=3, **options):
+def _conv(keras, x, width=32, size=3, **options):
     options = {"padding": "same", "activation": "relu", **options}
     return keras.layers.Conv2D(width, size, **options)(x)
 
@@ -53,7 +53,7 @@ def _two_outputs(as_dict):
 def _sequential(keras, images):
     L = keras.layers
     return keras.Sequential(
-        [images, L.Conv2D(8, 3, padding="same"), L.ReLU(), L.Conv2D(CLASSES, 1), L.Softmax()]
+        [images, L.Conv2D(32, 3, padding="same"), L.ReLU(), L.Conv2D(CLASSES, 1), L.Softmax()]
     )
 
 
@@ -77,7 +77,7 @@ def _shuffle(keras, images):
         import tensorflow as tf
 
         one, other = tf.split(x, 2, axis=-1)
-    return _scores(keras, keras.layers.Concatenate()([_conv(keras, one, 4), other]))
+    return _scores(keras, keras.layers.Concatenate()([_conv(keras, one), other]))
 
 
 def _depth_to_space(keras, images):
@@ -126,7 +126,7 @@ def _subclassed(wrapped):
         class Net(keras.Model):
             def __init__(self):
                 super().__init__()
-                self.one = keras.layers.Conv2D(8, 3, padding="same", activation="relu")
+                self.one = keras.layers.Conv2D(32, 3, padding="same", activation="relu")
                 self.two = keras.layers.Conv2D(CLASSES, 1)
 
             def call(self, x):
@@ -151,7 +151,7 @@ def _resized_pyramid(keras, images):
 
 def _image_pooling(keras, images):
     x = _conv(keras, images, strides=4)
-    y = _conv(keras, keras.layers.GlobalAveragePooling2D(keepdims=True)(x), 8, 1)
+    y = _conv(keras, keras.layers.GlobalAveragePooling2D(keepdims=True)(x), 32, 1)
     y = keras.layers.UpSampling2D(x.shape[1:3], interpolation="bilinear")(y)
     x = keras.layers.Concatenate()([x, y, _conv(keras, x, dilation_rate=2)])
     return keras.layers.UpSampling2D(4, interpolation="bilinear")(_scores(keras, x))
@@ -164,7 +164,7 @@ def _attention_gate(keras, images):
 
 
 def _shared(keras, images):
-    shared = keras.layers.Conv2D(8, 3, padding="same")
+    shared = keras.layers.Conv2D(32, 3, padding="same")
     return _scores(keras, shared(_conv(keras, images)) + shared(_conv(keras, images)))
 
 
@@ -205,7 +205,7 @@ def _main_cut(keras, images):
 
 
 def _dense_gelu(keras, images):
-    x = keras.layers.Dense(8, activation="gelu")(_conv(keras, images))
+    x = keras.layers.Dense(32, activation="gelu")(_conv(keras, images))
     return _scores(keras, x)
 
 
@@ -218,7 +218,7 @@ def _valid_leaky(keras, images):
 
 def _output_padding(keras, images):
     x = _conv(keras, images, strides=2)
-    x = keras.layers.Conv2DTranspose(8, 3, strides=2, padding="same", output_padding=1)(x)
+    x = keras.layers.Conv2DTranspose(32, 3, strides=2, padding="same", output_padding=1)(x)
     return _scores(keras, x)
 
 

@@ -254,7 +254,7 @@ def _kuc(builder, *arguments, size=(96, 128), **options):
     return build
 
 
-_WIDTHS = [8, 16, 32]
+_WIDTHS = [16, 32, 64]
 KERAS_UNET_COLLECTION = {
     "unet_2d": Form(_kuc("unet_2d", _WIDTHS, CLASSES, batch_norm=True, output_activation="Softmax")),
     "unet_2d, GELU": Form(_kuc("unet_2d", _WIDTHS, CLASSES, activation="GELU")),
@@ -268,7 +268,7 @@ KERAS_UNET_COLLECTION = {
     "att_unet_2d": Form(_kuc("att_unet_2d", _WIDTHS, CLASSES, unpool=False, pool=False)),
     "r2_unet_2d": Form(_kuc("r2_unet_2d", _WIDTHS, CLASSES)),
     "u2net_2d, sigmoid": Form(
-        _kuc("u2net_2d", CLASSES, [8, 8, 16, 16], output_activation="Sigmoid", size=(128, 128), name="u2"),
+        _kuc("u2net_2d", CLASSES, [16, 16, 32, 32], output_activation="Sigmoid", size=(128, 128), name="u2"),
         (128, 128),
         options={"output": "u2_output_final_activation"},
         teacher_options={"output": "u2_output_final_activation"},
