@@ -9,11 +9,21 @@ from command_lines import Shell
 from pages import ROOT
 from PIL import Image
 from pycocotools import mask as coco_masks
-from test_code_blocks import TOY
 
 from tfsegkd import data
 
 SIZE = (32, 48)
+# Networks of few layers, since tracing takes most of the time.
+TOY = (
+    "--input_size=32x48",
+    "--teacher=unet(width=8)",
+    "--student=unet(width=4)",
+    "--stages=teacher,distill,quantize,export",
+    "--teacher_epochs=1",
+    "--epochs=1",
+    "--qat_epochs=1",
+    "--preflight=off",
+)
 NAMES = ("background", "door", "wall")
 
 

@@ -15,6 +15,9 @@ import pytest
 from litert_masks import litert_masks
 from PIL import Image
 
+import tfsegkd
+from tfsegkd import data, export, models, quantization
+from tfsegkd._keras import keras, keras3
 from tfsegkd.runtime import Network
 
 REQUIREMENTS = ("mediapipe==1.2.2", "ai-edge-litert>=2,<3")
@@ -85,3 +88,83 @@ def test_image_segmenter_reproduces_the_golden_mask(mediapipe_python, bundle, fi
 
 def test_litert_reproduces_the_golden_mask_there(mediapipe_python, bundle, tmp_path):
     litert_masks(mediapipe_python, bundle[0], tmp_path)
+
+
+# A binary network from a folder of masks to the phone.
+
+BINARY_SIZE = (48, 64)
+
+
+def write_folder(root, split, count, seed):
+    """Noise with a brighter patch, which is the object; masks are black and white."""
+    random = np.random.default_rng(seed)
+    for kind in ("images", "masks"):
+        (root / kind / split).mkdir(parents=True)
+    for number in range(count):
+        pixels = random.integers(0, 120, (*BINARY_SIZE, 3), np.uint8)
+        top, left = (int(random.integers(0, side // 2)) for side in BINARY_SIZE)
+        mask = np.zeros(BINARY_SIZE, np.uint8)
+        mask[top : top + 20, left : left + 28] = 255
+        pixels[mask == 255] += 90
+        Image.fromarray(pixels).save(root / "images" / split / f"{number:02}.png")
+        Image.fromarray(mask).save(root / "masks" / split / f"{number:02}.png")
+
+
+def one_channel_unet(k, width, name):
+    """A U-Net that ends in one channel and a sigmoid, as segmentation_models' example does."""
+    layers = k.layers
+    x = inputs = k.Input((*BINARY_SIZE, 3), name="pixels")
+    x, skips = layers.Rescaling(1 / 255)(x), []
+    for stage in range(2):
+        x = layers.Conv2D(width << stage, 3, padding="same", activation="relu")(x)
+        x = layers.BatchNormalization(momentum=0.8)(x)
+        skips.append(x)
+        x = layers.MaxPooling2D(2)(x)
+    for skip in reversed(skips):
+        x = layers.Concatenate()([layers.UpSampling2D(2)(x), skip])
+        x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
+    return k.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid", name="object")(x), name=name)
+
+
+def iou(found, truth):
+    return (found & truth).sum() / (found | truth).sum()
+
+
+@pytest.mark.slow
+def test_a_binary_network_from_a_folder_to_mediapipe(mediapipe_python, tmp_path):
+    (root := tmp_path / "mydata").mkdir()
+    (root / "labels.txt").write_text("background\npatch\n")
+    write_folder(root, "train", 16, 0)
+    write_folder(root, "val", 4, 1)
+    sources = [data.load("folder", split, root) for split in ("train", "val")]
+    (images, masks), (unseen, truth) = (map(np.stack, zip(*source, strict=True)) for source in sources)
+    images, unseen = images.astype(np.float32), unseen.astype(np.float32)
+    assert set(np.unique(truth)) == {0, 1}
+
+    keras.utils.set_random_seed(0)
+    teacher = one_channel_unet(keras, 12, "teacher")
+    teacher.compile(keras.optimizers.Adam(1e-2), "binary_crossentropy")
+    teacher.fit(images, masks[..., None], batch_size=4, epochs=12, verbose=0)
+    assert iou(teacher.predict(unseen, verbose=0)[..., 0] > 0.5, truth == 1) > 0.8
+
+    # The labels count for nothing: what the student knows, it has from its teacher.
+    keras3.utils.set_random_seed(1)
+    student = one_channel_unet(keras3, 6, "student")
+    distiller = tfsegkd.Distiller(
+        teacher, student, terms=[tfsegkd.Term("pixelwise"), tfsegkd.Term("cwd", weight=0.1)], task_weight=0.0
+    )
+    distiller.compile(keras.optimizers.Adam(1e-2))
+    losses = distiller.fit(images, masks, batch_size=4, epochs=20, verbose=0).history["loss"]
+    assert losses[-1] < 0.5 * losses[0]
+    assert iou(np.asarray(student(unseen))[..., 0] > 0.5, truth == 1) > 0.8
+
+    aware = quantization.quantize(models.adopt(student)[0], calibration=[images])
+    report = export.export_tflite(aware, tmp_path / "binary.tflite", metadata=sources[0].info)
+    assert report.float_ops == 0
+    labels, category, confidences = segmented(
+        mediapipe_python, tmp_path / "binary.tflite", unseen[0].astype(np.uint8), tmp_path
+    )
+    assert tuple(labels) == ("background", "patch")
+    assert iou(category == 1, truth[0] == 1) > 0.8
+    expected = np.asarray(student(unseen[:1]))[0, ..., 0]
+    assert np.abs(confidences[..., 1] - expected).mean() < 0.05

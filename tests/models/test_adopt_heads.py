@@ -1,12 +1,14 @@
 """Networks of one channel, of grey images, of half precision, of several outputs, or that crop, adopted."""
 
+import importlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfsegkd import models
 from tfsegkd._keras import keras, keras3
-from tfsegkd.graph import check_images
+from tfsegkd.graph import check_images, rebuild
 
 BOTH = pytest.mark.parametrize("k", [keras, keras3], ids=["tf_keras", "keras 3"])
 SHAPE = (16, 24, 3)
@@ -252,3 +254,22 @@ def test_a_network_that_fails_at_its_own_size_is_quoted(k):
     model = k.Model(inputs, k.layers.Conv2D(2, 1)(Square()(inputs)), name="squares")
     with pytest.raises(ValueError, match=r"'squares'.*\(16, 24"):
         models.adopt(model, input_shape=SHAPE[:2])
+
+
+@BOTH
+def test_a_fault_that_a_sure_softmax_hides_is_found(k, monkeypatch):
+    model = head(k, lambda L, x: L.Conv2D(3, 1, activation="softmax", name="end")(x))
+    kernel, bias = model.get_layer("end").get_weights()
+    model.get_layer("end").set_weights([kernel, bias + np.array([500.0, 0, 0], np.float32)])
+    assert np.asarray(model(images()))[..., 0].min() == 1
+    assert models.adopt(model)[1].difference < 1e-5
+
+    def spoilt(graph, changes=None):
+        network = rebuild(graph, changes)
+        end = network.get_layer("end")
+        end.set_weights([1.5 * weight for weight in end.get_weights()])
+        return network
+
+    monkeypatch.setattr(importlib.import_module("tfsegkd.models.adoption.adopt"), "rebuild", spoilt)
+    with pytest.raises(ValueError, match="'end'"):
+        models.adopt(model)

@@ -132,8 +132,10 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
             kept[step] = call()
             found[step] = "ok"
         except Exception as error:  # any refusal is a result
-            longest = max(longest, len(str(error)))
-            found[step] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            # AutoGraph puts the lines of the code, and where they lie, in front.
+            text = str(error).rpartition(f"    {type(error).__name__}: ")[2].strip()
+            longest = max(longest, len(text))
+            found[step] = f"{type(error).__name__}: {' '.join(text.split())}"
 
     attempt("adopt", lambda: models.adopt(model, **form.options)[0])
     adopted = kept.get("adopt")
@@ -179,17 +181,18 @@ def _small(size, classes):
 
 
 def _train(teacher, student, images):
-    """One step of distillation, after which some weight of the student must be another."""
+    """A few steps of distillation, after which some weight of the student must be another."""
     import numpy as np
 
     import tfsegkd
     from tfsegkd._keras import keras
 
-    before = [np.array(weight) for weight in student.trainable_weights]
     distiller = tfsegkd.Distiller(teacher, student)
+    before = [np.array(weight) for weight in student.trainable_weights]
     distiller.compile(keras.optimizers.SGD(1e-2))
     masks = np.random.default_rng(0).integers(0, 2, images.shape[:-1]).astype(np.int32)
-    history = distiller.fit(images, masks, batch_size=len(images), epochs=1, verbose=0)
+    # The first steps in half precision find the scale of the loss.
+    history = distiller.fit(images, masks, batch_size=len(images), epochs=4, verbose=0)
     if not np.isfinite(history.history["loss"]).all():
         raise ValueError(f"the loss is {history.history['loss']}")
     if all(np.array_equal(old, new) for old, new in zip(before, student.trainable_weights, strict=True)):

@@ -39,8 +39,8 @@ class AdoptionReport:
         added: What makes it one of ours: grey out of RGB, a second logit where there was one, layers that
             bring the logits to the size of the input.
         renamed: (path, name) of the layers that could not keep their name.
-        difference: The largest difference of the outputs on a random batch, relative to the largest output;
-            compared before the softmax was removed and logits were resized.
+        difference: The largest difference on a random batch, relative to the largest value, of what goes into
+            the last softmax or sigmoid, or of the outputs where there is none; before logits were resized.
     """
 
     name: str
@@ -156,9 +156,9 @@ def adopt(
     Raises:
         TypeError: if it is no Keras model, or has no inputs and no input_shape was given.
         ValueError: for parts that no plain layer can do, each named; for inputs that are not images, several
-            outputs of which none is chosen, or one that is not one value a class and pixel; if the outputs
-            differ by more than 1e-5 of the largest, and by more than the network's own rounding, with the
-            first layer that differs.
+            outputs of which none is chosen, or one that is not one value a class and pixel; if what goes into
+            the last softmax, or the outputs, differ by more than 1e-5 of the largest and by more than the
+            network's own rounding, with the first layer that differs.
 
     Example:
         network, report = tfsegkd.models.adopt(keras_cv_model, input_shape=(256, 256))

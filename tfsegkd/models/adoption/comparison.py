@@ -8,6 +8,7 @@ from tfsegkd.graph import Canonical
 from tfsegkd.graph.frontend import Frontend
 from tfsegkd.graph.precision import HALF
 from tfsegkd.graph.tracing import record
+from tfsegkd.models.adoption.head import activation_of, head_node
 
 TOLERANCE = 1e-5
 # Half precision has 11 bits, and a network a few dozen roundings.
@@ -28,6 +29,9 @@ def check_same(
 ) -> float:
     """Runs both on a random batch; returns the largest difference relative to the largest output.
 
+    Where the network ends in a softmax or sigmoid, what goes into it is compared: probabilities near 0 and 1
+    would hide a difference.
+
     Deep networks amplify rounding: some differ from themselves, run as a graph, by more than 1e-5. So a
     difference above that is compared with what moving the pixels by a few of float32's steps makes.
 
@@ -42,9 +46,21 @@ def check_same(
     images = np.random.default_rng(0).integers(0, 256, (2, *adopted.input_shape[1:])).astype(np.float32)
     seen = images if preprocessing is None else preprocessing(tf.constant(images))
 
-    def run(images=seen):
+    def whole(images=seen):
         made = model(images, training=False)
         return made if output is None else tf.nest.flatten(made)[output]
+
+    run, ours = whole, adopted
+    before = _before_activation(found)
+    if before is not None:
+        path, head = before
+
+        def run(images=seen):
+            calls = record(model, lambda: whole(images), frontend.is_leaf, frontend.splits).calls
+            (logits,) = (call.outputs for call in calls if call.path == path)
+            return logits
+
+        ours = keras.Model(adopted.inputs, adopted.get_layer(head).input)
 
     expected = run()
     if not np.isfinite(np.asarray(tf.nest.flatten(expected)[0], np.float32)).all():
@@ -52,7 +68,7 @@ def check_same(
             f"Model {model.name!r} gives numbers that are not finite on random pixels, so its adoption "
             f"cannot be checked. Expected finite outputs. Load its trained weights first, or set pixel_range."
         )
-    difference = _difference(expected, adopted(images, training=False))
+    difference = _difference(expected, ours(images, training=False))
     tolerance = _HALF_TOLERANCE if _is_half(model) else TOLERANCE
     if difference > tolerance:
         tolerance = max(tolerance, min(_MOST, _ABOVE_NOISE * _noise(run, expected, seen)))
@@ -60,9 +76,22 @@ def check_same(
         raise ValueError(
             f"The adopted network computes something else than {model.name!r}. Expected outputs equal to "
             f"{tolerance:.1e}. Received: a difference of {difference:.2e} of the largest output. "
-            f"{_first_fault(model, adopted, found, run, images, frontend)}"
+            f"{_first_fault(model, adopted, found, whole, images, frontend)}"
         )
     return difference
+
+
+def _before_activation(found: Canonical) -> tuple[tuple[str, ...], str] | None:
+    """The path of the call that makes what the last activation is given, and the name of that activation.
+
+    None where there is no such activation, or no single call makes it.
+    """
+    node, _ = head_node(found.graph)
+    if activation_of(node) is None:
+        return None
+    paths = [call.path for call, _, _ in found.calls]
+    makers = [call.path for call, _, number in found.calls if number == node.inputs[0].id]
+    return (makers[0], node.name) if makers and paths.count(makers[0]) == 1 else None
 
 
 def _difference(expected, given) -> float:
