@@ -99,15 +99,15 @@ def write_folder(root, split, count, seed):
     """Noise with a brighter patch, which is the object; masks are black and white."""
     random = np.random.default_rng(seed)
     for kind in ("images", "masks"):
-        (root / kind / split).mkdir(parents=True)
+        (root / split / kind).mkdir(parents=True)
     for number in range(count):
         pixels = random.integers(0, 120, (*BINARY_SIZE, 3), np.uint8)
         top, left = (int(random.integers(0, side // 2)) for side in BINARY_SIZE)
         mask = np.zeros(BINARY_SIZE, np.uint8)
         mask[top : top + 20, left : left + 28] = 255
         pixels[mask == 255] += 90
-        Image.fromarray(pixels).save(root / "images" / split / f"{number:02}.png")
-        Image.fromarray(mask).save(root / "masks" / split / f"{number:02}.png")
+        Image.fromarray(pixels).save(root / split / "images" / f"{number:02}.png")
+        Image.fromarray(mask).save(root / split / "masks" / f"{number:02}.png")
 
 
 def one_channel_unet(k, width, name):

@@ -11,10 +11,13 @@ _SECTION = """
 ## Networks of other libraries
 
 What people bring: {tried} networks of other libraries, or written by hand, with random weights and small
-images. This says what the code takes, not how good it is. {adopted} are adopted as they are, or after naming
-an output or a size; {counts}. A student learns as it is, or adopted where a name or a size is needed. A dash:
-not to be tried, because a step before it was refused. `python tools/benchmark.py ecosystem` tries them, in an
-environment that has these libraries; figures in `results/ecosystem.json`.
+images. This says what the code takes, not how good it is.
+
+{adopted} are adopted as they are, or after naming an output or a size; {counts}.
+
+A student learns as it is, or adopted where a name or a size is needed. A dash: not tried, as a rule because a
+step before it was refused. `python tools/benchmark.py ecosystem` tries them, in an environment that has these
+libraries; figures in `results/ecosystem.json`.
 {tables}
 ### What is refused, and why
 
