@@ -1,4 +1,4 @@
-"""The house keeps its order: imports point down, one room picks Keras, only tools read flags."""
+"""The architecture: packages import lower layers only, one module picks Keras, only commands read flags."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLOORS = {
+LAYER_OF = {
     **dict.fromkeys(("_keras", "atomic", "checks", "deprecation", "progress_bar", "registry", "spec"), 0),
     **dict.fromkeys(("layers", "graph"), 1),
     **dict.fromkeys(("data", "models", "losses", "metrics", "runtime"), 2),
@@ -16,11 +16,11 @@ FLOORS = {
     **dict.fromkeys(("export", "evaluation", "reporting"), 4),
     "recipe": 5,
     "commands": 6,
-    "the roof": 7,
+    "the top module": 7,
 }
-# Neighbours on one floor that may be imported, always in this direction.
-NEIGHBOURS = {("registry", "spec"), ("registry", "checks"), ("graph", "layers")}
-NEIGHBOURS |= {("reporting", "evaluation")}
+# Packages of one layer that may be imported, always in this direction.
+SAME_LAYER = {("registry", "spec"), ("registry", "checks"), ("graph", "layers")}
+SAME_LAYER |= {("reporting", "evaluation")}
 KERAS = {"keras", "tf_keras", "tensorflow_model_optimization", "ai_edge_litert"}
 
 
@@ -33,9 +33,9 @@ COMMAND_LINES = {
 COMMAND_LINES.add("tfsegkd/runtime/arm_sysroot.py")
 
 
-def room(parts: tuple[str, ...]) -> str:
-    """The room that a dotted name below tfsegkd leads to: its first part."""
-    return parts[0] if parts and parts[0] != "__init__" else "the roof"
+def package_of(parts: tuple[str, ...]) -> str:
+    """The package that a dotted name below tfsegkd leads to: its first part."""
+    return parts[0] if parts and parts[0] != "__init__" else "the top module"
 
 
 def imports(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -68,18 +68,18 @@ def flags_named(tree: ast.AST) -> list[str]:
 
 
 def faults(path: str, source: str) -> list[str]:
-    """What is out of order in the file `path`, given from the root as 'tfsegkd/losses/base.py'."""
+    """What violates the architecture in the file `path`, given from the root as 'tfsegkd/losses/base.py'."""
     tree = ast.parse(source)
     parts = Path(path).with_suffix("").parts
     names = list(imports(tree, parts[:-1]))
     found = []
     if parts[-1] == "utils":
         found.append(f"{path}: 'utils' says nothing; name the file for what is in it")
-    keras_room = parts == ("tfsegkd", "_keras")
+    picks_keras = parts == ("tfsegkd", "_keras")
     uses_keras = touches_keras(tree) or any(
         name[0] in KERAS or name[:2] == ("tensorflow", "keras") for name in names
     )
-    if uses_keras and not keras_room:
+    if uses_keras and not picks_keras:
         found.append(f"{path}: takes Keras, TF-MOT or LiteRT from elsewhere than tfsegkd._keras")
     if parts[0] != "tfsegkd":
         return found
@@ -89,18 +89,20 @@ def faults(path: str, source: str) -> list[str]:
         found += [f"{path}: names the flag {flag}; only commands do" for flag in flags_named(tree)]
     if any(name[0] == "benchmarks" for name in names):
         found.append(f"{path}: imports benchmarks, which are no part of the package")
-    here = room(parts[1:])
-    if here not in FLOORS:
-        return [*found, f"{path}: the room {here!r} is on no floor; give it one in FLOORS"]
+    here = package_of(parts[1:])
+    if here not in LAYER_OF:
+        return [*found, f"{path}: the package {here!r} has no layer; give it one in LAYER_OF"]
     for name in names:
         if name[0] != "tfsegkd":
             continue
-        # `from tfsegkd import checks` leads to a room, `from tfsegkd import Distiller` to the roof.
-        there = room(name[1:]) if room(name[1:]) in FLOORS or len(name) > 2 else "the roof"
-        if there not in FLOORS:
-            found.append(f"{path}: imports the unknown room {there!r}")
-        elif there != here and (here, there) not in NEIGHBOURS and FLOORS[there] >= FLOORS[here]:
-            found.append(f"{path}: {here} (floor {FLOORS[here]}) imports {there} (floor {FLOORS[there]})")
+        # `from tfsegkd import checks` leads to a package, `from tfsegkd import Distiller` to the top module.
+        there = (
+            package_of(name[1:]) if package_of(name[1:]) in LAYER_OF or len(name) > 2 else "the top module"
+        )
+        if there not in LAYER_OF:
+            found.append(f"{path}: imports the unknown package {there!r}")
+        elif there != here and (here, there) not in SAME_LAYER and LAYER_OF[there] >= LAYER_OF[here]:
+            found.append(f"{path}: {here} (layer {LAYER_OF[here]}) imports {there} (layer {LAYER_OF[there]})")
     return found
 
 
@@ -110,7 +112,7 @@ NO_LAYERS = {"tfsegkd/graph/operations.py"}
 
 
 def layer_types() -> set[str]:
-    """The classes that the table of layers speaks of."""
+    """The classes that the table of layers describes."""
     tree = ast.parse(LAYERS.read_text(encoding="utf-8"))
     found = {
         node.attr
@@ -230,11 +232,11 @@ def test_every_folder_of_the_package_is_installed():
         ("tfsegkd/pruning/a.py", "from tfsegkd.quantization import quantize", "imports quantization"),
         ("tfsegkd/export/a.py", "import tfsegkd.evaluation as e", "imports evaluation"),
         ("tfsegkd/recipe/a.py", "from benchmarks import soak", "imports benchmarks"),
-        ("tfsegkd/recipe/a.py", "from tfsegkd import Distiller", "imports the roof"),
-        ("tfsegkd/recipe/a.py", "import tfsegkd", "imports the roof"),
-        ("tfsegkd/recipe/a.py", "from tfsegkd.cellar.wine import red", "unknown room 'cellar'"),
-        ("tfsegkd/cellar/wine.py", "", "'cellar' is on no floor"),
-        ("tfsegkd/cellar.py", "", "'cellar' is on no floor"),
+        ("tfsegkd/recipe/a.py", "from tfsegkd import Distiller", "imports the top module"),
+        ("tfsegkd/recipe/a.py", "import tfsegkd", "imports the top module"),
+        ("tfsegkd/recipe/a.py", "from tfsegkd.cellar.wine import red", "unknown package 'cellar'"),
+        ("tfsegkd/cellar/wine.py", "", "'cellar' has no layer"),
+        ("tfsegkd/cellar.py", "", "'cellar' has no layer"),
         ("tfsegkd/models/utils.py", "", "says nothing"),
         ("tools/utils.py", "", "says nothing"),
         ("tfsegkd/models/unet.py", "import keras", "from elsewhere"),
@@ -253,7 +255,7 @@ def test_every_folder_of_the_package_is_installed():
         ("tfsegkd/recipe/a.py", "from tfsegkd.commands import train", "imports commands"),
     ],
 )
-def test_disorder_is_noticed(path, source, fault):
+def test_violations_are_noticed(path, source, fault):
     found = faults(path, source)
     assert len(found) == 1
     assert fault in found[0]
@@ -276,5 +278,5 @@ def test_disorder_is_noticed(path, source, fault):
         ("tools/benchmark.py", "from absl import flags\nfrom tfsegkd.recipe import Recipe\nimport tfsegkd"),
     ],
 )
-def test_order_is_left_alone(path, source):
+def test_allowed_imports_pass(path, source):
     assert faults(path, source) == []

@@ -1,4 +1,4 @@
-"""What a network may cost where it runs: limits by kind, as a user writes them."""
+"""Budgets: limits for a network's costs on a device, as a user writes them."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from tfsegkd import checks
 
-# Each kind of cost: what it counts, and how a number of it is written.
+# The kinds of costs and their units.
 KINDS = {
     "arm": "Arm instructions an image",
     "bytes": "bytes of the int8 file",
@@ -21,7 +21,7 @@ _EXAMPLE = "such as arm:60M,bytes:1M"
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """The most that a network may cost of one kind.
+    """A limit for one kind of cost.
 
     Args:
         kind: One of `KINDS`.
@@ -44,14 +44,14 @@ class Limit:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What a network may cost: one limit or several, all of which it must keep.
+    """Limits for the costs of a network; all of them hold.
 
     Args:
-        limits: The limits, each of another kind.
-        device_table: The CSV `layer,ms` by which a latency is estimated; needed for one.
+        limits: The limits, of different kinds.
+        device_table: The CSV `layer,ms` from which a latency is estimated; required for one.
 
     Raises:
-        ValueError: for no limit or two of one kind, or a latency without a table.
+        ValueError: for no limit, two limits of one kind, or a latency without a table.
 
     Example:
         >>> budget = tfsegkd.recipe.Budget.parse("arm:60M,bytes:1M")
@@ -70,8 +70,8 @@ class Budget:
         if twice:
             given = ", ".join(str(limit) for limit in self.limits if limit.kind in twice)
             raise ValueError(
-                f"A budget has one limit of a kind. Received: {given}. Keep the one that is meant; limits of "
-                f"other kinds, of {list(KINDS)}, may stand beside it."
+                f"A budget has one limit of a kind. Received: {given}. Give one limit of "
+                f"each kind; the kinds are {list(KINDS)}."
             )
         if ("latency" in kinds) != (self.device_table is not None):
             raise ValueError(
@@ -81,15 +81,15 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str, device_table: str | os.PathLike | None = None) -> "Budget":
-        """Reads `kind:number`, several with commas between; k, M and G multiply by 1,000 and its powers.
+        """Reads `kind:number`, or several separated by commas; k, M and G multiply by 1,000 and its powers.
 
         Args:
             text: Such as 'arm:60M,bytes:1M'. Kinds are arm (instructions an image on one thread of a
                 Cortex-A76), bytes (of the int8 file), macs, and latency (ms an image by `device_table`).
-            device_table: As of `Budget`.
+            device_table: As for `Budget`.
 
         Raises:
-            ValueError: for what is none; the message says the choices.
+            ValueError: for a text that is not a budget; the message lists the choices.
         """
         return cls(tuple(_limit(part, text) for part in text.split(",")), device_table)
 
@@ -98,15 +98,15 @@ class Budget:
         return tuple(limit.kind for limit in self.limits)
 
     def exceeded(self, costs: Mapping[str, float]) -> list[str]:
-        """The kinds of which a network costs more than it may.
+        """The kinds whose limit a network exceeds.
 
         Args:
-            costs: Its costs, one of each kind in the budget.
+            costs: Its costs, one for each kind in the budget.
         """
         return [limit.kind for limit in self.limits if costs[limit.kind] > limit.most]
 
     def share(self, costs: Mapping[str, float]) -> float:
-        """The largest share of a limit that a network takes; above 1 it is too dear."""
+        """The largest ratio of a cost to its limit; above 1 the network is over the budget."""
         return max(costs[limit.kind] / limit.most for limit in self.limits)
 
     def told(self, costs: Mapping[str, float]) -> str:
@@ -124,8 +124,8 @@ def _limit(part: str, text: str) -> Limit:
     if not colon or kind not in KINDS or not found:
         hint = checks.did_you_mean(kind, KINDS) if kind not in KINDS else ""
         raise ValueError(
-            f"A budget is kind:number with a kind of {list(KINDS)}, several with commas between, {_EXAMPLE}. "
-            f"Received: {part!r} in {text!r}.{hint}"
+            f"A budget is kind:number with a kind of {list(KINDS)}, or several separated by commas, "
+            f"{_EXAMPLE}. Received: {part!r} in {text!r}.{hint}"
         )
     if found[2] not in _FACTORS:
         raise ValueError(
@@ -137,7 +137,7 @@ def _limit(part: str, text: str) -> Limit:
 
 
 def short(value: float) -> str:
-    """A number of at most four digits and its unit, as `Budget.parse` reads it."""
+    """Formats a number with at most four digits and its unit, as `Budget.parse` reads it."""
     if not math.isfinite(value):
         return str(value)
     unit, factor = next(

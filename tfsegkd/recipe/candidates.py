@@ -1,4 +1,4 @@
-"""The networks that a search chooses from, and what each costs before anything is trained."""
+"""The networks that a search chooses from, and their costs, before anything is trained."""
 
 import dataclasses
 import itertools
@@ -12,16 +12,15 @@ from tfsegkd.recipe.budget import Budget
 from tfsegkd.recipe.network_costs import Costs, Network, with_margin
 from tfsegkd.spec import parse
 
-# What of a student a search chooses, where its spec does not say it; each value is more capable than the one
-# before it.
+# The options that a search chooses where a student's spec does not set them; values in increasing capacity.
 CHOICES: dict[str, dict[str, tuple]] = {
     "lite_unet": {"stages": (4, 5, 7), "width": (24, 48, 72)},
     "mobile_unet": {"width_multiplier": (0.5, 0.75, 1.0, 1.5)},
 }
-# Input sizes, as shares of the size that is given.
+# Input sizes, relative to the given size.
 SCALES = tuple(eighths / 8 for eighths in range(4, 13))
-# Sides are multiples of this, and none is shorter than what the deepest encoder needs; rounding may change
-# the ratio of the sides by so large a share.
+# Sides are multiples of this and at least as long as the deepest encoder needs; rounding may change the
+# aspect ratio by at most this relative amount.
 _MULTIPLE, _SHORTEST, _DISTORTION = 8, 32, 0.06
 
 
@@ -32,9 +31,9 @@ class Candidate:
     Args:
         network: Its spec.
         size: (height, width) of its input.
-        rank: How large it is of its kind, by option; what is larger in nothing is no better.
-        costs: What it costs, by kind of the budget.
-        counted: Whether the costs are those of its own file; else they are estimated.
+        rank: Its capacity among networks of its kind, by option.
+        costs: Its costs, by kind of the budget.
+        counted: Whether the costs are counted on its own file; otherwise they are estimated.
     """
 
     network: str
@@ -48,24 +47,25 @@ class Candidate:
 
     @property
     def key(self) -> str:
-        """A name for files."""
+        """Its name in file names."""
         return re.sub(r"[^\w.]+", "_", f"{self.network} {self.size[0]}x{self.size[1]}")
 
     def contains(self, other: "Candidate") -> bool:
-        """Whether the other is smaller in something, and larger in nothing."""
+        """Whether the other is smaller in at least one respect and larger in none."""
         pairs = list(zip((*self.rank, *self.size), (*other.rank, *other.size), strict=True))
         return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """All networks that were looked at, and those to train.
+    """All considered networks, and those to train.
 
     Args:
-        all: Every one with its costs.
-        within: How many of them keep the budget.
-        edge: Those of them that no other within the budget contains.
-        finalists: Some of the edge, evenly spread over their input sizes, with their counted costs.
+        all: All networks with their costs.
+        within: How many of them are within the budget.
+        edge: The Pareto front of those: no other within the budget is larger in one respect and smaller in
+            none.
+        finalists: Some of the Pareto front, evenly spread over their input sizes, with their counted costs.
     """
 
     all: tuple[Candidate, ...]
@@ -75,7 +75,7 @@ class Candidates:
 
 
 def networks(student: str) -> dict[str, tuple[float, ...]]:
-    """The specs that a student's spec leaves open, each with its rank.
+    """All specs that complete a student's spec, with their ranks.
 
     Example:
         >>> tfsegkd.recipe.candidates.networks("lite_unet(stages=4)")
@@ -97,8 +97,8 @@ def sizes(base: tuple[int, int], largest: tuple[int, int]) -> list[tuple[int, in
     """The input sizes to choose from, smallest first.
 
     Args:
-        base: (height, width) that is always one of them.
-        largest: (height, width) of the images; a network that sees more pixels than there are learns no more.
+        base: (height, width), always one of them.
+        largest: (height, width) of the images; larger inputs are not considered.
     """
     found = {tuple(base)}
     for scale in SCALES:
@@ -119,18 +119,18 @@ def find(
     count: int,
     costs: Callable[..., Costs] = Costs,
 ) -> Candidates:
-    """Costs every candidate and chooses those worth training.
+    """Computes every candidate's costs and chooses those worth training.
 
     Args:
-        student: A student's spec; what of `CHOICES` it leaves open is chosen.
-        base, largest: As of `sizes`.
+        student: A student's spec; options of `CHOICES` that it does not set are chosen.
+        base, largest: As for `sizes`.
         info: The classes.
         budget: What the networks may cost.
-        count: How many finalists there are at most.
-        costs: What costs them; `Costs` unless another is given.
+        count: The maximum number of finalists.
+        costs: What computes the costs; `Costs` by default.
 
     Raises:
-        ValueError: if nothing keeps the budget; the message names the cheapest candidate and its costs.
+        ValueError: if nothing is within the budget; the message names the cheapest candidate and its costs.
         OSError: if Arm instructions cannot be counted here; the message says what to install.
     """
     ranks, choices = networks(student), sizes(base, largest)
@@ -148,7 +148,7 @@ def find(
 
 
 class _Finding:
-    """Takes candidates by estimated costs, counts those, and goes on from what the counts say."""
+    """Chooses candidates by estimated costs, counts their files, and corrects the estimates by the counts."""
 
     def __init__(self, every: Sequence[Candidate], price: Costs, budget: Budget):
         self._every, self._price, self._budget = every, price, budget
@@ -160,7 +160,7 @@ class _Finding:
 
     @cached_property
     def edge(self) -> list[Candidate]:
-        """By input size, so that what is evenly spread takes every kind."""
+        """Sorts by input size, so that an even spread has networks of every kind."""
         return _outer(self.within)
 
     def finalists(self, count: int) -> list[Candidate]:
@@ -172,12 +172,12 @@ class _Finding:
             dear = [one for one in chosen if not self._keeps(self._counted[one].costs)]
             if not dear:
                 return [self._counted[one] for one in chosen]
-            # What costs more than was estimated makes room for smaller inputs of the same network.
+            # Where counted costs exceed the estimate, smaller inputs of the same network are considered.
             left = [one for one in left if not any(self._too_dear(one, counted) for counted in dear)]
         return []
 
     def _too_dear(self, one: Candidate, dear: Candidate) -> bool:
-        """Whether one is too dear if its estimate is as wrong as that of another of its kind."""
+        """Whether one exceeds the budget if its estimate is off by as much as that of another of its kind."""
         if one.network != dear.network:
             return False
         counts = self._counted[dear].costs
@@ -194,18 +194,18 @@ class _Finding:
         return not self._budget.exceeded(with_margin(costs))
 
     def refuse(self) -> None:
-        """Says what the cheapest candidate costs."""
+        """An error that names the cheapest candidate and its costs."""
         cheapest = min(self._every, key=lambda one: self._budget.share(one.costs))
         self._count([cheapest])
         counted = self._counted[cheapest]
         raise ValueError(
-            f"No network keeps the budget {self._budget}. The cheapest of {len(self._every)} is {cheapest}: "
-            f"{self._budget.told(counted.costs)}. Raise the `budget`, or choose a smaller `size` or "
-            f"another `student`."
+            f"No network is within the budget {self._budget}. The cheapest of {len(self._every)} is "
+            f"{cheapest}: {self._budget.told(counted.costs)}. Raise the `budget`, or choose a smaller "
+            f"`size` or another `student`."
         )
 
 
 def _outer(found: Sequence[Candidate]) -> list[Candidate]:
-    """Those that no other contains, the smallest inputs first."""
+    """The Pareto front, the smallest inputs first."""
     kept = [one for one in found if not any(other.contains(one) for other in found)]
     return sorted(kept, key=lambda one: (math.prod(one.size), one.rank))

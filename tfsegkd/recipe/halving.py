@@ -1,10 +1,10 @@
-"""Which of several candidates is trained on: all for a short part of their schedule, then the better half."""
+"""Successive halving: trains all candidates for a part of their schedule, then the better half further."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-# Each round ends after so large a part of the schedule more than the one before it.
+# Each round ends this factor later in the schedule than the previous one.
 SHARE = 0.2
 
 Item = TypeVar("Item")
@@ -12,11 +12,11 @@ Item = TypeVar("Item")
 
 @dataclasses.dataclass(frozen=True)
 class Round:
-    """Some candidates go on to an epoch.
+    """A round: some candidates are trained to an epoch.
 
     Args:
         until: The epoch.
-        candidates: How many are left.
+        candidates: The number of candidates in it.
     """
 
     until: int
@@ -24,16 +24,15 @@ class Round:
 
 
 def rounds(epochs: int, candidates: int, halving: bool = True) -> list[Round]:
-    """The rounds of a search: after each but the last one half of the candidates are left out.
+    """The rounds of a search: after each but the last, half of the candidates are dropped.
 
-    Every candidate has one schedule of all epochs, of which it trains as much as it gets to: what goes on
-    goes on from where it was.
+    Every candidate has one schedule over all epochs, and its training continues from round to round.
 
     Args:
-        epochs: The schedule.
-        candidates: How many begin.
-        halving: Whether candidates are left out; without it all go on to the end, to see how well the early
-            scores tell the last.
+        epochs: The number of epochs of the schedule.
+        candidates: The number of candidates of the first round.
+        halving: Whether candidates are dropped; without it all are trained to the end, which shows how well
+            early scores predict the last ones.
 
     Example:
         >>> rounds(60, 4)
@@ -41,7 +40,7 @@ def rounds(epochs: int, candidates: int, halving: bool = True) -> list[Round]:
 
     Reference:
         Jamieson and Talwalkar, AISTATS 2016, https://arxiv.org/abs/1502.07943. Differs: there every round
-        doubles what a candidate gets.
+        doubles a candidate's resources.
     """
     found, left, share = [], candidates, SHARE
     while left > 1 and (halving or len(found) < 2):
@@ -56,7 +55,7 @@ def rounds(epochs: int, candidates: int, halving: bool = True) -> list[Round]:
 
 
 def trainings(planned: Sequence[Round]) -> float:
-    """How many whole trainings some rounds take together."""
+    """The cost of rounds, in complete trainings."""
     done, total = 0, 0
     for one in planned:
         total += one.candidates * (one.until - done)
@@ -67,12 +66,12 @@ def trainings(planned: Sequence[Round]) -> float:
 def halve(
     items: Sequence[Item], planned: Sequence[Round], score: Callable[[Item, Round], float | None]
 ) -> list[Item]:
-    """Trains and leaves out, round by round; returns all that were trained to the end, the best first.
+    """Trains and drops candidates, round by round; returns those that were trained to the end, best first.
 
     Args:
-        items: The candidates, in the order in which they are preferred where scores are equal.
-        planned: As of `rounds`.
-        score: Trains one to the end of a round and says how good it is; None if that failed.
+        items: The candidates; of equal scores, earlier ones are preferred.
+        planned: The result of `rounds`.
+        score: Trains a candidate to the end of a round and returns its score; None if that failed.
 
     Raises:
         FloatingPointError: if none is left.

@@ -1,4 +1,4 @@
-"""What networks cost before they are trained: estimated by their layers, or counted on their files."""
+"""Costs of networks before training: estimated from their layers, or counted on their files."""
 
 import dataclasses
 import hashlib
@@ -34,7 +34,7 @@ _MARGIN = {"arm": 1.002, "bytes": 1.002}
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network that is not built yet.
+    """A network to be built.
 
     Args:
         spec: Its spec.
@@ -46,12 +46,12 @@ class Network:
 
 
 class Costs:
-    """The costs of some networks, of the kinds that a budget asks for.
+    """The costs of networks, of the kinds in a budget.
 
-    Each spec is built once, and its cost at other sizes estimated from the shapes of its layers. For Arm
-    instructions and bytes, three files are counted layer by layer, between which the others are
-    interpolated; a latency follows from the user's table. What a file costs is counted on the file, once for
-    a machine: counts are kept in the cache directory.
+    Each spec is built once; its costs at other sizes are estimated from the shapes of its layers. Arm
+    instructions and bytes are counted layer by layer on three files and interpolated for the others; a
+    latency is estimated from the user's table. The exact costs of a file are counted on the file, once per
+    machine: counts are kept in the cache directory.
 
     Args:
         specs: The networks.
@@ -79,7 +79,7 @@ class Costs:
         self._works = {spec: _Work.of(_build(spec, self._base, info), self._base) for spec in specs}
 
     def estimate(self, network: Network) -> dict[str, float]:
-        """About what a network costs, by kind of the budget."""
+        """Estimated costs of a network, by kind of the budget."""
         work = self._works[network.spec].at(network.size)
         ways = {
             "macs": lambda: sum(layer.macs for layer in work.layers.values()),
@@ -90,7 +90,7 @@ class Costs:
         return {kind: float(ways[kind]()) for kind in self._budget.kinds}
 
     def count(self, networks: Sequence[Network]) -> list[dict[str, float]]:
-        """What networks cost exactly; a latency stays an estimate."""
+        """Exact costs of networks; a latency stays an estimate."""
         kinds = set(self._budget.kinds)
         counts = [{} for _ in networks]
         if kinds & {"arm", "bytes"}:
@@ -106,7 +106,7 @@ class Costs:
 
     @cached_property
     def _references(self) -> list[Network]:
-        """Three networks that lie far apart: the largest, one from the middle, and the smallest."""
+        """Three different networks: the largest, one from the middle, and the smallest."""
         specs = sorted(self._works, key=lambda spec: self._works[spec].macs)
         places = [
             (specs[-1], self._base),
@@ -126,10 +126,10 @@ class Costs:
             work = self._works[network.spec].at(network.size)
             weighted = {name for name, layer in work.layers.items() if layer.macs}
             layers, others = {}, 0.0
-            # What joined ops gain is missing where each is counted alone.
+            # Ops that are counted alone do not show the gain of fused ones.
             share = counts["arm"] / sum(instructions for _, instructions in counts["ops"])
             for op, instructions in counts["ops"]:
-                # TF-MOT's wrappers have names of their own.
+                # TF-MOT's wrappers have other names.
                 layer = layer_of(op.replace("/quant_", "/"), work.layers, weighted)
                 if layer is None:
                     others += share * instructions
@@ -155,15 +155,16 @@ class Costs:
 
 
 def with_margin(costs: Mapping[str, float]) -> dict[str, float]:
-    """Costs of an untrained file with what training may add to them."""
+    """Costs of an untrained file plus the margin by which training may change them."""
     return {kind: value * _MARGIN.get(kind, 1.0) for kind, value in costs.items()}
 
 
 def check_arm() -> None:
-    """Makes what counting on Arm needs.
+    """Prepares counting on Arm.
 
     Raises:
-        OSError: if something is missing; the message says what to install, or what else a budget may be in.
+        OSError: if something is missing; the message says what to install, or which other kind of budget to
+            use.
     """
     try:
         arm.check()
@@ -174,7 +175,7 @@ def check_arm() -> None:
 
 
 def count_file(path: str | os.PathLike, kinds: Sequence[str]) -> dict[str, float]:
-    """What a finished file costs, of those of the kinds that can be counted on it."""
+    """Costs of a finished file, of the kinds that can be counted on it."""
     found = {}
     if "bytes" in kinds:
         found["bytes"] = float(Path(path).stat().st_size)
@@ -185,7 +186,7 @@ def count_file(path: str | os.PathLike, kinds: Sequence[str]) -> dict[str, float
 
 @dataclasses.dataclass(frozen=True)
 class _Work:
-    """What a network has to do, layer by layer, at one input size."""
+    """The work of a network's layers at one input size."""
 
     layers: Mapping[str, LayerCost]
     parameters: int
@@ -216,16 +217,16 @@ class _Work:
         return LayerCost(round(macs), (*sides, shape[2]))
 
     def of_layer(self, name: str) -> int:
-        """The MACs of a layer; of one without any, how many values it gives."""
+        """The MACs of a layer; if it has none, the number of its output values."""
         layer = self.layers[name]
         return layer.macs or math.prod(layer.shape)
 
 
 class _LayerTable:
-    """Costs of layers by how much these have to do; between what is known costs are interpolated.
+    """Costs of layers by their work, interpolated between known ones.
 
     Args:
-        rows: Of each network its work, the costs of its layers, and what belongs to no layer.
+        rows: For each network its work, the costs of its layers, and the costs outside of layers.
     """
 
     def __init__(self, rows: Sequence[tuple[_Work, Mapping[str, float], float]]):
@@ -242,7 +243,7 @@ class _LayerTable:
 
     def _of(self, name: str, amount: int) -> float:
         (least, cheapest), *_, (most, dearest) = points = [*self._points[name][:1], *self._points[name]]
-        # Beyond what is known, in proportion.
+        # Proportional beyond the known range.
         if amount <= least:
             return cheapest * amount / least
         if amount >= most:
@@ -267,7 +268,7 @@ def _device_times(budget: Budget, spec: str, work: _Work) -> dict[str, float]:
 
 
 def _build(spec: str, size: tuple[int, int], info: DatasetInfo) -> keras.Model:
-    """A network with random weights: its costs do not depend on them, and others take longer to load."""
+    """Builds a network with random weights, on which its costs do not depend."""
     parsed = parse(spec)
     if "weights" in inspect.signature(builders.builder(parsed.name)).parameters:
         parsed = dataclasses.replace(parsed, arguments={**parsed.arguments, "weights": None})
@@ -275,7 +276,7 @@ def _build(spec: str, size: tuple[int, int], info: DatasetInfo) -> keras.Model:
 
 
 def _counts(networks: Sequence[Network], info: DatasetInfo, arm_too: bool, ops: bool = False) -> list[dict]:
-    """The bytes and Arm instructions of the int8 files of networks, from the cache where they are there."""
+    """The bytes and Arm instructions of networks' int8 files, from the cache if possible."""
     directory = arm_sysroot.cache_directory() / "files"
     paths, new = [], {}
     for network in networks:
@@ -310,7 +311,7 @@ def _key(model: keras.Model, info: DatasetInfo, *what: bool) -> str:
 
 
 def _differing(model: keras.Model) -> keras.Model:
-    """Gives equal weights, such as biases of zero, different values: in a file they would share a place."""
+    """Makes equal weights, such as biases of zero, different: a file would store them once."""
     random = np.random.default_rng(0)
     model.set_weights(
         [
@@ -322,5 +323,5 @@ def _differing(model: keras.Model) -> keras.Model:
 
 
 def _noise(model: keras.Model):
-    """Counts do not depend on what a network is calibrated with."""
+    """Calibration data; counts do not depend on it."""
     yield np.random.default_rng(0).uniform(0, 255, (2, *model.input_shape[1:])).astype(np.float32)

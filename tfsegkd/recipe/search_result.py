@@ -1,4 +1,4 @@
-"""What a search has found: its candidates, their scores, and whether the finished file keeps the budget."""
+"""Results of a search: its candidates, their scores, and whether the finished file is within the budget."""
 
 import dataclasses
 import os
@@ -14,22 +14,22 @@ from tfsegkd.recipe.candidates import Candidate
 from tfsegkd.recipe.network_costs import count_file
 from tfsegkd.recipe.stages import Distill, Run, Teacher
 
-# What a search has found out so far, in the run's directory, and where its networks lie.
+# The search log in the run's directory, and the directory of its networks.
 FOUND, NETWORKS = "search.json", "search"
 
 
 class BudgetNotKept(ValueError):
-    """A search has ended, and its best network does not keep what was asked for."""
+    """The best network of a search violates the budget or the allowed drop."""
 
 
 @dataclasses.dataclass
 class Trained:
-    """A candidate that was trained.
+    """A trained candidate.
 
     Args:
         candidate: The network and its costs.
         scores: Its mean IoU on the held-out images, by the epochs done.
-        failed: Why it could not be trained on; empty if it could.
+        failed: Why its training failed; empty if it did not.
     """
 
     candidate: Candidate
@@ -63,14 +63,14 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
-    """What a search has found.
+    """The result of a search.
 
     Args:
         directory: The run's directory, which holds the networks.
-        trained: Every candidate that was trained, the cheapest first.
+        trained: All trained candidates, the cheapest first.
         chosen: The one that was trained to the end.
-        why: Why it was chosen, in a sentence.
-        within_drop: Whether it keeps the points of mean IoU that it may lose; None if none were given.
+        why: Why it was chosen, as a sentence.
+        within_drop: Whether it loses no more points of mean IoU than allowed; None without a limit.
     """
 
     directory: Path
@@ -81,7 +81,7 @@ class SearchResult:
 
     @property
     def front(self) -> tuple[Trained, ...]:
-        """The chosen network, and those of the others that none of them beats in both cost and score."""
+        """The chosen network, and those of the others that are on the Pareto front of cost and score."""
         beaten = {id(one) for one in self.trained if any(_beats(other, one) for other in self.trained)}
         return tuple(
             one
@@ -90,15 +90,15 @@ class SearchResult:
         )
 
     def load(self, trained: Trained) -> keras.Model:
-        """A candidate's network, trained as far as it got."""
+        """A candidate's network, as far as it was trained."""
         return models.load(self.directory / NETWORKS / f"{trained.candidate.key}.keras")
 
 
 def read_found(directory: str | os.PathLike) -> SearchResult:
-    """What the search in a run's directory has found.
+    """Reads the result of the search in a run's directory.
 
     Raises:
-        FileNotFoundError: if there was none, or it has not ended.
+        FileNotFoundError: if there is no finished search.
     """
     path = Path(directory) / FOUND
     content = read_json(path) if path.is_file() else {}
@@ -122,13 +122,13 @@ def _beats(one: Trained, other: Trained) -> bool:
 
 
 def finish(budget: Budget, max_drop: float | None, run: Run, rows: Sequence[Mapping]) -> dict:
-    """Counts the finished file, and measures what it lost; returns all that the search has found.
+    """Counts the finished file's costs and measures its drop; returns the complete search log.
 
     Args:
-        budget: What the file may cost.
-        max_drop: How many points of mean IoU below the teacher it may be; None asks for nothing.
-        run: Its run, all of whose stages are done.
-        rows: What these reported, the exported file last.
+        budget: The limits for the file.
+        max_drop: How many points of mean IoU below the teacher it may be; None for no limit.
+        run: The run, with all stages done.
+        rows: Their reports, the exported file last.
     """
     path = run.directory / FOUND
     content, final = read_json(path), rows[-1]
@@ -161,7 +161,7 @@ def finish(budget: Budget, max_drop: float | None, run: Run, rows: Sequence[Mapp
 
 
 def missed(content: Mapping) -> str | None:
-    """Which promise a finished search did not keep; None if it kept all."""
+    """What a finished search violates; None if nothing."""
     file, drop = content.get("file", {}), content.get("drop", {})
     if file.get("exceeded"):
         pairs = (
@@ -169,15 +169,15 @@ def missed(content: Mapping) -> str | None:
             for kind in file["exceeded"]
         )
         return (
-            f"{file['name']} costs more than the budget {content['budget']}: {', '.join(pairs)}. Expected "
-            f"what its untrained file took; what came after the search made it dearer, such as layers that "
-            f"stay in float. Use `Quantize`, or a smaller `budget`. The network is kept."
+            f"{file['name']} costs more than the budget {content['budget']}: {', '.join(pairs)}. Its "
+            f"untrained file did not; a later stage raised its costs, for example by layers that stay in "
+            f"float. Use `Quantize`, or a smaller `budget`. The network is kept."
         )
     if drop and not drop["kept"]:
         return (
-            f"No candidate keeps {drop['most']:g} points of mean IoU: the best, {content['chosen']}, is "
-            f"{drop['points']:.2f} points below the teacher on {drop['images']} held-out images. It is kept, "
-            f"as {drop['of']}. Raise the `budget` or `max_drop`, or train longer."
+            f"No candidate is within {drop['most']:g} points of mean IoU of the teacher: the best, "
+            f"{content['chosen']}, is {drop['points']:.2f} points below it on {drop['images']} held-out "
+            f"images. It is kept, as {drop['of']}. Raise the `budget` or `max_drop`, or train longer."
         )
     return None
 

@@ -1,4 +1,4 @@
-"""The stage of a recipe in which a budget becomes a network: candidates are costed, tried and left out."""
+"""The stage of a recipe that finds a network for a budget, by costs and short trainings."""
 
 import dataclasses
 import os
@@ -26,31 +26,32 @@ from tfsegkd.recipe.statistics import rank_correlation
 from tfsegkd.recipe.training import TRIAL, Schedule
 from tfsegkd.runtime.in_subprocess import in_subprocess
 
-# More would take longer than they are worth.
+# More would take too long for what they add.
 MOST_CANDIDATES = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """Makes the student that a budget affords: costs candidates, tries some of them, and trains the best.
+    """Finds the best student within a budget, by costs and by short trainings of candidates.
 
-    Candidates are input sizes times what the student's spec leaves open (`candidates.CHOICES`). All are
-    costed before anything is trained. Of those that keep the budget and that no other contains, a few are
-    trained a part of their schedule, ranked on training images that are held out, and halved; the best goes
-    on to the end, on all training images. Nothing is trained twice.
+    Candidates are all input sizes combined with the options that the student's spec leaves open
+    (`candidates.CHOICES`). The costs of all are computed before anything is trained. Of those on the Pareto
+    front within the budget, a few are trained for a part of their schedule and ranked on held-out training
+    images; the worse half is dropped, and so on. The best is trained to the end, on all training images.
+    Nothing is trained twice.
 
     Args:
         budget: What the network may cost.
-        schedule: How each candidate is trained, should it get to the end.
-        distill: What it learns from the teacher, as of `Distill`.
+        schedule: The training of a candidate that is trained to the end.
+        distill: The distillation terms, as for `Distill`.
         cache: Where the teacher is recorded, for each input size.
-        student: The spec of the student; what it gives is not searched.
-        task_weight, preflight, balanced_terms: As of `Distill`.
+        student: The spec of the student; options that it sets are not searched.
+        task_weight, preflight, balanced_terms: As for `Distill`.
         candidates: How many are trained.
         max_drop: How many points of mean IoU below the teacher the finished network may be, on held-out
-            images that then nothing is trained on; None asks for nothing.
-        halving: Whether candidates are left out. Without it all are trained to the end, to see how well the
-            short scores rank them.
+            images, on which then nothing is trained; None for no limit.
+        halving: Whether candidates are dropped. Without it all are trained to the end, which shows how well
+            the early scores rank them.
 
     Raises:
         ValueError: for a number of candidates or points out of range, or terms that do not fit the task.
@@ -78,7 +79,7 @@ class Search:
         if self.halving and self.candidates > MOST_CANDIDATES:
             raise ValueError(
                 f"A search that halves trains up to {MOST_CANDIDATES} candidates. Received: "
-                f"{self.candidates}. More would take longer than they are worth."
+                f"{self.candidates}. More would take too long for what they add."
             )
         if self.max_drop is not None:
             checks.in_range(self.max_drop, 0.0, 100.0, "max_drop")
@@ -90,7 +91,7 @@ class Search:
         return settings
 
     def hold_out(self, train: Source) -> tuple[Source, Source]:
-        """Frames to train on, and those to rank candidates on: the last of the training images.
+        """Images to train on and, from the end of the training images, images to rank candidates on.
 
         Raises:
             ValueError: if they have no labels, or too few would be left.
@@ -107,7 +108,7 @@ class Search:
         return _Making(self, run).make() if TRIAL.get() is None else _rehearsed(self, run)
 
     def planned(self, tried: Sequence[PlannedTraining]) -> list[PlannedTraining]:
-        """The trainings of a run by one rehearsed training of each candidate; the slowest go on longest."""
+        """Estimates a run's trainings as if the slowest candidates trained longest."""
         order = sorted(tried, key=lambda one: -(one.step_seconds or 0))
         found, done = [], 0
         for one in rounds(self.schedule.epochs, len(order), self.halving):
@@ -121,13 +122,13 @@ class Search:
 
 @dataclasses.dataclass(frozen=True)
 class _Leg(Distill):
-    """A candidate's training, whose checkpoints lie with those of the stage and go when it is done."""
+    """A candidate's training; its checkpoints are in the stage's directory and removed with it."""
 
     name: str = Distill.name
 
 
 def candidates(search: Search, run: Run) -> Candidates:
-    """Costs all candidates of a run, and counts the files of those to train."""
+    """Computes the costs of all candidates of a run, and counts those to train on their files."""
     data = run.data
     largest = data.train[0][0].shape[:2]
     size = tuple(data.size)
@@ -135,7 +136,7 @@ def candidates(search: Search, run: Run) -> Candidates:
 
 
 class _Making:
-    """A search while it is made. What it knows stands in `search.json` after every training."""
+    """A search in progress. `search.json` holds its state after every training."""
 
     def __init__(self, search: Search, run: Run):
         self._search, self._run = search, run
@@ -179,9 +180,9 @@ class _Making:
     def _score(
         self, trained: Sequence[Trained], one: Trained, stop: Round, planned: Sequence[Round]
     ) -> float | None:
-        """Trains a candidate to the end of a round, unless that was done before, and scores it."""
+        """Trains a candidate to the end of a round and scores it; skips what is already done."""
         last = stop is planned[-1]
-        # Alone, it need not be ranked any more, and learns from all frames.
+        # The last candidate need not be ranked any more, and is trained on all images.
         on_all = last and stop.candidates == 1 and self._run.held_out is None and self._search.halving
         if one.failed or stop.until in one.scores:
             return one.scores.get(stop.until)
@@ -193,7 +194,7 @@ class _Making:
         except FloatingPointError as error:
             one.failed = str(error)
             self._write(trained)
-            print(f"  {one.candidate}: left out: {error}", flush=True)
+            print(f"  {one.candidate}: dropped: {error}", flush=True)
             return None
         if on_all:
             return 0.0
@@ -203,7 +204,7 @@ class _Making:
         return score
 
     def _trained(self, candidate: Candidate, until: int, on_all: bool, checked: bool) -> float:
-        """Trains and keeps a candidate; its mean IoU on the held-out images."""
+        """Trains and saves a candidate; returns its mean IoU on the held-out images."""
         leg = _leg(self._search, candidate, self._search.preflight if checked else "off")
         run = self._run.at_size(candidate.size)
         network = leg.make_until(run, until, None if on_all else self._first)
@@ -214,7 +215,7 @@ class _Making:
         return self._run.directory / NETWORKS / f"{one.candidate.key}.keras"
 
     def _keep_logs(self, chosen: Trained) -> None:
-        """Lets the stage have the logs of the training that made its network."""
+        """Copies the logs of the chosen training to the stage's directory."""
         leg = self._run.directory / _leg(self._search, chosen.candidate, "off").name
         stage = self._run.directory / self._search.name
         for name in ("logs", "validation.json"):
@@ -228,7 +229,7 @@ class _Making:
         others = [one for one in trained if one is not chosen and one.score is not None]
         if not others or chosen.score is None:
             return f"{told}."
-        # Of those that came as far as any that was left out, the best is what was decided against.
+        # The runner-up: the best of the others that were trained longest.
         second = max(others, key=lambda one: (max(one.scores), one.score))
         epoch = min(max(second.scores), max(chosen.scores))
         return (
@@ -238,7 +239,7 @@ class _Making:
         )
 
     def _correlations(self, finished: Sequence[Trained], planned: Sequence[Round]) -> dict[str, float]:
-        """How the scores after each round rank the candidates, against those at the end."""
+        """Rank correlation of the scores after each round with those at the end."""
         final = [one.scores[planned[-1].until] for one in finished]
         return {
             str(one.until): rank_correlation([each.scores[one.until] for each in finished], final)
@@ -247,7 +248,7 @@ class _Making:
 
 
 def _summary(search: Search, found: Candidates) -> dict:
-    """What a search has looked at, as JSON."""
+    """The considered networks of a search, as JSON."""
     return {
         "budget": str(search.budget),
         "limits": {limit.kind: limit.most for limit in search.budget.limits},
@@ -262,14 +263,14 @@ def _summary(search: Search, found: Candidates) -> dict:
 
 
 def _told(search: Search, summary: Mapping, trained: Sequence["Trained"]) -> str:
-    """What a search is going to do."""
+    """Describes what a search is going to do."""
     planned = rounds(search.schedule.epochs, len(trained), search.halving)
     steps = ", then ".join(f"{one.candidates} to epoch {one.until}" for one in planned)
     lines = [
-        f"  budget {search.budget}: {summary['within']} of {len(summary['looked_at'])} networks keep it, and "
-        f"no other contains {summary['edge']} of these",
+        f"  budget {search.budget}: {summary['within']} of {len(summary['looked_at'])} networks are within "
+        f"it, {summary['edge']} of them on the Pareto front",
         *(f"  candidate {one.candidate}: {search.budget.told(one.candidate.costs)}" for one in trained),
-        f"  trains {steps}: as much as {trainings(planned):.1f} networks to the end",
+        f"  trains {steps}: as much as {trainings(planned):.1f} complete trainings",
     ]
     return "\n".join(lines)
 
@@ -288,7 +289,7 @@ def _leg(search: Search, candidate: Candidate, preflight: str) -> _Leg:
 
 
 def _rehearsed(search: Search, run: Run) -> keras.Model:
-    """Rehearses one training of each candidate; returns the network of the last."""
+    """Rehearses one training of each candidate; returns the last network."""
     found = candidates(search, run)
     run.note(_told(search, _summary(search, found), [Trained(one) for one in found.finalists]))
     for one in found.finalists:
