@@ -1,4 +1,4 @@
-"""tfsegkd: a large segmentation network in, a small one for the phone out.
+"""tfsegkd: knowledge distillation, pruning and quantization of segmentation networks for phones.
 
 import tfsegkd
 
@@ -11,7 +11,7 @@ tfsegkd.export.export_tflite(quantized, "model.tflite")
 
 import os
 
-# TensorFlow tells of its own workings as it is imported. Whoever wants to read that says so in the variable.
+# TensorFlow logs details as it is imported. Set the variable to see them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 from tfsegkd import (

@@ -1,4 +1,4 @@
-"""The one place that picks a Keras: tf_keras, whatever `tf.keras` means to the user.
+"""The only module that chooses a Keras: tf_keras, whatever the user's `tf.keras` is.
 
 TF-MOT is built on Keras 2, so tf_keras trains our networks. Importing TF-MOT sets TF_USE_LEGACY_KERAS
 for the whole process, which would turn the user's own `tf.keras` into Keras 2 if nothing had touched it
@@ -35,7 +35,7 @@ __all__ = [  # noqa: F822
 
 
 def __getattr__(name):
-    # LiteRT and Keras 3 are loaded on first use: most processes never run a .tflite or a foreign teacher.
+    # LiteRT and Keras 3 are loaded on first use: most processes never run a .tflite or an external teacher.
     if name == "Interpreter":
         from ai_edge_litert.interpreter import Interpreter
 
@@ -50,11 +50,11 @@ def __getattr__(name):
 
 
 def is_keras3(item, base: str = "Model") -> bool:
-    """Whether an object is of Keras 3, which is not imported to find out.
+    """Returns whether an object is of Keras 3, without importing Keras 3.
 
     Args:
         item: Any object.
-        base: The class of Keras 3 that its class must have among its bases, such as 'Optimizer'.
+        base: The required base class of Keras 3, such as 'Optimizer'.
     """
     return any(
         kind.__name__ == base and kind.__module__.split(".")[0] == "keras" for kind in type(item).__mro__
@@ -62,7 +62,7 @@ def is_keras3(item, base: str = "Model") -> bool:
 
 
 def _import_keras3():
-    """Keras 3, which is a package of its own whatever `tf.keras` is."""
+    """Keras 3, the package `keras`, whatever `tf.keras` is."""
     import keras as keras3
 
     if not keras3.__version__.startswith("3."):

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and what tells one from another."""
+"""Atomic writing of files, and their fingerprints."""
 
 import contextlib
 import contextvars
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# The faults of a disk; what else can go wrong while writing speaks for itself.
+# Disk errors; other errors while writing need no explanation.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 _KEPT = contextvars.ContextVar("kept", default=True)
 
@@ -20,7 +20,7 @@ _KEPT = contextvars.ContextVar("kept", default=True)
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> Any:
     """Lets `write` fill a temporary file beside `path`, then renames it; returns what `write` returned.
 
-    Whoever reads `path` sees the old file or the new one, never half of one.
+    A reader of `path` sees the old file or the new one, never a partial one.
 
     Raises:
         OSError: if the disk cannot hold it, or may not be written to; the old file stays.
@@ -35,8 +35,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Any:
         if not _is_of_the_disk(error):
             raise
         raise OSError(
-            f"Cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}. What was there before "
-            f"is kept; make room or mend the disk, and run the same line again."
+            f"Cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}. The previous file "
+            f"is kept; free disk space or check the disk, and run the same command again."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -44,14 +44,14 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Any:
 
 
 def _is_of_the_disk(error: Exception) -> bool:
-    # HDF5 has its own words, and raises other errors when it closes a file.
+    # HDF5 has its own messages, and raises other errors when it closes a file.
     told = re.search(r"errno = (\d+)", str(error))
     number = int(told[1]) if told else getattr(error, "errno", None)
     return number in _OF_THE_DISK or (isinstance(error, OSError) and "unable to" in str(error).lower())
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Gives a file or directory that is whole its name, unless nothing is to be kept."""
+    """Renames a complete file or directory to its final name, unless nothing is to be kept."""
     if not keeps():
         return
     if path.is_dir():
@@ -60,13 +60,13 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 
 def keeps() -> bool:
-    """Whether what is written here is kept."""
+    """Whether written files are kept."""
     return _KEPT.get()
 
 
 @contextlib.contextmanager
 def nothing_kept() -> Iterator[None]:
-    """Inside, what is written is thrown away: for a process whose twin writes the same."""
+    """Discards what is written inside the context: for a process whose peer writes the same."""
     token = _KEPT.set(False)
     try:
         yield
@@ -75,19 +75,19 @@ def nothing_kept() -> Iterator[None]:
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """The fingerprint of what a file holds."""
+    """The fingerprint of a file's content."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes `content` as JSON, whole or not at all."""
+    """Writes `content` as JSON, atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Reads a JSON file.
 
     Raises:
         ValueError: if it is damaged.

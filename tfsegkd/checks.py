@@ -1,4 +1,4 @@
-"""Checks whose messages say what is wrong, what was expected, what came, and what to do."""
+"""Checks of arguments; messages say what was expected, what was received, and how to fix it."""
 
 import difflib
 import numbers
@@ -16,7 +16,7 @@ def one_of(value: Any, choices: Collection, what: str) -> Any:
 
 
 def did_you_mean(value: Any, choices: Collection) -> str:
-    """The end of a message about a word that is none of `choices`: the nearest, if one is near."""
+    """Suggests the most similar of `choices`, as the end of an error message; empty if none is similar."""
     close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
@@ -45,7 +45,7 @@ def whole(value: int, low: int, what: str, high: int | None = None) -> int:
 
 
 def text_of(path: Path, expected: str) -> str:
-    """The content of a text file; `expected` ends the message where it is none.
+    """Returns the content of a text file; `expected` describes it in the error message.
 
     Raises:
         ValueError: if it is not UTF-8.

@@ -1,4 +1,4 @@
-"""Work that takes long shows that it goes on."""
+"""Progress bars for long work."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 
-# Seconds after which people wonder whether something has gone wrong.
+# Seconds after which a bar is shown.
 PATIENCE = 2.0
 _REFRESH = 0.5
 
@@ -19,16 +19,16 @@ _REFRESH = 0.5
 def counted(
     items: Iterable[Item], what: str, unit: str = "batches", total: int | None = None
 ) -> Iterator[Item]:
-    """Yields `items`, with a bar that shows how many are done and how long the others will take.
+    """Yields `items` and shows a bar with the number of finished items and the remaining time.
 
-    Nothing is shown of what takes less than two seconds. Where standard output is no terminal, one line at
+    Nothing is shown for work of less than two seconds. If standard output is not a terminal, one line at
     the end says how long it took.
 
     Args:
-        items: What to go through.
-        what: What is done with them, for whoever watches.
-        unit: What they are, in the plural.
-        total: How many there are, if `items` does not know.
+        items: The items.
+        what: The description of the work.
+        unit: The name of the items, in the plural.
+        total: The number of items, if `items` has no length.
     """
     if sys.stdout.isatty():
         yield from tqdm(items, f"  {what}", total, unit=f" {unit}", delay=PATIENCE, file=sys.stdout)
@@ -42,15 +42,15 @@ def counted(
 
 @contextlib.contextmanager
 def waited(what: str) -> Iterator[Callable[[str], None]]:
-    """Shows how long the work inside has taken, where nobody knows how much of it is left.
+    """Shows the elapsed time of work whose remaining time is unknown.
 
-    Quiet as `counted` is.
+    Shows nothing under the same conditions as `counted`.
 
     Args:
-        what: What is done, for whoever watches.
+        what: The description of the work.
 
     Returns:
-        A function that takes words on how far it is.
+        A function that takes a description of the progress.
     """
     began, now, done = time.monotonic(), [what], threading.Event()
 

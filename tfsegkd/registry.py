@@ -1,4 +1,4 @@
-"""Names to builders, with the list of choices in every error."""
+"""Registries of builders by name; errors list the choices."""
 
 import inspect
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Registry:
         self._builders: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable:
-        """Returns a decorator that files its class or function under `name`."""
+        """Returns a decorator that registers a class or function under `name`."""
 
         def add(builder):
             if name in self._builders:
@@ -34,11 +34,11 @@ class Registry:
         return sorted(self._builders)
 
     def describe(self) -> dict[str, str]:
-        """What each name stands for, in a sentence: the first line of its docstring."""
+        """A one-sentence description of each name: the first line of its docstring."""
         return {name: _summary(self._builders[name]) for name in self.names()}
 
     def builder(self, name: str) -> Callable[..., Any]:
-        """The builder filed under `name`.
+        """Returns the builder registered under `name`.
 
         Raises:
             ValueError: if there is none; the message lists the choices.

@@ -40,7 +40,7 @@ class Spec:
 
 
 def parse(text: str) -> Spec:
-    """Reads one spec.
+    """Parses one spec.
 
     Raises:
         ValueError: if `text` is not of the form above; the message shows the form and the fault.
@@ -61,7 +61,7 @@ def parse(text: str) -> Spec:
 
 
 def _factors(text: str) -> list[str]:
-    """What stands between the `*` that are outside all parentheses."""
+    """Splits at each `*` outside of parentheses."""
     parts, begin, depth, quote = [], 0, 0, None
     characters = iter(enumerate(text))
     for place, character in characters:
@@ -142,5 +142,5 @@ def _malformed(text: str, why: str) -> ValueError:
     return ValueError(
         f"Cannot read {text!r}. Expected "
         f"name(key=value)@teacher_layer:student_layer*weight*schedule(key=value), where all but the name "
-        f"may be left out; {why}."
+        f"is optional; {why}."
     )

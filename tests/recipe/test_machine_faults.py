@@ -34,7 +34,7 @@ def test_a_disk_that_is_full_keeps_the_network_of_before(tmp_path):
     model = network("student", 5, 1)
     write_atomically(path, model.save)
     whole = path.read_bytes()
-    with pytest.raises(OSError, match=r"Cannot write '.*student\.keras'.*make room"), full_after(4096):
+    with pytest.raises(OSError, match=r"Cannot write '.*student\.keras'.*free disk space"), full_after(4096):
         write_atomically(path, model.save)
     assert path.read_bytes() == whole
     assert [other.name for other in tmp_path.iterdir()] == [path.name]
@@ -43,7 +43,7 @@ def test_a_disk_that_is_full_keeps_the_network_of_before(tmp_path):
 def test_a_disk_that_is_full_keeps_the_record_of_before(tmp_path):
     path = tmp_path / "state.json"
     write_json(path, {"done": 1})
-    with pytest.raises(OSError, match=r"Cannot write '.*state\.json'.*make room"), full_after(100):
+    with pytest.raises(OSError, match=r"Cannot write '.*state\.json'.*free disk space"), full_after(100):
         write_json(path, {"done": "x" * 1000})
     assert path.read_text() == '{\n  "done": 1\n}\n'
     assert [other.name for other in tmp_path.iterdir()] == ["state.json"]

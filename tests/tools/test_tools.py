@@ -293,7 +293,7 @@ def test_a_stage_that_is_killed_is_named_in_one_line(folder):
     says(
         Result(done.returncode, done.stdout, done.stderr),
         "student_alone: a process stopped: killed by SIGKILL, often a sign of too little memory",
-        "run the same line again",
+        "run the same command again",
     )
 
 

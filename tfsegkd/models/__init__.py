@@ -1,6 +1,6 @@
 """Networks by name, and networks from files."""
 
-# Importing a builder's file files it in the registry.
+# Importing a builder's file registers it.
 from tfsegkd.deprecation import renamed_names
 from tfsegkd.models import (  # noqa: F401
     bisenet_v2,

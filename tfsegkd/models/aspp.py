@@ -12,7 +12,7 @@ layers = keras.layers
 def fitting_rates(grid: tuple[int, int]) -> tuple[int, int, int]:
     """Dilations that reach over `grid`, (height, width), as far as the paper's 6, 12 and 18 over its 33×33.
 
-    A branch whose dilation exceeds the grid sees nothing but padding beside its center.
+    A branch whose dilation exceeds the grid reads only padding besides its center.
     """
     step = min(6, max(1, round(min(grid) * 6 / 33)))
     return step, 2 * step, 3 * step
@@ -26,7 +26,7 @@ def aspp(
     conv: Callable = blocks.conv,
     spread: Callable = blocks.separable,
 ):
-    """Looks at several distances around every position, and at the whole image.
+    """Atrous spatial pyramid pooling: convolutions of several dilations, and the mean over the image.
 
     Args:
         filters: Channels of each branch and of the result.

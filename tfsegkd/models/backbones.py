@@ -17,14 +17,14 @@ _FROM_FILE = (
 
 
 class _Backbone(NamedTuple):
-    """What pixels it expects, how it is built, and how it gets ImageNet weights if we know where they are."""
+    """A backbone: its expected pixels, its builder, and its loader of ImageNet weights if it has one."""
 
     mean: float | tuple[float, ...]
     std: float | tuple[float, ...]
     build: Callable
     load: Callable | None = None
     scalable: bool = True
-    stages: int | None = None  # how many there are, if it can end after any of them
+    stages: int | None = None  # their number, if it can end after any of them
 
 
 _BACKBONES = {
@@ -73,8 +73,8 @@ def backbone(
         name: One of `NAMES`.
         input_shape: (H, W, 3).
         output_stride: 8, 16 or 32: the stride of the last feature, if all stages are built.
-        weights: 'imagenet' where we know them, else None for random ones. `load_weights` fills them in; here
-            they are only checked, so that nothing is built in vain.
+        weights: 'imagenet' if available, or None for random ones. They are only checked here, before anything
+            is built; `load_weights` loads them.
         width_multiplier: Scales the channels of every layer, rounded to multiples of 8.
         stages: After how many stages it ends; None builds all.
 
@@ -103,7 +103,7 @@ def backbone(
 
 
 def _options(name: str, width_multiplier: float, stages: int | None) -> dict:
-    """What the functions of this backbone take besides its output stride."""
+    """The arguments of a backbone's functions besides the output stride."""
     chosen = _BACKBONES[name]
     if width_multiplier != 1.0 and not chosen.scalable:
         raise ValueError(f"width_multiplier must be 1.0 for backbone {name!r}. Received: {width_multiplier}.")
@@ -125,13 +125,13 @@ def network(
     output_stride: int,
     width_multiplier: float,
 ) -> keras.Model:
-    """A network whose head reads the features of a backbone.
+    """A network with a backbone and a head on its features.
 
     Args:
         name: Of the network.
-        head: Makes what the classifier reads: ({stride: feature}) → (tensor, its stride).
-        num_classes, input_shape: As of every builder.
-        backbone_name, weights, output_stride, width_multiplier: As of `backbone`.
+        head: Makes the input of the classifier: ({stride: feature}) → (tensor, its stride).
+        num_classes, input_shape: As for every builder.
+        backbone_name, weights, output_stride, width_multiplier: As for `backbone`.
 
     Raises:
         ValueError: for an unknown choice, or one that this backbone does not offer.
@@ -153,7 +153,7 @@ def load_weights(
     width_multiplier: float = 1.0,
     stages: int | None = None,
 ) -> None:
-    """Fills the backbone of `model`, built with the same arguments, if `weights` is 'imagenet'.
+    """Loads the backbone's weights of `model`, built with the same arguments, if `weights` is 'imagenet'.
 
     Raises:
         ImportError: if the weights' extra is not installed.
@@ -166,9 +166,9 @@ def load_weights(
 
 
 def pretrained_but_random(model: keras.Model) -> bool:
-    """Whether `model` has a backbone that ImageNet weights exist for, and is as new where they would be.
+    """Whether the backbone of `model` has available ImageNet weights but is still randomly initialized.
 
-    Reads what a backbone's blocks are called, so it also holds for a network that was saved and loaded.
+    Identifies the backbone by the names of its blocks, so a loaded network works, too.
     """
     names = ("backbone_", "stride")
     norms = [layer for layer in model.layers if layer.name.startswith(names)]

@@ -15,7 +15,7 @@ def bisenet_v2(
     width_multiplier: float = 1.0,
     dropout: float = 0.1,
 ) -> keras.Model:
-    """A wide branch for detail to stride 8, a narrow one for meaning to stride 32, each gating the other.
+    """A wide detail branch to stride 8 and a narrow semantic branch to stride 32, each gating the other.
 
     Args:
         width_multiplier: Scales the channels of every layer, rounded to multiples of 8.
@@ -24,7 +24,7 @@ def bisenet_v2(
     Reference:
         Yu et al., IJCV 2021, https://arxiv.org/abs/2004.02147, table 1 and figs. 4 to 6.
         Differs: no auxiliary heads; no BatchNorm between the global mean and its convolution, whose own
-        BatchNorm does its work.
+        BatchNorm replaces it.
     """
     wide = blocks.widths(width_multiplier)
     inputs, pixels = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=32)
@@ -87,7 +87,7 @@ def _gather_down(x, filters, name):
 
 
 def _aggregate(detail, meaning, filters):
-    """Each branch is weighed by the other, at the resolution of both."""
+    """Weights each branch by the other, at both resolutions."""
     fine = blocks.depthwise(detail, 3, "detail_fine_depthwise", relu=None)
     fine = layers.Conv2D(filters, 1, use_bias=False, name="detail_fine")(fine)
     coarse = blocks.conv(detail, filters, 3, "detail_coarse", stride=2, relu=None)

@@ -1,6 +1,6 @@
-"""The pieces that our networks share.
+"""Building blocks of the networks.
 
-Every function takes a tensor and a name and returns a tensor. The last layer of a block bears the block's
+Every function takes a tensor and a name and returns a tensor. The last layer of a block has the block's
 name, which terms refer to.
 """
 
@@ -17,7 +17,7 @@ layers = keras.layers
 
 
 def pixels(input_shape: tuple[int, int, int], mean, std, stride: int):
-    """The entrance of a network: raw pixels in, normalised and padded to a multiple of `stride` out.
+    """Preprocessing: normalises raw pixels and pads them to a multiple of `stride`.
 
     (x − mean) / std is a frozen 1×1 depthwise convolution, which every int8 backend runs. It comes before
     the padding, so that the padding is the mean color.
@@ -48,7 +48,7 @@ def scaled(channels: int, width_multiplier: float) -> int:
 
 
 def widths(width_multiplier: float, least: float | None = None) -> Callable[[int], int]:
-    """The function that scales a builder's channels as `scaled` does, once the multiplier is checked."""
+    """Checks the multiplier and returns a function that scales channels by it, as `scaled` does."""
     if least is None:
         checks.positive(width_multiplier, "width_multiplier")
     else:
@@ -57,7 +57,7 @@ def widths(width_multiplier: float, least: float | None = None) -> Callable[[int
 
 
 def logits(x, inputs, num_classes: int, factor: int, kernel: int = 1):
-    """The exit of a network: a classifier, enlarged to the input's size."""
+    """The head of a network: a classifier, resized to the input's size."""
     x = layers.Conv2D(num_classes, kernel, padding="same", name="classifier")(x)
     if factor > 1:
         x = layers.UpSampling2D(factor, interpolation="bilinear", name="enlarge")(x)
@@ -157,7 +157,7 @@ def norm_relu(x, name: str, relu: float | None = 6.0, epsilon: float = 1e-3):
 
 
 def conv_and_norm(model: keras.Model, name: str):
-    """The convolution and the BatchNorm of the block `name`, whose names depend on what follows them."""
+    """The convolution and the BatchNorm of the block `name`; their names depend on what follows them."""
     found = {layer.name: layer for layer in model.layers}
     if f"{name}_conv" not in found:  # the projection of a block with a shortcut
         name = f"{name}_project"

@@ -15,12 +15,12 @@ from tfsegkd.spec import Spec
 
 
 def names() -> list[str]:
-    """The networks that `build` knows."""
+    """The names of the registered networks."""
     return models.names()
 
 
 def describe() -> dict[str, str]:
-    """What each network is, in a sentence."""
+    """A one-sentence description of each network."""
     return models.describe()
 
 
@@ -36,10 +36,10 @@ def build(
     size.
 
     Args:
-        num_classes: How many classes the logits tell apart.
+        num_classes: The number of predicted classes.
         input_shape: (H, W, 3) in pixels. Any size works: networks pad inside and crop their logits.
         weights: A file to fill the network from: a `.pth` of PyTorch (see `load_torch_weights`), or the same
-            network, at any size, as Keras saved it. None leaves what the spec says.
+            network, at any size, as Keras saved it. None keeps those of the spec.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -73,17 +73,17 @@ def _fill(model: keras.Model, path: str) -> None:
 
 
 def initialize_from(model: keras.Model, path: str | os.PathLike) -> list[str]:
-    """Gives `model` the weights of every layer that a saved network has as well, by name and shapes.
+    """Initializes layers of `model` from layers of the same names and shapes of a saved network.
 
-    For a network that grows, as when an encoder has learnt by itself and gets a decoder, or that learns other
-    classes than before. `build(weights=)` is for the same network.
+    For example for a decoder that is added to a trained encoder, or for other
+    classes. `build(weights=)` is for the same network.
 
     Returns:
-        The layers whose initial weights stayed, since the saved network has none for them.
+        The layers that keep their initial weights, because the saved network has none for them.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if most of what the saved network has learnt would find no place.
+        ValueError: if most of the saved weights match no layer.
     """
     saved = load(path)
     theirs = {layer.name: layer for layer in saved.layers}
@@ -108,7 +108,7 @@ def initialize_from(model: keras.Model, path: str | os.PathLike) -> list[str]:
 
 
 def feature_layers(model: keras.Model) -> list[str]:
-    """The layers of `model` worth distilling, in the order in which they run."""
+    """The layers of `model` recommended for distillation, in the order in which they run."""
     known = {layer for feature_layers in published_feature_layers().values() for layer in feature_layers}
     return [layer.name for layer in model.layers if layer.name in known]
 
@@ -116,9 +116,9 @@ def feature_layers(model: keras.Model) -> list[str]:
 def at_size(model: keras.Model, shape: tuple[int, int]) -> keras.Model:
     """Rebuilds `model` with the same weights for another input size.
 
-    Train on crops, run on full frames. It is a copy: what trains it leaves `model` as it is. What resizes to
-    fixed sizes resizes in proportion. A float network may be quantized afterwards, and a quantized one may be
-    rebuilt.
+    For example to train on crops and run on full images. The result is a copy: training it does not change
+    `model`. Fixed sizes of resizing layers change in proportion. A float network may be quantized afterwards,
+    and a quantized one may be rebuilt.
 
     Args:
         shape: (height, width) of the new input, in pixels.
@@ -151,7 +151,7 @@ def at_size(model: keras.Model, shape: tuple[int, int]) -> keras.Model:
 
 
 def _scaled(graph: Graph, old, new) -> dict[str, dict]:
-    """What changes of the layers' configurations: fixed sizes are in proportion to the new input."""
+    """Changes to the layers' configurations: fixed sizes in proportion to the new input."""
     images = tf.nest.flatten(graph.inputs)[0]
     changes = {graph.producers[images.id].name: {"batch_input_shape": (None, *new, images.shape[-1])}}
     for node in graph.nodes if None not in old else ():
@@ -160,12 +160,10 @@ def _scaled(graph: Graph, old, new) -> dict[str, dict]:
             size = layer.height, layer.width
             height, width = _proportional(size, old, new)
             if None in (height, width):
-                raise ValueError(
-                    f"layer {node.name!r} resizes to {size}, of which it would need a broken part"
-                )
+                raise ValueError(f"layer {node.name!r} resizes to {size}, of which it would need a fraction")
             changes[node.name] = {"height": height, "width": width}
         elif isinstance(layer, keras.layers.UpSampling2D) and node.inputs[0].shape[1:3] == (1, 1):
-            # Of what was pooled over the whole image.
+            # Pooled over the whole image.
             changes[node.name] = {"size": _proportional(layer.size, old, new)}
     return changes
 

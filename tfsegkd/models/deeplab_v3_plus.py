@@ -1,4 +1,4 @@
-"""DeepLabV3+, our default teacher."""
+"""DeepLabV3+, the default teacher."""
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
@@ -32,7 +32,7 @@ def deeplab_v3_plus(
         dropout: The share of the pyramid's channels dropped while training.
 
     Raises:
-        ValueError: for rates that are none.
+        ValueError: for invalid rates.
         ValueError, ImportError, ConnectionError: as `tfsegkd.models.backbones.network`.
 
     Reference:

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """Where a block stands in its backbone.
+    """The position of a block in its backbone.
 
     Args:
         name: 'stride8' for the last block at stride 8, 'backbone_5' for block 5 if it is not the last.
         stride: The block's own stride.
-        dilation: How far the kernel that strides is spread.
-        after: How far the kernels after that one are spread.
+        dilation: The dilation of the kernel with the stride.
+        after: The dilation of the kernels after it.
         reached: The stride of its output.
     """
 
@@ -34,7 +34,7 @@ def dilate(strides: Iterable[int], reached: int, output_stride: int) -> list[Pla
     for number, stride in enumerate(strides):
         spread = dilation
         if stride == 2 and reached == output_stride:
-            # The block that would stride still reads the old grid; those after it are spread by 2.
+            # The block that would stride still reads the old grid; kernels after it are dilated by 2.
             stride, dilation = 1, dilation * 2
         reached *= stride
         places.append(Place(f"backbone_{number}", stride, spread, dilation, reached))

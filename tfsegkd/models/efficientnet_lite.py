@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, the backbone of our pretrained students and of our teachers."""
+"""EfficientNet-Lite, a backbone for pretrained students and for teachers."""
 
 import importlib
 import math
@@ -64,7 +64,7 @@ def efficientnet_lite(x, version: int, output_stride: int, stages: int = STAGES)
 
 
 def load_imagenet(model: keras.Model, version: int, output_stride: int, stages: int = STAGES) -> None:
-    """Fills the backbone of `model`, built with the same arguments, with ImageNet weights of a pip package.
+    """Loads ImageNet weights from a pip package into the backbone of `model`, built with the same arguments.
 
     Raises:
         ImportError: if that package is not installed.
@@ -74,7 +74,7 @@ def load_imagenet(model: keras.Model, version: int, output_stride: int, stages: 
 
 
 def weights_file(version: int) -> str:
-    """The `.pth` with the ImageNet weights, which a pip package of its own brings.
+    """The `.pth` with the ImageNet weights, from a separate pip package.
 
     Raises:
         ImportError: if that package is not installed.
@@ -93,7 +93,7 @@ def weights_file(version: int) -> str:
 
 
 def torch_names(version: int, output_stride: int, stages: int = STAGES) -> list[tuple[str, str, str]]:
-    """Where the `.pth` keeps what: (name of our convolution's block, its convolution, its BatchNorm)."""
+    """Names in the `.pth`: (the block of the convolution here, its convolution, its BatchNorm)."""
     names = [("backbone_stem", "_conv_stem", "_bn0")]
     for number, (stage, place) in enumerate(_plan(version, output_stride, stages)):
         source = f"_blocks.{number}."
@@ -105,7 +105,7 @@ def torch_names(version: int, output_stride: int, stages: int = STAGES) -> list[
 
 
 def _plan(version: int, output_stride: int, stages: int):
-    """For every block, in order: the line of its stage, its channels scaled, and its place in the network."""
+    """For every block, in order: its stage's row, its scaled channels, and its position in the network."""
     wider, deeper = _SCALES[version]
     rows, strides = [], []
     for number, stage in enumerate(_STAGES[:stages], start=1):

@@ -33,15 +33,16 @@ def enet(
 
     Args:
         width_multiplier: Scales the channels of every layer, rounded to multiples of 8.
-        unpooling: 'mask' spreads values to the places of the maxima; 'upsample' enlarges bilinearly, which
-            runs in one piece in int8.
+        unpooling: 'mask' puts values back at the positions of the maxima; 'upsample' enlarges bilinearly,
+            which runs in one partition in int8.
 
     Raises:
         ValueError: for an unknown unpooling.
 
     Reference:
         Paszke et al. 2016, https://arxiv.org/abs/1606.02147, table 1.
-        Differs: ReLU in place of PReLU; places of maxima found by comparison. Where a block has more channels
+        Differs: ReLU in place of PReLU; positions of maxima found by comparison. Where a block has more
+            channels
         than its shortcut, the new ones are joined to the sum instead of added to zeros, which is the same.
     """
     checks.one_of(unpooling, ("mask", "upsample"), "unpooling")
@@ -78,7 +79,7 @@ def _bottleneck(x, name, dropout=0.0, kind="regular", dilation=1):
 
 
 def _down(x, filters, name, dropout):
-    """Halves the grid; returns the result and the maxima whose places the way up needs."""
+    """Halves the grid; returns the result and the maxima, whose positions the decoder needs."""
     pooled = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
     y = blocks.conv(x, filters // 4, 2, f"{name}_reduce", stride=2, relu=0)
     y = _middle(y, name)

@@ -1,4 +1,4 @@
-"""ERFNet, and its kin made of depthwise and grouped convolutions."""
+"""ERFNet and its variants with depthwise and grouped convolutions."""
 
 import re
 
@@ -31,13 +31,13 @@ def erfnet(
         block: The encoder's residual block: 'erf', the paper's; 'd', two depthwise separable convolutions;
             'dg2', 'dg4', 'dg8', the same with their 1×1 convolutions in as many groups; 'dg2s' and so on,
             with the channels shuffled between the two.
-        where: 'all' puts `block` in place of all 13 blocks of the encoder, 'selective' in place of the last 2
+        where: 'all' uses `block` for all 13 blocks of the encoder, 'selective' for the last 2
             of 5 at stride 4 and the last 4 of 8 at stride 8.
         decoder: 'erfnet'; 'light', 1×1 convolutions instead of learned upsampling, and every second residual
-            block a 'd'; or 'none', a 1×1 convolution to the classes and bilinear upsampling, in which the
-            encoder learns by itself before it gets a decoder (see `tfsegkd.models.initialize_from`).
+            block a 'd'; or 'none', a 1×1 convolution to the classes and bilinear upsampling, for
+            training the encoder before a decoder is added (see `tfsegkd.models.initialize_from`).
         dropout: The share of channels that each residual block at stride 8 drops while training; those at
-            stride 4 drop a tenth of it. A narrow network in a short training may learn more without.
+            stride 4 drop a tenth of it. Narrow networks with short trainings may be better without.
 
     Raises:
         ValueError: for an unknown choice, or a share that is not one.
@@ -47,7 +47,7 @@ def erfnet(
         Vallurupalli et al. 2018, https://arxiv.org/abs/1806.08522, for `block`, `where` and 'light'.
         Differs: with 'none', ERFNet's authors compare logits at stride 8 with reduced labels.
         Reconstruction: the latter's light decoder is known by its parameters and MACs. A 'd' block dilates
-        its second depthwise convolution and drops out as the block whose place it takes.
+        its second depthwise convolution and has the dropout of the block that it replaces.
     """
     checks.one_of(where, ("all", "selective"), "where")
     checks.one_of(decoder, ("erfnet", "light", "none"), "decoder")

@@ -19,7 +19,7 @@ def fast_scnn(
     width_multiplier: float = 1.0,
     dropout: float = 0.1,
 ) -> keras.Model:
-    """One quick descent to stride 8, a deep branch to stride 32 from there, and their sum.
+    """Learning to downsample to stride 8, a deep branch to stride 32 from there, and their sum.
 
     Args:
         width_multiplier: Scales the channels of every layer, rounded to multiples of 8.

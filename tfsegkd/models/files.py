@@ -18,16 +18,16 @@ _ARRAYS = "model.weights.h5"
 
 
 def load(path: str | os.PathLike, allow_lambda: bool = False, trust_model: bool = False) -> keras.Model:
-    """Loads a network saved by Keras, quantization-aware ones included; nothing in the file can act.
+    """Loads a network saved by Keras, also a quantization-aware one, without executing code in the file.
 
     Args:
         path: A `.keras` or `.h5` file, or a directory in SavedModel format.
-        allow_lambda: Let Lambda layers pass, which are Python code.
+        allow_lambda: Allow Lambda layers, which are Python code.
         trust_model: Load a SavedModel, whose graph can read and write files.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it cannot be read as a Keras model, or holds what has not been allowed.
+        ValueError: if it cannot be read as a Keras model, or holds something that is not allowed.
     """
     path = os.fspath(path)
     if not os.path.exists(path):
@@ -46,7 +46,7 @@ def load(path: str | os.PathLike, allow_lambda: bool = False, trust_model: bool 
 
 
 def _from_archive(path: str, allow_lambda: bool) -> keras.Model:
-    """What Keras' `load_model` gives, in a fraction of its time; see `unpacked`."""
+    """Keras' `load_model`, but faster; see `unpacked`."""
     with zipfile.ZipFile(path) as archive:
         description = json.loads(archive.read("config.json"))
         description["compile_config"] = None

@@ -1,4 +1,4 @@
-"""What a network ends in, logits or probabilities, and its output as logits of two or more classes."""
+"""Heads of networks: logits or probabilities, and their conversion to logits of two or more classes."""
 
 import tensorflow as tf
 
@@ -8,11 +8,11 @@ from tfsegkd.layers.binary import two_logits
 
 LOGITS, SOFTMAX, SIGMOID, UNKNOWN = "logits", "softmax", "sigmoid", "unknown"
 
-# What may stand between a head's activation and the output, beside what only moves values. By name, since
+# Layers that may follow a head's activation, besides those that only move values. By name, since
 # both Kerases have it. Resize is Keras 3's operation; Cast is what both insert themselves.
 _IDLE = ("Dropout", "Identity", "Cast", "Resize")
 _LEAST_PROBABILITY = 1e-30
-_LEAST_OF_FILE = 1e-7  # where 8 bits, or nobody knows what, made the probabilities
+_LEAST_OF_FILE = 1e-7  # where 8 bits or something unknown made the probabilities
 
 
 def output_names(model) -> list[str]:
@@ -24,7 +24,7 @@ def output_names(model) -> list[str]:
 
 
 def check_one_output(model, what: str, fix: str) -> None:
-    """Refuses a network of several outputs, of which nobody has said which is meant.
+    """Refuses a network of several outputs if none was chosen.
 
     Args:
         model: A network with outputs, of either Keras.
@@ -42,13 +42,13 @@ def check_one_output(model, what: str, fix: str) -> None:
 
 
 def head_of(model, index: int = 0) -> str:
-    """What a network's output is: 'logits', 'softmax' or 'sigmoid'; 'unknown' where it cannot be read.
+    """The kind of a network's output: 'logits', 'softmax', 'sigmoid', or else 'unknown'.
 
     A resize or a crop may follow the activation.
 
     Args:
         model: A network of tf_keras or Keras 3.
-        index: Which output, of several.
+        index: The index of the output.
     """
     outputs = getattr(model, "outputs", None)
     if not outputs or not has_graph(model):
@@ -86,7 +86,7 @@ def _unwrapped(layer):
 
 
 def _activation(layer, node) -> str | None:
-    """The head's activation, if it is this layer's; None if it is not."""
+    """The head's activation if this layer computes it; otherwise None."""
     name = type(layer).__name__
     if name == "Softmax" and getattr(layer, "axis", -1) not in (-1, 3):
         return None
@@ -104,7 +104,7 @@ def _activation(layer, node) -> str | None:
 
 
 def _is_linear(layer) -> bool:
-    """Whether it is an activation that does nothing, such as one that casts to float32."""
+    """Whether an activation is the identity, or a cast to float32."""
     called = getattr(getattr(layer, "activation", None), "__name__", None)
     return type(layer).__name__ == "Activation" and called == "linear"
 
@@ -121,18 +121,18 @@ def check_head(model, head: str) -> None:
     """
     if head == SOFTMAX and model.outputs[0].shape[-1] == 1:
         raise ValueError(
-            f"{model.name!r} ends in a softmax over one channel, which is 1 everywhere and says nothing. "
+            f"{model.name!r} ends in a softmax over one channel, which is 1 everywhere. "
             f"Expected a sigmoid over one channel, or a softmax over two or more. Change its last activation."
         )
 
 
 def as_logits(output: tf.Tensor, head: str = LOGITS) -> tf.Tensor:
-    """What a network gives out, as logits whose softmax are its probabilities.
+    """Converts a network's output to logits whose softmax are its probabilities.
 
-    One channel is the class against its background, and becomes two. Gradients pass.
+    One channel is a class against its background and becomes two. Differentiable.
 
     Args:
-        output: What it gives out.
+        output: The output.
         head: As of `head_of`; with 'unknown' the values decide: those from 0 to 1 are probabilities if there
             is one channel, or if they sum to 1.
 
@@ -176,7 +176,7 @@ def _told_by_values(output):
         )
     # Loose enough for half precision and for 8 bits.
     sums_to_one = tf.reduce_all(tf.abs(tf.reduce_sum(output, -1) - 1) < 0.05)
-    # A hard choice is no probability: what is wrong with it is for others to say.
+    # Hard predictions are no probabilities; other checks report them.
     is_soft = tf.reduce_any((output > 0) & (output < 1))
     return tf.cond(
         is_share & sums_to_one & is_soft,

@@ -11,7 +11,7 @@ def download(name: str, **options) -> keras.Model:
 
     Args:
         name: Such as 'MobileNetV2'.
-        options: What its builder takes, such as `alpha`.
+        options: Arguments of its builder, such as `alpha`.
 
     Raises:
         ConnectionError: if the weights are neither in Keras' cache nor to be downloaded.
@@ -22,7 +22,7 @@ def download(name: str, **options) -> keras.Model:
         return builder(input_shape=(224, 224, 3), include_top=False, weights="imagenet", **options)
     except (ValueError, TypeError):
         raise
-    except Exception as error:  # Keras wraps whatever fails on the way in a bare Exception
+    except Exception as error:  # Keras wraps any failure of the download in a bare Exception
         raise ConnectionError(
             f"The ImageNet weights of {name} could not be downloaded: {error} Connect once, so that Keras "
             f"keeps them in its cache, or build the model with weights=None."
@@ -36,8 +36,8 @@ def copy_block(
 
     Args:
         conv, norm: Their names in `source`.
-        scale: By what the block's input exceeds the source's. Its kernel is divided by that.
-        factor: By what its output is to exceed the source's.
+        scale: The ratio of the block's input to the source's; the kernel is divided by it.
+        factor: The ratio of the block's output to the source's.
     """
     ours, ours_norm = blocks.conv_and_norm(model, name)
     (kernel,) = source.get_layer(conv).get_weights()

@@ -1,4 +1,4 @@
-"""The decoder of our students for phones."""
+"""The decoder of the students for phones."""
 
 from collections.abc import Callable
 
@@ -12,16 +12,16 @@ _FILTERS = {16: 96, 8: 64, 4: 48}
 
 
 def light_decoder(features: dict, deepest: int, wide: Callable[[int], int]):
-    """Adds what the whole image shows, then doubles the resolution and joins a skip, down to stride 4.
+    """Adds the global context, then doubles the resolution and joins a skip, up to stride 4.
 
     Args:
-        features: What an encoder ends with at each stride, {4: …, 8: …, 16: …[, 32: …]}.
-        deepest: The stride to begin from: 16 or 32.
+        features: The last feature of the encoder at each stride, {4: …, 8: …, 16: …[, 32: …]}.
+        deepest: The stride of the first step: 16 or 32.
         wide: Scales the channels.
 
     Returns:
         The decoder's last feature, at stride 4. Its layers: 'context', and 'decoder16', 'decoder8', 'decoder'
-        as far as there are such steps.
+        if there are these steps.
     """
     x = _context(features[deepest], wide(_CONTEXT))
     for stride, filters in _FILTERS.items():
@@ -35,7 +35,7 @@ def light_decoder(features: dict, deepest: int, wide: Callable[[int], int]):
 
 
 def _context(x, filters):
-    """Adds what the whole image shows to every position."""
+    """Adds the global context to every position."""
     local = blocks.conv(x, filters, 1, "context_local", relu=None)
     everywhere = layers.GlobalAveragePooling2D(keepdims=True, name="context_pool")(x)
     everywhere = layers.Conv2D(filters, 1, name="context_global")(everywhere)

@@ -1,4 +1,4 @@
-"""A pretrained student made for phones."""
+"""A pretrained student for phones."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from tfsegkd.models.registry import register
 
 FEATURE_LAYERS = ("stride4", "stride8", "stride16", "context", "decoder", "logits")
 _BACKBONE = "efficientnet_lite0"
-# By stages of the backbone: the stride that they end at.
+# The stride after each number of stages of the backbone.
 _ENDS = {4: 16, 5: 16, 7: 32}
 
 
@@ -31,7 +31,7 @@ def lite_unet(
         stages: 4, 5 or 7: after how many stages the backbone ends; after 4 and 5 at stride 16, after 7 at
             stride 32.
         width: Channels at the end of the decoder, a multiple of 8 best; its other parts keep their ratio
-            to it. The backbone is always as wide as its weights.
+            to it. The width of the backbone is fixed.
         weights: 'imagenet' for the backbone, from the `[pretrained]` extra, or None for random ones.
 
     Raises:

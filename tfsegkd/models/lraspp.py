@@ -19,7 +19,7 @@ def lraspp(
     filters: int = 128,
     width_multiplier: float = 1.0,
 ) -> keras.Model:
-    """MobileNetV3 with the lightest of heads: a gate from the whole image, and one skip at stride 8.
+    """MobileNetV3 with a light head: a gate from the whole image, and one skip at stride 8.
 
     Args:
         size: 'large' or 'small'.
@@ -44,7 +44,7 @@ def lraspp(
     gate = layers.Activation("sigmoid", name="gate")(gate)
     x = blocks.conv(deep, filters, 1, "local", relu=0)
     x = layers.Multiply(name="context")([x, gate])
-    # A 1×1 convolution and a bilinear resize may change places; classes are fewer than channels.
+    # A 1×1 convolution and a bilinear resize commute; there are fewer classes than channels.
     x = layers.Conv2D(num_classes, 1, name="classifier")(x)
     x = layers.UpSampling2D(2, interpolation="bilinear", name="classifier_up")(x)
     fine = layers.Conv2D(num_classes, 1, name="classifier_fine")(fine)

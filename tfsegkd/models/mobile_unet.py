@@ -1,4 +1,4 @@
-"""A small student made for phones."""
+"""A small student for phones."""
 
 from tfsegkd._keras import keras
 from tfsegkd.models import blocks

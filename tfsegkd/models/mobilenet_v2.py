@@ -45,10 +45,10 @@ def mobilenet_v2(x, output_stride: int, width_multiplier: float = 1.0) -> dict:
 
 
 def load_imagenet(model: keras.Model, output_stride: int, width_multiplier: float = 1.0) -> None:
-    """Fills the backbone of `model` with the ImageNet weights of Keras, which are downloaded once.
+    """Loads Keras' ImageNet weights, downloaded once, into the backbone of `model`.
 
     Raises:
-        ConnectionError: if they cannot be had.
+        ConnectionError: if they cannot be downloaded.
         ValueError: for a width without weights.
     """
     source = download("MobileNetV2", alpha=width_multiplier)

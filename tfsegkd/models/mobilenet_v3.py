@@ -13,7 +13,7 @@ MEAN = STD = 127.5
 
 
 class _Row(NamedTuple):
-    """One block of the papers' tables."""
+    """A block of the papers' tables."""
 
     kernel: int
     expansion: float
@@ -89,15 +89,15 @@ def mobilenet_v3(x, size: str, output_stride: int, width_multiplier: float = 1.0
 
 
 def load_imagenet(model: keras.Model, size: str, output_stride: int, width_multiplier: float = 1.0) -> None:
-    """Fills the backbone of `model` with the ImageNet weights of Keras, which are downloaded once.
+    """Loads Keras' ImageNet weights, downloaded once, into the backbone of `model`.
 
     Raises:
-        ConnectionError: if they cannot be had.
+        ConnectionError: if they cannot be downloaded.
         ValueError: for a width without weights.
     """
     source = download(f"MobileNetV3{size.title()}", alpha=width_multiplier, include_preprocessing=False)
     copy_block(model, "backbone_stem", source, "Conv", "Conv/BatchNorm")
-    scale = 6.0  # by what the values exceed those of Keras at this place
+    scale = 6.0  # the ratio of the values to those of Keras here
     for number, (row, place) in enumerate(_plan(size, output_stride)):
         prefix = f"expanded_conv_{number}/" if number else "expanded_conv/"
         scale = _copy(model, row, place, source, prefix, scale)
@@ -172,7 +172,7 @@ def _swish(x, name):
 
 
 def _attend(x, filters, name, scale):
-    """Squeeze and excitation: each channel is weighed by what the whole image shows."""
+    """Squeeze and excitation: weights each channel by the global context."""
     y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze_pool")(x)
     y = layers.Conv2D(filters, 1, kernel_initializer=_he_normal(scale), name=f"{name}_squeeze")(y)
     y = layers.ReLU(name=f"{name}_squeeze_relu")(y)

@@ -37,7 +37,7 @@ def pspnet(
 
     Reference:
         Zhao et al., CVPR 2017, https://arxiv.org/abs/1612.01105, fig. 3.
-        Differs: no auxiliary head; torchvision's ResNet with one 7×7 convolution at its entrance.
+        Differs: no auxiliary head; torchvision's ResNet with one 7×7 convolution as its stem.
     """
 
     def head(features):

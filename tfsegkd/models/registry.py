@@ -11,11 +11,11 @@ _feature_layers: dict[str, tuple[str, ...]] = {}
 
 @renamed_arguments(taps="feature_layers")
 def register(name: str, feature_layers: tuple[str, ...]) -> Callable:
-    """Registers a builder under `name`, with the names of the layers that are worth distilling."""
+    """Registers a builder under `name`, with the names of the layers recommended for distillation."""
     _feature_layers[name] = feature_layers
     return models.register(name)
 
 
 def published_feature_layers() -> dict[str, tuple[str, ...]]:
-    """Returns the layers worth distilling of each registered network."""
+    """Returns the layers recommended for distillation of each registered network."""
     return dict(_feature_layers)

@@ -31,7 +31,7 @@ def resnet(x, depth: int, output_stride: int, width_multiplier: float = 1.0) -> 
         BatchNorm's epsilon is 1e-5.
     """
     x = _conv(x, blocks.scaled(64, width_multiplier), 7, "backbone_stem", stride=2)
-    # After a ReLU, zeros around the image are as good as nothing.
+    # After a ReLU, padding with zeros does not change the maximum.
     x = layers.ZeroPadding2D(1, name="backbone_pool_padding")(x)
     x = layers.MaxPooling2D(3, strides=2, name="backbone_pool")(x)
     block = _basic if depth == 18 else _bottleneck
@@ -43,7 +43,7 @@ def resnet(x, depth: int, output_stride: int, width_multiplier: float = 1.0) -> 
 
 
 def torch_names(depth: int, output_stride: int) -> list[tuple[str, str, str]]:
-    """Where torchvision keeps what: (name of our convolution's block, its convolution, its BatchNorm)."""
+    """Names in torchvision: (the block of the convolution here, its convolution, its BatchNorm)."""
     names = [("backbone_stem", "conv1", "bn1")]
     for (stage, number), place in zip(_blocks(depth), _places(depth, output_stride), strict=True):
         source = f"layer{stage + 1}.{number}"

@@ -1,4 +1,4 @@
-"""Looks into a stranger's model file before anything in it can act.
+"""Checks untrusted model files before Keras loads them.
 
 A Keras file is a description of layers and an archive of arrays, but the description can name any function of
 any module, carry Python bytecode in a Lambda, or call TensorFlow's own operations on files.
@@ -22,12 +22,12 @@ from tfsegkd._keras import keras
 _LARGEST_DESCRIPTION = 64 * 2**20
 _LAMBDAS = ("Lambda", "__lambda__")
 _OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty")
-# Where descriptions may take classes from; what is registered with Keras in this process is welcome anyway.
+# Modules whose classes are allowed, besides those registered with Keras in this process.
 _PACKAGES = ("keras", "tf_keras", "keras_cv", "tfsegkd", "tensorflow_model_optimization")
-# What a description may claim to be unpacked to, beside what the file holds on the disk.
+# The maximum unpacked size of a description, beyond the file's size on the disk.
 _SLACK = 64 * 2**20
 _NOT_OF_NETWORKS = ("utils", "callbacks", "saving", "export", "datasets", "config", "distribution")
-# What a layer made of a TensorFlow function may call: arithmetic and the shuffling of arrays.
+# TensorFlow functions that layers may call: arithmetic and moving of array elements.
 _FUNCTION = re.compile(
     r"""(compat\.v1\.)?(
     (math|nn|image|linalg|signal|__operators__)\.[a-z_0-9.]+
@@ -43,20 +43,20 @@ _FUNCTION = re.compile(
 
 
 class Refused(ValueError):
-    """A model file that is not opened any further."""
+    """Raised for a model file that is not loaded."""
 
 
 def refuse_code(path: str | os.PathLike, allow_lambda: bool = False) -> None:
-    """Refuses a Keras file in which something other than a network is described.
+    """Refuses a Keras file that describes anything but a network.
 
     Args:
-        path: A `.keras` or `.h5` file; anything else is left to whoever reads it.
-        allow_lambda: Let Lambda layers pass. They are Python code, which runs with the rights of the user.
+        path: A `.keras` or `.h5` file; other files are not checked.
+        allow_lambda: Allow Lambda layers. They are Python code, which runs with the rights of the user.
 
     Raises:
-        ValueError: naming what is in the file: a Lambda, a class or function of a foreign module, an
-            operation that is none of a network, arrays in other files or that would fill the memory, or a
-            description that is no JSON.
+        ValueError: naming the fault: a Lambda, a class or function of another module, an operation that
+            networks do not need, arrays in other files or larger than the memory, or a description that is
+            not JSON.
     """
     try:
         _look_through(Path(path), allow_lambda)
@@ -91,9 +91,9 @@ def _look_through(path, allow_lambda):
 
 @contextlib.contextmanager
 def unpacked(archive: zipfile.ZipFile, name: str) -> Iterator[Path]:
-    """A member of an archive as a file of its own, while it is needed.
+    """Extracts a member of an archive to a temporary file.
 
-    HDF5 jumps to and fro in a file, and before Python 3.13 each jump back inside an archive reads it from its
+    HDF5 seeks back and forth, and before Python 3.13 each backward seek inside an archive reads it from its
     beginning: minutes for a large network.
     """
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
@@ -104,7 +104,7 @@ def unpacked(archive: zipfile.ZipFile, name: str) -> Iterator[Path]:
 
 
 def refuse_untrusted(path: str | os.PathLike, trust_model: bool) -> None:
-    """Refuses a SavedModel that the user does not vouch for: its graph can read and write files.
+    """Refuses a SavedModel unless the user trusts it: its graph can read and write files.
 
     Raises:
         ValueError: if `path` is a directory and `trust_model` is not set.
@@ -189,7 +189,7 @@ def _scan_arrays(group, path):
 
 
 def unreadable(path: str | os.PathLike, error: Exception) -> ValueError:
-    """What to raise for a file that Keras cannot read."""
+    """The error for a file that Keras cannot read."""
     first = (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
     return ValueError(
         f"Cannot read {os.fspath(path)!r} as a Keras model: {first}. Expected a .keras or .h5 file that "
@@ -199,10 +199,10 @@ def unreadable(path: str | os.PathLike, error: Exception) -> ValueError:
 
 @contextlib.contextmanager
 def no_larger_than(path: str | os.PathLike) -> Iterator[None]:
-    """Inside, no more variables can be made than the file has bytes for, however many it describes.
+    """Limits variables made inside the context to the bytes that the file holds.
 
     Raises:
-        ValueError: when one too many is about to be made.
+        ValueError: if they exceed it.
     """
     left = _SLACK + 20 * _bytes(Path(path))
 
@@ -229,5 +229,5 @@ def _bytes(path):
 
 def _refusal(path, what, cure):
     return Refused(
-        f"{str(path)!r} is not loaded: it holds {what}. Expected layers and arrays, nothing that acts.{cure}"
+        f"{str(path)!r} is not loaded: it holds {what}. Expected layers and arrays, and no code.{cure}"
     )

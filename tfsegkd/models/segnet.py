@@ -17,19 +17,19 @@ _STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 def segnet(
     num_classes: int, input_shape: tuple[int, int, int], width: int = 64, unpooling: str = "mask"
 ) -> keras.Model:
-    """VGG16 and its mirror image, which puts values back to where the maxima were.
+    """VGG16 as the encoder and its mirror image as the decoder, which unpools to the positions of the maxima.
 
     Args:
         width: Channels of the first stage. 64 is the paper's network with 29.4 M parameters.
-        unpooling: 'mask' spreads values to the places of the maxima; 'upsample' enlarges bilinearly, which
-            runs in one piece in int8.
+        unpooling: 'mask' puts values back at the positions of the maxima; 'upsample' enlarges bilinearly,
+            which runs in one partition in int8.
 
     Raises:
         ValueError: for an unknown unpooling.
 
     Reference:
         Badrinarayanan et al., PAMI 2017, https://arxiv.org/abs/1511.00561, fig. 2.
-        Differs: BatchNorm in place of the convolutions' biases; places of maxima found by comparison.
+        Differs: BatchNorm in place of the convolutions' biases; positions of maxima found by comparison.
     """
     checks.whole(width, 1, "width")
     checks.one_of(unpooling, ("mask", "upsample"), "unpooling")

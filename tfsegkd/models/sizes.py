@@ -1,4 +1,4 @@
-"""Image sizes that a network takes, for messages about one that it does not."""
+"""Valid image sizes of a network, for error messages about an invalid one."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ _STEPS = (2, 4, 8, 16, 32, 64)
 
 
 def sizes_that_fit(takes: Callable[[tuple[int, int]], object], size: tuple[int, int]) -> str:
-    """The end of a message about a size that does not fit: the nearest multiples of 2, 4 … 64 that do.
+    """The end of an error message about an invalid size: the nearest valid multiples of 2, 4 … 64.
 
     Args:
-        takes: Raises if the network cannot take images of a size.
-        size: (height, width) that it cannot take.
+        takes: Raises for a size that is invalid for the network.
+        size: The invalid (height, width).
     """
     for step in _STEPS:
         larger = tuple(-(-side // step) * step for side in size)
@@ -18,7 +18,7 @@ def sizes_that_fit(takes: Callable[[tuple[int, int]], object], size: tuple[int, 
             continue
         try:
             takes(larger)
-        except Exception:  # whatever a layer says of a size that it cannot take
+        except Exception:  # any error of a layer about its size
             continue
         smaller = tuple(max(step, side // step * step) for side in size)
         return f"Sizes that fit are multiples of {step}, such as {smaller} and {larger}."

@@ -1,7 +1,7 @@
-"""Reads the tensors of a PyTorch `.pth` file without PyTorch and without executing what it holds.
+"""Reads the tensors of a PyTorch `.pth` file without PyTorch and without executing its code.
 
-A `.pth` is a pickle, which can call any function. Ours is allowed to make dictionaries and tensors and
-nothing else: any other name in the file is refused before it is looked up.
+A `.pth` is a pickle, which can call any function. Only dictionaries and tensors are allowed: any other
+name in the file is refused before it is looked up.
 """
 
 import collections
@@ -29,12 +29,12 @@ _STORAGES = {
     "BoolStorage": np.bool_,
 }
 _PUTS, _GETS = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "LONG_BINGET")
-# Opcodes that make objects and that torch.save does not write.
+# Opcodes that create objects and that torch.save does not write.
 _FOREIGN = ("INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4")
 
 
 class _Storage(NamedTuple):
-    """A flat piece of memory, named in the pickle and stored after or beside it."""
+    """A flat array, named in the pickle and stored after or beside it."""
 
     dtype: Any
     key: str
@@ -72,7 +72,7 @@ class _TensorUnpickler(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            # `_unpickle` has looked at all names that stand beside their opcode.
+            # `_unpickle` has checked all names that follow their opcode.
             raise _refusal("STACK_GLOBAL", f"{module}.{name}") from None
 
     def persistent_load(self, pid):
@@ -89,7 +89,7 @@ def _refusal(opcode: str, name: str) -> pickle.UnpicklingError:
 
 
 def _unpickle(file: BinaryIO) -> Any:
-    """The content of the pickle that starts where `file` stands; leaves it behind its end."""
+    """Reads a pickle from the current position of `file`, up to its end."""
     start, previous, places, tuples = file.tell(), "", set(), set()
     for opcode, argument, position in pickletools.genops(file):
         where = f"{opcode.name} at byte {position}"
@@ -97,7 +97,7 @@ def _unpickle(file: BinaryIO) -> Any:
             raise _refusal(where, argument.replace(" ", "."))
         if opcode.name in _FOREIGN:
             raise _refusal(where, "an object")
-        # The table of what is referred to later is as long as its largest number; tuples of tuples of tuples,
+        # The memo of a pickle is as long as its largest index; tuples of tuples of tuples,
         # each twice in the next, are hashed one by one.
         if opcode.name in _PUTS and argument > position:
             raise _refusal(where, f"place {argument} of a table")

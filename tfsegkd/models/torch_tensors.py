@@ -25,11 +25,11 @@ def copy_tensors(model: keras.Model, names: Names, tensors: dict[str, np.ndarray
     """Copies convolutions and their BatchNorms into `model`; copies nothing if any does not fit.
 
     Args:
-        names: What goes where.
+        names: The corresponding names.
         tensors: A state dict.
 
     Returns:
-        The names of the layers filled.
+        The names of the layers with copied weights.
 
     Raises:
         ValueError: if tensors are missing or have other shapes; the message lists them.

@@ -10,11 +10,11 @@ from tfsegkd.models import efficientnet_lite, resnet
 from tfsegkd.models.torch_file import read_tensors
 from tfsegkd.models.torch_tensors import copy_tensors, tensor_names
 
-# What files hold besides the network itself: an auxiliary head for training, a counter of batches, and the
-# heads of classifiers.
+# Tensors of files that are not part of the network: an auxiliary head for training, a counter of batches, and
+# the heads of classifiers.
 _LEFT_OUT = re.compile(r"aux_classifier\.|.*\.num_batches_tracked$|fc\.|_conv_head\.|_bn1\.|_fc\.")
 _LITE_BLOCK = re.compile(r"_blocks\.(\d+)\.")
-# The tables of names of every backbone, by output stride.
+# The names of every backbone's tensors, by output stride.
 _RESNETS = [partial(resnet.torch_names, depth) for depth in (18, 50, 101)]
 _LITES = [
     partial(efficientnet_lite.torch_names, version, stages=stages)
@@ -25,12 +25,12 @@ _LITES = [
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What came of a file's tensors.
+    """The tensors of a file that were loaded or left out.
 
     Args:
-        loaded: How many tensors are in the network now.
-        left_out: Names of tensors that the network has no use for: auxiliary and classifier heads, counters.
-        untouched: Names of layers with weights that the file says nothing about.
+        loaded: The number of loaded tensors.
+        left_out: Names of tensors that the network does not use: auxiliary and classifier heads, counters.
+        untouched: Names of layers with weights that are not in the file.
     """
 
     loaded: int
@@ -39,15 +39,15 @@ class WeightsReport:
 
 
 def load_torch_weights(model: keras.Model, path: str | os.PathLike) -> WeightsReport:
-    """Fills a network with the weights of a PyTorch file, without PyTorch and without running its pickle.
+    """Loads the weights of a PyTorch file into a network, without PyTorch and without running its pickle.
 
     torchvision's `deeplabv3_resnet50`, `deeplabv3_resnet101` and `fcn_resnet50` fill a `deeplab_v3` or `fcn`
     of the same backbone; at output stride 8, and for images whose sides are multiples of 8, the outputs are
     torchvision's. A classifier of torchvision (ResNet-18, 50, 101), or a file of EfficientNet-Lite0, 1 or 2,
-    fills the backbone of any of our networks, one that ends early included.
+    fills the backbone of any network of this package, also one with fewer stages.
 
     Args:
-        model: A network of ours with a ResNet or EfficientNet-Lite backbone. It is changed in place,
+        model: A network of this package with a ResNet or EfficientNet-Lite backbone. It is changed in place,
             and only if the whole file fits.
         path: A `.pth` of `torch.save(model.state_dict())`.
 
@@ -77,7 +77,7 @@ def load_torch_weights(model: keras.Model, path: str | os.PathLike) -> WeightsRe
 
 
 def _names(model, tensors, path):
-    """The table of names for the kind of file that holds `tensors`."""
+    """The names for the kind of file that holds `tensors`."""
     if "_conv_stem.weight" in tensors:
         return _backbone(model, _LITES, path)
     if "conv1.weight" in tensors:
@@ -94,14 +94,14 @@ def _names(model, tensors, path):
 
 
 def _is_left_out(name, wanted):
-    """Whether it is in the file for something else, or of a stage after that with which the backbone ends."""
+    """Whether a tensor is not part of the backbone, but of a head or of a stage that is not built."""
     blocks = [int(found[1]) for found in map(_LITE_BLOCK.match, wanted) if found]
     block = _LITE_BLOCK.match(name)
     return bool(_LEFT_OUT.match(name)) or bool(block and blocks and int(block[1]) > max(blocks))
 
 
 def _backbone(model, tables, path):
-    """The one of the tables whose convolutions are those of the backbone of `model`."""
+    """The names whose convolutions are those of the backbone of `model`."""
     present = {layer.name.removesuffix("_conv") for layer in model.layers if layer.name.endswith("_conv")}
     present = {name.removesuffix("_project") for name in present if name.startswith(("backbone_", "stride"))}
     for table in tables:

@@ -11,7 +11,7 @@ FEATURE_LAYERS = ("stage1", "stage2", "stage3", "stage4", "context", "decoder", 
 
 @register("unet", feature_layers=FEATURE_LAYERS)
 def unet(num_classes: int, input_shape: tuple[int, int, int], width: int = 64) -> keras.Model:
-    """The classic encoder and decoder with skips, whose decoder learns its upsampling.
+    """The classic encoder and decoder with skips and learned upsampling.
 
     Args:
         width: Channels of the first stage; each of the four further stages doubles them. 64 is the paper's
