@@ -58,7 +58,7 @@ def canonical(
         return id(layer) in opaque or frontend.is_leaf(layer)
 
     while True:
-        found = trace(model, specs, run, is_leaf, frontend.splits)
+        found = trace(model, specs, run, is_leaf=is_leaf, splits=frontend.splits)
         reading = Reading(model, found, frontend)
         # What cannot be looked into stays a layer of its own, if it is one that can be rebuilt.
         more = {id(layer) for layer in reading.unopened if frontend.can_stay(layer)} - opaque

@@ -111,7 +111,7 @@ def _calls(model: keras.Model) -> Iterator[_Call]:
             _check_same_size(layer, inputs)
             yield from _calls(layer)
         elif not node.is_input and not _of_tfmot(layer):
-            yield _Call(layer, weights, inputs, outputs)
+            yield _Call(layer, weights, inputs, outputs=outputs)
 
 
 def _unwrap(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, list[tf.Variable]]:

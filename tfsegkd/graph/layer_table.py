@@ -87,13 +87,13 @@ def _makes(dependencies, node, channels, cuts, sizes, kernels):
     layer = node.layer
     if layer.use_bias:
         role = next(cut.role for cut in cuts if cut.channels is channels)
-        cuts = [*cuts, Cut(len(kernels), 0, channels, role)]
+        cuts = [*cuts, Cut(len(kernels), 0, channels, role=role)]
     reads = next((cut.channels for cut in cuts if cut.role == "consumes"), channels)
     if mixes(layer.activation):
         dependencies.freeze(
             channels, f"the activation of {node.name!r} is not known to work channel by channel"
         )
-    return LayerChannels(reads, channels, cuts, sizes, kernels)
+    return LayerChannels(reads, channels, cuts, sizes=sizes, kernels=kernels)
 
 
 def _conv(dependencies, node, inputs):
@@ -103,15 +103,17 @@ def _conv(dependencies, node, inputs):
     groups = layer.groups
     if groups == len(channels) and groups > 1:  # a depthwise convolution by another name
         made = np.repeat(channels, layer.filters // groups)
-        found = _makes(dependencies, node, made, [Cut(0, 3, made, "passes")], {}, (0,))
+        found = _makes(
+            dependencies, node, made, cuts=[Cut(0, 3, made, role="passes")], sizes={}, kernels=(0,)
+        )
         found.inputs, found.sizes = channels, {"groups": channels, "filters": made}
         return found
     made = dependencies.fresh(layer.filters)
     for blocks in (channels.reshape(groups, -1), made.reshape(groups, -1)):
         for block in blocks[1:]:  # every block must lose as many
             dependencies.unite(blocks[0], block)
-    cuts = [Cut(0, 2, channels[: len(channels) // groups], "consumes"), Cut(0, 3, made, "produces")]
-    found = _makes(dependencies, node, made, cuts, {"filters": made}, (0,))
+    cuts = [Cut(0, 2, channels[: len(channels) // groups], role="consumes"), Cut(0, 3, made, role="produces")]
+    found = _makes(dependencies, node, made, cuts=cuts, sizes={"filters": made}, kernels=(0,))
     found.inputs = channels
     return found
 
@@ -120,23 +122,23 @@ def _transposed(dependencies, node, inputs):
     if not _is_last(node.layer):
         return None
     made = dependencies.fresh(node.layer.filters)
-    cuts = [Cut(0, 2, made, "produces"), Cut(0, 3, inputs[0], "consumes")]
-    return _makes(dependencies, node, made, cuts, {"filters": made}, (0,))
+    cuts = [Cut(0, 2, made, role="produces"), Cut(0, 3, inputs[0], role="consumes")]
+    return _makes(dependencies, node, made, cuts=cuts, sizes={"filters": made}, kernels=(0,))
 
 
 def _dense(dependencies, node, inputs):
     made = dependencies.fresh(node.layer.units)
-    cuts = [Cut(0, 0, inputs[0], "consumes"), Cut(0, 1, made, "produces")]
-    return _makes(dependencies, node, made, cuts, {"units": made}, (0,))
+    cuts = [Cut(0, 0, inputs[0], role="consumes"), Cut(0, 1, made, role="produces")]
+    return _makes(dependencies, node, made, cuts=cuts, sizes={"units": made}, kernels=(0,))
 
 
 def _depthwise(dependencies, node, inputs):
     if not _is_last(node.layer):
         return None
     made = np.repeat(inputs[0], node.layer.depth_multiplier)
-    found = LayerChannels(inputs[0], made, [Cut(0, 2, inputs[0], "passes")], {}, (0,))
+    found = LayerChannels(inputs[0], made, [Cut(0, 2, inputs[0], role="passes")], sizes={}, kernels=(0,))
     if node.layer.use_bias:
-        found.cuts.append(Cut(1, 0, made, "passes"))
+        found.cuts.append(Cut(1, 0, made, role="passes"))
     if mixes(node.layer.activation):
         dependencies.freeze(made, f"the activation of {node.name!r} is not known to work channel by channel")
     return found
@@ -146,15 +148,19 @@ def _separable(dependencies, node, inputs):
     if not _is_last(node.layer):
         return None
     made, between = dependencies.fresh(node.layer.filters), np.repeat(inputs[0], node.layer.depth_multiplier)
-    cuts = [Cut(0, 2, inputs[0], "consumes"), Cut(1, 2, between, "consumes"), Cut(1, 3, made, "produces")]
-    return _makes(dependencies, node, made, cuts, {"filters": made}, (0, 1))
+    cuts = [
+        Cut(0, 2, inputs[0], role="consumes"),
+        Cut(1, 2, between, role="consumes"),
+        Cut(1, 3, made, role="produces"),
+    ]
+    return _makes(dependencies, node, made, cuts=cuts, sizes={"filters": made}, kernels=(0, 1))
 
 
 def _batch_norm(dependencies, node, inputs):
     if list(node.layer.axis) != [len(node.inputs[0].shape) - 1]:
         return dependencies.stop(node, inputs, "it does not normalise the last axis")
     count = len(node.layer.weights)
-    return LayerChannels(inputs[0], inputs[0], [Cut(i, 0, inputs[0], "passes") for i in range(count)])
+    return LayerChannels(inputs[0], inputs[0], [Cut(i, 0, inputs[0], role="passes") for i in range(count)])
 
 
 def _group_norm(dependencies, node, inputs):
@@ -164,15 +170,15 @@ def _group_norm(dependencies, node, inputs):
     blocks = channels.reshape(len(channels) if layer.groups == -1 else layer.groups, -1)
     for column in blocks.T[1:]:  # a block has one mean: it goes as a whole
         dependencies.unite(blocks[:, 0], column)
-    cuts = [Cut(i, 0, channels, "passes") for i in range(len(layer.weights))]
-    return LayerChannels(channels, channels, cuts, {"groups": blocks[:, 0]})
+    cuts = [Cut(i, 0, channels, role="passes") for i in range(len(layer.weights))]
+    return LayerChannels(channels, channels, cuts, sizes={"groups": blocks[:, 0]})
 
 
 def _prelu(dependencies, node, inputs):
     axis = len(node.layer.alpha.shape) - 1
     if node.layer.alpha.shape[-1] != len(inputs[0]):
         return inputs[0]
-    return LayerChannels(inputs[0], inputs[0], [Cut(0, axis, inputs[0], "passes")])
+    return LayerChannels(inputs[0], inputs[0], [Cut(0, axis, inputs[0], role="passes")])
 
 
 def _united(dependencies, node, inputs):
@@ -365,7 +371,7 @@ def _swish(build, x, name):
 
 
 def _hard_sigmoid(build, x, name, slope=0.2):
-    return build.add(layers.ReLU(1.0, name=name), affine(build, x, slope, 0.5, f"{name}_slope"))
+    return build.add(layers.ReLU(1.0, name=name), affine(build, x, slope, offset=0.5, name=f"{name}_slope"))
 
 
 def _hard_swish(build, x, name):
@@ -458,8 +464,8 @@ def _line_and_bend(layer, x, weights, build):
             f"alpha_constraint, or use LeakyReLU."
         )
     trainable, name = layer.trainable, layer.name
-    line = affine(build, x, slope, None, f"{name}_line", trainable)
-    bend = affine(build, x, 1.0 - slope, None, f"{name}_bend", trainable)
+    line = affine(build, x, slope, offset=None, name=f"{name}_line", trainable=trainable)
+    bend = affine(build, x, 1.0 - slope, offset=None, name=f"{name}_bend", trainable=trainable)
     return build.add(layers.Add(name=name), [line, build.add(layers.ReLU(name=f"{name}_relu"), bend)])
 
 
@@ -476,7 +482,7 @@ def _two_by_two(layer, inputs, weights, build):
 
 def _sum_and_scale(layer, inputs, weights, build):
     total = build.decompose(layers.Add(name=f"{layer.name}_sum"), inputs)
-    return affine(build, total, 1.0 / len(inputs), None, layer.name)
+    return affine(build, total, 1.0 / len(inputs), offset=None, name=layer.name)
 
 
 def _few_at_once(layer, inputs, weights, build):
@@ -487,7 +493,7 @@ def _few_at_once(layer, inputs, weights, build):
 
 
 def _as_depthwise(layer, x, weights, build):
-    return affine(build, x, layer.scale, layer.offset, layer.name)
+    return affine(build, x, layer.scale, offset=layer.offset, name=layer.name)
 
 
 def _as_depthwise_from_statistics(layer, x, weights, build):
@@ -498,8 +504,8 @@ def _as_depthwise_from_statistics(layer, x, weights, build):
     mean, deviation = np.asarray(layer.mean).ravel(), np.sqrt(np.asarray(layer.variance)).ravel()
     deviation = np.maximum(deviation, keras.backend.epsilon())
     if layer.invert:
-        return affine(build, x, deviation, mean, layer.name)
-    return affine(build, x, 1.0 / deviation, -mean / deviation, layer.name)
+        return affine(build, x, deviation, offset=mean, name=layer.name)
+    return affine(build, x, 1.0 / deviation, offset=-mean / deviation, name=layer.name)
 
 
 def _rows_then_columns(layer, x, weights, build):

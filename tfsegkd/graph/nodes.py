@@ -129,7 +129,7 @@ def _graph(model, reader, tensors) -> Graph:
         tf.nest.map_structure(lambda tensor: tensors[id(tensor)], structure)
         for structure in (keras_graph.input_structure(model), keras_graph.output_structure(model))
     )
-    return Graph(model.name, tuple(reader.nodes), inputs, outputs, model.trainable)
+    return Graph(model.name, tuple(reader.nodes), inputs, outputs=outputs, trainable=model.trainable)
 
 
 def probe(model: keras.Model, choose: Callable[[Graph], Any]) -> keras.Model:
@@ -197,7 +197,7 @@ class _Reader:
                 (node.call_args, node.call_kwargs),
             )
             if keras_graph.runs_its_graph(node.layer):
-                given = self._open_inner(node.layer, args, kwargs, training)
+                given = self._open_inner(node.layer, args, kwargs, training=training)
                 tensors.update(zip(map(id, outputs), given, strict=True))
                 continue
             if training is not None and node.layer._expects_training_arg and len(args) < 2:
@@ -206,7 +206,9 @@ class _Reader:
                 tensors[id(tensor)] = Tensor(next(self._ids), tuple(tensor.shape))
                 self.keras_tensors[id(tensor)] = tensor
             output = tf.nest.map_structure(lambda tensor: tensors[id(tensor)], node.outputs)
-            self.nodes.append(Node(node.layer, self._name(node.layer, model), args, kwargs, output))
+            self.nodes.append(
+                Node(node.layer, self._name(node.layer, model), args, kwargs=kwargs, output=output)
+            )
 
     def _open_inner(self, inner, args, kwargs, training) -> list[Tensor]:
         given = kwargs.get("training", args[1] if len(args) > 1 else None)

@@ -196,7 +196,7 @@ def _resize(method):
         height, width = operation.shape[1:3]
         if (height, width) == tensor.shape[1:3]:
             return tensor
-        return enlarge(tensor, (height, width), operation.same_size(height, width), method)
+        return enlarge(tensor, (height, width), operation.same_size(height, width), method=method)
 
     return rule
 
@@ -253,7 +253,7 @@ def _weighed(weight):
     def over_channels(tensor):
         count = tensor.shape[-1]
         kernel = np.full((1, 1, count, 1), weight(count), np.float32)
-        return convolution(kernel, (1, 1), "valid", (1, 1))
+        return convolution(kernel, (1, 1), "valid", dilations=(1, 1))
 
     return over_channels
 
@@ -287,7 +287,7 @@ def _space_to_depth(operation):
     kernel = np.zeros((side, side, count, count * side**2), np.float32)
     for place in range(count * side**2):
         kernel[place // count // side, place // count % side, place % count, place] = 1
-    return convolution(kernel, (side, side), "valid", (1, 1)), tensor
+    return convolution(kernel, (side, side), "valid", dilations=(1, 1)), tensor
 
 
 def _block(operation):
@@ -359,7 +359,7 @@ def _convolution(operation):
     strides, dilations = (tuple(op.get_attr(name)[1:3]) for name in ("strides", "dilations"))
     if kernel.shape[2] != operation.tensors[0].shape[-1]:
         raise UnsupportedLayerError("it convolves channels in groups")
-    return convolution(kernel, strides, padding, dilations), operation.tensors[0]
+    return convolution(kernel, strides, padding, dilations=dilations), operation.tensors[0]
 
 
 def _slice(operation):

@@ -99,7 +99,7 @@ class Reading:
         for tensor, name in zip(self.trace.inputs, names, strict=True):
             entry = layers.InputLayer(tuple(tensor.shape)[1:], name=name)
             output = self._assign(tensor)
-            self.unnamed.append(_UnnamedNode(entry, (), {}, output, name=entry.name))
+            self.unnamed.append(_UnnamedNode(entry, (), {}, output=output, name=entry.name))
         for step in self._steps():
             (self._read_call if isinstance(step, Call) else self._read_operation)(step)
         self.outputs = tf.nest.map_structure(self._tensor, self.trace.outputs)
@@ -150,7 +150,7 @@ class Reading:
             except UnsupportedLayerError as issue:
                 self._report(f"{'/'.join(call.path[1:])!r} ({type(call.layer).__name__}): {issue}")
                 return
-        self.unnamed.append(_UnnamedNode(layer, args, kwargs, output, call))
+        self.unnamed.append(_UnnamedNode(layer, args, kwargs, output=output, call=call))
 
     def _is_padded_pool(self, call) -> bool:
         """Whether it is a max pool over what is padded by minus infinity."""
@@ -166,7 +166,7 @@ class Reading:
             self._report(f"'{'/'.join(call.path[1:])}' (MaxPooling2D): {issue}")
             self._assign(call.outputs)
             return
-        self._append_chain(pending.op, chain, pending.source, call.outputs)
+        self._append_chain(pending.op, chain, pending.source, at=call.outputs)
 
     def _convert(self, call, shapes):
         if id(call.layer) not in self._converted:
@@ -221,7 +221,7 @@ class Reading:
         plain = [value.source if isinstance(value, _Pending) else value for value in operands]
         maps = [value.map if isinstance(value, _Pending) else None for value in operands]
         selections = [each if isinstance(each, ChannelSelection) else None for each in maps]
-        return Operation(op, plain, selections, self._sized)
+        return Operation(op, plain, selections, same_size=self._sized)
 
     def _resolve(self, tensor) -> Tensor:
         """The graph's tensor for one of the trace; what waits becomes a layer."""
@@ -253,7 +253,7 @@ class Reading:
         scope = self._scope(op)
         is_preprocessing = isinstance(layer, layers.DepthwiseConv2D) and inputs is self.unnamed[0].output
         kind = "scale" if isinstance(layer, layers.DepthwiseConv2D) else layer.name.rstrip("_0123456789")
-        node = _UnnamedNode(layer, (inputs,), {}, output, kind=kind)
+        node = _UnnamedNode(layer, (inputs,), {}, output=output, kind=kind)
         if is_preprocessing:
             node.scope = "normalization"
         elif scope is not None and not isinstance(getattr(scope.layer, "layers", None), list):
@@ -331,23 +331,25 @@ class Reading:
                 f"these, or use the network as a teacher, which needs no counterparts."
             )
         renamed = self._assign_names()
-        nodes = [Node(d.layer, d.name, d.args, d.kwargs, d.output) for d in self.unnamed]
+        nodes = [Node(d.layer, d.name, d.args, kwargs=d.kwargs, output=d.output) for d in self.unnamed]
         entries = [node.output for node in self.unnamed[: len(self.trace.inputs)]]
         inputs = entries[0] if len(entries) == 1 else entries
-        graph = Graph(self.model.name, tuple(nodes), inputs, self.outputs, True)
+        graph = Graph(self.model.name, tuple(nodes), inputs, outputs=self.outputs, trainable=True)
         called = [node for node in self.unnamed if node.call is not None]
         return Canonical(
             graph,
             {d.name: d.call.layer for d in called if d.layer.weights},
             tuple(self._opened(idle=False)),
-            tuple(self._constants())
+            replaced=tuple(self._constants())
             + tuple(
                 f"{what} → {type(_layer(into)).__name__} {self._name_of(into)!r}"
                 for what, into in self.replaced
             ),
-            tuple(self._opened(idle=True)),
-            tuple(renamed),
-            tuple((d.call, d.name, tensor.id) for d in called for tensor in tf.nest.flatten(d.output)[:1]),
+            removed=tuple(self._opened(idle=True)),
+            renamed=tuple(renamed),
+            calls=tuple(
+                (d.call, d.name, tensor.id) for d in called for tensor in tf.nest.flatten(d.output)[:1]
+            ),
         )
 
     def _constants(self) -> list[str]:

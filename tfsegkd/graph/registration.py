@@ -75,9 +75,9 @@ def _check(layer_type, spec, example):
     if is_homogeneous(layer) and not _close(made([2.0 * one for one in values[0]]), 2.0 * outputs[0]):
         raise _contradiction(layer_type, "homogeneous=True", "twice the input does not give twice the output")
     if scale_of(layer) in (Scale.SAME, Scale.POOLED):
-        _check_scale(layer_type, scale_of(layer), values, outputs)
+        _check_scale(layer_type, scale_of(layer), values, outputs=outputs)
     if callable(spec.macs):
-        _check_macs(layer_type, spec, layer, given, outputs[0])
+        _check_macs(layer_type, spec, layer, shapes=given, output=outputs[0])
 
 
 def _network(layer, count, layer_type):

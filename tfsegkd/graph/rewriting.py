@@ -67,7 +67,7 @@ class Builder:
         if weights is not None:
             self.weights[name] = weights
         output = self.fresh(_shape(layer, inputs) if like is None else like.shape)
-        self.nodes.append(Node(layer, name, (inputs,), options, output))
+        self.nodes.append(Node(layer, name, (inputs,), kwargs=options, output=output))
         return output
 
     def fresh(self, shape: Sequence[int | None]) -> Tensor:

@@ -90,9 +90,9 @@ def trace(model, specs: Sequence[tf.TensorSpec], run: Callable, is_leaf: Callabl
         is_leaf: Whether a layer is taken as a whole instead of being looked into.
         splits: activation → `Function` to note in place of it, True to look into it, or False to leave it.
     """
-    found = _trace(model, specs, run, is_leaf, splits, training=False)
+    found = _trace(model, specs, run, is_leaf=is_leaf, splits=splits, training=False)
     try:
-        modes = _trace(model, specs, run, is_leaf, splits, training=True).calls
+        modes = _trace(model, specs, run, is_leaf=is_leaf, splits=splits, training=True).calls
     except Exception:  # the user's code fails when it is to train: then no layer insists on a mode
         modes = []
     # By their paths, because what stands for a split-off activation is new in each pass.
@@ -136,7 +136,15 @@ def _trace(model, specs, run, is_leaf, splits, training):
 def _insisting(call, when_training):
     """`call` with the mode that it has whatever the model's is."""
     mode = call.training if call.training == when_training else None
-    return Call(call.layer, call.path, call.args, call.kwargs, call.outputs, mode, call.is_linear)
+    return Call(
+        call.layer,
+        call.path,
+        call.args,
+        kwargs=call.kwargs,
+        outputs=call.outputs,
+        training=mode,
+        is_linear=call.is_linear,
+    )
 
 
 class _Recorder:
@@ -181,7 +189,7 @@ class _Recorder:
         outputs = call(*args, **kwargs)
         given = {id(item) for item in tf.nest.flatten((args, kwargs))}
         is_idle = all(id(item) in given for item in tf.nest.flatten(outputs))
-        self.trace.opened.append(Opened(part, tuple(self._path), range(first, _now()), is_idle))
+        self.trace.opened.append(Opened(part, tuple(self._path), range(first, _now()), is_idle=is_idle))
         return outputs
 
     def _call(self, part, call, args, kwargs):
@@ -200,18 +208,22 @@ class _Recorder:
         kwargs = {key: value for key, value in kwargs.items() if key != "mask" or value is not None}
         path = tuple(self._path)
         mode = None if training is None else bool(training)
-        self.trace.calls.append(Call(part, path, args, kwargs, outputs, mode, bool(split)))
+        self.trace.calls.append(
+            Call(part, path, args, kwargs=kwargs, outputs=outputs, training=mode, is_linear=bool(split))
+        )
         if not split:
             return outputs
         before, first = outputs, _now()
         outputs = activation(outputs)
         if isinstance(split, Function):
             outputs = tf.identity(outputs)
-            self.trace.calls.append(Call(split, (*path, split.name), (before,), {}, outputs))
+            self.trace.calls.append(Call(split, (*path, split.name), (before,), kwargs={}, outputs=outputs))
         elif not hasattr(activation, "weights"):  # a layer notes itself
             name = getattr(activation, "__name__", type(activation).__name__)
             name = f"{part.name}_{name.strip('<>')}"
-            self.trace.opened.append(Opened(activation, (*path[:-1], name), range(first, _now()), False))
+            self.trace.opened.append(
+                Opened(activation, (*path[:-1], name), range(first, _now()), is_idle=False)
+            )
         return outputs
 
 

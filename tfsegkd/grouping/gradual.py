@@ -142,9 +142,9 @@ def make_gradual(
         if node.name not in chosen:
             return build.keep(here)
         if node.name in shuffled:
-            here = _with_shuffle(here, groups, build, weights)
+            here = _with_shuffle(here, groups, build, weights=weights)
         if groups == DEPTHWISE:
-            return _depthwise_pair(here, graph, made, weights, build)
+            return _depthwise_pair(here, graph, made, weights=weights, build=build)
         made.setdefault(node.name, _gradual(node.layer, node.name, groups))
         return build.keep(here, layer=made[node.name])
 
@@ -174,7 +174,7 @@ def set_alpha(model: keras.Model, value: float) -> None:
     Raises:
         ValueError: if `model` has no gradual layer, or `value` does not lie in 0…1.
     """
-    checks.in_range(value, 0.0, 1.0, "alpha")
+    checks.in_range(value, 0.0, 1.0, what="alpha")
     for layer in gradual_layers(model):
         layer.alpha.assign(value)
 
@@ -319,4 +319,4 @@ def _depthwise_pair(node, graph, made, weights, build):
         weights[node.name] = [np.eye(filters, dtype=kernel.dtype)[None, None], *bias]
     between = build.fresh(node.output.shape)
     build.keep(dataclasses.replace(node, output=between), layer=made[name], name=name, weights=weights[name])
-    return build.keep(Node(made[node.name], node.name, (between,), {}, node.output))
+    return build.keep(Node(made[node.name], node.name, (between,), kwargs={}, output=node.output))

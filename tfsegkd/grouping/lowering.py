@@ -98,7 +98,7 @@ def lower(
                 f"not a product of 2, 3 and 4. Force 'grouped' or 'dense'."
             )
         choices.append((convolution, choice))
-        layers.append(LoweredLayer(convolution.name, convolution.groups, choice, taken))
+        layers.append(LoweredLayer(convolution.name, convolution.groups, choice, milliseconds=taken))
     tflite_forms.write(editor, choices)
     return editor.pack(), LoweringReport(tuple(layers), num_threads)
 

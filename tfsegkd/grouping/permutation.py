@@ -69,7 +69,7 @@ def partitions(channels: ChannelGraph, layers: Mapping[str, GradualConv2D]) -> l
         for axis, wanted in enumerate(slots):
             # The channel graph does not follow layers with channels first: nothing of theirs can move.
             units = np.full(len(wanted), -1) if known is None else (known.inputs, known.outputs)[axis]
-            found.append(Partition(name, axis, units, len(wanted) // layer.blocks, wanted))
+            found.append(Partition(name, axis, units, size=len(wanted) // layer.blocks, slots=wanted))
     return found
 
 

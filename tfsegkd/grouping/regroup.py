@@ -56,7 +56,7 @@ def regroup(model: keras.Model) -> keras.Model:
     else:
         edits = Edits({}, {})
     for name, groups in dense_forms.items():
-        config, weights = _grouped(name, graph.layers()[name], groups, edits.weights.get(name))
+        config, weights = _grouped(name, graph.layers()[name], groups, weights=edits.weights.get(name))
         edits.configs[name], edits.weights[name] = config, weights
     return rebuild(graph, edits.configs, edits.weights)
 

@@ -66,7 +66,7 @@ def find(editor: Editor) -> list[Convolution]:
             groups = _hidden_groups(kernel)
             kernel = _regrouped(kernel, compact, groups)
         if groups > 1:
-            found.append(Convolution(editor, operator, kernel, groups))
+            found.append(Convolution(editor, operator, kernel, groups=groups))
     return found
 
 
@@ -103,12 +103,12 @@ def _split(convolution: Convolution) -> list[schema.OperatorT]:
         constants = [(kernel, convolution.kernel), *((tensor, editor.values(tensor)) for tensor in bias)]
         operator.inputs = [
             number,
-            *(editor.add_like(like, all_[part].shape, all_[part], part) for like, all_ in constants),
+            *(editor.add_like(like, all_[part].shape, all_[part], part=part) for like, all_ in constants),
         ]
         outputs.append(editor.add_like(output, (*editor.shape(output)[:-1], size)))
         operator.outputs = [outputs[-1]]
         operators.append(operator)
-    return before + operators + _join(editor, outputs, output, parts)
+    return before + operators + _join(editor, outputs, output, parts=parts)
 
 
 def _split_tensor(editor: Editor, tensor: int, parts) -> tuple[list, list[int]]:
@@ -118,7 +118,7 @@ def _split_tensor(editor: Editor, tensor: int, parts) -> tuple[list, list[int]]:
     *size, channels = editor.shape(tensor)
     outputs = [editor.add_like(tensor, (*size, channels // parts[0])) for _ in range(parts[0])]
     axis = f"axis;{len(editor.tensors) + 1}"
-    axis = editor.add_tensor(axis, (), schema.TensorType.INT32, np.int32(3))
+    axis = editor.add_tensor(axis, (), schema.TensorType.INT32, values=np.int32(3))
     options = schema.SplitOptionsT()
     options.numSplits = parts[0]
     operators = [editor.make("SPLIT", [axis, tensor], outputs, options, version=2)]
@@ -139,7 +139,7 @@ def _join(editor: Editor, tensors, output: int, parts) -> list[schema.OperatorT]
         for start in range(0, len(tensors), size):
             *place, channels = editor.shape(output)
             joined.append(editor.add_like(output, (*place, channels // parts[0])))
-            operators += _join(editor, tensors[start : start + size], joined[-1], parts[1:])
+            operators += _join(editor, tensors[start : start + size], joined[-1], parts=parts[1:])
         tensors = joined
     options = schema.ConcatenationOptionsT()
     options.axis = 3

@@ -46,7 +46,7 @@ def build(
         ValueError: for an unknown name or argument, a shape that is not (H, W, 3), or weights of another
             network.
     """
-    checks.in_range(num_classes, 2, 65535, "num_classes")
+    checks.in_range(num_classes, 2, 65535, what="num_classes")
     if len(input_shape) != 3 or input_shape[2] != 3 or min(input_shape) < 1:
         raise ValueError(f"input_shape must be (height, width, 3). Received: {input_shape}.")
     model = models.build(spec, num_classes=num_classes, input_shape=tuple(input_shape))

@@ -71,7 +71,7 @@ def count_together(contents: Sequence[bytes], ops: bool = False) -> list[ArmCoun
 
 def _rows(channels, round_to, convert) -> list[dict]:
     full = channels.counts(channels.all()).macs
-    selection = Selection(channels, np.zeros(len(channels.all())), "local", round_to)
+    selection = Selection(channels, np.zeros(len(channels.all())), "local", round_to=round_to)
 
     def share(keep):
         return channels.counts(keep).macs / full

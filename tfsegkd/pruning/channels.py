@@ -106,19 +106,19 @@ def prune_channels(
     by_macs = timed or kind == "arm"
     measure = cost_measure(channels, "macs" if by_macs else kind, latency_table)
     scores = importances.score(importance, channels, batches, seed)
-    selection = Selection(channels, scores, scope, round_to)
+    selection = Selection(channels, scores, scope, round_to=round_to)
     _check_selection(channels, selection, round_to)
     times = instructions = None
     if kind == "arm":
-        keep, instructions = _reach_arm(channels, selection, target, round_to, images)
+        keep, instructions = _reach_arm(channels, selection, target, round_to=round_to, images=images)
     elif timed:
-        keep, times = _reach_latency(channels, selection, measure, fraction, images)
+        keep, times = _reach_latency(channels, selection, measure, fraction=fraction, images=images)
     else:
-        check_reachable(channels, measure(selection.least()), target, round_to)
+        check_reachable(channels, measure(selection.least()), target, round_to=round_to)
         keep = selection.reach(measure, fraction)
     edits = channels.edits(keep)
     if compensate:
-        edits = compensated(channels, keep, edits, images)
+        edits = compensated(channels, keep, edits, images=images)
     pruned = channels.rebuild(edits)
     return pruned, PruningReport(
         True,
@@ -222,14 +222,14 @@ def _reach_arm(channels, selection, target, round_to, images):
     """Searches by a table of layers for what takes a share of the instructions; counts the files."""
     _, fraction = parse_target(target)
     table = ArmTable(
-        channels, round_to, lambda model: _file(model, images), "float" if images is None else "int8"
+        channels, round_to, lambda model: _file(model, images), form="float" if images is None else "int8"
     )
     whole = table.instructions(channels.all())
 
     def measure(keep):
         return table.instructions(keep) / whole
 
-    check_reachable(channels, measure(selection.least()), target, round_to)
+    check_reachable(channels, measure(selection.least()), target, round_to=round_to)
     aim, best = fraction, None
     for _ in range(_ARM_TRIALS):
         keep = selection.reach(measure, max(aim, measure(selection.least())))

@@ -45,7 +45,7 @@ def compensated(
         layer = channels.model.get_layer(name)
         shift = constant_response(layer, layer.get_weights(), gone)[keep[channels.layers[name].outputs]]
         if shift.any():
-            _add(channels, name, shift.astype(np.float32), configs, weights)
+            _add(channels, name, shift.astype(np.float32), configs=configs, weights=weights)
     return Edits(configs, weights)
 
 

@@ -80,9 +80,9 @@ def cost_complexity_path(
     """
     checks.one_of(cost, COSTS, "cost")
     checks.one_of(change, CHANGES, "change")
-    checks.in_range(step, 0, 1, "step")
-    checks.in_range(least, 0, 1, "least")
-    checks.in_range(shortlist, 1, 10**6, "shortlist")
+    checks.in_range(step, 0, 1, what="step")
+    checks.in_range(least, 0, 1, what="least")
+    checks.in_range(shortlist, 1, 10**6, what="shortlist")
     check_round_to(round_to)
     check_float(model)
     channels = ChannelGraph(model)
@@ -111,10 +111,19 @@ def cost_complexity_path(
         "network": _sha256(*channels.model.get_weights()),
         "data": _sha256(*(array for batch in [*batches, *held_out] for array in batch)),
     }
-    search = PathSearch(channels, batches, held_out, measure, settings, directory and Path(directory, _FILE))
+    search = PathSearch(
+        channels,
+        batches,
+        held_out,
+        measure=measure,
+        settings=settings,
+        file=directory and Path(directory, _FILE),
+    )
     search.run(least)
     images = [images for images, _ in batches]
-    return CostComplexityPath(channels, measure, settings, search.removals, search.points, images)
+    return CostComplexityPath(
+        channels, measure, settings, removals=search.removals, points=search.points, images=images
+    )
 
 
 class CostComplexityPath:
@@ -165,7 +174,7 @@ class CostComplexityPath:
             same = kind == self._settings["cost"]
             measure = self._measure if same else cost_measure(self._channels, kind)
             shares = [measure(self._kept(count)) for count in range(len(self.removals) + 1)]
-            check_reachable(self._channels, min(shares), target, self._settings["round_to"])
+            check_reachable(self._channels, min(shares), target, round_to=self._settings["round_to"])
             count = next(count for count, share in enumerate(shares) if share <= fraction)
         model, recalibrated = self._build(count)
         keep = self._kept(count)

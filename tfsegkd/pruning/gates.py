@@ -56,7 +56,7 @@ def gated(channels: ChannelGraph) -> keras.Model:
         return build.keep(here)
 
     gated = rewrite(graph, step)
-    nodes = (Node(layer, "gates", (), {}, gates), *gated.nodes)
+    nodes = (Node(layer, "gates", (), kwargs={}, output=gates), *gated.nodes)
     return rebuild(dataclasses.replace(gated, nodes=nodes, inputs=[graph.inputs, gates]))
 
 

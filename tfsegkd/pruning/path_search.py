@@ -157,7 +157,7 @@ class PathSearch:
             rise = float(scores[going].sum())
         saving = self._saving(keep, going)
         alpha = max(rise / saving, self.removals[-1].alpha if self.removals else 0.0)
-        return Removal(tuple(going.tolist()), rise, saving, alpha)
+        return Removal(tuple(going.tolist()), rise, saving, alpha=alpha)
 
     def _weakest(self, keep, scores):
         """Of each group the units that would go next."""

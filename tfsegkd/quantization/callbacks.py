@@ -17,7 +17,7 @@ class _Freeze(NetworkCallback):
 
     def __init__(self, at_epoch: int, model: keras.Model | None = None):
         super().__init__(model)
-        self.at_epoch = int(checks.in_range(at_epoch, 0, float("inf"), "at_epoch"))
+        self.at_epoch = int(checks.in_range(at_epoch, 0, float("inf"), what="at_epoch"))
         self._frozen = []
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -39,11 +39,15 @@ def fold(graph: Graph) -> Graph:
             return here.inputs[0]
         if node.name in norms:
             norm = norms[node.name]
-            weights = _merge(node.layer, graph.weights_of(node.name), norm, graph.weights_of(norm.name))
+            weights = _merge(
+                node.layer, graph.weights_of(node.name), norm, norm_weights=graph.weights_of(norm.name)
+            )
             return build.keep(here, layer=twin(node.layer, use_bias=True), weights=weights)
         if _is_lonely(node, fusion):
             try:
-                unit = affine(Decomposition(build), here.inputs[0], 1.0, None, f"{node.name}_unit")
+                unit = affine(
+                    Decomposition(build), here.inputs[0], 1.0, offset=None, name=f"{node.name}_unit"
+                )
             except NotDecomposable as error:
                 refuse(node, graph.name, str(error))
             here = reading(here, unit)

@@ -112,7 +112,7 @@ class LearnedWeightQuantizer(_Learned):
     def __call__(self, inputs, training, weights, **kwargs):
         step = self._step(weights)
         if not training:
-            return round_kernel(inputs, self._top * step, self.axes, self.bits)
+            return round_kernel(inputs, self._top * step, self.axes, bits=self.bits)
         rounded = learned_step(by_scale(inputs, self.axes), step, -self._top, self._top)
         return tf.reshape(rounded, inputs.shape)
 
@@ -164,7 +164,9 @@ class LearnedActivationQuantizer(_Learned):
     def __call__(self, inputs, training, weights, **kwargs):
         if not training:
             step = self._step(weights)[0]
-            return round_to_range(inputs, self._bottom * step, self._top * step, self.bits, training)
+            return round_to_range(
+                inputs, self._bottom * step, self._top * step, bits=self.bits, training=training
+            )
         step = self._step(
             weights if self.is_frozen else {**weights, "start": self._initial_step(inputs, weights)}
         )

@@ -59,7 +59,7 @@ class WeightQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     def __call__(self, inputs, training, weights, **kwargs):
         # A pruned channel is all zero, and a scale of zero has no inverse.
         limit = tf.maximum(tf.reduce_max(tf.abs(by_scale(inputs, self.axes)), axis=0), 1e-7)
-        rounded = round_kernel(inputs, tf.stop_gradient(limit), self.axes, self.bits)
+        rounded = round_kernel(inputs, tf.stop_gradient(limit), self.axes, bits=self.bits)
         return inputs + tf.stop_gradient(rounded - inputs) if training and self.bits == 2 else rounded
 
     def size_in_bits(self, shape: tf.TensorShape) -> int:
@@ -127,7 +127,7 @@ class ActivationQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
         self.limits = tuple(limits)
         self.bits = checks.one_of(bits, (4, 8), "bits")
         self.members = int(checks.positive(members, "members"))
-        self.decay = checks.in_range(decay, 0.0, 1.0, "decay")
+        self.decay = checks.in_range(decay, 0.0, 1.0, what="decay")
         self.is_frozen = False
 
     def build(self, tensor_shape, name, layer):

@@ -57,7 +57,7 @@ def convert(
     checks.one_of(outputs, OUTPUTS, "outputs")
     aware = is_quantization_aware(model)
     quantized = aware or representative_data is not None if quantized is None else quantized
-    _check_body(model, quantized, aware, representative_data is not None)
+    _check_body(model, quantized, aware, has_data=representative_data is not None)
     if not quantized and (inputs, outputs) != ("float32", "float32"):
         raise ValueError(
             f"A float network has float32 inputs and outputs. Received: inputs={inputs!r}, "

@@ -89,11 +89,18 @@ class Adoption:
         shape = _input_shape(model, input_shape, is_grey)
         if input_shape is not None:
             _check_size(model, tuple(input_shape[:2]))
-        found = canonical(model, shape, preprocessing, frontend, _chosen(model, output))
+        found = canonical(model, shape, preprocessing, frontend=frontend, output=_chosen(model, output))
         _check_output(model, found)
         halves = float32_changes(found.graph)
         complete = rebuild(found.graph, halves)
-        difference = check_same(model, complete, found, preprocessing, frontend, _chosen(model, output))
+        difference = check_same(
+            model,
+            complete,
+            found,
+            preprocessing=preprocessing,
+            frontend=frontend,
+            output=_chosen(model, output),
+        )
         head = with_logits_head(found.graph)
         graph, removed, added = head.graph, head.removed, head.added
         self.model = complete if graph is found.graph else rebuild(graph, halves)
@@ -163,7 +170,7 @@ def adopt(
     Example:
         network, report = tfsegkd.models.adopt(keras_cv_model, input_shape=(256, 256))
     """
-    adoption = Adoption(model, pixel_range, input_shape, output)
+    adoption = Adoption(model, pixel_range, input_shape, output=output)
     return adoption.model, adoption.report
 
 

@@ -76,7 +76,7 @@ def check_same(
         raise ValueError(
             f"The adopted network computes something else than {model.name!r}. Expected outputs equal to "
             f"{tolerance:.1e}. Received: a difference of {difference:.2e} of the largest output. "
-            f"{_first_fault(model, adopted, found, whole, images, frontend)}"
+            f"{_first_fault(model, adopted, found, run=whole, images=images, frontend=frontend)}"
         )
     return difference
 

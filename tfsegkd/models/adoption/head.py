@@ -49,7 +49,7 @@ def with_logits_head(graph: Graph) -> Head:
         graph, what, doubled = with_two_logits(graph, *head_node(graph))
         added = (what,)
     graph, more = _at_input_size(graph)
-    return Head(graph, removed, (*added, *more), doubled)
+    return Head(graph, removed, (*added, *more), two_logits=doubled)
 
 
 def without_activation(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
@@ -126,7 +126,7 @@ def _at_input_size(graph):
     if grids is not None and _is_cropped(grids, output, size):
         return _padded_to_input(graph, grids)
     layer, taken = enlarge(output, size, images)
-    return _with_layer(graph, layer, "enlarge", taken, size)
+    return _with_layer(graph, layer, "enlarge", taken=taken, size=size)
 
 
 def _is_cropped(grids: tuple[Grid, Grid], output: Tensor, size) -> bool:
@@ -146,7 +146,7 @@ def _padded_to_input(graph, grids):
     sides = tuple(int(grid.stride * count) for grid, count in zip(grids, output.shape[1:3], strict=True))
     if sides != output.shape[1:3]:
         layer, taken = enlarge(output, sides, None)
-        graph, added = _with_layer(graph, layer, "enlarge", taken, sides)
+        graph, added = _with_layer(graph, layer, "enlarge", taken=taken, size=sides)
         (output,) = tf.nest.flatten(graph.outputs)
     margins = []
     for grid, count, side in zip(grids, sides, size, strict=True):
@@ -159,7 +159,7 @@ def _padded_to_input(graph, grids):
             f"from the borders of {size}. Expected an output within the image. Choose another input_shape."
         )
     layer = layers.ZeroPadding2D(tuple(margins))
-    graph, more = _with_layer(graph, layer, "place", output, size)
+    graph, more = _with_layer(graph, layer, "place", taken=output, size=size)
     note = f"{more[0]}: it sees only the middle, and the margin has logits of 0"
     return graph, (*added, note)
 
