@@ -282,7 +282,9 @@ class Distiller(keras.Model):
             parts |= self._critics.step(
                 self.critic_optimizer,
                 batch,
-                lambda index: self._pair(index, teacher_outputs, student_outputs, training=False),
+                lambda index: self.terms[index].compared(
+                    teacher_outputs, student_outputs, self._adapters[index], training=False
+                ),
             )
         parts |= {f"{name}_factor": factor for name, factor in factors.items()}
         return {"loss": total, **parts}, student_outputs
@@ -308,15 +310,8 @@ class Distiller(keras.Model):
 
     def _compare(self, index, batch, teacher_outputs, student_outputs):
         """Returns a term's loss of each image."""
-        teacher, student = self._pair(index, teacher_outputs, student_outputs, training=True)
-        return self.terms[index].loss(
-            teacher, student, labels=batch.masks, valid=batch.valid, images=batch.images
-        )
-
-    def _pair(self, index, teacher_outputs, student_outputs, training):
-        layers = self.terms[index].layers
-        teacher = teacher_outputs[layers[0]]
-        return teacher, self._adapters[index](teacher, student_outputs[layers[1]], training=training)
+        adapter = self._adapters[index]
+        return self.terms[index].of_each_image(teacher_outputs, student_outputs, adapter, batch)
 
     def _task_loss(self, batch, logits, share, owners):
         """Returns the weighted task loss plus the regularization losses of `owners`."""

@@ -1,12 +1,15 @@
 """The terms of the distillation loss: a loss, the layers it compares and its weight."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import tensorflow as tf
 
 from tfsegkd import losses
 from tfsegkd._keras import keras
 from tfsegkd.deprecation import renamed
 from tfsegkd.distillation import schedules
+from tfsegkd.distillation.batches import Batch
 from tfsegkd.spec import Spec, parse
 
 LOGITS = "logits"
@@ -67,6 +70,28 @@ class Term:
     def layers(self) -> tuple[str, str]:
         """The compared layers: the teacher's, the student's."""
         return self.at or (LOGITS, LOGITS)
+
+    def compared(
+        self,
+        teacher_outputs: Mapping[str, tf.Tensor],
+        student_outputs: Mapping[str, tf.Tensor],
+        adapter: keras.layers.Layer,
+        training: bool,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the loss compares: the teacher's tensor, and the student's through the adapter."""
+        teacher = teacher_outputs[self.layers[0]]
+        return teacher, adapter(teacher, student_outputs[self.layers[1]], training=training)
+
+    def of_each_image(
+        self,
+        teacher_outputs: Mapping[str, tf.Tensor],
+        student_outputs: Mapping[str, tf.Tensor],
+        adapter: keras.layers.Layer,
+        batch: Batch,
+    ) -> tf.Tensor:
+        """The loss of each image of a training batch, not weighted."""
+        pair = self.compared(teacher_outputs, student_outputs, adapter, training=True)
+        return self.loss(*pair, labels=batch.masks, valid=batch.valid, images=batch.images)
 
     taps = renamed(layers)
 

@@ -25,7 +25,7 @@ from tfsegkd.quantization import (
     with_float_layers,
 )
 from tfsegkd.recipe.quantizing import Quantize, QuantizedStudent, on_logits
-from tfsegkd.recipe.stages import STUDENTS, Run, cache_key, check_task
+from tfsegkd.recipe.stages import STUDENTS, Rehearsal, Run, cache_key, check_task
 from tfsegkd.recipe.training import Schedule
 
 TRIED = "quantization.json"
@@ -97,6 +97,11 @@ class AutoQuantize:
 
     def settings(self) -> dict:
         return {**cache_key(self), "quantize": "auto"}
+
+    def rehearsal(self, cache: str) -> Rehearsal:
+        training = Quantize(self.schedule, self.distill, self.task_weight, cache=self.cache)
+        note = "at most twice these steps, and none if calibration is enough"
+        return dataclasses.replace(training.rehearsal(cache), note=note)
 
     def make(self, run: Run) -> keras.Model:
         train = run.data.train

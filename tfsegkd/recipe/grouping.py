@@ -14,6 +14,7 @@ from tfsegkd.recipe.stages import (
     GROUPED,
     PREFLIGHT,
     PRUNED,
+    Rehearsal,
     Run,
     cache_key,
     check_task,
@@ -81,6 +82,11 @@ class Group:
 
     def settings(self) -> dict:
         return cache_key(self)
+
+    def rehearsal(self, cache: str) -> Rehearsal:
+        changes = {"cache": self.cache and cache, "preflight": "off"}
+        grouped = dataclasses.replace(self, begin=0, end=0, assignment="identity", **changes)
+        return Rehearsal(grouped.make, records=self.cache)
 
     def make(self, run: Run) -> keras.Model:
         terms, run = parse_terms(self.distill), without_masks(run, self.task_weight)

@@ -24,7 +24,15 @@ from tfsegkd.pruning import (
     sparsity_report,
     strip,
 )
-from tfsegkd.recipe.stages import DENSE_STUDENTS, PRUNED, Run, check_task, fingerprint, without_masks
+from tfsegkd.recipe.stages import (
+    DENSE_STUDENTS,
+    PRUNED,
+    Rehearsal,
+    Run,
+    check_task,
+    fingerprint,
+    without_masks,
+)
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.training import Schedule, train
 from tfsegkd.runtime import arm
@@ -99,6 +107,17 @@ class Prune:
     def settings(self) -> dict:
         table = self.latency_table and fingerprint(self.latency_table)
         return {**dataclasses.asdict(self), "latency_table": table}
+
+    def rehearsal(self, cache: str) -> Rehearsal:
+        if self.target.startswith(_SPARSITY):
+            return Rehearsal(self.make, trainings=self.rounds)
+        kind, _, share = self.target.partition(":")
+        cheap = "macs" if kind in ("latency", "arm") else kind
+        target, note = f"{cheap}:{share or 0.5}", "without the time for importance scores"
+        if not share:
+            note += f"; the run chooses the share of {kind} to remove, here half"
+        stage = dataclasses.replace(self, importance="l1", target=target, latency_table=None)
+        return Rehearsal(stage.make, note, trainings=self.rounds)
 
     def make(self, run: Run) -> keras.Model:
         keras.utils.set_random_seed(run.data.seed)

@@ -8,7 +8,7 @@ from tfsegkd._keras import keras
 from tfsegkd.distillation import CoStudying, KerasTeacher, StudyPhases, parse_terms
 from tfsegkd.quantization import Precision
 from tfsegkd.recipe.quantizing import QuantizedStudent
-from tfsegkd.recipe.stages import PREFLIGHT, Run
+from tfsegkd.recipe.stages import PREFLIGHT, Rehearsal, Run
 from tfsegkd.recipe.training import Schedule, train
 
 
@@ -65,6 +65,12 @@ class QKD(QuantizedStudent):
         settings = {"method": "qkd", **dataclasses.asdict(self)}
         del settings["preflight"]
         return settings
+
+    def rehearsal(self, cache: str) -> Rehearsal:
+        together = dataclasses.replace(self, shares=(1e-6, 1.0, 1e-6), preflight="off")
+        return Rehearsal(
+            together.make, "timed while student and teacher both learn, the slowest of its phases"
+        )
 
     @property
     def phases(self) -> tuple[int, int]:

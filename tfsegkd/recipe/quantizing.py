@@ -10,7 +10,7 @@ from tfsegkd.distillation import Distiller, Term, parse_terms
 from tfsegkd.grouping import as_dense, regroup, written_dense
 from tfsegkd.pruning import KeepZeros
 from tfsegkd.quantization import FreezeBatchNorm, FreezeRanges, Precision, quantize
-from tfsegkd.recipe.stages import STUDENTS, Run, cache_key, check_task, without_masks
+from tfsegkd.recipe.stages import STUDENTS, Rehearsal, Run, cache_key, check_task, without_masks
 from tfsegkd.recipe.training import Schedule, train
 
 _CALIBRATION_BATCHES = 8
@@ -79,6 +79,10 @@ class Quantize(QuantizedStudent):
 
     def settings(self) -> dict:
         return cache_key(self)
+
+    def rehearsal(self, cache: str) -> Rehearsal:
+        stage = dataclasses.replace(self, cache=self.cache and cache)
+        return Rehearsal(stage.make, records=self.cache)
 
     def train(self, run, student, quantized, callbacks) -> None:
         terms = on_logits(self.distill)

@@ -20,15 +20,13 @@ from tfsegkd.data.statistics import Subset
 from tfsegkd.distillation import CoStudying, Distiller, KerasTeacher
 from tfsegkd.evaluation import Predictor, evaluate
 from tfsegkd.graph import cost
-from tfsegkd.recipe.auto import AutoQuantize
 from tfsegkd.recipe.dry_run import Plan, PlannedStage, PlannedTraining
 from tfsegkd.recipe.progress import resumable_randomness
 from tfsegkd.recipe.quantizing import Quantize
 from tfsegkd.recipe.recipe import Recipe, Stage
-from tfsegkd.recipe.searching import Search
-from tfsegkd.recipe.stages import PretrainedTeacher, Run
+from tfsegkd.recipe.stages import PretrainedTeacher, Rehearsal, Run
 from tfsegkd.recipe.state import State, progress_directory
-from tfsegkd.recipe.training import TRIAL, Schedule, TrainingData
+from tfsegkd.recipe.training import Schedule, TrainingData
 
 _MEASURED_IMAGES = 8
 # Two epochs, so that the end of the second one does not include tracing.
@@ -117,16 +115,12 @@ class _Rehearsal:
         return self._rehearsed(stage, known)
 
     def _rehearsed(self, stage: Stage, known: tuple[str, ...]) -> PlannedStage:
-        cheap, note = _cheaper(stage, self.run.directory / "cache")
-        trial = _Trial(self._timed_steps, len(self._data.train), self._done(stage))
-        self.run.begin()
-        token, began = TRIAL.set(trial), time.monotonic()
-        try:
-            quiet = contextlib.redirect_stdout(io.StringIO())
-            with self.run.workers.in_scope(), resumable_randomness(), quiet:
-                network = cheap.make(self.run)
-        finally:
-            TRIAL.reset(token)
+        rehearsal = _rehearsal_of(stage, self.run.directory / "cache")
+        trial = _Trial(self._timed_steps, len(self._data.train), self._done(stage, rehearsal))
+        self.run.begin(trial)
+        began, quiet = time.monotonic(), contextlib.redirect_stdout(io.StringIO())
+        with self.run.workers.in_scope(), resumable_randomness(), quiet:
+            network = rehearsal.make(self.run)
         seconds = time.monotonic() - began - trial.seconds
         path = self.run.directory / stage.artefact
         path.unlink(missing_ok=True)  # otherwise its files would be written
@@ -135,7 +129,7 @@ class _Rehearsal:
         self._go_on_at(network.input_shape[1:3])
         other = None
         if self._timed_steps:
-            other = seconds + self._recording(stage) + self._measuring(network)
+            other = seconds + self._recording(rehearsal.records) + self._measuring(network)
         keras.backend.clear_session()
         return PlannedStage(
             stage.name,
@@ -145,9 +139,9 @@ class _Rehearsal:
             network.name,
             price.parameters,
             price.macs,
-            tuple(stage.planned(trial.trainings) if isinstance(stage, Search) else trial.trainings),
+            tuple(rehearsal.planned(trial.trainings)),
             other,
-            "\n          ".join(filter(None, [note, *self.run.notes])),
+            "\n          ".join(filter(None, [rehearsal.note, *self.run.notes])),
         )
 
     def _go_on_at(self, size) -> None:
@@ -155,9 +149,9 @@ class _Rehearsal:
         self._data = dataclasses.replace(self._data, size=tuple(size))
         self.run = self.run.at_size(size)
 
-    def _done(self, stage: Stage) -> int:
+    def _done(self, stage: Stage, rehearsal: Rehearsal) -> int:
         """Returns the epochs that an interrupted run has finished, for stages with one training."""
-        if getattr(stage, "rounds", 1) > 1:
+        if rehearsal.trainings > 1:
             return 0
         kept = progress_directory(self._directory, stage.name).glob("epoch_*")
         return max((int(path.name.removeprefix("epoch_")) for path in kept), default=0)
@@ -174,9 +168,8 @@ class _Rehearsal:
             evaluate(predictor, few, len(few))
         return (time.monotonic() - began) / len(few) * len(self._data.val)
 
-    def _recording(self, stage: Stage) -> float:
+    def _recording(self, cache: str | None) -> float:
         """Returns the seconds of recording the teacher, an upper bound if some outputs are recorded."""
-        cache = getattr(stage, "cache", None)
         if cache is None or cache in self._recorded or not self.run.image_seconds:
             return 0.0
         self._recorded.add(cache)
@@ -189,13 +182,15 @@ class _RehearsedRun(Run):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.begin()
-
-    def begin(self) -> None:
         # Lists, because a stage may use a copy of the run.
         self.read: list[str] = []
         self.notes: list[str] = []
         self.image_seconds: list[float] = []
+
+    def begin(self, trial: "_Trial") -> None:
+        """Begins a stage, whose trainings `trial` replaces."""
+        self.read, self.notes, self.image_seconds = [], [], []
+        self.data = dataclasses.replace(self.data, rehearse=trial)
 
     def note(self, text):
         self.notes += [line.strip() for line in text.splitlines()]
@@ -207,7 +202,7 @@ class _RehearsedRun(Run):
         return path
 
     def teacher(self, terms, cache):
-        if terms and cache and TRIAL.get().timed_steps:
+        if terms and cache and self.data.rehearse.timed_steps:
             teacher, _ = super().teacher(terms, None)
             self.image_seconds.append(_seconds_per_image(teacher, terms, self.data.size))
         return super().teacher(terms, cache)
@@ -282,31 +277,9 @@ class _Watch(keras.callbacks.Callback):
         }
 
 
-def _cheaper(stage: Stage, cache: Path) -> tuple[Stage, str]:
-    """Returns a faster stage with a network of the same cost, and what it leaves out."""
-    note = ""
-    if isinstance(stage, AutoQuantize):
-        stage = Quantize(stage.schedule, stage.distill, stage.task_weight, stage.cache)
-        note = "at most twice these steps, and none if calibration is enough"
-    fields = {field.name: getattr(stage, field.name) for field in dataclasses.fields(stage)}
-    changes = {}
-    if fields.get("cache"):
-        changes["cache"] = str(cache)
-    if "preflight" in fields:
-        changes["preflight"] = "off"
-    if "assignment" in fields:
-        changes |= {"begin": 0, "end": 0, "assignment": "identity"}
-    if "shares" in fields:
-        changes["shares"] = (1e-6, 1.0, 1e-6)
-        note = "timed while student and teacher both learn, the slowest of its phases"
-    if "importance" in fields and not stage.target.startswith("sparsity"):
-        kind, _, share = stage.target.partition(":")
-        cheap = "macs" if kind in ("latency", "arm") else kind
-        changes |= {"importance": "l1", "target": f"{cheap}:{share or 0.5}", "latency_table": None}
-        note = "without the time for importance scores"
-        if not share:
-            note += f"; the run chooses the share of {kind} to remove, here half"
-    return dataclasses.replace(stage, **changes), note
+def _rehearsal_of(stage: Stage, cache: Path) -> Rehearsal:
+    """Returns what is made in place of a stage: the stage itself, unless it has a `rehearsal`."""
+    return stage.rehearsal(str(cache)) if hasattr(stage, "rehearsal") else Rehearsal(stage.make)
 
 
 def _schedules(stage: Stage) -> list[Schedule]:

@@ -20,10 +20,10 @@ from tfsegkd.recipe.candidates import Candidate, Candidates, find, networks
 from tfsegkd.recipe.dry_run import PlannedTraining
 from tfsegkd.recipe.halving import Round, halve, rounds, trainings
 from tfsegkd.recipe.search_result import FOUND, NETWORKS, Trained, read_found
-from tfsegkd.recipe.stages import PREFLIGHT, Distill, Run, cache_key, check_task, fingerprint
+from tfsegkd.recipe.stages import PREFLIGHT, Distill, Rehearsal, Run, cache_key, check_task, fingerprint
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.statistics import rank_correlation
-from tfsegkd.recipe.training import TRIAL, Schedule
+from tfsegkd.recipe.training import Schedule
 from tfsegkd.runtime.in_subprocess import in_subprocess
 
 # More would take too long for what they add.
@@ -105,7 +105,11 @@ class Search:
         return hold_out(train, self.schedule.batch_size, otherwise)
 
     def make(self, run: Run) -> keras.Model:
-        return _Making(self, run).make() if TRIAL.get() is None else _rehearsed(self, run)
+        return _Making(self, run).make()
+
+    def rehearsal(self, cache: str) -> Rehearsal:
+        search = dataclasses.replace(self, cache=cache)
+        return Rehearsal(partial(_rehearsed, search), records=self.cache, planned=self.planned)
 
     def planned(self, tried: Sequence[PlannedTraining]) -> list[PlannedTraining]:
         """Estimates a run's trainings as if the slowest candidates trained longest."""

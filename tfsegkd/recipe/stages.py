@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -221,6 +221,25 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rehearsal:
+    """What a dry run makes in place of a stage.
+
+    Args:
+        make: Makes a network of the same cost sooner.
+        note: What it leaves out.
+        records: The directory in which the stage itself records the teacher; None for nowhere.
+        trainings: The number of trainings that share the epochs of the stage.
+        planned: The rehearsed trainings → those of the stage itself.
+    """
+
+    make: Callable[[Run], keras.Model]
+    note: str = ""
+    records: str | None = None
+    trainings: int = 1
+    planned: Callable[[list], Sequence] = list
+
+
+@dataclasses.dataclass(frozen=True)
 class Teacher:
     """Trains the teacher, or uses a saved network.
 
@@ -418,6 +437,10 @@ class Distill:
 
     def settings(self) -> dict:
         return cache_key(self)
+
+    def rehearsal(self, cache: str) -> Rehearsal:
+        stage = dataclasses.replace(self, cache=self.cache and cache, preflight="off")
+        return Rehearsal(stage.make, records=self.cache)
 
     def make(self, run: Run) -> keras.Model:
         return self.make_until(run)

@@ -1,6 +1,5 @@
 """Training of one network: batches, schedule, checkpoints and logs."""
 
-import contextvars
 import dataclasses
 import math
 import sys
@@ -20,10 +19,6 @@ from tfsegkd.metrics import MeanIoU
 from tfsegkd.quantization.quantizers import LEARNED
 from tfsegkd.recipe.monitor import Monitor
 from tfsegkd.recipe.progress import Progress
-
-# Replaces training in a rehearsal: called with the distiller, its schedule, the callbacks, and a function
-# that trains by another schedule with one more callback.
-TRIAL: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("trial", default=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +92,8 @@ class TrainingData:
         unlabelled_per_batch: The number of them that distillation adds to each batch.
         unlabelled_in_batch: Whether they replace labelled images of the batch instead, so that a step costs
             no more and labelled images are used less often.
+        rehearse: Replaces every training: called with the distiller, its schedule, its callbacks and a
+            function that trains by another schedule with one more callback. None to train.
     """
 
     train: Source
@@ -112,6 +109,7 @@ class TrainingData:
     unlabelled: Source | None = None
     unlabelled_per_batch: int = 0
     unlabelled_in_batch: bool = False
+    rehearse: Callable | None = None
 
     @property
     def training_shape(self) -> tuple[int, int, int]:
@@ -128,7 +126,7 @@ class TrainingData:
                 "fingerprint": source.fingerprint(),
             }
         fields["augmentation"] = dataclasses.asdict(self.augmentation)
-        del fields["validate_every"], fields["histograms"]
+        del fields["validate_every"], fields["histograms"], fields["rehearse"]
         # Left out by default, so that older runs can resume.
         for name in ("ema", "unlabelled_in_batch"):
             if not fields[name]:
@@ -199,15 +197,14 @@ def train(
     # With other images than before an epoch has another number of steps, and the schedule counts steps.
     distiller.optimizer.iterations.assign(start * max(steps, 1))
     until = min(until or schedule.epochs, schedule.epochs)
-    rehearse = TRIAL.get()
-    if rehearse:
+    if data.rehearse:
 
         def fit(shorter, callback):
             watching = [*callbacks, callback]
             end = shorter.epochs
             _fit(distiller, data, shorter, end, directory, watching, recorded, progress, start, averages)
 
-        rehearse(distiller, dataclasses.replace(schedule, epochs=until), list(callbacks), fit)
+        data.rehearse(distiller, dataclasses.replace(schedule, epochs=until), list(callbacks), fit)
         return
     if start:
         print(f"  resuming after epoch {start} of {until}", flush=True)

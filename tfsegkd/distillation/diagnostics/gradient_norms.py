@@ -112,11 +112,7 @@ def _values_and_norms(teacher_outputs, student, terms, images, masks, ignore_lab
             student_outputs = network(batch.images, training=True)
             values = [task_loss(batch.labels, student_outputs[LOGITS])]
             for term, adapter in zip(terms, adapters, strict=True):
-                teacher = teacher_outputs[term.layers[0]]
-                feature = adapter(teacher, student_outputs[term.layers[1]], training=True)
-                per_image = term.loss(
-                    teacher, feature, labels=batch.masks, valid=batch.valid, images=batch.images
-                )
+                per_image = term.of_each_image(teacher_outputs, student_outputs, adapter, batch)
                 values.append(tf.reduce_mean(per_image))
         return values, [_norm(tape.gradient(value, student.trainable_weights)) for value in values]
 
