@@ -8,7 +8,7 @@ from tfsegkd import models, quantization
 from tfsegkd._keras import keras
 from tfsegkd.graph import read, rebuild
 from tfsegkd.layers import CropLike, PadToStride, ResizeLike
-from tfsegkd.quantization.configs import QuantizedLayer
+from tfsegkd.quantization.configs import QuantizedLayer, SharedRange
 from tfsegkd.quantization.folding import fold
 from tfsegkd.quantization.quantizers import ActivationQuantizer, WeightQuantizer
 from tfsegkd.runtime import Network, convert, profile
@@ -335,3 +335,8 @@ def test_every_layer_has_a_wrapper_of_its_name():
         "classifier_range": ("classifier", "enlarge"),
         "context_range": ("context", "join"),
     }
+
+
+def test_networks_saved_before_the_class_was_renamed_still_load():
+    assert keras.utils.get_registered_object("tfsegkd>JointRounding") is SharedRange
+    assert keras.utils.get_registered_name(SharedRange) == "tfsegkd>JointRounding"
