@@ -87,7 +87,7 @@ def test_networks_cost_what_they_cost(planned):
 
 def test_a_plan_can_be_read(planned):
     text = str(planned[1])
-    assert text.startswith("A dry run: nothing is trained") and "9 examples to train on" in text
+    assert text.startswith("A dry run: nothing is trained") and "9 training examples" in text
     assert "student:\n  reads   teacher.keras\n  writes  student.keras\n  makes   unet, " in text
     assert "trains  3 epochs: 6 steps, about " in text
     assert "time:" not in text and "memory: about " in text

@@ -64,7 +64,7 @@ def world(monkeypatch, tmp_path):
 
     monkeypatch.setattr(searching, "candidates", lambda *_: Candidates(four, 4, four, four))
     monkeypatch.setattr(searching._Making, "_trained", train)
-    monkeypatch.setattr(searching, "apart", lambda work: work())
+    monkeypatch.setattr(searching, "in_subprocess", lambda work: work())
     return trained, Run(tmp_path, frames())
 
 
