@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfsegkd._keras import keras
 from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, Source, WithoutLabels, evaluation_batches
 from tfsegkd.data.road_scenes import RoadScenes
+from tfsegkd.data.statistics import Subset
 from tfsegkd.distillation import Distiller, Term, parse_terms
 from tfsegkd.losses import DistillationLoss
 from tfsegkd.metrics import MeanIoU
@@ -121,6 +122,27 @@ class Plain(Source):
 
     def read(self, index):
         return np.full((*SIZE, 3), self.first + index, np.uint8), np.zeros(SIZE, np.uint8)
+
+
+@pytest.mark.slow
+def test_a_training_that_stops_in_between_ends_where_another_does(frames, tmp_path):
+    whole, part, rest = started(1), started(1), started(2)
+    train(whole, frames, SCHEDULE, tmp_path / "whole")
+    train(part, frames, SCHEDULE, tmp_path / "part", until=2)
+    assert int(part.optimizer.iterations) == 2 * 2
+    train(rest, frames, SCHEDULE, tmp_path / "part")
+    for one, other in zip(whole.student.weights, rest.student.weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.name)
+
+
+def test_a_training_goes_on_with_more_frames_at_its_place_in_the_schedule(frames, tmp_path):
+    fewer = dataclasses.replace(frames, train=Subset(frames.train, [0, 1, 2, 3]))
+    part, rest = started(1, ()), started(1, ())
+    train(part, fewer, SCHEDULE, tmp_path, until=3)
+    assert int(part.optimizer.iterations) == 3 * 1
+    train(rest, frames, SCHEDULE, tmp_path)
+    # The cosine, which counts steps, has come to its end.
+    assert int(rest.optimizer.iterations) == 4 * 2
 
 
 def test_unlabelled_frames_take_places_in_the_batch(monkeypatch, tmp_path):

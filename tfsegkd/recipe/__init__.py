@@ -3,6 +3,7 @@
 from tfsegkd.deprecation import renamed_names
 from tfsegkd.recipe.auto import AutoQuantize
 from tfsegkd.recipe.budget import Budget
+from tfsegkd.recipe.budget_search import search
 from tfsegkd.recipe.dry_run import Plan
 from tfsegkd.recipe.grouping import ASSIGNMENTS, Group
 from tfsegkd.recipe.pruning import COST_COMPLEXITY, Prune
@@ -10,7 +11,6 @@ from tfsegkd.recipe.qkd import QKD
 from tfsegkd.recipe.quantizing import Quantize
 from tfsegkd.recipe.recipe import Recipe
 from tfsegkd.recipe.rehearsal import plan
-from tfsegkd.recipe.search import search
 from tfsegkd.recipe.search_result import BudgetNotKept, SearchResult
 from tfsegkd.recipe.searching import Search
 from tfsegkd.recipe.stages import (
