@@ -255,9 +255,9 @@ def _samples(mask: Image.Image, stored, name: str, by_color: bool) -> Samples:
     raise _not_a_mask(name, f"is of mode {mode!r}")
 
 
-def _not_a_mask(name, what, cure="Export the mask again."):
+def _not_a_mask(name, what, fix="Export the mask again."):
     return ValueError(
-        f"Mask {name!r} {what}. Expected labels of 8 or 16 bits, grey or with a palette, one channel. {cure}"
+        f"Mask {name!r} {what}. Expected labels of 8 or 16 bits, grey or with a palette, one channel. {fix}"
     )
 
 

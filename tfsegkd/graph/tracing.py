@@ -125,7 +125,7 @@ def _trace(model, specs, run, is_leaf, splits, training):
         reason = " ".join(str(error).split())[:_LONGEST]
         raise ValueError(
             f"Model {model.name!r} cannot be called on images of {tuple(specs[0].shape)[1:]}: {reason} "
-            f"Expected a network that runs at this size. Choose another size, or mend the network."
+            f"Expected a network that runs at this size. Choose another size, or fix the network."
         ) from error
     found = recorder.trace
     found.graph, found.inputs = graph, graph.inputs[: len(specs)]

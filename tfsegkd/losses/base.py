@@ -121,13 +121,13 @@ class DistillationLoss(keras.layers.Layer):
             )
         return teacher, student
 
-    def _demand(self, value, what, rank, cure):
+    def _demand(self, value, what, rank, fix):
         if value is None:
-            raise ValueError(f"Loss '{self.name}' needs `{what}`. Received: None. {cure}")
+            raise ValueError(f"Loss '{self.name}' needs `{what}`. Received: None. {fix}")
         shape = tf.convert_to_tensor(value).shape
         if shape.rank != rank:
             form = "(N, height, width)" if rank == 3 else "(N, height, width, 3)"
-            raise ValueError(f"Loss '{self.name}' expects `{what}` {form}. Received: {shape}. {cure}")
+            raise ValueError(f"Loss '{self.name}' expects `{what}` {form}. Received: {shape}. {fix}")
 
     def get_config(self):
         # The dtype is always float32.

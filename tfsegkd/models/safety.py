@@ -227,7 +227,7 @@ def _bytes(path):
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _refusal(path, what, cure):
+def _refusal(path, what, fix):
     return Refused(
-        f"{str(path)!r} is not loaded: it holds {what}. Expected layers and arrays, and no code.{cure}"
+        f"{str(path)!r} is not loaded: it holds {what}. Expected layers and arrays, and no code.{fix}"
     )

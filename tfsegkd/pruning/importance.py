@@ -26,9 +26,9 @@ def score(name: str, channels: ChannelGraph, batches: Batches | None, seed: int)
             'taylor': the squared change of the loss that its removal would make, to first order;
             'class_balanced_taylor': the same for the loss on the pixels of each class, all classes alike;
             'hessian': the same change to second order, where the slope is taken to be zero;
-            'random': chance.
+            'random': random scores.
         batches: (images, masks), for the three that measure a change of the loss.
-        seed: For chance.
+        seed: For random scores.
 
     Returns:
         (units,) scores. Infinite ones must not be removed.
@@ -163,5 +163,5 @@ IMPORTANCES = {
     "taylor": "The change of the loss that removing the channel would make, to first order; needs data.",
     "class_balanced_taylor": "The same for the pixels of each class, all classes alike; needs data.",
     "hessian": "The change of the loss to second order; needs data.",
-    "random": "Chance, what every other has to beat.",
+    "random": "Random scores, the baseline for every other criterion.",
 }

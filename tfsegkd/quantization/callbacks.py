@@ -65,7 +65,7 @@ class FreezeBatchNorm(_Freeze):
 class FreezeRanges(_Freeze):
     """Stops the ranges of activations, and learned steps, from moving in the last epochs.
 
-    From then on the weights settle on the grid that the int8 file will have.
+    From then on the weights adapt to the fixed grid of the int8 file.
 
     Args:
         at_epoch: The first epoch, counted from 0, that runs with frozen ranges.

@@ -252,7 +252,7 @@ def _fit(distiller, data, schedule, until, directory, callbacks, recorded, progr
             *_logs(directory / "logs", data),
             StopAtNaN(),
             *averages,  # of whole steps only
-            _NoteValidation(_validations(directory), anew=not start),
+            _NoteValidation(_validations(directory), restarted=not start),
             _Keep(progress),
             _Eta(until),
         ],
@@ -328,10 +328,10 @@ def _batches(data, schedule, start, recorded, mixed):
 class _NoteValidation(keras.callbacks.Callback):
     """Saves the mean IoU of every validation by epoch, across interruptions."""
 
-    def __init__(self, path, anew):
+    def __init__(self, path, restarted):
         super().__init__()
         self._path = path
-        if anew:
+        if restarted:
             path.unlink(missing_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):

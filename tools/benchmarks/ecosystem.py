@@ -28,7 +28,7 @@ def run(results: Path, steps: Sequence[str] = STEPS, only: str = "") -> list[Row
     """Tries networks, keeps a row for each as it comes, and prints it.
 
     Run again, it tries what is missing, what gave no result and steps that were left out. Remove the file to
-    try all anew.
+    try all again.
 
     Args:
         results: JSON with the rows, which is read first.

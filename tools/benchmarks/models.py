@@ -130,7 +130,7 @@ def run(
 
     A network that fails, takes too long or too much memory spoils its own row only. Rows are kept as they
     come: run again, it measures what is missing and what had a cause to fail. Remove the file of results to
-    measure all anew.
+    measure all again.
 
     Args:
         results: JSON with the rows, which is read first.

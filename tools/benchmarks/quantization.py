@@ -29,7 +29,7 @@ Written by `python tools/benchmark.py quantization`; figures in `quantization_co
 {rows}
 
 Every way starts from the same float network and sees the same {images} images. *tfsegkd*:
-calibration alone, `quantization.post_training`, uint8 at its entrance. *TF-MOT*: what `quantize_model` does,
+calibration alone, `quantization.post_training`, uint8 input. *TF-MOT*: what `quantize_model` does,
 layers of our own left as they are, its ranges observed on these images, then
 `TFLiteConverter.from_keras_model`. *converter*: `from_keras_model` with representative images,
 int8 throughout; *16x8*: with activations of 16 bits, at a fixed size and floats at its ends.
