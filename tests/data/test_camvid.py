@@ -27,7 +27,7 @@ def tree(tmp_path):
     return tmp_path
 
 
-def test_foreign_prefixes_are_dropped_and_void_becomes_the_ignore_label(tree):
+def test_other_prefixes_are_dropped_and_void_becomes_the_ignore_label(tree):
     source = data.load("camvid", "train", tree)
     assert source.info.num_classes == len(source.info.palette) == 11
     assert source.names == list(NAMES)

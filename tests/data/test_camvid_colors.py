@@ -132,7 +132,7 @@ def test_a_color_of_no_class_is_located(original):
         data.load("camvid", "val", original)[0]
 
 
-def test_what_is_missing_or_foreign_is_named(original, tmp_path):
+def test_missing_and_unknown_files_are_named(original, tmp_path):
     stills, masks = original / "701_StillsRaw_full", original / "LabeledApproved_full"
     (stills / "0016E5_07959.png").rename(stills / "holiday.png")
     with pytest.raises(FileNotFoundError, match=r"1 of the 10 images .*\['holiday'\]"):

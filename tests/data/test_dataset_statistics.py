@@ -73,7 +73,7 @@ def test_examples_sizes_and_absent_classes_are_counted():
     assert bare.absent() == ()
 
 
-def test_what_a_survey_reads_is_not_decoded_again():
+def test_images_read_for_statistics_are_not_decoded_again():
     source = Masks([[[0, 1]], None, [[1, 0]]])
     reads, read = [], source.read
     source.read = lambda index: reads.append(index) or read(index)

@@ -61,7 +61,7 @@ def test_batches_have_the_promised_shapes_types_and_values():
     assert [part.shape.as_list() for part in spec] == [[2, *SIZE, 3], [2, *SIZE]]
 
 
-def test_an_epoch_shows_each_example_at_most_once_and_shuffles_anew():
+def test_an_epoch_has_each_example_at_most_once_and_shuffles_again():
     epochs = order(Numbered(7), epochs=6, batch_size=2)
     for epoch in epochs:
         assert len(epoch) == 6

@@ -23,11 +23,11 @@ def stand_in(path, script):
 
 
 @pytest.fixture
-def film(tmp_path, monkeypatch):
-    """A film that only the stand-in understands: its first lines go where a test says."""
+def clip(tmp_path, monkeypatch):
+    """A video that only the stand-in reads: its first lines go where a test says."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "a film.mp4").write_bytes(b"".join(b"P6\n6 4\n255\n" + f.tobytes() for f in FRAMES))
-    return tmp_path / "a film.mp4"
+    (tmp_path / "a clip.mp4").write_bytes(b"".join(b"P6\n6 4\n255\n" + f.tobytes() for f in FRAMES))
+    return tmp_path / "a clip.mp4"
 
 
 COPY = """
@@ -46,38 +46,38 @@ def test_an_animation_gives_its_frames(tmp_path):
     assert [frame[2, 2].tolist() for frame in frames] == [[10] * 3, [100] * 3, [200] * 3]
 
 
-def test_frames_come_from_ffmpeg(film):
-    stand_in(film.parent, COPY)
-    for frame, expected in zip(video_frames(film), FRAMES, strict=True):
+def test_frames_come_from_ffmpeg(clip):
+    stand_in(clip.parent, COPY)
+    for frame, expected in zip(video_frames(clip), FRAMES, strict=True):
         np.testing.assert_array_equal(frame, expected)
 
 
-def test_whoever_stops_early_does_not_wait(film):
-    stand_in(film.parent, f"{COPY}import time\ntime.sleep(600)")
-    assert len(list(itertools.islice(video_frames(film), 2))) == 2
+def test_whoever_stops_early_does_not_wait(clip):
+    stand_in(clip.parent, f"{COPY}import time\ntime.sleep(600)")
+    assert len(list(itertools.islice(video_frames(clip), 2))) == 2
 
 
-def test_what_ffmpeg_complains_of_is_passed_on(film):
-    stand_in(film.parent, f"{COPY}sys.stderr.write('moov atom not found\\n')\nsys.exit(1)")
-    frames = video_frames(film)
+def test_what_ffmpeg_complains_of_is_passed_on(clip):
+    stand_in(clip.parent, f"{COPY}sys.stderr.write('moov atom not found\\n')\nsys.exit(1)")
+    frames = video_frames(clip)
     assert len(list(itertools.islice(frames, 3))) == 3
-    with pytest.raises(ValueError, match=r"Cannot read video .*a film\.mp4': moov atom not found\."):
+    with pytest.raises(ValueError, match=r"Cannot read video .*a clip\.mp4': moov atom not found\."):
         next(frames)
 
 
 @pytest.mark.parametrize("left", [3, 12, 40])
-def test_a_frame_that_is_cut_off_is_no_frame(film, left):
-    film.write_bytes(film.read_bytes()[:-left])
-    stand_in(film.parent, f"{COPY}sys.exit(3)")
+def test_a_frame_that_is_cut_off_is_no_frame(clip, left):
+    clip.write_bytes(clip.read_bytes()[:-left])
+    stand_in(clip.parent, f"{COPY}sys.exit(3)")
     frames = []
     with pytest.raises(ValueError, match="ffmpeg ended with 3"):
-        frames.extend(video_frames(film))
+        frames.extend(video_frames(clip))
 
 
-def test_without_ffmpeg_it_is_said_what_to_install(film, monkeypatch):
+def test_without_ffmpeg_it_is_said_what_to_install(clip, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(ImportError, match="pip install imageio-ffmpeg"):
-        video_frames(film)
+        video_frames(clip)
 
 
 def test_missing_and_broken_files_are_named(tmp_path):
@@ -90,11 +90,11 @@ def test_missing_and_broken_files_are_named(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
-def test_a_real_film(tmp_path):
+def test_a_real_video(tmp_path):
     import subprocess
 
-    film = tmp_path / "film.avi"
+    clip = tmp_path / "clip.avi"
     source = ["-f", "lavfi", "-i", "testsrc=size=32x24:rate=5:duration=1"]
-    subprocess.run(["ffmpeg", "-v", "error", *source, "-c:v", "ffv1", str(film)], check=True)
-    frames = list(video_frames(film))
+    subprocess.run(["ffmpeg", "-v", "error", *source, "-c:v", "ffv1", str(clip)], check=True)
+    frames = list(video_frames(clip))
     assert len(frames) == 5 and {frame.shape for frame in frames} == {(24, 32, 3)}

@@ -92,7 +92,7 @@ def test_a_distiller_learns_from_the_cache_as_from_the_teacher(tmp_path):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
-def test_a_teacher_of_another_size_sees_the_frames_at_its_own(tmp_path):
+def test_a_teacher_of_another_size_sees_the_images_at_its_own(tmp_path):
     fine = network("fine", shape=(2 * HEIGHT, 2 * WIDTH, 3), seed=1)
     source = Noise(size=(2 * HEIGHT, 2 * WIDTH))
     cache = cached(tmp_path, fine, source)
@@ -123,14 +123,14 @@ def test_what_is_recorded_is_not_computed_again(tmp_path):
         ({"source": Noise(count=5)}, "examples"),
     ],
 )
-def test_a_cache_of_another_teacher_or_other_frames_is_refused(changed, word, tmp_path):
+def test_a_cache_of_another_teacher_or_other_images_is_refused(changed, word, tmp_path):
     cached(tmp_path)
     with pytest.raises(ValueError, match=f"recorded with another .*{word}.*Delete it"):
         cached(tmp_path, **changed)
 
 
 @pytest.mark.parametrize("damage", ["torn", "flipped", "empty", "gone", "foreign"])
-def test_a_damaged_file_is_named_and_can_be_made_anew(damage, tmp_path):
+def test_a_damaged_file_is_named_and_can_be_made_again(damage, tmp_path):
     cache = cached(tmp_path)
     path = tmp_path / "stage" / "000004.npz"
     before, content = cache.read(4)["stage"], bytearray(path.read_bytes())

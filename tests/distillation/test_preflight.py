@@ -110,7 +110,7 @@ def test_the_scores_are_those_of_plain_loops():
     assert report.num_images == 6
 
 
-def test_chance_is_at_least_the_commonest_class_everywhere():
+def test_the_random_baseline_is_at_least_the_commonest_class():
     tally = Tally(3)
     # Always class 1, which has 30 of 100 pixels; class 0 has 60.
     tally.matrix[:] = [[0, 60, 0], [0, 30, 0], [0, 10, 0]]
@@ -153,7 +153,7 @@ def test_a_teacher_that_is_often_right_but_far_too_sure_is_warned_of():
         ),
     ],
 )
-def test_other_preprocessing_is_named_and_the_cure_cures(before, fix):
+def test_other_preprocessing_is_named_and_the_fix_works(before, fix):
     finding = only(checked(painter(before)), "error", "other preprocessing")
     assert fix in finding.fix
     code = finding.fix.removeprefix("Load it so: ").removesuffix(".")
@@ -442,7 +442,7 @@ def test_the_strength_of_a_term_is_its_gradient_in_training_mode():
     np.testing.assert_allclose(second.equal_weight, norm(task) / norm(shown), rtol=1e-3)
 
 
-def test_a_term_that_drowns_the_labels_is_warned_of_and_its_cure_cures():
+def test_a_term_with_too_high_a_weight_is_warned_of_and_the_fix_works():
     finding = only(checked(terms=[Term(Sum(name="sum"))]), "warning", "'sum' pulls", "equal")
     weight = float(finding.fix.split()[1])
     report = checked(terms=[Term(Sum(name="sum"), weight)])
@@ -452,7 +452,7 @@ def test_a_term_that_drowns_the_labels_is_warned_of_and_its_cure_cures():
     )
 
 
-def test_a_term_may_be_ten_times_as_loud_and_not_fifty():
+def test_a_term_may_have_ten_times_the_gradient_norm_and_not_fifty():
     equal = checked(terms=[Term("pixelwise")]).gradients[1].equal_weight
     loud = checked(terms=[Term("pixelwise", 50 * equal)])
     only(loud, "warning", "'pixelwise' pulls 50 times as hard", f"Weight {equal:.3g} instead of")

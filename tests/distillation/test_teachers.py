@@ -154,7 +154,7 @@ def test_a_keras_3_network_teaches_in_inference_mode(keras3_model, images):
     assert same(before, keras3_model.get_weights())
 
 
-def test_layers_inside_nested_keras_3_networks_are_tapped(keras3_model, images):
+def test_layers_inside_nested_keras_3_networks_are_feature_layers(keras3_model, images):
     keras3 = _keras.keras3
     stem = keras3.Model(keras3_model.input, keras3_model.get_layer("stem").output)(images)
     norm = keras3.Model(keras3_model.input, keras3_model.get_layer("norm").output)(images)

@@ -84,7 +84,7 @@ def test_every_room_has_a_page_of_its_names():
         assert hidden - told == set(), room.name
 
 
-def test_the_picture_of_the_house_has_every_room():
+def test_the_diagram_of_the_architecture_has_every_package():
     drawn = (SITE / "images" / "architecture.svg").read_text(encoding="utf-8")
     files = (ROOT / "tfsegkd").iterdir()
     rooms = {path.stem for path in files if path.stem not in ("__init__", "__pycache__")}

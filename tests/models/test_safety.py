@@ -79,7 +79,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_what_a_foreign_module_holds_is_refused(what, tmp_path):
+def test_classes_of_other_modules_are_refused(what, tmp_path):
     path = tmp_path / "net.keras"
     network().save(path)
     changed(path, FOREIGN[what])

@@ -214,19 +214,19 @@ def test_recalibration_gives_the_statistics_of_the_data():
     assert np.abs(later - model.get_layer("decoder_bn").moving_mean.numpy()[kept]).max() > 1e-2
 
 
-def test_recalibration_does_not_fall_for_the_order_of_a_film():
+def test_recalibration_does_not_depend_on_the_order_of_a_video():
     """Dark frames first, then bright ones: statistics as if all had been in one batch."""
     model, random = network(), np.random.default_rng(3)
     frames = [random.uniform(0, 1, (16, *model.input_shape[1:])) * light for light in (0.2, 2.0)]
-    film = [frame.astype(np.float32) for scene in frames for frame in (scene[:8], scene[8:])]
+    video = [frame.astype(np.float32) for scene in frames for frame in (scene[:8], scene[8:])]
     found = {}
-    for name, data in (("film", film), ("one", [np.concatenate(film)])):
+    for name, data in (("video", video), ("one", [np.concatenate(video)])):
         pruned, _ = prune_channels(model, "macs:0.6", "l1", round_to=1, compensate=False, data=data)
         found[name] = pruned.get_layer("decoder_bn").moving_variance.numpy()
-    assert recalibrate(pruned, film)
+    assert recalibrate(pruned, video)
     unmixed = pruned.get_layer("decoder_bn").moving_variance.numpy()
     wrong = np.abs(np.log(unmixed / found["one"])).max()
-    assert np.abs(np.log(found["film"] / found["one"])).max() < 0.3 * wrong
+    assert np.abs(np.log(found["video"] / found["one"])).max() < 0.3 * wrong
 
 
 def test_mixed_batches_hold_the_same_frames():
@@ -246,7 +246,7 @@ def test_batches_that_do_not_fit_each_other_are_refused(other):
         mixed([(np.zeros((2, 4)), np.zeros((2, 4))), other])
 
 
-def test_a_seed_makes_chance_repeatable():
+def test_a_seed_makes_random_scores_repeatable():
     kept = [
         prune_channels(network(), "macs:0.5", "random", round_to=1, seed=seed)[1].kept for seed in (1, 1, 2)
     ]

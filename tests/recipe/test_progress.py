@@ -62,7 +62,7 @@ def flip(path):
 
 
 @pytest.mark.parametrize("spoil", [cut, flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
-def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(spoil, tmp_path, capsys):
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(spoil, tmp_path, capsys):
     trained(tmp_path / "whole", 2)
     for number, file in enumerate(sorted((tmp_path / "whole" / "epoch_000002").iterdir())):
         copy = tmp_path / str(number)

@@ -150,7 +150,7 @@ def test_every_phase_has_an_epoch_and_the_paper_s_share(epochs, phases):
     assert QKD(dataclasses.replace(SCHEDULE, epochs=epochs)).phases == phases
 
 
-def test_a_borrowed_teacher_sees_frames_at_its_own_size(run, untrained, tmp_path):
+def test_a_pretrained_teacher_sees_images_at_its_own_size(run, untrained, tmp_path):
     path = tmp_path / "fine.keras"
     network("fine", 8, 2).save(path)
     pretrained = PretrainedTeacher((str(path),), size=(48, 72))

@@ -157,7 +157,7 @@ class Flat(Source):
 
 
 @pytest.mark.slow
-def test_without_labels_and_from_the_cache_of_a_borrowed_teacher(tmp_path, monkeypatch, capsys):
+def test_without_labels_and_from_the_cache_of_a_pretrained_teacher(tmp_path, monkeypatch, capsys):
     images = keras.Input((48, 64, 3))
     keras.Model(images, Grey(name="says")(images), name="oracle").save(tmp_path / "oracle.keras")
     (tmp_path / "more").mkdir()

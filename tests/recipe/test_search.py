@@ -86,7 +86,7 @@ def test_the_best_goes_on_and_learns_from_all_frames_at_the_end(world):
     assert "40x40" in found.why and "42.0 %" in found.why and "48x48" in found.why
 
 
-def test_frames_that_must_not_be_learned_are_held_out_to_the_end(world):
+def test_images_that_must_not_be_learned_are_held_out_to_the_end(world):
     trained, run = world
     run.held_out = run.data.val
     stage(max_drop=1.0).make(run)

@@ -352,7 +352,7 @@ def test_no_difference_can_be_seen_in_every_panel_of_differences(tmp_path, monke
     assert 40 < scores[0] < 50 < 59.2 < scores[1]
 
 
-def test_without_matplotlib_the_cure_is_named(monkeypatch):
+def test_without_matplotlib_the_fix_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"tfsegkd\[plots\].*plot=False"):
         check_installed()

@@ -238,7 +238,7 @@ def test_runs_of_different_classes_make_no_page(finished, tmp_path):
     assert "<script>alert" not in text and "alert(1)" in text
 
 
-def test_frames_of_another_split_are_refused(finished, source, tmp_path):
+def test_images_of_another_split_are_refused(finished, source, tmp_path):
     from tfsegkd.data.statistics import Subset
 
     with pytest.raises(ValueError, match=r"'finished' was measured on 12 images.*Received: 3 images"):

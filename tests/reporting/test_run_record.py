@@ -51,7 +51,7 @@ def test_the_command_of_a_run_that_died_is_known(copy):
     assert read_runs([directory])[0].flags == {}
 
 
-def test_a_stage_made_anew_counts_as_it_is_now(copy):
+def test_a_repeated_stage_counts_as_it_is_now(copy):
     directory = copy("anew")
     changed(directory, "state.json", lambda state: state["student"]["result"].update(mean_iou=0.5))
     (run,) = read_runs([directory])

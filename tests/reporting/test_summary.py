@@ -76,11 +76,11 @@ STUDENT = row("student", 0.68, file_bytes=2_000_000, latency_ms=12.0)
         ([], "Nothing is finished yet."),
     ],
 )
-def test_the_verdict_of_a_run(rows, says):
+def test_the_result_sentence_of_a_run(rows, says):
     assert result_sentence([run(*rows)]).replace("\u00a0", " ") == says
 
 
-def test_the_verdict_of_many_takes_seeds_together():
+def test_the_result_sentence_of_many_runs_takes_seeds_together():
     runs = [
         run(TEACHER, row("student", score), title=f"{method}/seed_{seed}", method=method, seed=seed)
         for method, scores in (("alone", (0.60, 0.69)), ("taught", (0.66, 0.64)))
@@ -143,7 +143,7 @@ def test_figures_as_people_read_them():
     assert spread(()) == "–" and spread((3.0,)) == "3.00" and spread((1.0, 3.0)) == "2.00 ± 1.41"
 
 
-def test_what_a_ladder_tried_is_a_sentence():
+def test_a_search_log_becomes_a_sentence():
     way = {"name": "calibration", "drop": 1.234, "skipped": None}
     ladder = {
         "tried": [way, {"name": "equalization", "drop": None, "skipped": "nothing to scale"}],

@@ -72,7 +72,7 @@ def test_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network" * 20])
-def test_foreign_content_is_refused(tmp_path, content):
+def test_other_content_is_refused(tmp_path, content):
     path = tmp_path / "broken.tflite"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"cannot load .*broken\.tflite"):

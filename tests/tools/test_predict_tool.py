@@ -64,7 +64,7 @@ def test_windows_see_what_is_too_small_when_resized(shell, network, tmp_path):
 
 def test_an_animation_is_taken_frame_by_frame(shell, network, tmp_path):
     first, *others = (plain(color) for color in ("red", "blue", "red", "blue", (0, 200, 0)))
-    first.save(tmp_path / "film.gif", save_all=True, append_images=others, duration=40)
+    first.save(tmp_path / "clip.gif", save_all=True, append_images=others, duration=40)
     plain("blue").save(tmp_path / "still.gif")
     out = tmp_path / "out"
     flags = (f"--model={network}", f"--images={tmp_path}/*.gif", "--every=2", f"--output_dir={out}")
@@ -73,7 +73,7 @@ def test_an_animation_is_taken_frame_by_frame(shell, network, tmp_path):
     found = shares(out)[1]
     assert list(found) == ["film_000000", "film_000002", "film_000004", "still"]
     assert found["film_000000"] == [1, 0, 0] and found["still"] == [0, 0, 1]
-    assert "film.gif: red 67 %, =green 33 %" in result.out
+    assert "clip.gif: red 67 %, =green 33 %" in result.out
 
 
 def test_what_was_seen_before_a_damaged_file_is_kept(shell, network, tmp_path):

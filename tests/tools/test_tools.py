@@ -154,7 +154,7 @@ def train_on(shell, folder, *flags):
     return shell("train", "--dataset=folder", *where, *rest, *flags)
 
 
-def test_data_that_are_right_get_past_the_survey(shell, folder):
+def test_valid_data_pass_the_statistics(shell, folder):
     result = train_on(shell, folder)
     assert "folder train: 8 examples\n" in result.out and "folder val: 2 examples\n" in result.out
     says(result, "teacher.keras")

@@ -1,4 +1,4 @@
-"""A budget in, a network out, from Python."""
+"""Searching the best student within a budget, as a function."""
 
 import contextlib
 from collections.abc import Sequence
@@ -24,33 +24,34 @@ def search(
     distill: Sequence[str] = ("preset",),
     **options: Any,
 ) -> SearchResult:
-    """Finds the student that a budget affords, and trains it.
+    """Finds and trains the best student within a budget.
 
-    Input sizes and what the student's spec leaves open are costed before anything is trained; a few
-    candidates within the budget are trained a part of their schedule and halved, and the best goes on to the
-    end. Called again after a kill, it goes on where it was. What it finds is a float network, whose int8 file
-    keeps the budget: `Recipe([..., Search(...), Quantize(...)])` makes that file too.
+    Candidates are combinations of input sizes and the options that the student's spec leaves open. Their
+    costs are computed before anything is trained; a few within the budget are trained for a part of their
+    schedule, the worse half is dropped, and so on, and the best is trained to the end. Called again after an
+    interruption, it resumes. The result is a float network whose int8 file is within the budget:
+    `Recipe([..., Search(...), Quantize(...)])` also makes that file.
 
     Args:
-        frames: What all trainings see; `frames.size` is the teacher's input and the middle of the sizes.
+        data: The training data; `data.size` is the teacher's input size and the middle of the input sizes.
         teacher: The file of a saved teacher, or the stage that makes one.
-        budget: Such as 'arm:60M,bytes:1M', as of `Budget.parse`.
+        budget: For example 'arm:60M,bytes:1M', as for `Budget.parse`.
         output_dir: Where everything is written.
-        student: The student's spec; what it gives is not searched.
-        schedule: How each candidate is trained, should it get to the end; 60 epochs up to a learning rate of
-            1e-3 unless given.
-        distill: What it learns from the teacher.
-        options: Others of `Search`: `candidates`, `max_drop`, `task_weight` and so on.
+        student: The student's spec; options that it sets are not searched.
+        schedule: The training of a candidate that is trained to the end; by default 60 epochs with a maximum
+            learning rate of 1e-3.
+        distill: The distillation terms.
+        options: Other arguments of `Search`: `candidates`, `max_drop`, `task_weight` and so on.
 
     Returns:
-        The chosen network, the front, and every candidate with its costs and scores.
+        The chosen network, the Pareto front, and every candidate with its costs and scores.
 
     Raises:
-        ValueError: if no network keeps the budget; the message names the cheapest and its costs.
+        ValueError: if no network is within the budget; the message names the cheapest and its costs.
         OSError: if Arm instructions cannot be counted here; the message says what to install.
 
     Example:
-        >>> found = tfsegkd.recipe.search(frames, "teacher.keras", "macs:200M", "run")  # doctest: +SKIP
+        >>> found = tfsegkd.recipe.search(data, "teacher.keras", "macs:200M", "run")  # doctest: +SKIP
         >>> found.why  # doctest: +SKIP
         >>> network = found.load(found.chosen)  # doctest: +SKIP
     """
@@ -65,7 +66,7 @@ def search(
         student,
         **options,
     )
-    # The result says so, too.
+    # The result has this information, too.
     with contextlib.suppress(BudgetNotKept):
         Recipe([teacher, stage], export=False).run(output_dir, data)
     return read_found(output_dir)
