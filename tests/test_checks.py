@@ -35,3 +35,9 @@ def test_positive(value):
 def test_not_positive(value):
     with pytest.raises(ValueError, match=r"temperature must be a number above 0\. Received: "):
         checks.positive(value, "temperature")
+
+
+def test_the_message_of_another_library_is_quoted_in_one_short_line():
+    error = ValueError("\x1b[1mCannot reshape\n\n  a tensor.\x1b[0m")
+    assert checks.quoted(error) == "Cannot reshape a tensor"
+    assert checks.quoted(error, 9) == "Cannot r…"

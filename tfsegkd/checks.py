@@ -2,6 +2,7 @@
 
 import difflib
 import numbers
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,16 @@ def whole(value: int, low: int, what: str, high: int | None = None) -> int:
         up_to = "up" if high is None else f"to {high}"
         raise ValueError(f"{what} must be a whole number from {low} {up_to}. Received: {value!r}.")
     return int(value)
+
+
+def quoted(error: Exception, longest: int = 200) -> str:
+    """The message of another library's error, to stand inside a message of ours: one line, without colors.
+
+    Args:
+        longest: Number of characters; what is longer ends in an ellipsis.
+    """
+    line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()).rstrip(".")
+    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def text_of(path: Path, expected: str) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfsegkd import checks
+
 # A number of images that no other axis is likely to have, so that operations that mix images are noticed.
 BATCH = 7
-_LONGEST = 200  # characters of what another's code says
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +123,10 @@ def _trace(model, specs, run, is_leaf, splits, training):
     try:
         graph = tf.function(follow, autograph=False).get_concrete_function(*specs).graph
     except Exception as error:  # whatever the user's code says
-        reason = " ".join(str(error).split())[:_LONGEST]
         raise ValueError(
-            f"Model {model.name!r} cannot be called on images of {tuple(specs[0].shape)[1:]}: {reason} "
-            f"Expected a network that runs at this size. Choose another size, or fix the network."
+            f"Model {model.name!r} cannot be called on images of {tuple(specs[0].shape)[1:]}: "
+            f"{checks.quoted(error)}. Expected a network that runs at this size. Choose another size, or fix "
+            f"the network."
         ) from error
     found = recorder.trace
     found.graph, found.inputs = graph, graph.inputs[: len(specs)]

@@ -143,7 +143,7 @@ def at_size(model: keras.Model, shape: tuple[int, int]) -> keras.Model:
     except ValueError as error:
         raise ValueError(
             f"Model {model.name!r} cannot take images of {tuple(shape)}: "
-            f"{' '.join(str(error).split())[:200].rstrip('.')}. Expected layers that go with the size. "
+            f"{checks.quoted(error)}. Expected layers that go with the size. "
             f"{sizes_that_fit(resize, shape)} Or rebuild the float network, tfsegkd.models.adopt(model)[0], "
             f"before it is quantized."
         ) from None

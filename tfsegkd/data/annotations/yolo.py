@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfsegkd import checks
 from tfsegkd.data import splits
 from tfsegkd.data.annotations.image_index import ImageIndex
 from tfsegkd.data.annotations.options import Options, opened
@@ -142,7 +143,7 @@ def _yaml(path: Path):
         return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(
-            f"{str(path)!r} cannot be read: {' '.join(str(error).split())[:200]}. Expected YAML in UTF-8."
+            f"{str(path)!r} cannot be read: {checks.quoted(error)}. Expected YAML in UTF-8."
         ) from None
 
 

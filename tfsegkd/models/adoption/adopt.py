@@ -270,9 +270,9 @@ def _check_size(model, size: tuple[int, int]):
     try:
         takes(size)
     except Exception as error:  # whatever a layer says of a size that it cannot take
-        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"Model {model.name!r} cannot take images of {size}: {reason} {sizes_that_fit(takes, size)}"
+            f"Model {model.name!r} cannot take images of {size}: {checks.quoted(error)}. "
+            f"{sizes_that_fit(takes, size)}"
         ) from error
 
 
