@@ -78,8 +78,10 @@ def networks(student: str) -> dict[str, tuple[float, ...]]:
     """All specs that complete a student's spec, with their ranks.
 
     Example:
-        >>> tfsegkd.recipe.candidates.networks("lite_unet(stages=4)")
-        {'lite_unet(stages=4, width=24)': (24,), 'lite_unet(stages=4, width=48)': (48,), ...}
+        >>> list(tfsegkd.recipe.candidates.networks("lite_unet(stages=4, width=24)"))
+        ['lite_unet(stages=4, width=24)']
+        >>> tfsegkd.recipe.candidates.networks("lite_unet(width=24)")["lite_unet(width=24, stages=7)"]
+        (7,)
     """
     given = parse(student)
     free = {

@@ -35,7 +35,7 @@ def rounds(epochs: int, candidates: int, halving: bool = True) -> list[Round]:
             early scores predict the last ones.
 
     Example:
-        >>> rounds(60, 4)
+        >>> tfsegkd.recipe.halving.rounds(60, 4)
         [Round(until=12, candidates=4), Round(until=24, candidates=2), Round(until=60, candidates=1)]
 
     Reference:
