@@ -471,7 +471,7 @@ def test_a_term_that_nobody_hears_is_warned_of():
 def test_a_term_that_is_not_finite_is_refused():
     report = checked(terms=[Term(Log(name="log"))])
     only(report, "error", "'log' is not finite")
-    assert json.loads(report.to_json())["pulls"][1]["value"] is None
+    assert json.loads(report.to_json())["gradients"][1]["value"] is None
 
 
 def test_terms_wait_until_the_rest_is_right():
@@ -537,7 +537,7 @@ def test_the_report_in_words_and_as_json():
     assert [line.strip().split(":")[0] for line in lines[1:]] == [
         "teacher",
         "student",
-        "chance",
+        "random baseline",
         "error",
         "note",
     ]

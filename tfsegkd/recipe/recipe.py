@@ -15,6 +15,7 @@ from tfsegkd import checks, export, models, reporting, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.data import evaluation_batches, resize_image
+from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.evaluation import Evaluation, Predictor, evaluate, evaluate_members, overlays
 from tfsegkd.export import check_web_runtime
 from tfsegkd.graph import cost
@@ -137,6 +138,7 @@ class Recipe:
             data = dataclasses.replace(data, train=train)
         return Run(directory, data, pretrained, self.workers, tuple(data.size), held_out)
 
+    @renamed_arguments(frames="data")
     def run(self, output_dir: str | Path, data: TrainingData, flags: dict | None = None) -> dict:
         """Runs the stages that are not finished, and writes `report.json`.
 

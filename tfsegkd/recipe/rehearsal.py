@@ -17,6 +17,7 @@ from tfsegkd import export
 from tfsegkd._keras import keras
 from tfsegkd.data import Source
 from tfsegkd.data.statistics import Subset
+from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.distillation import CoStudying, Distiller, KerasTeacher
 from tfsegkd.evaluation import Predictor, evaluate
 from tfsegkd.graph import cost
@@ -33,6 +34,7 @@ _MEASURED_IMAGES = 8
 _EPOCHS = 2
 
 
+@renamed_arguments(frames="data")
 def plan(recipe: Recipe, output_dir: str | Path, data: TrainingData, timed_steps: int = 3) -> Plan:
     """Plans a run without training and without writing to its directory.
 

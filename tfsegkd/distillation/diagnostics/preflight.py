@@ -62,6 +62,16 @@ class PreflightReport:
         """Whether there is no error. There may be warnings."""
         return not any(finding.level == "error" for finding in self.findings)
 
+    @property
+    def chance(self) -> Score | None:
+        """The old name of `random_baseline`."""
+        return self.random_baseline
+
+    @property
+    def pulls(self) -> tuple[TermGradient, ...]:
+        """The old name of `gradients`."""
+        return self.gradients
+
     def raise_for_errors(self) -> None:
         """Raises an error if distillation cannot work.
 
