@@ -359,9 +359,9 @@ def main():
         stages(),
         exports,
         workers,
-        FLAGS.grouped_form,
-        device_table(),
-        FLAGS.web_runtime,
+        grouped_form=FLAGS.grouped_form,
+        device_table=device_table(),
+        web_runtime=FLAGS.web_runtime,
         output_stride=FLAGS.output_stride,
     )
     varied = augmentation()
@@ -438,7 +438,7 @@ def stages():
             epochs,
             learning_rate,
             FLAGS.batch_size,
-            FLAGS.weight_decay,
+            weight_decay=FLAGS.weight_decay,
             halve_at_nan=FLAGS.halve_at_nan,
         )
 
@@ -464,23 +464,23 @@ def stages():
                 FLAGS.student,
                 student,
                 FLAGS.distill,
-                FLAGS.task_weight,
-                cache,
-                FLAGS.preflight,
-                FLAGS.initialize_from,
-                FLAGS.balanced_terms,
+                task_weight=FLAGS.task_weight,
+                cache=cache,
+                preflight=FLAGS.preflight,
+                initialize_from=FLAGS.initialize_from,
+                balanced_terms=FLAGS.balanced_terms,
             )
         ),
         "prune": lambda: Prune(
             FLAGS.prune,
             schedule(FLAGS.prune_epochs, FLAGS.prune_learning_rate),
             FLAGS.importance,
-            FLAGS.scope,
-            FLAGS.round_to,
-            FLAGS.prune_rounds,
-            FLAGS.prune_distill,
-            FLAGS.task_weight,
-            None if times_files() else FLAGS.latency_table,
+            scope=FLAGS.scope,
+            round_to=FLAGS.round_to,
+            rounds=FLAGS.prune_rounds,
+            distill=FLAGS.prune_distill,
+            task_weight=FLAGS.task_weight,
+            latency_table=None if times_files() else FLAGS.latency_table,
         ),
         "group": lambda: Group(
             None if is_trained else FLAGS.student,
@@ -537,14 +537,14 @@ def search(schedule, cache):
         Budget.parse(FLAGS.budget, by_device),
         schedule,
         FLAGS.distill,
-        cache or teacher_cache(),
-        FLAGS.student,
-        FLAGS.task_weight,
-        FLAGS.preflight,
-        FLAGS.balanced_terms,
-        FLAGS.budget_candidates,
-        FLAGS.budget_max_drop,
-        FLAGS.budget_halving,
+        cache=cache or teacher_cache(),
+        student=FLAGS.student,
+        task_weight=FLAGS.task_weight,
+        preflight=FLAGS.preflight,
+        balanced_terms=FLAGS.balanced_terms,
+        candidates=FLAGS.budget_candidates,
+        max_drop=FLAGS.budget_max_drop,
+        halving=FLAGS.budget_halving,
     )
 
 
@@ -564,7 +564,7 @@ def quantize(schedule, cache):
             "--quantize=auto is for 8 bits and ranges read from the values. Leave out --quantizer, "
             "--weight_bits and --activation_bits, or use --quantize=qat."
         )
-    return AutoQuantize(schedule, distill, FLAGS.task_weight, cache, FLAGS.max_miou_drop)
+    return AutoQuantize(schedule, distill, FLAGS.task_weight, cache=cache, max_miou_drop=FLAGS.max_miou_drop)
 
 
 def times_files():

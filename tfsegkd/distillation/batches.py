@@ -52,9 +52,9 @@ def read_batch(data, ignore_label: int, num_classes: int) -> Batch:
         images_of(inputs),
         masks,
         tf.where(masks == UNLABELLED, ignore_label, masks),
-        tf.cast(masks != ignore_label, tf.float32),
-        weights,
-        inputs.get("teacher") if isinstance(inputs, Mapping) else None,
+        valid=tf.cast(masks != ignore_label, tf.float32),
+        weights=weights,
+        recorded=inputs.get("teacher") if isinstance(inputs, Mapping) else None,
     )
 
 

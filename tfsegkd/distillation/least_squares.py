@@ -103,8 +103,8 @@ def _moments(term: Term, teacher, student, valid) -> _Moments:
         tf.cast(tf.shape(x)[0], tf.float64),
         tf.reduce_sum(x, 0),
         tf.reduce_sum(y, 0),
-        tf.matmul(x, x, transpose_a=True),
-        tf.matmul(x, y, transpose_a=True),
+        xx=tf.matmul(x, x, transpose_a=True),
+        xy=tf.matmul(x, y, transpose_a=True),
     )
 
 

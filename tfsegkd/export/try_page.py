@@ -104,7 +104,7 @@ def write_try_page(
     }
     text = _page(facts, parts, golden_image)
     write_atomically(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
-    return TryPage(str(path), path.stat().st_size, not missing, note)
+    return TryPage(str(path), path.stat().st_size, not missing, note=note)
 
 
 def _network_facts(network: Path, info: DatasetInfo) -> dict[str, Any]:

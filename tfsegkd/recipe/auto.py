@@ -174,8 +174,8 @@ class SearchLog:
             name,
             score,
             100 * (self._float_score - score),
-            float_layers(model),
-            round(time.monotonic() - began, 1),
+            float_layers=float_layers(model),
+            seconds=round(time.monotonic() - began, 1),
         )
         self._note(attempt)
         met = attempt.drop <= self._budget

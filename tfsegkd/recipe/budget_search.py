@@ -62,8 +62,8 @@ def search(
         Budget.parse(budget) if isinstance(budget, str) else budget,
         schedule or Schedule(60, 1e-3),
         distill,
-        str(Path(output_dir) / "teacher.cache"),
-        student,
+        cache=str(Path(output_dir) / "teacher.cache"),
+        student=student,
         **options,
     )
     # The result has this information, too.

@@ -138,7 +138,7 @@ def find(
     ranks, choices = networks(student), sizes(base, largest)
     price = costs([*ranks], choices, tuple(base), info, budget)
     every = [
-        Candidate(spec, size, rank, price.estimate(Network(spec, size)))
+        Candidate(spec, size, rank, costs=price.estimate(Network(spec, size)))
         for spec, rank in ranks.items()
         for size in choices
     ]
@@ -146,7 +146,7 @@ def find(
     finalists = finding.finalists(count)
     if not finalists:
         finding.refuse()
-    return Candidates(tuple(every), len(finding.within), tuple(finding.edge), tuple(finalists))
+    return Candidates(tuple(every), len(finding.within), tuple(finding.edge), finalists=tuple(finalists))
 
 
 class _Finding:

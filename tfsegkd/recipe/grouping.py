@@ -94,7 +94,9 @@ class Group:
         data, directory = run.data, run.directory / self.name
         network = self._network(run)
         run.check(self, teacher, network, terms, recorded)
-        distiller = Distiller(teacher, network, terms, self.task_weight, data.train.info.ignore_label)
+        distiller = Distiller(
+            teacher, network, terms, task_weight=self.task_weight, ignore_label=data.train.info.ignore_label
+        )
         steps = self.schedule.epochs * (len(data.train) // self.schedule.batch_size)
         callback = self._callback(steps)
         train(distiller, data, self.schedule, directory, [callback], recorded)
@@ -116,7 +118,7 @@ class Group:
 
     def _callback(self, steps: int) -> GradualGroupingSchedule:
         begin, end = (round(share * steps) for share in (self.begin, self.end))
-        return GradualGroupingSchedule(begin, end, self.shape, self.assignment == "learned")
+        return GradualGroupingSchedule(begin, end, self.shape, assign=self.assignment == "learned")
 
 
 def _start_grouped(network: keras.Model) -> None:

@@ -81,7 +81,14 @@ class Study:
             seed: row for seed, report in reports.items() for row in report["stages"] if row["name"] == stage
         }
         failed = sorted(map(int, self.failed.get(method, ())))
-        return Row(f"{method} ({stage})", stages, reports, self.num_seeds, failed, self.protocol)
+        return Row(
+            f"{method} ({stage})",
+            stages,
+            reports,
+            num_seeds=self.num_seeds,
+            failed=failed,
+            protocol=self.protocol,
+        )
 
 
 @dataclass(frozen=True)
@@ -208,10 +215,12 @@ def _opened(name: str, content: Any) -> Any:
                 f"{name} is of edition {protocol!r} of the protocol. Expected {PROTOCOL}, or runs alone, as "
                 f"the first edition had them. Its rows cannot stand beside these."
             )
-        return Study(name, content["runs"], content["failed"], len(content["seeds"]), protocol)
+        return Study(
+            name, content["runs"], content["failed"], num_seeds=len(content["seeds"]), protocol=protocol
+        )
     if _is_runs(content):
         seeds = {seed for runs in content.values() for seed in runs}
-        return Study(name, content, {}, len(seeds), 1)
+        return Study(name, content, {}, num_seeds=len(seeds), protocol=1)
     return content
 
 

@@ -247,7 +247,7 @@ class Prune:
         terms = parse_terms(self.distill)
         teacher = models.at_size(dense, run.data.training_shape[:2]) if terms else None
         ignore = run.data.train.info.ignore_label
-        distiller = Distiller(teacher, network, terms, self.task_weight, ignore)
+        distiller = Distiller(teacher, network, terms, task_weight=self.task_weight, ignore_label=ignore)
         schedule = dataclasses.replace(self.schedule, epochs=epochs)
         train(distiller, run.data, schedule, directory, callbacks)
 

@@ -85,7 +85,9 @@ class QKD(QuantizedStudent):
         terms, data = parse_terms(self.distill), run.data
         teacher = self._teacher(run, terms)
         run.check(self, teacher, student, terms, None)
-        studies = CoStudying(teacher, quantized, terms, self.task_weight, data.train.info.ignore_label)
+        studies = CoStudying(
+            teacher, quantized, terms, task_weight=self.task_weight, ignore_label=data.train.info.ignore_label
+        )
         first, last = self.phases
         print(
             f"  self-studying for {first} epochs, co-studying for {last - first}, then tutoring", flush=True

@@ -88,7 +88,7 @@ class Quantize(QuantizedStudent):
         terms = on_logits(self.distill)
         teacher, recorded = run.teacher(terms, self.cache)
         ignore = run.data.train.info.ignore_label
-        distiller = Distiller(teacher, quantized, terms, self.task_weight, ignore)
+        distiller = Distiller(teacher, quantized, terms, task_weight=self.task_weight, ignore_label=ignore)
         train(distiller, run.data, self.schedule, run.directory / self.name, callbacks, recorded)
 
 

@@ -126,7 +126,7 @@ class Recipe:
         """
         pretrained = next((stage for stage in self.stages if isinstance(stage, PretrainedTeacher)), None)
         if self.search is None:
-            return Run(directory, data, pretrained, self.workers)
+            return Run(directory, data, pretrained, workers=self.workers)
         if data.crop_size is not None:
             raise ValueError(
                 f"A search chooses the size of the input, which crops would not follow. Received: crop_size="
@@ -136,7 +136,14 @@ class Recipe:
         if self.search.max_drop is not None:
             train, held_out = self.search.hold_out(data.train)
             data = dataclasses.replace(data, train=train)
-        return Run(directory, data, pretrained, self.workers, tuple(data.size), held_out)
+        return Run(
+            directory,
+            data,
+            pretrained,
+            workers=self.workers,
+            teacher_size=tuple(data.size),
+            held_out=held_out,
+        )
 
     @renamed_arguments(frames="data")
     def run(self, output_dir: str | Path, data: TrainingData, flags: dict | None = None) -> dict:

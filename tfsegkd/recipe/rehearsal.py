@@ -57,14 +57,21 @@ def plan(recipe: Recipe, output_dir: str | Path, data: TrainingData, timed_steps
     with tempfile.TemporaryDirectory(prefix="tfsegkd_plan_") as scratch:
         for path in directory.glob("*.keras"):
             (Path(scratch) / path.name).symlink_to(path.resolve())
-        rehearsal = _Rehearsal(recipe, directory, Path(scratch), data, timed_steps)
+        rehearsal = _Rehearsal(recipe, directory, Path(scratch), data=data, timed_steps=timed_steps)
         stages = [rehearsal.stage(stage, state) for stage in recipe.stages]
         if recipe.export:
             files = (*export.variants(recipe.output_stride), "labels.txt")
             reads = rehearsal.run.find(Quantize.artefact).name
             stages.append(PlannedStage("export", (reads,), files))
     counts = len(data.train), len(data.val)
-    return Plan(directory, counts, tuple(stages), timed_steps, before, _peak_bytes())
+    return Plan(
+        directory,
+        counts,
+        tuple(stages),
+        timed_steps=timed_steps,
+        memory_bytes=before,
+        rehearsed_bytes=_peak_bytes(),
+    )
 
 
 def memory_of(distiller: Distiller, batch_size: int) -> int:
@@ -110,7 +117,15 @@ class _Rehearsal:
         if row is not None and (artefact is None or (self._directory / artefact).exists()):
             macs, parameters = row.get("macs"), row.get("parameters")
             self._go_on_at(row.get("input_size", self._data.size))
-            return PlannedStage(stage.name, known, _files(artefact), True, artefact or "", parameters, macs)
+            return PlannedStage(
+                stage.name,
+                known,
+                _files(artefact),
+                finished=True,
+                network=artefact or "",
+                parameters=parameters,
+                macs=macs,
+            )
         if artefact is None:
             seconds = self._measuring(stage.load(self.run.data.val.info, tuple(self._data.size)))
             return PlannedStage(stage.name, known, (), other_seconds=seconds)
@@ -137,13 +152,13 @@ class _Rehearsal:
             stage.name,
             (*known, *(name for name in self.run.read if name not in known)),
             _files(stage.artefact),
-            False,
-            network.name,
-            price.parameters,
-            price.macs,
-            tuple(rehearsal.planned(trial.trainings)),
-            other,
-            "\n          ".join(filter(None, [rehearsal.note, *self.run.notes])),
+            finished=False,
+            network=network.name,
+            parameters=price.parameters,
+            macs=price.macs,
+            trainings=tuple(rehearsal.planned(trial.trainings)),
+            other_seconds=other,
+            note="\n          ".join(filter(None, [rehearsal.note, *self.run.notes])),
         )
 
     def _go_on_at(self, size) -> None:
@@ -241,7 +256,7 @@ class _Trial:
             schedule.epochs - done,
             done,
             self._examples // schedule.batch_size,
-            memory_of(distiller, schedule.batch_size),
+            memory_bytes=memory_of(distiller, schedule.batch_size),
         )
         if not self.timed_steps:
             # Callbacks may change the network before its first step.

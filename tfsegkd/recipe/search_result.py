@@ -55,7 +55,7 @@ class Trained:
     @classmethod
     def from_json(cls, row: Mapping) -> "Trained":
         candidate = Candidate(
-            row["network"], tuple(row["size"]), tuple(row["rank"]), row["costs"], counted=True
+            row["network"], tuple(row["size"]), tuple(row["rank"]), costs=row["costs"], counted=True
         )
         scores = {int(epoch): score for epoch, score in row["scores"].items()}
         return cls(candidate, scores, row["failed"])
@@ -107,7 +107,11 @@ def read_found(directory: str | os.PathLike) -> SearchResult:
     trained = [Trained.from_json(row) for row in content["trained"]]
     chosen = next(one for one in trained if str(one.candidate) == content["chosen"])
     return SearchResult(
-        Path(directory), tuple(trained), chosen, content["why"], content.get("drop", {}).get("kept")
+        Path(directory),
+        tuple(trained),
+        chosen,
+        why=content["why"],
+        within_drop=content.get("drop", {}).get("kept"),
     )
 
 

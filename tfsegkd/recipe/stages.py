@@ -461,7 +461,14 @@ class Distill:
         student, data = initialize(self.model, run, self.initialize_from), run.data
         run.check(self, teacher, student, terms, recorded)
         ignore = data.train.info.ignore_label
-        distiller = Distiller(teacher, student, terms, self.task_weight, ignore, self.balanced_terms)
+        distiller = Distiller(
+            teacher,
+            student,
+            terms,
+            task_weight=self.task_weight,
+            ignore_label=ignore,
+            balance=self.balanced_terms,
+        )
         train(distiller, data, self.schedule, run.directory / self.name, recorded=recorded, until=until)
         return models.at_size(student, data.size)
 
@@ -502,7 +509,7 @@ def _train_on_labels(
 ) -> keras.Model:
     data = run.data
     network = initialize(spec, run, initialize_from)
-    distiller = Distiller(None, network, (), 1.0, data.train.info.ignore_label)
+    distiller = Distiller(None, network, (), task_weight=1.0, ignore_label=data.train.info.ignore_label)
     train(distiller, data, schedule, run.directory / name)
     return models.at_size(network, data.size)
 

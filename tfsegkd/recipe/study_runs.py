@@ -50,7 +50,7 @@ def run_study(
         ValueError: if an earlier run had other flags, files or code.
         ChildProcessError: at the end, if runs failed; the message names their logs.
     """
-    runner = _Runner(study, jobs, root, code, data_dir)
+    runner = _Runner(study, jobs, root, code=code, data_dir=data_dir)
     tasks = [(method, seed) for seed in study.seeds for method in study.methods]
     reports: dict[str, dict[int, dict]] = {method.name: {} for method in study.methods}
     failures: dict[str, dict[int, str]] = {}

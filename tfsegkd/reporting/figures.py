@@ -103,9 +103,9 @@ def trade(points: Sequence[Point], what: str, unit: str) -> Plot:
         f"Accuracy against {what}",
         f"Mean IoU against {what} of {len(points)} networks. On the Pareto front: {names}.",
         data,
-        layout,
-        ["network", f"{what}, {unit}", "mean IoU, %", "on the front"],
-        [[p.name, f"{p.cost:.4g}", f"{p.mean_iou:.2f}", "yes" if p in best else ""] for p in points],
+        layout=layout,
+        head=["network", f"{what}, {unit}", "mean IoU, %", "on the front"],
+        rows=[[p.name, f"{p.cost:.4g}", f"{p.mean_iou:.2f}", "yes" if p in best else ""] for p in points],
     )
 
 
@@ -218,9 +218,15 @@ def search(found: Mapping, kind: str, what: str) -> Plot:
         f"Candidates by {what}",
         f"Scores of {len(trained)} candidates against {what}, of which {most:,.0f} are allowed.",
         data,
-        layout,
-        ["network", what, *(f"mean IoU after {epoch}, %" for epoch in epochs), "finished, validation, %", ""],
-        [[one["name"], f"{one['cost']:,.0f}", *scores(one), what_became(one)] for one in trained],
+        layout=layout,
+        head=[
+            "network",
+            what,
+            *(f"mean IoU after {epoch}, %" for epoch in epochs),
+            "finished, validation, %",
+            "",
+        ],
+        rows=[[one["name"], f"{one['cost']:,.0f}", *scores(one), what_became(one)] for one in trained],
     )
 
 
@@ -246,13 +252,13 @@ def class_ious(ious: Mapping[str, Mapping[str, float | None]]) -> Plot:
         "IoU by class",
         f"IoU of {len(classes)} classes for {', '.join(ious)}. {last} does {ends}.",
         data,
-        {
+        layout={
             "height": 130 + 30 * len(classes),
             "xaxis": {"title": {"text": "IoU, %"}, "range": [-2, 102]},
             "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
         },
-        ["class", *ious],
-        [[name, *(_written(of[name]) for of in ious.values())] for name in classes],
+        head=["class", *ious],
+        rows=[[name, *(_written(of[name]) for of in ious.values())] for name in classes],
     )
 
 
@@ -289,13 +295,13 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[
         f"Confusion matrix of {len(names)} classes, each row in percent of its labelled pixels. "
         f"{100 * metrics.pixel_accuracy(counts):.1f} % of all pixels are right.",
         [heat],
-        {
+        layout={
             "height": 160 + 34 * len(names),
             "xaxis": {"title": {"text": "predicted"}, "type": "category", "automargin": True},
             "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
         },
-        ["labelled, % taken for →", *classes],
-        [[name, *map(_figure, row)] for name, row in zip(classes, percent, strict=True)],
+        head=["labelled, % taken for →", *classes],
+        rows=[[name, *map(_figure, row)] for name, row in zip(classes, percent, strict=True)],
     )
     return plot, notes
 
@@ -338,7 +344,7 @@ def _lines(title: str, unit: str, curves: Curves, log: bool = False) -> Plot:
         title,
         f"{title} over {len(epochs)} epochs, at the end: {', '.join(ends)}.",
         data,
-        {
+        layout={
             "hovermode": "x unified",
             "xaxis": {"title": {"text": "epoch"}, "tickformat": "d"},
             "yaxis": {
@@ -347,8 +353,8 @@ def _lines(title: str, unit: str, curves: Curves, log: bool = False) -> Plot:
                 **({"type": "log", **_ticks(values)} if log else {}),
             },
         },
-        ["epoch", *curves],
-        [[epoch, *(_figure(of.get(epoch), "{:.4g}") for of in curves.values())] for epoch in epochs],
+        head=["epoch", *curves],
+        rows=[[epoch, *(_figure(of.get(epoch), "{:.4g}") for of in curves.values())] for epoch in epochs],
     )
 
 
@@ -379,13 +385,13 @@ def disagreement(found: Disagreement, classes: Sequence[str], before: str) -> tu
         "Pixels that change their class",
         f"Share of each class's pixels where int8 and {before} choose different classes. {notes[0]}",
         [bars],
-        {
+        layout={
             "height": 130 + 26 * len(classes),
             "xaxis": {"title": {"text": "% of the class's labelled pixels"}, "rangemode": "tozero"},
             "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
         },
-        ["class", "labelled pixels", "% that differ"],
-        [
+        head=["class", "labelled pixels", "% that differ"],
+        rows=[
             [name, f"{whole:,}", _figure(share, "{:.2f}")]
             for name, whole, share in zip(classes, found.valid.tolist(), shares, strict=True)
         ],
@@ -412,9 +418,9 @@ def channels(kept: Mapping[str, Sequence[int]], widths: Mapping[str, int]) -> Pl
         "Channels of each layer",
         f"Of {sum(left) + sum(gone)} channels in {len(layers)} layers, {sum(gone)} are removed.",
         data,
-        _stacked(len(layers), "output channels"),
-        ["layer", "kept", "of"],
-        [[name, count, widths[name]] for name, count in zip(layers, left, strict=True)],
+        layout=_stacked(len(layers), "output channels"),
+        head=["layer", "kept", "of"],
+        rows=[[name, count, widths[name]] for name, count in zip(layers, left, strict=True)],
     )
 
 
@@ -442,9 +448,9 @@ def ops(profile: OpReport) -> tuple[Plot, list[str]]:
             _bar("8 bits", rest, shown, COLORS[0]),
             _bar("float", of_floats, shown, COLORS[1], pattern="/"),
         ],
-        _stacked(len(names), "ops"),
-        ["op", "count", "on floats", "outside the delegate"],
-        [[name, profile.ops[name], floats.get(name, 0), slow.get(name, 0)] for name in names],
+        layout=_stacked(len(names), "ops"),
+        head=["op", "count", "on floats", "outside the delegate"],
+        rows=[[name, profile.ops[name], floats.get(name, 0), slow.get(name, 0)] for name in names],
     )
     return plot, notes
 
@@ -468,9 +474,9 @@ def grouped_layers(layers: Sequence[dict]) -> Plot:
         "Grouped convolutions",
         f"Of {len(layers)} grouped convolutions run {counts}. Times are of each layer alone.",
         data,
-        {**_stacked(len(names) * 2, "ms"), "barmode": "group"},
-        ["layer", "groups", *(f"{form} ms" for form in forms), "runs as"],
-        [
+        layout={**_stacked(len(names) * 2, "ms"), "barmode": "group"},
+        head=["layer", "groups", *(f"{form} ms" for form in forms), "runs as"],
+        rows=[
             [layer["name"], layer["groups"], *(_figure(time, "{:.3f}") for time in row), layer["form"]]
             for layer, row in zip(
                 layers, zip(*times, strict=True) if forms else [()] * len(layers), strict=True

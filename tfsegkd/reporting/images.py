@@ -111,10 +111,10 @@ def examine(runs: Sequence[RunRecord], source: Source, count: int) -> Examinatio
         source,
         indices,
         {key: confusions[name] for key, name in keys.items()},
-        {key: np.array(ious[name]) for key, name in keys.items()},
-        {key: masks[name] for key, name in keys.items()},
-        apart,
-        {
+        ious={key: np.array(ious[name]) for key, name in keys.items()},
+        masks={key: masks[name] for key, name in keys.items()},
+        disagreements=apart,
+        widths={
             # A teacher's layers may have the same names as the student's.
             number: _widest(
                 widths.get(name, {})

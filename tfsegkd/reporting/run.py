@@ -161,7 +161,7 @@ def _read_run(directory: Path, title: str) -> RunRecord:
             f"No run in {str(directory)!r}. Expected a report.json or, for an unfinished run, a "
             f"state.json. Pass the output directory of a run."
         )
-    run = RunRecord(directory, title, report or {}, state or {}, flags or {})
+    run = RunRecord(directory, title, report or {}, state=state or {}, begun_with=flags or {})
     try:
         for row in run.stages:
             _check_row(row)

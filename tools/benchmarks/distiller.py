@@ -203,9 +203,9 @@ def _rows(seconds: Mapping[str, Seconds]) -> list[Row]:
             step,
             " + ".join(over),
             1000 * statistics.median(seconds[step].wall),
-            ratio(seconds[step].wall, *(part.wall for part in parts)),
-            ratio(seconds[step].cpu, *(part.cpu for part in parts)),
-            target,
+            ratio=ratio(seconds[step].wall, *(part.wall for part in parts)),
+            cpu_ratio=ratio(seconds[step].cpu, *(part.cpu for part in parts)),
+            target=target,
         )
 
     rows = [

@@ -80,7 +80,7 @@ def _under_fire(command, target, whole, duration, moments):
         stage = _stage(target)
         stages[stage] = stages.get(stage, 0) + 1
         torn += [f"{path.relative_to(target)}: {what}" for path, what in _torn(target)]
-    return Row(count, stages, tuple(torn), tuple(differences(whole, target)))
+    return Row(count, stages, tuple(torn), different=tuple(differences(whole, target)))
 
 
 def _attempt(command, target, seconds):

@@ -60,8 +60,8 @@ def run(layers: Sequence[tuple[int, int, int, int]] = LAYERS, groups: int = 4, r
                 f"{kernel}×{kernel}, {channels} channels, {height}×{width}",
                 groups,
                 1000 * statistics.median(taken[0].wall),
-                ratio(taken[1].wall, taken[0].wall),
-                ratio(taken[1].cpu, taken[0].cpu),
+                ratio=ratio(taken[1].wall, taken[0].wall),
+                cpu_ratio=ratio(taken[1].cpu, taken[0].cpu),
             )
         )
     heads = ("layer", "groups", "dense ms", "gradual / dense", "of processor time", "target")

@@ -136,8 +136,8 @@ def _rows(seconds: Mapping[str, Seconds], images: Mapping[str, int]) -> list[Row
             what,
             1000 * statistics.median(taken.wall) / images[what],
             1000 * statistics.median(taken.cpu) / images[what],
-            ratio(taken.wall, step.wall) * images[_STEP] / images[what],
-            ratio(taken.cpu, step.cpu) * images[_STEP] / images[what],
+            ratio=ratio(taken.wall, step.wall) * images[_STEP] / images[what],
+            cpu_ratio=ratio(taken.cpu, step.cpu) * images[_STEP] / images[what],
         )
         for what, taken in seconds.items()
     ]

@@ -182,7 +182,7 @@ def _measured(network, name, paths, causes, images, val, rounds) -> list[Row]:
     rows = []
     for way in (*WAYS, FOREIGN):
         if way not in runnable:
-            rows.append(Row(network, way, name, size, cause=causes[way]))
+            rows.append(Row(network, way, name, size=size, cause=causes[way]))
             continue
         operations = runtime.profile(paths[way])
         rows.append(
@@ -190,7 +190,7 @@ def _measured(network, name, paths, causes, images, val, rounds) -> list[Row]:
                 network,
                 way,
                 name,
-                size,
+                size=size,
                 float_ops=len(operations.float_ops),
                 partitions=operations.delegate_partitions,
                 file_bytes=paths[way].stat().st_size,

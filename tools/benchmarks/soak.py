@@ -106,7 +106,7 @@ def _row(cycle, seconds):
         cycle,
         round(seconds, 1),
         round(int(resident.split()[1]) / 1024, 1),
-        round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
-        len(os.listdir("/proc/self/fd")),
-        sum(len(task.read_text(encoding="utf-8").split()) for task in tasks),
+        peak_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
+        open_files=len(os.listdir("/proc/self/fd")),
+        children=sum(len(task.read_text(encoding="utf-8").split()) for task in tasks),
     )

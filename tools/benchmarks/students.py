@@ -66,11 +66,11 @@ def run(size: tuple[int, int], networks: Sequence[str] = NETWORKS) -> list[Row]:
                 spec,
                 size,
                 price.parameters,
-                price.macs,
-                path.stat().st_size,
-                len(report.float_ops),
-                report.delegate_partitions,
-                count.instructions,
+                macs=price.macs,
+                file_bytes=path.stat().st_size,
+                float_ops=len(report.float_ops),
+                delegate_partitions=report.delegate_partitions,
+                arm_instructions=count.instructions,
             )
             for spec, price, path, report, count in zip(networks, prices, paths, reports, counts, strict=True)
         ]

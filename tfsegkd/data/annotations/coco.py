@@ -81,7 +81,9 @@ def coco(
     Reference:
         Lin et al., ECCV 2014, https://arxiv.org/abs/1405.0312; https://cocodataset.org/#format-data.
     """
-    options = Options("coco", classes, unlabelled, order, unannotated, mask_orientation)
+    options = Options(
+        "coco", classes, unlabelled, order=order, unannotated=unannotated, mask_orientation=mask_orientation
+    )
     root = directory(data_dir, "coco")
     chosen, every = _files(root, split, annotations)
     read = [_read(path, path.stat().st_mtime_ns, path.stat().st_size) for path in every]
@@ -120,7 +122,7 @@ def _example(file, number, image, labels, index, split) -> Annotated:
             if file.categories[category] in labels
         ]
 
-    return Annotated(index.name_of(path), path, regions, size)
+    return Annotated(index.name_of(path), path, regions, size=size)
 
 
 def _region(outline, label, where) -> Region:
@@ -218,7 +220,9 @@ def _read(path: Path, _changed: int, _size: int) -> CocoFile:
     if has_strings:
         _mask_api()
     ordered = dict(sorted(categories.items(), key=lambda item: (str(type(item[0])), item[0])))
-    return CocoFile(path, images, ordered, frozenset(parents), outlines, has_strings)
+    return CocoFile(
+        path, images, ordered, groups=frozenset(parents), annotations=outlines, has_strings=has_strings
+    )
 
 
 def _compact(segmentation):

@@ -48,7 +48,7 @@ def cvat(
     info = DatasetInfo("cvat", words.info.class_names, palette)
     pairs, notes = _of_split(root, split, _pairs(root))
     names = [image.relative_to(root).as_posix() for image, _ in pairs]
-    return FileSource(info, pairs, MaskReading(colors=colors), names, (*words.notes, *notes))
+    return FileSource(info, pairs, MaskReading(colors=colors), names=names, notes=(*words.notes, *notes))
 
 
 def _labelmap(path: Path) -> dict[str, Color]:

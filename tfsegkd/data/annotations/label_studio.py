@@ -60,7 +60,14 @@ def label_studio(
         FileNotFoundError: if the PNGs, the JSON export or an image are missing.
         ValueError: if the JSON is damaged, or the split does not exist.
     """
-    options = Options("label_studio", classes, unlabelled, order, unannotated, mask_orientation)
+    options = Options(
+        "label_studio",
+        classes,
+        unlabelled,
+        order=order,
+        unannotated=unannotated,
+        mask_orientation=mask_orientation,
+    )
     root = directory(data_dir, "label_studio")
     if split not in splits.SPLITS:
         raise ValueError(f"No split {split!r} in {str(root)!r}. Expected one of {list(splits.SPLITS)}.")
@@ -84,7 +91,7 @@ def label_studio(
         drawn = [brush for brush in several if brush.annotation == last and brush.label in words.labels]
         path = _image(index, name, root)
         size = size_and_orientation(several[0].path)[0] if several else None
-        examples.append(Annotated(index.name_of(path), path, _regions(drawn, words.labels), size))
+        examples.append(Annotated(index.name_of(path), path, _regions(drawn, words.labels), size=size))
     source = opened(options, split, examples, words, len(set(tasks) - set(brushes)), is_split=False)
     if again:
         source.notes += (f"{again} tasks were annotated more than once: the latest annotation counts.",)

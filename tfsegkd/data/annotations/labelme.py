@@ -73,7 +73,14 @@ def labelme(
     Reference:
         https://github.com/wkentaro/labelme.
     """
-    options = Options("labelme", classes, unlabelled, order, unannotated, mask_orientation)
+    options = Options(
+        "labelme",
+        classes,
+        unlabelled,
+        order=order,
+        unannotated=unannotated,
+        mask_orientation=mask_orientation,
+    )
     root = directory(data_dir, "labelme")
     every = [_read(path, path.stat().st_mtime_ns) for path in files_in(root, {".json"}, below=True)]
     every = [file for file in every if file]
@@ -93,7 +100,7 @@ def labelme(
     index, examples = ImageIndex(root), []
     for file in chosen:
         path = index.find(file.image, file.path.parent)
-        examples.append(Annotated(index.name_of(path), path, _regions(file, words.labels), file.size))
+        examples.append(Annotated(index.name_of(path), path, _regions(file, words.labels), size=file.size))
     named = {example.image for example in examples}
     without = [
         path for path in index.paths if path not in named and (not choices or in_split(path, root, split))
@@ -169,7 +176,9 @@ def _read(path: Path, _changed: int) -> _File | None:
         try:
             points = np.array(shape["points"], np.float64).reshape(-1, 2)
             shapes.append(
-                _Shape(str(shape["label"]), shape.get("shape_type") or "polygon", points, shape.get("mask"))
+                _Shape(
+                    str(shape["label"]), shape.get("shape_type") or "polygon", points, mask=shape.get("mask")
+                )
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
@@ -177,4 +186,4 @@ def _read(path: Path, _changed: int) -> _File | None:
                 f"label and points [x, y]. Draw it again."
             ) from None
     size = content.get("imageHeight"), content.get("imageWidth")
-    return _File(path, str(content["imagePath"]), size if all(size) else None, tuple(shapes))
+    return _File(path, str(content["imagePath"]), size if all(size) else None, shapes=tuple(shapes))

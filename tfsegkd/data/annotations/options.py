@@ -89,5 +89,5 @@ def opened(
             f"five, use `split='all'`."
         )
     return AnnotatedSource(
-        words.info, examples, Drawing(words.rest, options.order, like_image), (*notes, *turned)
+        words.info, examples, Drawing(words.rest, options.order, like_image), notes=(*notes, *turned)
     )

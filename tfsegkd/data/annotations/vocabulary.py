@@ -86,7 +86,7 @@ def vocabulary(
     if twins := [name for name in names if lower.count(name.lower()) > 1]:
         notes.append(f"These classes differ only in capitals: {_few(twins)}.")
     info = DatasetInfo(dataset, tuple(names), distinct_colors(len(names)))
-    return Vocabulary(info, labels, rest, tuple(notes))
+    return Vocabulary(info, labels, rest, notes=tuple(notes))
 
 
 def _few(names):

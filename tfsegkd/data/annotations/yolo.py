@@ -61,7 +61,9 @@ def yolo(
     Reference:
         https://docs.ultralytics.com/datasets/segment/.
     """
-    options = Options("yolo", classes, unlabelled, order, unannotated, None)
+    options = Options(
+        "yolo", classes, unlabelled, order=order, unannotated=unannotated, mask_orientation=None
+    )
     root = directory(data_dir, "yolo")
     names, index = _names(root), ImageIndex(root)
     files = {image: _file_of(image, root) for image in index.paths}

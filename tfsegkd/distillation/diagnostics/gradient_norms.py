@@ -80,7 +80,11 @@ def measure_gradients(
     names, factors = ["task_loss", *(term.name for term in terms)], [1.0, *(float(t.weight) for t in terms)]
     return [
         TermGradient(
-            name, factor, factor * value, factor * norm, norms[0] / norm if norm > 0 < norms[0] else None
+            name,
+            factor,
+            factor * value,
+            gradient_norm=factor * norm,
+            equal_weight=norms[0] / norm if norm > 0 < norms[0] else None,
         )
         for name, factor, value, norm in zip(names, factors, values, norms, strict=True)
     ]

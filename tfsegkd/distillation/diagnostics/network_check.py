@@ -125,25 +125,25 @@ class NetworkCheck:
                 "error",
                 f"{self.name} outputs one number per pixel.",
                 f"logits of {num_classes} classes",
-                f"shape {shape}, perhaps labels",
-                "Use the output before argmax.",
+                received=f"shape {shape}, perhaps labels",
+                fix="Use the output before argmax.",
             )
         if len(shape) == 4 and shape[:3] == expected and shape[3] != num_classes:
             return Finding(
                 "error",
                 f"{self.name} predicts another number of classes than data set {self.info.name!r} has.",
                 f"{num_classes} classes",
-                str(shape[3]),
-                f"Use a network for the classes {list(self.info.class_names)}, or load the teacher with a "
-                f"class_map." + (_ONE_CHANNEL if shape[3] == 2 else ""),
+                received=str(shape[3]),
+                fix=f"Use a network for the classes {list(self.info.class_names)}, or load the teacher "
+                f"with a class_map." + (_ONE_CHANNEL if shape[3] == 2 else ""),
             )
         if shape != (*expected, num_classes):
             return Finding(
                 "error",
                 f"{self.name} outputs another shape than that of the masks.",
                 f"(N, H, W, C) = {(*expected, num_classes)}",
-                str(shape) if shape else type(output).__name__,
-                "Resize its logits to the size of the images, and output nothing else.",
+                received=str(shape) if shape else type(output).__name__,
+                fix="Resize its logits to the size of the images, and output nothing else.",
             )
         finite = np.isfinite(np.asarray(output, np.float32))
         if not finite.all():
@@ -151,8 +151,8 @@ class NetworkCheck:
                 "error",
                 f"{self.name} outputs numbers that are not finite.",
                 "finite logits",
-                f"NaN or infinity in {np.mean(~finite):.1%} of its outputs",
-                "Check its weights for NaN, and its preprocessing for a division by zero.",
+                received=f"NaN or infinity in {np.mean(~finite):.1%} of its outputs",
+                fix="Check its weights for NaN, and its preprocessing for a division by zero.",
             )
         return None
 
@@ -162,16 +162,16 @@ class NetworkCheck:
                 "error",
                 f"{self.name} outputs probabilities, but the losses apply a softmax.",
                 "logits, or log-probabilities",
-                "values from 0 to 1 that sum to 1 in each pixel",
-                "Remove the softmax, or wrap the network to return tf.math.log(probabilities + 1e-7).",
+                received="values from 0 to 1 that sum to 1 in each pixel",
+                fix="Remove the softmax, or wrap the network to return tf.math.log(probabilities + 1e-7).",
             )
         if self.kind == "one-hot":
             yield Finding(
                 "error",
                 f"{self.name} outputs one-hot labels, which contain no more than labels do.",
                 "logits",
-                "a single 1 in each pixel, zeros otherwise",
-                "Use the output before argmax.",
+                received="a single 1 in each pixel, zeros otherwise",
+                fix="Use the output before argmax.",
             )
         if self.kind == "unit":
             yield Finding(
@@ -193,8 +193,8 @@ class NetworkCheck:
                 f"The output of {self.name[0].lower()}{self.name[1:]} for an image depends on the other "
                 f"images in the batch.",
                 "inference mode, in which images are independent",
-                f"outputs that change by {moved:.0%} of their standard deviation",
-                "Call the network with training=False in the function that you pass as the teacher.",
+                received=f"outputs that change by {moved:.0%} of their standard deviation",
+                fix="Call the network with training=False in the function that you pass as the teacher.",
             )
 
     def mismatch(self, batches: Sequence[Sample], preprocessing: bool) -> Iterator[Finding]:
@@ -235,8 +235,8 @@ class NetworkCheck:
             "error",
             f"{self.name} was trained with other preprocessing.",
             f"the images of its training, with which it reaches {better} on {len(batch.images)} images",
-            f"RGB from 0 to 255, with which it reaches {usual}",
-            f"Load it so: {code}.",
+            received=f"RGB from 0 to 255, with which it reaches {usual}",
+            fix=f"Load it so: {code}.",
         )
 
     def _other_order(self):
@@ -254,9 +254,9 @@ class NetworkCheck:
             "error",
             f"{self.name} has its classes in another order.",
             f"that of data set {self.info.name!r}: {list(names)}",
-            ", ".join(f"{names[label]!r} in place of {names[channel]!r}" for label, channel in moved)
+            received=", ".join(f"{names[label]!r} in place of {names[channel]!r}" for label, channel in moved)
             + f". In the right order it would reach {better}; now it has {self.score}",
-            f"Load it so: load_teacher(model, class_map={dict(zip(names, order.tolist(), strict=True))}, "
+            fix=f"Load it so: load_teacher(model, class_map={dict(zip(names, order.tolist(), strict=True))}, "
             f"class_names={list(names)}).",
         )
 
@@ -270,4 +270,4 @@ def _convincing(score: Score, random_baseline: Score) -> bool:
 
 def _part(batch: Sample, count: int) -> Sample:
     recorded = {layer: values[:count] for layer, values in batch.recorded.items()}
-    return Sample(batch.images[:count], batch.masks[:count], batch.labels[:count], recorded)
+    return Sample(batch.images[:count], batch.masks[:count], batch.labels[:count], recorded=recorded)

@@ -188,7 +188,7 @@ def _unpacked(data, info: DatasetInfo) -> Sample:
             f"{images.shape}, {received.dtype.name} masks of shape {received.shape}. Use evaluation_batches."
         )
     is_class = (masks != info.ignore_label) & (masks >= 0) & (masks < info.num_classes)
-    return Sample(images, masks, np.where(is_class, masks, -1), batch.recorded or {})
+    return Sample(images, masks, np.where(is_class, masks, -1), recorded=batch.recorded or {})
 
 
 def _teacher_run(teacher: Teacher):
@@ -223,8 +223,8 @@ def _about_members(mixture: NetworkCheck, members: Mapping[str, Score]) -> Itera
         "warning",
         f"The mean of {list(members)} is worse than its best member, {best!r}.",
         f"at least {members[best].mean_iou:.1%} mean IoU",
-        f"{mixture.score.mean_iou:.1%}",
-        "Use that one alone, give it more weight, or fit the weights by class on held-out images.",
+        received=f"{mixture.score.mean_iou:.1%}",
+        fix="Use that one alone, give it more weight, or fit the weights by class on held-out images.",
     )
 
 
@@ -240,8 +240,8 @@ def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Fin
             "warning",
             "The images do not look like pixels.",
             "RGB from 0 to 255",
-            f"values from {darkest:.3g} to {brightest:.3g}",
-            "Leave normalization to the networks.",
+            received=f"values from {darkest:.3g} to {brightest:.3g}",
+            fix="Leave normalization to the networks.",
         )
     masks = np.concatenate([batch.masks.ravel() for batch in batches])
     values, counts = np.unique(masks, return_counts=True)
@@ -252,8 +252,8 @@ def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Fin
             "error",
             f"The masks contain labels that are no class, in {share:.1%} of pixels.",
             f"0 to {info.num_classes - 1}, or {info.ignore_label} for void",
-            str(values[invalid].tolist()),
-            "Relabel them, or set ignore_label to the label of void pixels.",
+            received=str(values[invalid].tolist()),
+            fix="Relabel them, or set ignore_label to the label of void pixels.",
         )
     void = sum(bool((batch.masks == info.ignore_label).all()) for batch in batches)
     if void:
@@ -268,8 +268,8 @@ def _about_batches(batches: Sequence[Sample], info: DatasetInfo) -> Iterator[Fin
             "warning",
             "The networks cannot be scored.",
             "at least two classes in these batches",
-            str(labelled),
-            "Pass more batches, or batches with labels.",
+            received=str(labelled),
+            fix="Pass more batches, or batches with labels.",
         )
     elif len(labelled) < info.num_classes:
         absent = [name for name in info.class_names if name not in labelled]
@@ -285,8 +285,8 @@ def _about_size(network: NetworkCheck, size, batches: Sequence[Sample]) -> Itera
             "error",
             f"{network.name} takes images of another size.",
             str(images),
-            str(tuple(size)),
-            "Rebuild it with tfsegkd.models.at_size(model, (height, width)).",
+            received=str(tuple(size)),
+            fix="Rebuild it with tfsegkd.models.at_size(model, (height, width)).",
         )
 
 
@@ -311,9 +311,9 @@ def _about_knowledge(check: NetworkCheck, model) -> Iterator[Finding]:
             "error",
             f"{check.name} does no better on data set {check.info.name!r} than a random baseline.",
             f"better than the best score without looking at the images: {random_baseline}",
-            f"{score}, where equal probabilities would have {math.log(check.info.num_classes):.2f}"
+            received=f"{score}, where equal probabilities would have {math.log(check.info.num_classes):.2f}"
             + (f"; {state}" if untrained else ""),
-            "Check that all its weights were loaded, and the classes and preprocessing of its training.",
+            fix="Check that all its weights were loaded, and the classes and preprocessing of its training.",
         )
         return
     # A trained network may have a few layers that look untrained, but not half of them.
@@ -322,16 +322,16 @@ def _about_knowledge(check: NetworkCheck, model) -> Iterator[Finding]:
             "warning",
             f"The weights of {check.name[0].lower()}{check.name[1:]} do not seem to have been loaded.",
             "trained layers",
-            state,
-            "Load the whole model, or compare the layer names in the file and in the network.",
+            received=state,
+            fix="Load the whole model, or compare the layer names in the file and in the network.",
         )
     if score is not None and check.kind == "logits" and score.cross_entropy >= random_baseline.cross_entropy:
         yield Finding(
             "warning",
             f"{check.name} is overconfident.",
             f"a cross-entropy below {random_baseline.cross_entropy:.2f}, that of the class frequencies",
-            f"{score.cross_entropy:.2f}",
-            "Use a higher temperature, such as pixelwise(temperature=4).",
+            received=f"{score.cross_entropy:.2f}",
+            fix="Use a higher temperature, such as pixelwise(temperature=4).",
         )
 
 
@@ -344,8 +344,8 @@ def _about_student(
             "warning",
             f"{check.name} has random weights, although ImageNet weights exist for its backbone.",
             "a pretrained student, which gains more than any distillation",
-            "a backbone with untrained BatchNorm layers",
-            "Build it with weights=imagenet, or load the backbone's weights with "
+            received="a backbone with untrained BatchNorm layers",
+            fix="Build it with weights=imagenet, or load the backbone's weights with "
             "tfsegkd.models.load_torch_weights.",
         )
     untrained, total = untrained_layers(student)
@@ -365,8 +365,8 @@ def _about_both(teacher: NetworkCheck, student: NetworkCheck) -> Iterator[Findin
             "warning",
             f"{student.name} is already as good as its teacher.",
             f"a teacher above {student.score.mean_iou:.1%} mean IoU",
-            f"{teacher.score.mean_iou:.1%}",
-            "Use a better teacher.",
+            received=f"{teacher.score.mean_iou:.1%}",
+            fix="Use a better teacher.",
         )
 
 
@@ -391,16 +391,16 @@ def _about_gradients(gradients: Sequence[TermGradient], balanced: bool) -> Itera
                 "error",
                 f"Term {term.name!r} is not finite at the start.",
                 "a finite value and gradient",
-                f"value {term.value:.3g}, gradient norm {term.gradient_norm:.3g}",
-                "Look for extreme values in the outputs of its layers, or leave the term out.",
+                received=f"value {term.value:.3g}, gradient norm {term.gradient_norm:.3g}",
+                fix="Look for extreme values in the outputs of its layers, or leave the term out.",
             )
         elif term.weight and not term.gradient_norm:
             yield Finding(
                 "warning",
                 f"Term {term.name!r} has no gradient in the student.",
                 "a gradient",
-                "0",
-                "Check that the layers before it are trainable, and that the teacher is not the student.",
+                received="0",
+                fix="Check that the layers before it are trainable, and that the teacher is not the student.",
             )
         elif term.weight and 0 < task.gradient_norm < math.inf and not balanced:
             ratio = term.gradient_norm / task.gradient_norm
@@ -410,6 +410,6 @@ def _about_gradients(gradients: Sequence[TermGradient], balanced: bool) -> Itera
                     f"The weight of term {term.name!r} is too {'high' if ratio > 1 else 'low'}: its "
                     f"gradient norm is {ratio:.3g} times that of the task loss.",
                     "gradient norms of the same order of magnitude",
-                    f"norms of {term.gradient_norm:.3g} and {task.gradient_norm:.3g}",
-                    f"Use weight {term.equal_weight:.3g} instead of {term.weight:g} to make them equal.",
+                    received=f"norms of {term.gradient_norm:.3g} and {task.gradient_norm:.3g}",
+                    fix=f"Use weight {term.equal_weight:.3g} instead of {term.weight:g} to make them equal.",
                 )

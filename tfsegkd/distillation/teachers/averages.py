@@ -134,11 +134,13 @@ class Ensemble(Teacher):
 
     def weighted(self, weights: Sequence | np.ndarray) -> "Ensemble":
         """Returns an ensemble of the same members with other weights."""
-        return Ensemble(list(self.members.values()), weights, self._chosen_names, self._class_names)
+        return Ensemble(
+            list(self.members.values()), weights, self._chosen_names, class_names=self._class_names
+        )
 
     def scaled(self, scale):
         scaled = [teacher.scaled(scale) for teacher in self.members.values()]
-        return Ensemble(scaled, self._weights, self._chosen_names, self._class_names)
+        return Ensemble(scaled, self._weights, self._chosen_names, class_names=self._class_names)
 
 
 def unlike(names: Sequence[str]) -> list[str]:

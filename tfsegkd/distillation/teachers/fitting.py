@@ -87,7 +87,9 @@ def fit_weights(teacher: Ensemble, source: Source) -> FittedWeights:
     crossed = np.mean([half.loss(other.fit(start)) for half, other in zip(halves, halves[::-1], strict=True)])
     weights = samples.of(lambda index: True).fit(start) if crossed < before else start
     rows = tuple(tuple(round(float(value), 4) for value in row) for row in weights)
-    return FittedWeights(tuple(teacher.members), rows, float(crossed), float(before), len(indices))
+    return FittedWeights(
+        tuple(teacher.members), rows, float(crossed), before=float(before), num_images=len(indices)
+    )
 
 
 class _Samples:

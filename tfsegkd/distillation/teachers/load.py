@@ -158,7 +158,7 @@ def _mixture(members: Sequence[Member], weights, class_names: Sequence[str] | No
         return loaded[0]
     if weights is None and any(member.weight != 1 for member in members):
         weights = [member.weight for member in members]
-    return Ensemble(loaded, weights, [member.name for member in members], class_names)
+    return Ensemble(loaded, weights, [member.name for member in members], class_names=class_names)
 
 
 def _loaded(member: Member, class_names: Sequence[str] | None, partial: bool, allowed: dict) -> Teacher:
