@@ -130,7 +130,7 @@ def test_an_untrained_teacher_is_refused(seed):
 
 def test_a_teacher_that_is_sure_of_one_class_is_refused():
     constant = painter(after=lambda x: 0 * x + tf.constant([9.0, 0, 0, 0]))
-    only(checked(constant), "error", "knows nothing")
+    only(checked(constant), "error", "random baseline")
 
 
 def test_a_teacher_that_is_often_right_but_far_too_sure_is_warned_of():
@@ -174,7 +174,7 @@ def test_another_class_order_is_named(order):
     teacher = painter(after=lambda x: tf.gather(x, order, axis=-1))
     finding = only(checked(teacher), "error", "classes in another order")
     for channel, label in enumerate(order):
-        place = f"'{INFO.class_names[label]}' in the place of '{INFO.class_names[channel]}'"
+        place = f"'{INFO.class_names[label]}' in place of '{INFO.class_names[channel]}'"
         assert (place in finding.received) == (channel != label)
     code = finding.fix.removeprefix("Load it so: ").removesuffix(".")
     assert checked(eval(code, {"load_teacher": load_teacher, "model": teacher})).findings == ()
@@ -183,7 +183,7 @@ def test_another_class_order_is_named(order):
 def test_one_class_taken_for_another_is_no_order():
     assert checked(blind_to_green()).findings == ()
     # Nor where the other class does not occur, so that nothing speaks against it.
-    only(checked(blind_to_green(), batches=make_batches(labels=3)), "note", "nothing of ['grey']")
+    only(checked(blind_to_green(), batches=make_batches(labels=3)), "note", "no pixel of ['grey']")
 
 
 def test_likely_order_leaves_unknown_classes_where_they_are():
@@ -388,7 +388,7 @@ def test_batches_of_nothing_but_void_are_warned_of():
 
 
 def test_a_class_that_does_not_occur_is_noted():
-    only(checked(batches=make_batches(labels=3)), "note", "nothing of ['grey']")
+    only(checked(batches=make_batches(labels=3)), "note", "no pixel of ['grey']")
 
 
 def test_images_that_are_no_pixels_are_warned_of():
@@ -443,7 +443,7 @@ def test_the_strength_of_a_term_is_its_gradient_in_training_mode():
 
 
 def test_a_term_with_too_high_a_weight_is_warned_of_and_the_fix_works():
-    finding = only(checked(terms=[Term(Sum(name="sum"))]), "warning", "'sum' pulls", "equal")
+    finding = only(checked(terms=[Term(Sum(name="sum"))]), "warning", "'sum' is too high", "equal")
     weight = float(finding.fix.split()[1])
     report = checked(terms=[Term(Sum(name="sum"), weight)])
     assert report.findings == ()
@@ -455,12 +455,12 @@ def test_a_term_with_too_high_a_weight_is_warned_of_and_the_fix_works():
 def test_a_term_may_have_ten_times_the_gradient_norm_and_not_fifty():
     equal = checked(terms=[Term("pixelwise")]).gradients[1].equal_weight
     loud = checked(terms=[Term("pixelwise", 50 * equal)])
-    only(loud, "warning", "'pixelwise' pulls 50 times as hard", f"Weight {equal:.3g} instead of")
+    only(loud, "warning", "'pixelwise' is too high", "50 times", f"weight {equal:.3g} instead of")
     assert checked(terms=[Term("pixelwise", 10 * equal)]).findings == ()
 
 
 def test_a_term_that_nobody_hears_is_warned_of():
-    only(checked(terms=[Term("pixelwise", 1e-6)]), "warning", "'pixelwise' pulls")
+    only(checked(terms=[Term("pixelwise", 1e-6)]), "warning", "'pixelwise' is too low")
     assert checked(terms=[Term("pixelwise", 0.0)]).findings == ()
     pupil = student()
     for name in "conv", "norm":
