@@ -94,7 +94,7 @@ def test_classes_are_chosen_by_name(tmp_path):
     found, source = masks(root, options="classes=['boat']")
     assert source.info.class_names == ("background", "boat")
     np.testing.assert_array_equal(found["images/a.png"], drawn((1, 6, 0, 8, 2)))
-    assert any("not drawn: pond (1)" in note for note in source.notes)
+    assert any("Not used: pond (1)" in note for note in source.notes)
     (root / "labels.txt").write_text("boat\npond\nbackground\n")
     found, source = masks(root)
     assert source.info.class_names == ("boat", "pond", "background")

@@ -121,7 +121,7 @@ def test_images_without_a_file_are_left_out_or_background(tmp_path):
 
 def test_names_that_differ_in_capitals_are_said(tmp_path):
     source = masks(write(tmp_path, "a", [shape("tree", box(0, 0, 4, 4)), shape("Tree", box(5, 5, 8, 8))]))[1]
-    assert any("capitals alone: Tree, tree" in note for note in source.notes)
+    assert any("only in capitals: Tree, tree" in note for note in source.notes)
 
 
 @pytest.mark.parametrize(

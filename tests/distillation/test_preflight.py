@@ -444,7 +444,7 @@ def test_the_strength_of_a_term_is_its_gradient_in_training_mode():
 
 def test_a_term_with_too_high_a_weight_is_warned_of_and_the_fix_works():
     finding = only(checked(terms=[Term(Sum(name="sum"))]), "warning", "'sum' is too high", "equal")
-    weight = float(finding.fix.split()[1])
+    weight = float(finding.fix.split()[2])
     report = checked(terms=[Term(Sum(name="sum"), weight)])
     assert report.findings == ()
     np.testing.assert_allclose(
@@ -522,7 +522,7 @@ def test_a_recorded_teacher_is_judged_by_what_comes_with_the_batches():
     only(checked(Recorded(), batches=untrained), "error", "'recorded' does no better")
     hints = recorded(painter(), "stage")
     only(checked(Recorded(), batches=hints), "note", "cannot be scored")
-    with pytest.raises(ValueError, match=r"do not carry the layers \['logits'\]"):
+    with pytest.raises(ValueError, match=r"do not contain the layers \['logits'\]"):
         checked(Recorded(), batches=hints, terms=[Term("pixelwise")])
 
 
