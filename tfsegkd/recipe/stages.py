@@ -75,7 +75,7 @@ class Run:
         self.held_out = held_out
 
     def note(self, text: str) -> None:
-        """Tells whoever watches what a stage is about to do."""
+        """Prints what a stage is about to do."""
         print(text, flush=True)
 
     def at_size(self, size: Sequence[int]) -> "Run":
@@ -217,7 +217,7 @@ class Run:
             try:
                 report.raise_for_errors()
             except ValueError as error:
-                raise ValueError(f"{error} Or go on all the same with `preflight=warn`.") from None
+                raise ValueError(f"{error} Or continue with `preflight=warn`.") from None
 
 
 @dataclasses.dataclass(frozen=True)

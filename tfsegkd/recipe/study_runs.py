@@ -170,7 +170,7 @@ def _done_before(study: Study, method: Method, seed: int, code: str | None = Non
     if code and report.get("code", code) not in (None, code):
         raise ValueError(
             f"{str(path.parent)!r} was made by other code, {report['code']}, than {code}. Runs of one study "
-            f"are made by one code. Copy the study's directory 'code' as well when you go on with it on "
+            f"are made by one code. Copy the study's directory 'code' as well when you continue it on "
             f"another machine, or choose another --output_dir."
         )
     others = shared_runs.changed(report)
