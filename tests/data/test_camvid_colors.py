@@ -127,7 +127,7 @@ def test_a_color_of_no_class_is_located(original):
     pixels = np.asarray(Image.open(path)).copy()
     pixels[1, 6] = (128, 64, 129)
     Image.fromarray(pixels).save(path)
-    message = r"0016E5_07959_L\.png' has color \(128, 64, 129\) at row 1, column 6, which no class has"
+    message = r"0016E5_07959_L\.png' has color \(128, 64, 129\) at row 1, column 6, without a class"
     with pytest.raises(ValueError, match=message):
         data.load("camvid", "val", original)[0]
 

@@ -225,7 +225,7 @@ def test_a_color_without_a_class_is_located(tmp_path, color):
     pixels[2, 3] = pixels[3, 0] = color
     image, mask = pair(tmp_path, pixels)
     message = (
-        rf"mask_frame\.png' has color {re.escape(str(color))} at row 2, column 3, which no class has "
+        rf"mask_frame\.png' has color {re.escape(str(color))} at row 2, column 3, without a class "
         rf"\(2 such pixels\)\. Expected the 5 colors of 'streets'"
     )
     with pytest.raises(ValueError, match=message):

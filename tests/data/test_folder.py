@@ -214,7 +214,7 @@ def test_a_color_without_a_class_names_pixel_and_file(tmp_path):
     write(tmp_path, ["a"], np.array([[(1, 1, 1), (7, 8, 9)]], np.uint8))
     (tmp_path / "colors.txt").write_text("1 1 1\n2 2 2\n3 3 3\n")
     with pytest.raises(
-        ValueError, match=r"masks/a\.png' has color \(7, 8, 9\) at row 0, column 1, which no class"
+        ValueError, match=r"masks/a\.png' has color \(7, 8, 9\) at row 0, column 1, without a class"
     ):
         data.load("folder", "all", tmp_path)[0]
 

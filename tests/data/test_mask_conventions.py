@@ -246,7 +246,7 @@ def test_opaque_masks_are_read_and_transparent_ones_refused(tmp_path, mode):
     assert read_mask(tmp_path / "a.png").tolist() == values.tolist()
     picture.putalpha(Image.fromarray(np.array([[255, 255, 0]], np.uint8)))
     picture.save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match=r"a\.png' is transparent in places"):
+    with pytest.raises(ValueError, match=r"a\.png' is partly transparent"):
         read_mask(tmp_path / "a.png")
 
 
@@ -341,5 +341,5 @@ def test_options_are_checked(tmp_path, options, words):
 
 @pytest.mark.parametrize("name", ["trail", "crack in the wall"])
 def test_one_class_is_told_of_the_other(tmp_path, name):
-    with pytest.raises(ValueError, match=rf"what is not '{name}' is a class, too.*'background'"):
+    with pytest.raises(ValueError, match=rf"without '{name}' have a class, too.*'background'"):
         read(write(tmp_path, {"a": [[0, 1]]}, labels=(name,)))

@@ -101,7 +101,7 @@ def test_what_cannot_be_one_layer_is_refused():
     model = keras.Model(images, layers.Conv2D(4, 1)(x), name="outer")
     with pytest.raises(ValueError, match=r"ambiguous. Expected one of \['one/early', 'two/early'\]"):
         feature_extractor(model, ["early"], "teacher")
-    with pytest.raises(ValueError, match="'shared' of 'outer' runs 2 times a pass"):
+    with pytest.raises(ValueError, match="'shared' of 'outer' runs 2 times in a pass"):
         feature_extractor(model, ["shared"], "teacher")
     with pytest.raises(ValueError, match=r"'one/erly' not found in teacher 'outer'.*such as .*'one/early'"):
         feature_extractor(model, ["one/erly"], "teacher")

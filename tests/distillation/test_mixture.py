@@ -147,7 +147,7 @@ def test_classes_that_nobody_knows_are_named():
         load_teacher(pair, class_names=CLASS_NAMES)
     with pytest.raises(ValueError, match=r"Missing: \['car', 'fence'\]"):
         load_teacher(pair[0], class_names=CLASS_NAMES)
-    with pytest.raises(ValueError, match=r"'two' tells 2 classes apart, the student 4.*class_map"):
+    with pytest.raises(ValueError, match=r"'two' predicts 2 classes, the student 4.*class_map"):
         load_teacher([network("one"), constant([0.5, 0.5], "two")], class_names=CLASS_NAMES)
     with pytest.raises(ValueError, match="class_map of their own"):
         load_teacher(pair, {"sky": 0}, class_names=CLASS_NAMES)

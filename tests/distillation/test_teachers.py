@@ -633,7 +633,7 @@ def test_a_malformed_line_is_numbered(line, images, tmp_path):
 
 
 def test_other_classes_without_a_map_are_refused(model, images):
-    with pytest.raises(ValueError, match=r"tells 4 classes apart, the student 3.*class_map="):
+    with pytest.raises(ValueError, match=r"predicts 4 classes, the student 3.*class_map="):
         load_teacher(model, num_classes=3)
     with pytest.raises(ValueError, match="Pass class_names="):
         load_teacher(model, {"sky": 0})

@@ -52,7 +52,7 @@ def test_one_loss_at_several_layers():
         (["pixelwise(temperature=4"], "Cannot read"),
         (["pixelwise(heat=4)"], "temperature"),
         (["pixelwise*much"], "not a number"),
-        (["pixelwise*-1"], "not below 0. Received: -1"),
+        (["pixelwise*-1"], "not negative. Received: -1"),
         (["hint@a:b:c"], "teacher_layer:student_layer"),
         (["hint@a:b*2*warm_upp(steps=3)"], "Did you mean 'warm_up'"),
     ],

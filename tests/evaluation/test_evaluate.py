@@ -104,7 +104,7 @@ def test_another_void_label():
 
 
 def test_other_classes_are_refused(source):
-    with pytest.raises(ValueError, match=r"tells 3 classes apart and data set 'fake' has 5.*'boat'"):
+    with pytest.raises(ValueError, match=r"predicts 3 classes and data set 'fake' has 5.*'boat'"):
         evaluate(network(classes=3), source)
 
 

@@ -54,7 +54,7 @@ def test_what_does_not_fit_is_refused(aware_model, float_model, info, images, tm
         with pytest.raises(ValueError, match=message):
             write_bundle(model, tmp_path / "bundle", info, golden, **options)
 
-    refuse("There are 2 class names.*tells 5 classes apart", info=SimpleNamespace(class_names=("a", "b")))
+    refuse("There are 2 class names.*predicts 5 classes", info=SimpleNamespace(class_names=("a", "b")))
     refuse(r"golden image must be uint8 \(64, 96, 3\)", golden=images[0, :32])
     refuse("golden image must be uint8.*float", golden=images[0].astype(np.float32))
     refuse("is a float network.*representative_data", model=float_model)

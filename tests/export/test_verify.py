@@ -123,7 +123,7 @@ def test_in_full_it_looks_at_ops_and_layers(exported, aware_model, images):
     written = json.loads(report.to_json())
     assert written["ops"]["delegate_partitions"] == 1 and written["sqnr_db"] == report.sqnr_db
     text = str(report)
-    assert "0 of them on floats" in text and f"{report.sqnr_db['logits']:6.1f} dB  logits" in text
+    assert ", 0 of them float, " in text and f"{report.sqnr_db['logits']:6.1f} dB  logits" in text
     assert sum(line.strip().endswith(" ms in total") for line in text.splitlines()) == 1
 
 
@@ -146,7 +146,7 @@ def test_inverted_images_are_noticed(exported, aware_model, images):
 def test_another_data_set_is_refused(exported, float_model, images, info):
     other = Toy(info, images, float_model)
     other.info = dataclasses.replace(info, class_names=("sky", "road"))
-    with pytest.raises(ValueError, match="5 classes apart and data set 'toy' has 2"):
+    with pytest.raises(ValueError, match="5 classes and data set 'toy' has 2"):
         verify(exported[0], float_model, other)
 
 

@@ -212,7 +212,7 @@ def test_a_trained_student_is_taken_over(tmp_path):
         np.testing.assert_array_equal(one, other)
     other = keras.Model(model.inputs, layers.Conv2D(5, 1)(model.output))
     other.save(path)
-    with pytest.raises(ValueError, match="tells 5 classes apart, the data set has 11"):
+    with pytest.raises(ValueError, match="predicts 5 classes, the data set has 11"):
         TrainedStudent(str(path)).make(Run(tmp_path, frames()))
     with pytest.raises(FileNotFoundError, match="gone"):
         TrainedStudent("gone.keras").settings()

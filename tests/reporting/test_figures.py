@@ -26,7 +26,7 @@ def test_trade():
     ]
     plot = valid(figures.trade(points, "latency", "ms"))
     assert plot.data[0]["x"] == [3.0, 40.0] and plot.data[0]["y"] == [61.0, 70.0]
-    assert plot.alt.endswith("Nothing beats: int8, teacher.")
+    assert plot.alt.endswith("On the Pareto front: int8, teacher.")
     assert [row[-1] for row in plot.rows] == ["yes", "", "yes"]
     markers = [(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in plot.data[1:]]
     assert len({color for color, _ in markers}) == len({symbol for _, symbol in markers}) == 3

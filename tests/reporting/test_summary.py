@@ -27,8 +27,8 @@ def test_a_search_is_told_with_its_file_and_what_was_lost(search):
     for words in (
         "Chosen of 3",
         "30 networks",
-        "20 keep",
-        "7 training frames",
+        "20 are within",
+        "7 training images",
         "3,100,000 of 4,000,000 bytes",
     ):
         assert words in told
@@ -153,6 +153,6 @@ def test_a_search_log_becomes_a_sentence():
         "held_out_images": 36,
     }
     said = tried(ladder)
-    assert "on 36 training frames" in said
-    assert "calibration (+1.23), equalization (passed over: nothing to scale)." in said
+    assert "on 36 held-out training images" in said
+    assert "calibration (+1.23), equalization (skipped: nothing to scale)." in said
     assert said.endswith("Chosen: calibration, above the budget of 0.5.")

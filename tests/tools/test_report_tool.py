@@ -62,7 +62,7 @@ def test_data_that_are_gone_leave_the_pictures_out(shell, run, tmp_path):
     out = tmp_path / "report.html"
     result = shell("report", str(moved), f"--output={out}")
     assert result.code == 0, result.err
-    assert "no images: the data set is not there" in result.out and "/gone" in result.out
+    assert "no images: the data set was not found" in result.out and "/gone" in result.out
     result = shell("report", str(moved), f"--output={out}", f"--data_dir={run.parent / 'data'}")
     assert result.code == 0 and "no images" not in result.out
     result = shell("report", str(moved), f"--output={out}", "--data_dir=/gone_too")

@@ -213,7 +213,7 @@ def test_evaluate_writes_what_it_prints(shell, folder, saved):
 def test_evaluate_refuses_what_does_not_fit(shell, folder, saved):
     where = ("--dataset=folder", f"--data_dir={folder}")
     (folder / "labels.txt").write_text("field\nroad\nsky\nsea")
-    says(shell("evaluate", f"--model={saved}", *where), "tells 3 classes apart", "has 4")
+    says(shell("evaluate", f"--model={saved}", *where), "predicts 3 classes", "has 4")
     says(shell("evaluate", "--model=gone.tflite", *where), "gone.tflite")
     (folder.parent / "bad.tflite").write_text("no network")
     says(shell("evaluate", f"--model={folder.parent / 'bad.tflite'}", *where), "bad.tflite", "LiteRT")

@@ -144,11 +144,11 @@ def tried(search_log: dict) -> str:
 
 
 def searched(found: Mapping) -> list[str]:
-    """What a search looked at, what it chose and why, and whether the file keeps the budget."""
+    """Returns what a search considered, what it chose and why, and whether the file is within the budget."""
     notes = [found["why"]] if "why" in found else []
     notes.append(
-        f"{len(found['looked_at'])} networks were costed before anything was trained: {found['within']} keep "
-        f"the budget {found['budget']}, {found['edge']} of these are contained in no other, and "
+        f"Of {len(found['looked_at'])} networks {found['within']} are within the budget {found['budget']}, "
+        f"by costs computed before anything was trained; {found['edge']} of these are on the Pareto front, and "
         f"{len(found['trained'])} were trained. Scores are on {found['held_out_images']} training images "
         f"that were held out for it; those of the stages are on the validation images."
     )
@@ -159,7 +159,7 @@ def searched(found: Mapping) -> list[str]:
         notes.append(f"Counted on {file['name']}: {costs}.")
     if drop := found.get("drop"):
         notes.append(
-            f"On {drop['images']} frames that nothing was trained on, {drop['of']} is {drop['points']:.2f} "
+            f"On {drop['images']} images that nothing was trained on, {drop['of']} is {drop['points']:.2f} "
             f"points below the teacher; {drop['most']:g} were allowed."
         )
     if ranks := found.get("rank_correlation"):
