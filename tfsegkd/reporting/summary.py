@@ -148,8 +148,8 @@ def searched(found: Mapping) -> list[str]:
     notes = [found["why"]] if "why" in found else []
     notes.append(
         f"Of {len(found['looked_at'])} networks {found['within']} are within the budget {found['budget']}, "
-        f"by costs computed before anything was trained; {found['edge']} of these are on the Pareto front, and "
-        f"{len(found['trained'])} were trained. Scores are on {found['held_out_images']} training images "
+        f"by costs computed before anything was trained; {found['edge']} of these are on the Pareto front, "
+        f"and {len(found['trained'])} were trained. Scores are on {found['held_out_images']} training images "
         f"that were held out for it; those of the stages are on the validation images."
     )
     if file := found.get("file"):
