@@ -295,6 +295,16 @@ def test_a_network_without_channels_to_remove():
     refuse(r"'stiff' has no channel that could be removed.*'conv' \('swap' \(Lambda\)", model=model)
 
 
+def test_of_many_reasons_a_screen_is_said():
+    x = inputs = keras.Input((8, 8, 3), name="pixels")
+    for number in range(30):
+        x = layers.Conv2D(8, 3, padding="same", name=f"conv{number}")(x)
+        x = layers.Lambda(lambda t: t[..., ::-1], name=f"swap{number}")(x)
+    with pytest.raises(ValueError, match=r"'conv0' .*and \d+ more") as refusal:
+        prune_channels(keras.Model(inputs, x), "macs:0.5")
+    assert len(str(refusal.value)) < 2000
+
+
 def test_a_quantized_network():
     refuse("Prune the float network first, then quantize", model=quantize(plain()))
 

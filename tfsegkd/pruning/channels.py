@@ -20,6 +20,7 @@ from tfsegkd.runtime import arm, convert, is_quantization_aware, latency
 
 _LATENCY_TRIALS = 6
 _ARM_TRIALS = 3
+_MOST_REASONS = 8  # of a message, which is to fit on a screen
 _LATENCY_TOLERANCE = 0.03
 
 
@@ -180,7 +181,10 @@ def _check_selection(channels, selection, round_to) -> None:
 def _reasons(channels: ChannelGraph) -> str:
     frozen = [f"{group.name!r} ({'; '.join(group.frozen)})" for group in channels.groups if group.frozen]
     single = [group.name for group in channels.groups if not group.frozen and not group.is_prunable]
-    return ", ".join(frozen + [f"{name!r} (its channels go all or none)" for name in single]) or "none"
+    reasons = frozen + [f"{name!r} (its channels go all or none)" for name in single]
+    rest = len(reasons) - _MOST_REASONS
+    more = f", and {rest} more, which ChannelGraph(model).describe() lists" if rest > 0 else ""
+    return (", ".join(reasons[:_MOST_REASONS]) or "none") + more
 
 
 def _reach_latency(channels, selection, measure, fraction, images):
