@@ -65,6 +65,7 @@ def define_flags():
         "Spec of a network, all by default; of models, quantization and students. Its file; of latency.",
     )
     flags.DEFINE_enum("core", arm.DEFAULT_CORE, list(arm.CORES), "The emulated Arm core; of arm.")
+    flags.DEFINE_bool("whole", False, "Run whole files instead of adding up their ops; of arm_models.")
     flags.DEFINE_string(
         "environment", None, "Where ai-edge-quantizer's environment is kept; of quantization."
     )
@@ -127,7 +128,7 @@ def count_models():
     size = command_line.size(FLAGS.input_size, "input_size")
     sizes = [size] if FLAGS["input_size"].present else [size, (360, 480)]
     results = Path(FLAGS.json or DOCS / "results" / "models_arm.json")
-    return arm_models.run(results, sizes, FLAGS.network or models.NETWORKS)
+    return arm_models.run(results, sizes, FLAGS.network or models.NETWORKS, FLAGS.whole)
 
 
 def compare_quantization():

@@ -66,3 +66,12 @@ def test_the_page_has_ratios_and_names_what_keeps_int8_up():
 def test_without_counts_there_is_no_part_and_no_figure():
     assert arm_page.section({}) == ""
     assert arm_page.figures(None) == ["–"] * 4
+
+
+def test_sums_are_marked_and_their_error_is_told():
+    whole = {**ROW, "network": "unet", "size": [*SIZE], "by_ops": {"int8": 8_040_000, "float": 12_012_000}}
+    summed = {**ROW, "network": "fcn", "size": [*SIZE], "summed": True}
+    assert "≈" not in arm_page.section({("unet", SIZE): whole})
+    text = arm_page.section({("unet", SIZE): whole, ("fcn", SIZE): summed})
+    assert "| `fcn` | 0.05 | ≈ 8.0 | ≈ 12.0 | 0.67 | 6.00 |" in text and "| `unet` | 0.05 | 8.0 |" in text
+    assert "On 1 networks the sum is at most 0.5% from the whole" in text

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfsegkd import export
 from tfsegkd._keras import keras
 from tfsegkd.export import export_tflite
 from tfsegkd.export.lowering import CHANGES, lower_for_arm
@@ -184,6 +185,14 @@ def test_all_changes_together_leave_one_partition_and_the_classes(contents):
     before, after = (Network(one).predict(images).argmax(-1) for one in (content, lowered))
     assert (before == after).mean() > 0.97
     assert profile(lowered).delegate_partitions == 1 and profile(lowered).float_ops == []
+
+
+def test_logits_of_another_stride_are_refused_before_training():
+    model = network(127.5, 127.5)
+    export.check_output_stride(model, 1)
+    export.check_output_stride(model, 4)
+    with pytest.raises(ValueError, match=r"'small'.*`output_stride=8`.*one by 4"):
+        export.check_output_stride(model, 8)
 
 
 def test_the_export_writes_the_cheaper_forms_and_smaller_logits(tmp_path):

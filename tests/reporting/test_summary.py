@@ -138,6 +138,13 @@ def test_the_peak_of_the_memory_is_among_the_first_figures():
     assert "peak memory" not in {what for _, what, _ in headline_figures(run(TEACHER, STUDENT))}
 
 
+def test_arm_instructions_are_a_figure_where_they_were_counted():
+    counted = row("int8", 0.69, arm_instructions=35_104_939, arm_core="cortex-a76")
+    (one,) = [tile for tile in headline_figures(run(TEACHER, counted)) if "instructions" in tile[1]]
+    assert one[0] == "35.1 M" and "cortex-a76" in one[1] and "not milliseconds" in one[2]
+    assert not [tile for tile in headline_figures(run(TEACHER, STUDENT)) if "instructions" in tile[1]]
+
+
 def test_figures_as_people_read_them():
     assert size(422_052) == "422 KB" and size(16_265_656) == "16.3 MB" and size(2.44e9) == "2.4 GB"
     assert spread(()) == "–" and spread((3.0,)) == "3.00" and spread((1.0, 3.0)) == "2.00 ± 1.41"

@@ -17,6 +17,10 @@ WRONG = {
         ["--stages=quantize", "--dense=gone_{seed}.keras", "--seed=3"],
         "gone_3.keras",
     ),
+    "logits of another stride": (
+        ["--stages=student_alone,quantize,export", "--output_stride=8"],
+        "--output_stride=8",
+    ),
     "two students": (["--stages=distill,quantize", "--dense=one.keras"], "Several stages make ['student']"),
 }
 

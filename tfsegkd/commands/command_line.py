@@ -19,6 +19,9 @@ WEB_RUNTIME = (
     "that is on the path, unless given."
 )
 
+# How Arm instructions are counted, in every command that does.
+ARM = "on an emulated Arm core; needs Debian's qemu-user and gcc."
+
 # The title of each group of flags, with the flags that there were before it.
 _GROUPS: list[tuple[str, frozenset[str]]] = []
 # Packages whose flags are not the command's.

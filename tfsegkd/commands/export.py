@@ -51,6 +51,7 @@ def define_flags():
         "latency_table", None, "For the bundle: CSV file,ms of your device, for the model card."
     )
     flags.DEFINE_string("web_runtime", None, f"For the bundle: {command_line.WEB_RUNTIME}")
+    flags.DEFINE_bool("arm", False, f"For the bundle: count the instructions of each file {command_line.ARM}")
     flags.DEFINE_integer(
         "output_stride",
         1,
@@ -60,7 +61,9 @@ def define_flags():
 
 
 def main():
-    alone = [name for name in ("dataset", "golden", "latency_table", "web_runtime") if getattr(FLAGS, name)]
+    alone = [
+        name for name in ("dataset", "golden", "latency_table", "web_runtime", "arm") if getattr(FLAGS, name)
+    ]
     if alone and not FLAGS.bundle:
         raise ValueError(f"--{alone[0]} is for a bundle. Add --bundle, or leave it out.")
     if FLAGS.bundle and FLAGS.output_stride != 1:
@@ -109,10 +112,15 @@ def write_bundle(model, info, images, source):
         source=Path(FLAGS.model).name,
         overwrite=FLAGS.overwrite,
         web_runtime=FLAGS.web_runtime,
+        arm=FLAGS.arm,
     )
     for one in card.files:
         device = "" if one.device_ms is None else f"   {one.device_ms:.2f} ms on your device"
-        print(f"{one.file:22} {one.file_bytes / 1000:8,.0f} KB {one.latency_ms:8.2f} ms here{device}")
+        counted = one.arm_instructions
+        arm = (
+            "" if counted is None else f"   {counted / 1e6:,.1f} M instructions on {card.timing['arm_core']}"
+        )
+        print(f"{one.file:22} {one.file_bytes / 1000:8,.0f} KB {one.latency_ms:8.2f} ms here{device}{arm}")
     for name, why in card.left_out.items():
         print(f"{name:22} left out: {why}")
     if card.accuracy:

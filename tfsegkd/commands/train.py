@@ -14,7 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 from absl import flags
 
-from tfsegkd import checks, data, distillation, grouping, losses, models, pruning, runtime
+from tfsegkd import checks, data, distillation, export, grouping, losses, models, pruning, runtime
 from tfsegkd.commands import command_line
 from tfsegkd.quantization import QUANTIZERS, Precision
 from tfsegkd.recipe import (
@@ -334,6 +334,9 @@ def define_flags():
         "validate_every", 0, "Epochs between validations during training; 0 for none.", lower_bound=0
     )
     flags.DEFINE_string("web_runtime", None, command_line.WEB_RUNTIME)
+    flags.DEFINE_bool(
+        "arm", False, f"Count the instructions of the int8 file, for the report, {command_line.ARM}"
+    )
     flags.DEFINE_bool("histograms", False, "Write histograms of activations for TensorBoard.")
 
 
@@ -363,6 +366,7 @@ def main():
         device_table=device_table(),
         web_runtime=FLAGS.web_runtime,
         output_stride=FLAGS.output_stride,
+        arm=FLAGS.arm,
     )
     varied = augmentation()
     splits = (FLAGS.train_split, FLAGS.val_split)
@@ -654,6 +658,9 @@ def rehearse(recipe, terms, info, size):
     student = models.build(FLAGS.student, info.num_classes, (*size, 3))
     if FLAGS.initialize_from:
         models.initialize_from(student, FLAGS.initialize_from)
+    if recipe.export and recipe.output_stride != 1:
+        exported = models.at_size(models.load(FLAGS.dense), size) if FLAGS.dense else student
+        export.check_output_stride(exported, recipe.output_stride)
     stage = next((stage for stage in recipe.stages if stage.name == "teacher"), None)
     learns = "distill" in FLAGS.stages or ("quantize" in FLAGS.stages and FLAGS.quantize == "qkd")
     if FLAGS.dense or not (stage and learns):

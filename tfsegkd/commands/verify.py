@@ -31,9 +31,7 @@ def define_flags():
     )
     flags.DEFINE_string("split", "val", "The split to evaluate on.")
     flags.DEFINE_string("json", None, "The JSON file to write.")
-    flags.DEFINE_bool(
-        "arm", False, "Run the file on an emulated Arm core, too; needs Debian's qemu-user and gcc."
-    )
+    flags.DEFINE_bool("arm", False, f"Also run the file {command_line.ARM}")
     flags.DEFINE_integer(
         "arm_images", 4, "The number of images to run there; each takes seconds.", lower_bound=1
     )

@@ -3,7 +3,7 @@
 from tfsegkd.export.bundle import BundledFile, ModelCard, write_bundle
 from tfsegkd.export.lowering import lower_for_arm
 from tfsegkd.export.metadata import embed_metadata, read_labels
-from tfsegkd.export.tflite import VARIANTS, ExportReport, export_tflite, variants
+from tfsegkd.export.tflite import VARIANTS, ExportReport, check_output_stride, export_tflite, variants
 from tfsegkd.export.try_page import TRY_PAGE, TryPage, write_try_page
 from tfsegkd.export.verify import VerifyReport, verify
 from tfsegkd.export.verify_arm import ArmReport, verify_on_arm
@@ -18,6 +18,7 @@ __all__ = [
     "ModelCard",
     "TryPage",
     "VerifyReport",
+    "check_output_stride",
     "check_web_runtime",
     "embed_metadata",
     "export_tflite",

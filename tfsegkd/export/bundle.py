@@ -49,6 +49,8 @@ class BundledFile:
         input, output: The `dtype`, `shape` and `quantization` (scale and zero point, or None).
         file_bytes, sha256: The size and hash.
         latency_ms: The median latency on the machine that created the bundle.
+        arm_instructions: The instructions for one image on the emulated core named in the card's `timing`;
+            None if not counted, or if the file is for a GPU.
         device_ms: The latency on the user's device, from the user's table, or None.
         ops: The number of operations by type.
         float_ops: The float operations, by type and layer.
@@ -64,6 +66,7 @@ class BundledFile:
     file_bytes: int
     sha256: str
     latency_ms: float
+    arm_instructions: int | None
     device_ms: float | None
     ops: dict[str, int]
     float_ops: list[str]
@@ -86,7 +89,7 @@ class ModelCard:
         left_out: The reasons why a file is missing, by name.
         golden: The agreement of `golden_mask.png` with the original network.
         made: The quantization method, the source, and the package versions.
-        timing: How `latency_ms` was measured.
+        timing: How `latency_ms` was measured, and the core of `arm_instructions`.
         try_page: How `try.html` loads its runtime.
     """
 
@@ -116,6 +119,7 @@ def write_bundle(
     overwrite: bool = False,
     num_threads: int = 1,
     web_runtime: str | os.PathLike | None = None,
+    arm: bool = False,
 ) -> ModelCard:
     """Writes a bundle: all variants of a network for Android, with labels, a test image and a README.
 
@@ -133,6 +137,8 @@ def write_bundle(
         overwrite: Whether to replace an existing bundle.
         num_threads: The number of threads for latencies.
         web_runtime: The directory of the runtime of `try.html`; see `write_try_page`.
+        arm: Whether to count the instructions of each file on an emulated Arm core, which takes seconds for a
+            small network and needs qemu-user.
 
     Shapes:
         golden_image: (H, W, 3), uint8, of the network's input size.
@@ -143,12 +149,15 @@ def write_bundle(
             representative data, ranges were never observed, the data have another size or range, an
             operation stays in float, the int8 file differs from the network, or `web_runtime` is not the
             runtime that `try.html` is tested with.
+        OSError: if Arm instructions are requested and the emulator is missing.
     """
     directory = Path(directory)
     check_functional(model, "write_bundle")
     _check_directory(directory, overwrite)
     _check_fit(model, info, golden_image)
     check_web_runtime(web_runtime)
+    if arm:
+        runtime.arm.check()
     if not info.palette:
         info = dataclasses.replace(info, palette=distinct_colors(info.num_classes))
     trained = runtime.is_quantization_aware(model)
@@ -162,7 +171,7 @@ def write_bundle(
         page = write_try_page(
             temporary / TRY_PAGE, temporary / FLOAT_IO, info, golden_image, mask, web_runtime, model.name
         )
-        files, timing = _measure_files(temporary, purposes, device_table, num_threads)
+        files, timing = _measure_files(temporary, purposes, device_table, num_threads, arm)
         price = cost(model)
         card = ModelCard(
             name=model.name,
@@ -299,9 +308,20 @@ def _write_golden(
 
 
 def _measure_files(
-    directory: Path, purposes: dict[str, str], device_table: runtime.DeviceTable | None, num_threads: int
+    directory: Path,
+    purposes: dict[str, str],
+    device_table: runtime.DeviceTable | None,
+    num_threads: int,
+    arm: bool,
 ) -> tuple[tuple[BundledFile, ...], dict[str, Any]]:
     timings = runtime.latency({name: directory / name for name in purposes}, num_threads=num_threads)
+
+    counted, core = {}, None
+    if arm:
+        names = [name for name in purposes if name != FLOAT16]
+        found = runtime.arm.count_together([directory / name for name in names], ops=False)
+        counted = {name: one.instructions for name, one in zip(names, found, strict=True)}
+        core = found[0].core
 
     def measured(name):
         path = directory / name
@@ -314,6 +334,7 @@ def _measure_files(
             file_bytes=path.stat().st_size,
             sha256=sha256(path),
             latency_ms=timings[name].median_ms,
+            arm_instructions=counted.get(name),
             device_ms=device_table.milliseconds(path) if device_table else None,
             **dataclasses.asdict(operations),
         )
@@ -323,6 +344,7 @@ def _measure_files(
         "runs": one.runs,
         "num_threads": one.num_threads,
         "machine": "the machine that created the bundle: compare only files of the same bundle",
+        "arm_core": core,
     }
 
 
@@ -369,7 +391,7 @@ def _write_texts(directory: Path, card: ModelCard, info: DatasetInfo) -> None:
         "width": card.size[1],
         "classes": len(card.class_names),
         "agreement": f"{100 * card.golden['agreement']:.2f}",
-        "files": "\n".join(map(_row, card.files)),
+        "files": _table(card),
         "try_page": card.try_page["note"],
         "left_out": "".join(f"`{name}` is missing: {why}.\n\n" for name, why in card.left_out.items()),
     }
@@ -380,6 +402,24 @@ def _write_texts(directory: Path, card: ModelCard, info: DatasetInfo) -> None:
         write(name, text)
 
 
-def _row(one: BundledFile) -> str:
-    ends = (f"{end['dtype']} {'×'.join(map(str, end['shape']))}" for end in (one.input, one.output))
-    return f"| `{one.file}` | {one.purpose} | {' | '.join(ends)} | {one.file_bytes / 1000:,.0f} |"
+def _table(card: ModelCard) -> str:
+    """The files, and what Arm instructions are where they were counted."""
+    core = card.timing["arm_core"]
+    heads, rules = ["file", "what for", "input", "output", "KB"], ["---"] * 4 + ["---:"]
+    if core:
+        heads.append("M Arm instructions")
+        rules.append("---:")
+    lines = [heads, rules]
+    for one in card.files:
+        ends = (f"{end['dtype']} {'×'.join(map(str, end['shape']))}" for end in (one.input, one.output))
+        lines.append([f"`{one.file}`", one.purpose, *ends, f"{one.file_bytes / 1000:,.0f}"])
+        if core:
+            counted = one.arm_instructions
+            lines[-1].append("–" if counted is None else f"{counted / 1e6:,.1f}")
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    if not core:
+        return table
+    return (
+        f"{table}\n\nInstructions are those of one image on one thread of an emulated {core}. They are not "
+        f"milliseconds: they\ncompare these files with one another; how to time them on the phone is below."
+    )

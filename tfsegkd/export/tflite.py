@@ -20,9 +20,10 @@ from tfsegkd.grouping import FORMS, MEASURED, LoweringReport, lower
 from tfsegkd.quantization import check_observed
 from tfsegkd.runtime.model_file import Editor, schema
 
+INT8 = "model_int8.tflite"
 # The files for apps: raw pixels in, and float in and out around the same int8 network.
 VARIANTS = {
-    "model_int8.tflite": {"inputs": "uint8", "outputs": "int8"},
+    INT8: {"inputs": "uint8", "outputs": "int8"},
     "model_float_io.tflite": {"inputs": "float32", "outputs": "float32"},
 }
 
@@ -33,7 +34,7 @@ def variants(output_stride: int = 1) -> dict[str, dict]:
     Args:
         output_stride: If above 1, includes a file with logits this many times smaller than the image.
     """
-    smaller = {**VARIANTS["model_int8.tflite"], "output_stride": output_stride}
+    smaller = {**VARIANTS[INT8], "output_stride": output_stride}
     return VARIANTS if output_stride == 1 else {**VARIANTS, f"model_stride{output_stride}.tflite": smaller}
 
 
@@ -156,13 +157,28 @@ def export_tflite(
     )
 
 
+def check_output_stride(model: keras.Model, output_stride: int) -> None:
+    """Refuses an `output_stride` that a network's file cannot have, before anything is trained for it.
+
+    Args:
+        model: The network, quantized or not.
+        output_stride: As of `export_tflite`.
+
+    Raises:
+        ValueError: if the network does not enlarge its logits by that factor at its end.
+    """
+    if output_stride != 1:
+        ends = VARIANTS[INT8].values() if runtime.is_quantization_aware(model) else ("float32", "float32")
+        _at_stride(runtime.convert(in_float32(model), *ends), output_stride, model.name)
+
+
 def _at_stride(content: bytes, output_stride: int, name: str) -> bytes:
     found = without_last_resize(content)
     if found is None or found[1] != output_stride:
         own = "no bilinear resize by an integer" if found is None else f"one by {found[1]}"
         raise ValueError(
-            f"The logits of {name!r} cannot have output_stride={output_stride}: at its end there is "
-            f"{own}. Set output_stride to {1 if found is None else f'1 or {found[1]}'}."
+            f"The logits of {name!r} cannot have `output_stride={output_stride}`: at its end there is "
+            f"{own}. Set it to {1 if found is None else f'1 or {found[1]}'}."
         )
     return found[0]
 

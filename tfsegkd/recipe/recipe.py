@@ -79,6 +79,8 @@ class Recipe:
         device_table: The user's latencies of the run's files, for the report.
         web_runtime: The directory of the runtime of `try.html`, see `tfsegkd.export.write_try_page`.
         output_stride: If above 1, a file whose logits are this many times smaller is also written.
+        arm: Whether to count the instructions of the int8 file on an emulated Arm core, for the report, which
+            takes seconds for a small network and needs qemu-user.
 
     Example:
         stages = [Teacher('deeplab_v3_plus', schedule), Distill('mobile_unet', schedule, ['pixelwise'])]
@@ -95,6 +97,7 @@ class Recipe:
         device_table: runtime.DeviceTable | None = None,
         web_runtime: str | Path | None = None,
         output_stride: int = 1,
+        arm: bool = False,
     ):
         self.stages = list(stages)
         names = [stage.name for stage in self.stages]
@@ -112,6 +115,9 @@ class Recipe:
         check_web_runtime(web_runtime)
         self.web_runtime = web_runtime
         self.output_stride = checks.whole(output_stride, 1, "output_stride")
+        self.arm = arm
+        if arm:
+            runtime.arm.check()
 
     @property
     def search(self) -> Search | None:
@@ -318,6 +324,8 @@ class Recipe:
             row["latency_runs"], row["num_threads"] = TIMED_RUNS, 1
             if self.device_table and "file" in row:
                 row["device_ms"] = self.device_table.milliseconds(run.directory / row["file"])
+            if self.arm and row["name"] == "int8":
+                row |= _arm_instructions(run.directory / row["file"])
 
     def _draw(self, run: Run, rows: list[dict]) -> None:
         networks = {row["name"]: run.directory / row["file"] for row in rows if "file" in row}
@@ -358,6 +366,16 @@ def _apart(name: str, work: Callable[[], dict]) -> dict:
         raise ChildProcessError(
             f"{name}: {error}. Finished work is kept; run the same command again to resume."
         ) from None
+
+
+def _arm_instructions(path: Path) -> dict:
+    """What a file takes on an emulated Arm core. A run is not lost for want of that figure."""
+    try:
+        counted = runtime.arm.count(path, ops=False)
+    except (OSError, ValueError) as error:
+        print(f"warning: the Arm instructions of {path.name} were not counted. {error}", flush=True)
+        return {}
+    return {"arm_instructions": counted.instructions, "arm_core": counted.core}
 
 
 def _peak() -> int:

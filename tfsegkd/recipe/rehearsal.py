@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfsegkd import export
+from tfsegkd import export, models
 from tfsegkd._keras import keras
 from tfsegkd.data import Source
 from tfsegkd.data.statistics import Subset
@@ -61,8 +61,10 @@ def plan(recipe: Recipe, output_dir: str | Path, data: TrainingData, timed_steps
         stages = [rehearsal.stage(stage, state) for stage in recipe.stages]
         if recipe.export:
             files = (*export.variants(recipe.output_stride), "labels.txt")
-            reads = rehearsal.run.find(Quantize.artefact).name
-            stages.append(PlannedStage("export", (reads,), files))
+            reads = rehearsal.run.find(Quantize.artefact)
+            if recipe.output_stride != 1:
+                export.check_output_stride(models.load(reads), recipe.output_stride)
+            stages.append(PlannedStage("export", (reads.name,), files))
     counts = len(data.train), len(data.val)
     return Plan(
         directory,

@@ -21,6 +21,8 @@ _COLUMNS = (
 )
 # If the user has measured it.
 _DEVICE = ("ms, your device", "device_ms", "{:.2f}")
+# If they were counted.
+_ARM = ("M Arm instructions", "arm_instructions", "{:,.1f}", 1e-6)
 
 
 def versions() -> dict[str, str]:
@@ -58,7 +60,8 @@ def describe_members(teacher: dict, alone: dict | None = None) -> list[str]:
 
 def print_table(rows: list[dict]) -> None:
     """Prints a line for each stage, and one for each member of an ensemble."""
-    columns = [*_COLUMNS, _DEVICE] if any("device_ms" in row for row in rows) else _COLUMNS
+    measured = [column for column in (_ARM, _DEVICE) if any(column[1] in row for row in rows)]
+    columns = [*_COLUMNS, *measured]
     rows = [
         shown
         for row in rows

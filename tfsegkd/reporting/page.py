@@ -155,6 +155,11 @@ def _trade(runs: Sequence[RunRecord]) -> dict:
             "The networks of one run are timed side by side; those of different runs at different times, "
             "when the machine may have been busier. Files and MACs compare across runs."
         )
+        if any(row.get("arm_instructions") for run in runs for row in run.stages):
+            costs.append(("arm_instructions", 1e-6, "Arm instructions", "M"))
+            notes.append(
+                "So do Arm instructions of int8 files, which are counted; they are not milliseconds."
+            )
     for key, scale, what, unit in costs:
         points = [
             figures.Point(

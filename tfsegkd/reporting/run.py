@@ -179,7 +179,8 @@ def _read_run(directory: Path, title: str) -> RunRecord:
 def _check_row(row: Mapping) -> None:
     """Raises ValueError or the like for invalid results: paths outside of the run, text for numbers."""
     shares = [row["mean_iou"], *filter(None, row.get("iou", {}).values())]
-    costs = [row.get(key) or 0 for key in ("parameters", "macs", "file_bytes", "latency_ms", "seconds")]
+    names = ("parameters", "macs", "file_bytes", "latency_ms", "arm_instructions", "seconds")
+    costs = [row.get(key) or 0 for key in names]
     if not all(0 <= value < math.inf for value in [*shares, *costs]):
         raise ValueError("not a number")
     for name in (row["name"], row.get("file") or "none"):

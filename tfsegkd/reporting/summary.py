@@ -113,11 +113,19 @@ def headline_figures(run: RunRecord) -> list[tuple[str, str, str]]:
         tile("mean_iou", "mean IoU", lambda value: f"{100 * value:.1f} %"),
         tile("file_bytes", "file", size),
         tile("latency_ms", "per image, 1 thread", lambda value: f"{value:.1f} ms"),
+        _arm_tile(final),
         tile("macs", "MACs", lambda value: f"{value / 1e6:,.0f} M"),
     ]
     peak = run.report.get("peak_memory_mb")
     found.append(peak and (size(1e6 * peak), "peak memory", "of the training process"))
     return [entry for entry in found if entry]
+
+
+def _arm_tile(row: Mapping) -> tuple[str, str, str] | None:
+    counted = row.get("arm_instructions")
+    if not counted:
+        return None
+    return f"{counted / 1e6:,.1f} M", f"instructions on {row['arm_core']}", "of one thread; not milliseconds"
 
 
 def size(count: float) -> str:

@@ -12,20 +12,25 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfsegkd import _keras
+from tfsegkd import _keras, checks
+from tfsegkd.atomic import read_json, write_json
 from tfsegkd.progress_bar import waited
 from tfsegkd.runtime import arm_sysroot
+from tfsegkd.runtime.arm_ops import ops_by_kind
 from tfsegkd.runtime.arm_sysroot import CORES
 from tfsegkd.runtime.network import Network, decoded, encoded, load_interpreter
 from tfsegkd.runtime.op_times import ops_alone
 from tfsegkd.runtime.workers import ending
 
 DEFAULT_CORE = next(iter(CORES))
+# Ops that are counted in one start of the emulator.
+_AT_ONCE = 16
 _GUEST = Path(__file__).parent / "arm_guest.py"
 
 
@@ -51,11 +56,13 @@ class ArmCount:
         core: The emulated core.
         ops: Each op alone, in execution order; empty unless requested. Without the fusion of the delegate,
             and with the overhead of a call each.
+        summed: Whether `instructions` is the sum of `ops`; the whole file was not run.
     """
 
     instructions: int
     core: str
     ops: tuple[OpCount, ...] = ()
+    summed: bool = False
 
 
 def count(network: str | os.PathLike, ops: bool = True, core: str = DEFAULT_CORE) -> ArmCount:
@@ -84,32 +91,74 @@ def count_together(
     networks: Sequence[str | os.PathLike], ops: bool = True, core: str = DEFAULT_CORE
 ) -> list[ArmCount]:
     """Counts several files with one start of the emulator."""
-    for network in networks:
+    contents, owners, names = [], [], []
+    for owner, network in enumerate(networks):
         load_interpreter(network)  # reports faults of the file
-    with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
-        files, owners, names = [], [], []
-        for owner, network in enumerate(networks):
-            content = Path(network).read_bytes()
-            parts = [("", content), *(ops_alone(content) if ops else ())]
-            for name, part in parts:
-                files.append(Path(directory, f"{len(files)}.tflite"))
-                files[-1].write_bytes(part)
-                owners.append(owner)
-                names.append(name)
-        with waited("counting Arm instructions"):
-            answer, marks = _emulate(directory, core, "count", paths=[str(path) for path in files])
+        content = Path(network).read_bytes()
+        for name, part in [("", content), *(ops_alone(content) if ops else ())]:
+            contents.append(part)
+            owners.append(owner)
+            names.append(name)
+    with waited("counting Arm instructions"):
+        counts = _counts(contents, core)
     whole, found = {}, {owner: [] for owner in range(len(networks))}
-    # The count between two marks without a call.
-    nothing = _between(marks, len(files))
-    for number, (owner, name) in enumerate(zip(owners, names, strict=True)):
-        error = answer["errors"].get(str(number))
+    for owner, name, (counted, error) in zip(owners, names, counts, strict=True):
         if name:
-            found[owner].append(OpCount(name, None if error else _between(marks, number) - nothing))
+            found[owner].append(OpCount(name, counted))
         elif error:
             raise ValueError(f"{networks[owner]} does not run on the emulated {core}: {error}")
         else:
-            whole[owner] = _between(marks, number) - nothing
+            whole[owner] = counted
     return [ArmCount(whole[owner], core, tuple(found[owner])) for owner in found]
+
+
+def estimate(networks: Sequence[str | os.PathLike], core: str = DEFAULT_CORE) -> list[ArmCount]:
+    """Estimates the instructions of files as the sum of their ops.
+
+    Ops of equal type, shapes and options take the same number: each is counted once, large ones on two strips
+    of rows, and kept in the cache directory. Large networks, for which `count` takes hours, take minutes.
+
+    Args:
+        networks: Paths of .tflite files.
+        core: The core, one of `CORES`.
+
+    Returns:
+        Counts with `summed`. Without the fusion of the delegate, and with the overhead of a call for each op.
+
+    Raises:
+        ValueError: if a file does not exist or cannot be run, has an op that does not run alone, or for an
+            unknown core.
+        OSError: if the emulator or its system is missing; the message says what to install.
+
+    Example:
+        >>> arm.estimate(["model_int8.tflite"])[0].instructions  # doctest: +SKIP
+        35349243
+    """
+    checks.one_of(core, CORES, "core")
+    files = []
+    for network in networks:
+        load_interpreter(network)  # reports faults of the file
+        files.append(ops_by_kind(Path(network).read_bytes()))
+    path = arm_sysroot.cache_directory() / "tables" / f"ops-{core}-{version('ai-edge-litert')}.json"
+    known = read_json(path) if path.exists() else {}
+    missing = {op.key: op for ops in files for op in ops if op.key not in known}
+    with waited("counting Arm instructions"):
+        # Some at a time, so that little is lost where one is interrupted.
+        for first in range(0, len(missing), _AT_ONCE):
+            group = [*missing.values()][first : first + _AT_ONCE]
+            found = _counts([make() for op in group for _, make in op.parts], core)
+            for op in group:
+                counts = [found.pop(0) for _ in op.parts]
+                errors = [error for _, error in counts if error]
+                if errors:
+                    raise ValueError(f"{op.name} does not run alone on the emulated {core}: {errors[0]}")
+                pairs = zip(op.parts, counts, strict=True)
+                known[op.key] = round(sum(factor * counted for (factor, _), (counted, _) in pairs))
+            # Another process may have written meanwhile.
+            known = {**(read_json(path) if path.exists() else {}), **known}
+            write_json(path, known)
+    counted = [tuple(OpCount(op.name, known[op.key]) for op in ops) for ops in files]
+    return [ArmCount(sum(one.instructions for one in ops), core, ops, summed=True) for ops in counted]
 
 
 def check(core: str = DEFAULT_CORE) -> None:
@@ -147,6 +196,22 @@ def run(network: str | os.PathLike, images: np.ndarray, core: str = DEFAULT_CORE
         with waited("running on the emulated Arm core"):
             _emulate(directory, core, "run", **arguments)
         return decoded(np.load(outputs), here.output_details)
+
+
+def _counts(contents: Sequence[bytes], core: str) -> list[tuple[int | None, str | None]]:
+    """The instructions of each network, or why it does not run."""
+    with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
+        files = [Path(directory, f"{number}.tflite") for number in range(len(contents))]
+        for file, content in zip(files, contents, strict=True):
+            file.write_bytes(content)
+        answer, marks = _emulate(directory, core, "count", paths=[str(file) for file in files])
+    # The count between two marks without a call.
+    nothing = _between(marks, len(files))
+    errors = [answer["errors"].get(str(number)) for number in range(len(files))]
+    return [
+        (None, error) if error else (_between(marks, number) - nothing, None)
+        for number, error in enumerate(errors)
+    ]
 
 
 def _between(marks: dict[int, int], number: int) -> int:

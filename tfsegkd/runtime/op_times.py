@@ -57,13 +57,13 @@ def op_times(network: str | os.PathLike, runs: int = 20) -> tuple[OpTime, ...]:
 def ops_alone(content: bytes) -> Iterator[tuple[str, bytes]]:
     """Yields the name of each op, and a .tflite of it alone."""
     editor = Editor(content)
-    _resolve_shapes(editor, content)
+    resolve_shapes(editor, content)
     for operator in editor.operators:
         name = f"{editor.kind(operator)} {editor.name(operator.outputs[0])}"
         yield name, editor.extract(operator).pack()
 
 
-def _resolve_shapes(editor: Editor, content: bytes) -> None:
+def resolve_shapes(editor: Editor, content: bytes) -> None:
     """Replaces unknown shapes by those of one run of the network."""
     if all(tensor.shapeSignature is None for tensor in editor.tensors):
         return

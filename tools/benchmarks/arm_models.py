@@ -16,6 +16,7 @@ def run(
     results: Path,
     sizes: Sequence[tuple[int, int]],
     networks: Sequence[str] = NETWORKS,
+    whole: bool = False,
     minutes: float = 240.0,
     gigabytes: float = 10.0,
 ) -> list[dict]:
@@ -28,6 +29,7 @@ def run(
         results: JSON with the rows, which is read first.
         sizes: (height, width) of the images.
         networks: Specs, or names of `foreign.NETWORKS`.
+        whole: Whether to run whole files, which takes hours for the large ones, rather than add up their ops.
         minutes, gigabytes: What one network may take.
     """
     rows = read(results)
@@ -35,7 +37,7 @@ def run(
         for network in networks:
             key = (network, tuple(size))
             if key not in rows or rows[key]["cause"]:
-                request = {"network": network, "size": size, "num_classes": NUM_CLASSES}
+                request = {"network": network, "size": size, "num_classes": NUM_CLASSES, "whole": whole}
                 found = measure(_CHILD, request, minutes, gigabytes)
                 rows[key] = {"network": network, "size": list(size), **found}
                 write_json(

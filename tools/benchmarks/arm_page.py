@@ -19,7 +19,7 @@ machine and at every load. They are not milliseconds. A load that misses the cac
 other cores have other kernels, and a GPU or NPU runs another program: [time your own phone](android.md).
 A core with the dot product multiplies at most 16 pairs of int8 in an instruction. Networks and sizes without
 a figure have not been counted; `python tools/benchmark.py arm_models` counts what is missing.
-{tables}
+{sums}{tables}
 ### What the export saves
 
 The file that the converter writes, and the same after each change of the export
@@ -39,6 +39,10 @@ The kinds of op that keep it there: millions of instructions in int8 (in float),
 {networks}
 """
 _NAMES = ("fold_normalization", "widen_normalization", "add_without_enlarging", "enlarge_in_two_steps")
+_SUMS = """
+≈ marks the sum of a file's ops, each kind and size of them counted once, large ones in two strips of rows: a
+whole file of that size takes the emulator hours.{error}
+"""
 
 
 def read(results: Path) -> Rows:
@@ -53,9 +57,9 @@ def figures(row: dict[str, Any] | None) -> list[str]:
     """Int8, float, their ratio and MACs an int8 instruction; dashes for what was not counted."""
     row = row or {}
     int8, real, macs = (row.get(name) for name in ("int8", "float", "macs"))
+    about = "≈ " if row.get("summed") else ""
     return [
-        figure(int8, 1, 1e-6),
-        figure(real, 1, 1e-6),
+        *(about * (number is not None) + figure(number, 1, 1e-6) for number in (int8, real)),
         figure(int8 / real if int8 and real else None, 2),
         figure(macs / int8 if int8 and macs else None, 2),
     ]
@@ -76,8 +80,20 @@ def section(rows: Rows) -> str:
         ]
         tables.append(f"\nAt {size[0]}×{size[1]}:\n\n{table(heads, lines)}\n")
     above = [row for row in counted if row.get("kinds")]
-    text = _SECTION.format(core=counted[0]["core"], tables="".join(tables), steps=_steps(counted))
+    text = _SECTION.format(
+        core=counted[0]["core"], tables="".join(tables), steps=_steps(counted), sums=_sums(counted)
+    )
     return text + (_ABOVE.format(networks="\n".join(map(_above, above))) if above else "")
+
+
+def _sums(rows: Sequence[dict[str, Any]]) -> str:
+    """What sums are, and how far they are from whole files where both were counted."""
+    if not any(row.get("summed") for row in rows):
+        return ""
+    both = [row for row in rows if row.get("by_ops")]
+    errors = [abs(row["by_ops"][kind] / row[kind] - 1) for row in both for kind in ("int8", "float")]
+    error = f" On {len(both)} networks the sum is at most {max(errors):.1%} from the whole." if both else ""
+    return _SUMS.format(error=error)
 
 
 def _steps(rows: Sequence[dict[str, Any]]) -> str:

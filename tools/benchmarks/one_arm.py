@@ -42,24 +42,31 @@ def measure(request: dict, note: Callable[..., None]) -> None:
         paths = {name: Path(directory, f"{number}.tflite") for number, name in enumerate(contents)}
         for name, path in paths.items():
             path.write_bytes(contents[name])
-        whole = arm.count_together([*paths.values()], ops=False)
-        steps = {name: one.instructions for name, one in zip(paths, whole, strict=True)}
+        counts = _count([*paths.values()], request["whole"])
+        steps = {name: one.instructions for name, one in zip(paths, counts, strict=True)}
         exported = [name for name in steps if "output_stride" not in name][-1]
-        note(int8=steps[exported], steps=steps, core=whole[0].core)
+        note(int8=steps[exported], steps=steps, core=counts[0].core, summed=counts[0].summed)
         real = Path(directory, "float.tflite")
         real.write_bytes(float_content)
-        in_float = arm.count(real, ops=False).instructions
+        in_float = _count([real], request["whole"])[0].instructions
         note(float=in_float)
+        if request["whole"]:
+            real_ops, int8_ops = (one.instructions for one in arm.estimate([real, paths[exported]]))
+            note(by_ops={"int8": int8_ops, "float": real_ops})
         if steps[exported] > GOAL * in_float:
             note(kinds=_by_kind(paths[exported], real))
+
+
+def _count(paths: list[Path], whole: bool) -> list[arm.ArmCount]:
+    return arm.count_together(paths, ops=False) if whole else arm.estimate(paths)
 
 
 def _by_kind(quantized: Path, real: Path) -> dict[str, list[int]]:
     """Kind of op → instructions of all such ops in the float file, and in the int8 file."""
     found = defaultdict(lambda: [0, 0])
-    for place, counted in enumerate(arm.count_together([real, quantized])):
+    for place, counted in enumerate(arm.estimate([real, quantized])):
         for one in counted.ops:
-            found[one.op.split()[0]][place] += one.instructions or 0
+            found[one.op.split()[0]][place] += one.instructions
     return found
 
 
