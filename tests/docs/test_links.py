@@ -60,8 +60,8 @@ def test_every_page_is_reached():
     assert lost == []
 
 
-def rooms():
-    """The rooms of the package; of each the names that it exports and where they are from, not imported."""
+def packages():
+    """The packages of tfsegkd with the names that each exports and their modules, without importing them."""
     for path in sorted((ROOT / "tfsegkd").glob("*/__init__.py")):
         tree = ast.parse(path.read_text(encoding="utf-8")).body
         imports = [node for node in tree if isinstance(node, ast.ImportFrom)]
@@ -71,21 +71,21 @@ def rooms():
                 yield path.parent, {name: sources.get(name) for name in ast.literal_eval(node.value)}
 
 
-def test_every_room_has_a_page_of_its_names():
+def test_every_package_has_a_page_of_its_names():
     shown = {path.stem for path in (SITE / "api").glob("*.md")}
-    assert {room.name for room, _ in rooms()} == shown - {"index"}
-    for room, exported in rooms():
-        page = (SITE / "api" / f"{room.name}.md").read_text(encoding="utf-8")
-        assert f"\n::: tfsegkd.{room.name}\n" in page
-        # What is called like a file of the room hides behind it, and has to be named in full.
-        hidden = {name for name in exported if (room / f"{name}.py").is_file()}
-        hidden |= {name for name in exported if list(room.glob(f"*/{name}.py"))}
-        told = {name for name in hidden if re.search(rf"\n::: {exported[name]}\.({name}\.)?{name}\n", page)}
-        assert hidden - told == set(), room.name
+    assert {package.name for package, _ in packages()} == shown - {"index"}
+    for package, exported in packages():
+        page = (SITE / "api" / f"{package.name}.md").read_text(encoding="utf-8")
+        assert f"\n::: tfsegkd.{package.name}\n" in page
+        # A name that equals a file of the package is hidden by it, and needs its full path.
+        hidden = {name for name in exported if (package / f"{name}.py").is_file()}
+        hidden |= {name for name in exported if list(package.glob(f"*/{name}.py"))}
+        named = {name for name in hidden if re.search(rf"\n::: {exported[name]}\.({name}\.)?{name}\n", page)}
+        assert hidden - named == set(), package.name
 
 
 def test_the_diagram_of_the_architecture_has_every_package():
     drawn = (SITE / "images" / "architecture.svg").read_text(encoding="utf-8")
     files = (ROOT / "tfsegkd").iterdir()
-    rooms = {path.stem for path in files if path.stem not in ("__init__", "__pycache__")}
-    assert {room for room in rooms if f">{room}</text>" not in drawn} == set()
+    packages = {path.stem for path in files if path.stem not in ("__init__", "__pycache__")}
+    assert {package for package in packages if f">{package}</text>" not in drawn} == set()

@@ -48,9 +48,9 @@ def test_every_public_name_is_on_its_page(site):
         if page.stem == "index":
             continue
         text = (site / f"api/{page.stem}.html").read_text(encoding="utf-8")
-        room = vars(importlib.import_module(f"tfsegkd.{page.stem}"))
+        package = vars(importlib.import_module(f"tfsegkd.{page.stem}"))
         # Constants have no words of their own, and what is TF-MOT's is described there.
-        ours = [room[name] for name in room["__all__"] if hasattr(room[name], "__qualname__")]
+        ours = [package[name] for name in package["__all__"] if hasattr(package[name], "__qualname__")]
         names = {thing.__name__ for thing in ours if thing.__module__.startswith("tfsegkd")}
         lost = [name for name in names if not re.search(rf'id="tfsegkd\.{page.stem}\.[\w.]*\b{name}"', text)]
         assert lost == [], page.stem

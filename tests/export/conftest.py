@@ -1,4 +1,4 @@
-"""One tiny network, and its files, that the tests of this room share."""
+"""One tiny network, and its files, that the tests of this package share."""
 
 import sys
 from pathlib import Path

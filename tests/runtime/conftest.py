@@ -1,4 +1,4 @@
-"""Tiny networks, and the files made of them, that the tests of this room share."""
+"""Tiny networks, and the files made of them, that the tests of this package share."""
 
 import numpy as np
 import pytest
