@@ -109,7 +109,8 @@ class _Rehearsal:
             validate_every=0,
         )
         pretrained = next((stage for stage in recipe.stages if isinstance(stage, PretrainedTeacher)), None)
-        self.run = _RehearsedRun(scratch, few, pretrained, recipe.workers)
+        teacher_size = tuple(data.size) if recipe.search else None
+        self.run = _RehearsedRun(scratch, few, pretrained, recipe.workers, teacher_size)
         self._recorded: set[str] = set()
 
     def stage(self, stage: Stage, state: State) -> PlannedStage:
@@ -193,7 +194,7 @@ class _Rehearsal:
             return 0.0
         self._recorded.add(cache)
         count = len(self._data.train) + len(self._data.unlabelled or ())
-        return count * self.run.image_seconds[-1]
+        return count * sum(self.run.image_seconds)  # a search records for each input size
 
 
 class _RehearsedRun(Run):
