@@ -29,7 +29,7 @@ def test_a_search_is_told_with_its_file_and_what_was_lost(search):
         "30 networks",
         "20 are within",
         "7 training images",
-        "3,100,000 of 4,000,000 bytes",
+        "3,100,000 of 4,000,000 bytes of the file",
     ):
         assert words in told
     assert "1.25 points below the teacher; 2 were allowed" in told and "0.75 after 12" in told

@@ -295,6 +295,7 @@ class Recipe:
                 **_measured(run, "int8", int8),
                 "parameters": price.parameters,
                 "macs": price.macs,
+                "input_size": list(model.input_shape[1:3]),
                 "file": int8.name,
                 "file_bytes": made.file_bytes,
             }

@@ -14,13 +14,6 @@ from tfsegkd.reporting.run import RunRecord, read_runs
 from tfsegkd.runtime import profile
 
 _PARTS = Path(__file__).parent / "page"
-# What a budget limits, by its kind.
-_COSTS = {
-    "arm": "Arm instructions an image",
-    "bytes": "bytes of the file",
-    "macs": "MACs",
-    "latency": "ms by the device table",
-}
 
 
 def check_installed() -> None:
@@ -112,7 +105,7 @@ def _render(
         groups=summary.grouped(runs) if len(runs) > 1 else [],
         baselines=[summary.baseline(run) for run in runs],
         validation=first.validation,
-        size=first.settings.get("size"),
+        size=(first.final or {}).get("input_size") or first.settings.get("size"),
         commands=[summary.command(run.flags) if run.flags else "" for run in runs],
         pruned=any(run.pruning for run in runs),
         searched=any(run.report.get("search") for run in runs),
@@ -198,7 +191,7 @@ def _search(run: RunRecord) -> dict:
     found = run.report.get("search")
     if not found:
         return _section([], "This run was not given a budget.")
-    plots = [figures.search(found, kind, _COSTS[kind]) for kind in found["limits"]]
+    plots = [figures.search(found, kind, summary.COSTS[kind]) for kind in found["limits"]]
     return _section([_choice("", plots, summary.searched(found))])
 
 

@@ -12,6 +12,13 @@ _LEVEL = 0.05
 _OF_ONE_RUN = ("seed", "output_dir", "debug")
 # Flags of tools/train.py that are repeated, not joined with commas.
 _REPEATED = ("distill", "prune_distill")
+# What a budget limits, by its kind.
+COSTS = {
+    "arm": "Arm instructions an image",
+    "bytes": "bytes of the file",
+    "macs": "MACs",
+    "latency": "ms by the device table",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +169,8 @@ def searched(found: Mapping) -> list[str]:
     )
     if file := found.get("file"):
         costs = ", ".join(
-            f"{value:,.0f} of {found['limits'][kind]:,.0f} {kind}" for kind, value in file["costs"].items()
+            f"{value:,.0f} of {found['limits'][kind]:,.0f} {COSTS[kind]}"
+            for kind, value in file["costs"].items()
         )
         notes.append(f"Counted on {file['name']}: {costs}.")
     if drop := found.get("drop"):
