@@ -154,8 +154,9 @@ def _hub_efficientnet():
 
 
 def _hub_mobilenet():
-    import keras
     import keras_hub
+
+    from tfsegkd._keras import keras3 as keras
 
     backbone = keras_hub.models.MobileNetBackbone(
         stackwise_expansion=[[40, 56], [64, 144, 144]],
