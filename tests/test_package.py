@@ -1,0 +1,31 @@
+"""The package as it is installed: its commands and its versions."""
+
+import importlib
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import tfsegkd
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.mark.parametrize("command", PROJECT["scripts"])
+def test_every_console_command_leads_to_code(command):
+    module, _, function = PROJECT["scripts"][command].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    assert module.rpartition(".")[2].replace("_", "-") == command.removeprefix("tfsegkd-")
+
+
+def test_versions_agree():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {tfsegkd.__version__}\n" in citation
+    assert f"\n## {tfsegkd.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_all_python_versions_are_tried():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    named = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if ":: Python :: 3." in line]
+    assert len(named) == 3 and all(f'"{version}"' in workflow for version in named)
