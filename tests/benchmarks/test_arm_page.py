@@ -57,7 +57,7 @@ def test_rows_are_kept_and_what_failed_is_counted_again(tmp_path, counting):
 def test_the_page_has_ratios_and_names_what_keeps_int8_up():
     text = arm_page.section({("unet", SIZE): {"network": "unet", "size": [*SIZE], **ROW, "cause": None}})
     assert "| `unet` | 0.05 | 8.0 | 12.0 | 0.67 | 6.00 |" in text
-    assert "| `unet` | 64×96 | 10.00 | 8.00 | – | – | – | 7.00 at 4 |" in text
+    assert "| `unet` | 64×96 | 10.00 | 8.00 | – | – | – | – | 7.00 at 4 |" in text
     # Of half of 9 and of 1, what is above: 3 − 0.5 of ADD alone.
     assert "- `unet` at 64×96, 0.67: ADD 3.0 (1.0)" in text
     assert "not milliseconds" in text and "android.md" in text

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfsegkd import export
 from tfsegkd._keras import keras
-from tfsegkd.export import export_tflite
+from tfsegkd.export import export_tflite, lowering
 from tfsegkd.export.lowering import CHANGES, lower_for_arm
 from tfsegkd.export.output_variants import without_last_resize
 from tfsegkd.layers import ResizeLike
@@ -157,6 +157,26 @@ def test_an_image_takes_one_position_without_a_copy(contents):
 
 
 @pytest.mark.parametrize("inputs", ["uint8", "float32"])
+def test_a_convolution_enlarges_as_an_interpolation_does(contents, inputs):
+    content = contents(inputs=inputs)
+    lowered, changes = lower_for_arm(content, ["enlarge_in_two_steps", "enlarge_columns_by_convolution"])
+    assert changes == ("enlarge_in_two_steps", "enlarge_columns_by_convolution")
+    assert kinds(lowered).count("RESIZE_BILINEAR") == 1
+    images, step = smooth(3, seed=1), Network(contents()).output_quantization[0]
+    small = Network(without_last_resize(contents())[0]).predict(images)
+    exact = tf.image.resize(small, (HEIGHT, WIDTH)).numpy()
+    # Rounded once along the rows and once down the columns, at the borders as elsewhere.
+    assert np.abs(Network(lowered).predict(images) - exact).max() <= 1.01 * step
+    assert profile(lowered).delegate_partitions == 1
+
+
+def test_a_convolution_does_not_enlarge_many_channels(contents, monkeypatch):
+    content = lower_for_arm(contents(), ["enlarge_in_two_steps"])[0]
+    monkeypatch.setattr(lowering, "_FEW_CHANNELS", 4)
+    assert lower_for_arm(content, ["enlarge_columns_by_convolution"]) == (content, ())
+
+
+@pytest.mark.parametrize("inputs", ["uint8", "float32"])
 def test_two_steps_enlarge_as_one(contents, inputs):
     content = contents(inputs=inputs)
     lowered, changes = lower_for_arm(content, ["enlarge_in_two_steps"])
@@ -167,12 +187,15 @@ def test_two_steps_enlarge_as_one(contents, inputs):
     assert profile(lowered).delegate_partitions == 1
 
 
-def test_smaller_logits_come_from_either_form(contents):
+@pytest.mark.parametrize(
+    "changes", [["enlarge_in_two_steps"], ["enlarge_in_two_steps", "enlarge_columns_by_convolution"]]
+)
+def test_smaller_logits_come_from_any_form(contents, changes):
     content = contents()
-    lowered = lower_for_arm(content, ["enlarge_in_two_steps"])[0]
+    lowered = lower_for_arm(content, changes)[0]
     images = smooth(3, seed=1)
-    (one, stride), (other, _) = without_last_resize(content), without_last_resize(lowered)
-    assert stride == 4
+    (one, stride), (other, same) = without_last_resize(content), without_last_resize(lowered)
+    assert stride == same == 4 and kinds(one) == kinds(other)
     np.testing.assert_array_equal(Network(one).predict(images), Network(other).predict(images))
 
 
@@ -198,7 +221,8 @@ def test_logits_of_another_stride_are_refused_before_training():
 def test_the_export_writes_the_cheaper_forms_and_smaller_logits(tmp_path):
     aware = quantize(network(127.5, 127.5), calibration=[smooth(8)])
     whole = export_tflite(aware, tmp_path / "whole.tflite")
-    assert whole.lowered == ("fold_normalization", "enlarge_in_two_steps")
+    enlarged = ("enlarge_in_two_steps", "enlarge_columns_by_convolution")
+    assert whole.lowered == ("fold_normalization", *enlarged)
     small = export_tflite(aware, tmp_path / "small.tflite", output_stride=4)
     assert small.lowered == ("fold_normalization",)
     assert Network(small.path).output_shape == (8, 11, 5)

@@ -1,5 +1,6 @@
 """Ops that are counted once for their kind, in strips, and added up."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from tfsegkd.runtime.model_file import Editor
 from tfsegkd.runtime.op_times import ops_alone
 
 
+@functools.cache
 def network(seed=0, strides=1, height=40):
     """Each kind of op that can be cut into strips, some of them twice."""
     layers = keras.layers

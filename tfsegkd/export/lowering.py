@@ -4,13 +4,15 @@ Each rewrite replaces a pattern of a .tflite by an equivalent one, up to one ste
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from tfsegkd.runtime.model_file import Editor, schema
 
-_INT32, _UINT8 = schema.TensorType.INT32, schema.TensorType.UINT8
+_INT8, _UINT8, _INT32 = schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.INT32
+# A bilinear kernel processes 16 channels at once, and takes as long for fewer.
+_FEW_CHANNELS = 14
 # Maximum distance, in pixel values, of a channel's mean from the integer that pads the image.
 _BORDER = 0.5
 
@@ -135,11 +137,60 @@ def enlarge_in_two_steps(editor: Editor) -> bool:
     return True
 
 
+def enlarge_columns_by_convolution(editor: Editor) -> bool:
+    """Enlarges the rows of few logits, the first of two steps, with a convolution of two neighbours.
+
+    Between two pixels lie as many new ones as the factor says, each a mean of the two. A convolution gives
+    all of them at once as its channels, with dot products; a bilinear kernel would visit each. At the border
+    a pixel is its own neighbour, so that the first and the last come twice, and half of their means go.
+    """
+    for resize in editor.find("RESIZE_BILINEAR"):
+        small, large = int(resize.inputs[0]), int(resize.outputs[0])
+        (_, rows, columns, channels), (_, height, width, _) = editor.shape(small), editor.shape(large)
+        # The weights are odd parts of twice the factor, whole numbers of int8 for these.
+        fits = rows == height and any(width == factor * columns for factor in (2, 4, 8, 16, 32))
+        view = _sole_consumer(editor, large)
+        if (
+            fits
+            and channels <= _FEW_CHANNELS
+            and resize.builtinOptions.halfPixelCenters
+            and editor.tensors[small].type == _INT8
+            and view is not None
+            and editor.kind(view) == "RESHAPE"
+            and editor.shape(int(view.outputs[0])) == (1, rows, 1, width * channels)
+        ):
+            break
+    else:
+        return False
+    factor = width // columns
+
+    def made(*shape):
+        return editor.add_like(small, (1, rows, *shape))
+
+    first, last, padded = made(1, channels), made(1, channels), made(columns + 2, channels)
+    between, flat = made(columns + 1, factor * channels), made(1, (columns + 1) * factor * channels)
+    joined, plain = schema.ConcatenationOptionsT(), schema.Conv2DOptionsT()
+    joined.axis = 2
+    plain.padding, plain.strideH, plain.strideW = schema.Padding.VALID, 1, 1
+    plain.dilationHFactor = plain.dilationWFactor = 1
+    editor.replace(
+        resize,
+        _slice(editor, small, (0, 0, 0, 0), first),
+        _slice(editor, small, (0, 0, columns - 1, 0), last),
+        editor.make("CONCATENATION", [first, small, last], [padded], joined, 2),
+        editor.make("CONV_2D", [padded, *_means(editor, small, factor)], [between], plain, 3),
+        _reshape(editor, between, flat),
+    )
+    editor.replace(view, _slice(editor, flat, (0, 0, 0, factor // 2 * channels), int(view.outputs[0])))
+    return True
+
+
 CHANGES: dict[str, Callable[[Editor], bool]] = {
     "fold_normalization": fold_normalization,
     "widen_normalization": widen_normalization,
     "add_without_enlarging": add_without_enlarging,
     "enlarge_in_two_steps": enlarge_in_two_steps,
+    "enlarge_columns_by_convolution": enlarge_columns_by_convolution,
 }
 
 
@@ -227,6 +278,30 @@ def _repeated(editor: Editor, tensor: int, times: int) -> int:
         new.min = new.max = None
         editor.tensors[number].quantization = new
     return number
+
+
+def _means(editor: Editor, like: int, factor: int) -> tuple[int, int]:
+    """A kernel and biases that give all means of a pixel and the next one, for each channel apart."""
+    channels = editor.shape(like)[-1]
+    kernel = np.zeros((factor, channels, 1, 2, channels), np.int8)
+    later = (2 * np.arange(factor) + 1) * (64 // factor)
+    for channel in range(channels):
+        kernel[:, channel, 0, 0, channel], kernel[:, channel, 0, 1, channel] = 128 - later, later
+    kernel = kernel.reshape(-1, 1, 2, channels)
+    steps = np.full(len(kernel), 1 / 128)
+    scale = float(editor.tensors[like].quantization.scale[0])
+    return (
+        _constant(editor, like, kernel, steps),
+        _constant(editor, like, np.zeros(len(kernel), np.int32), scale * steps, _INT32),
+    )
+
+
+def _slice(editor: Editor, tensor: int, begin: Sequence[int], into: int) -> schema.OperatorT:
+    places = [
+        editor.add_tensor(f"{name};{len(editor.tensors) + 1}", (4,), _INT32, np.int32(values))
+        for name, values in (("begin", begin), ("size", editor.shape(into)))
+    ]
+    return editor.make("SLICE", [tensor, *places], [into], schema.SliceOptionsT(), 2)
 
 
 def _reshape(editor: Editor, tensor: int, into: int) -> schema.OperatorT:

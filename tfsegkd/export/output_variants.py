@@ -5,6 +5,13 @@ import numpy as np
 from tfsegkd.export.metadata import METADATA
 from tfsegkd.runtime.model_file import Editor, schema
 
+# What `lower_for_arm` makes of the last enlargement, and what the converter writes.
+_ENLARGEMENTS = (
+    ("RESHAPE", "RESIZE_BILINEAR", "RESHAPE", "RESIZE_BILINEAR"),
+    ("RESHAPE", "RESIZE_BILINEAR", "SLICE", "RESHAPE", "CONV_2D", "CONCATENATION"),
+    ("RESIZE_BILINEAR",),
+)
+
 
 def with_labels(content: bytes) -> bytes:
     """Returns a .tflite that outputs the label of each pixel, uint8, instead of logits.
@@ -46,31 +53,36 @@ def without_last_resize(content: bytes) -> tuple[bytes, int] | None:
     """
     editor = Editor(content)
     image, logits = editor.inputs[0], editor.outputs[0]
-    resize = _resize(editor, logits)
-    if not resize:
+    found = _enlargement(editor, logits)
+    if found is None:
         return None
-    small = int(resize[-1].inputs[0])
+    enlargement, small = found
     (height, width), (rows, columns) = (editor.shape(tensor)[1:3] for tensor in (image, small))
     stride = height // rows
     if stride < 2 or (rows * stride, columns * stride) != (height, width):
         return None
-    for operator in resize:
+    for operator in enlargement:
         editor.replace(operator)
     return _with_output(editor, small), stride
 
 
-def _resize(editor: Editor, tensor: int) -> list[schema.OperatorT]:
-    """Returns the operators of the resize that computes `tensor`, last first: one, or two with reshapes."""
-    found = []
-    for kind in ("RESHAPE", "RESIZE_BILINEAR") * 2:
-        operator = editor.producer(tensor)
-        if operator is None or editor.kind(operator) != kind:
-            operator = editor.producer(editor.outputs[0])
-            single = operator is not None and editor.kind(operator) == "RESIZE_BILINEAR"
-            return [operator] if single else []
-        found.append(operator)
-        tensor = int(operator.inputs[0])
-    return found
+def _enlargement(editor: Editor, tensor: int) -> tuple[list[schema.OperatorT], int] | None:
+    """Returns the operators of the last enlargement, last first, and the tensor that they enlarge."""
+    for form in _ENLARGEMENTS:
+        found, small = [], tensor
+        for kind in form:
+            operator = editor.producer(small)
+            if operator is None or editor.kind(operator) != kind:
+                break
+            found.append(operator)
+            small = int(operator.inputs[1 if kind == "CONCATENATION" else 0])
+        else:
+            if form[-1] != "CONCATENATION":
+                return found, small
+            borders = [editor.producer(int(found[-1].inputs[place])) for place in (0, -1)]
+            if all(one is not None and small in one.inputs for one in borders):
+                return found + borders, small
+    return None
 
 
 def _with_output(editor: Editor, tensor: int) -> bytes:

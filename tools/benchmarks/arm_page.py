@@ -25,9 +25,10 @@ a figure have not been counted; `python tools/benchmark.py arm_models` counts wh
 The file that the converter writes, and the same after each change of the export
 (`tfsegkd/export/lowering.py`), one after another: the normalization of the pixels folded into the first
 convolution, or done for whole rows at once where a channel has a mean of its own; one position added to all
-without a copy of it; the last enlargement along the rows first. Then with logits as small as the network
-computes them (`--output_stride`), which the app enlarges. Folding spares a rounding of the pixels, so that a
-few logits differ by more than one step from the file before; the other changes differ by one step at most.
+without a copy of it; the last enlargement along the rows first; and that by a convolution of two neighbours,
+where logits have few channels. Then with logits as small as the network computes them (`--output_stride`),
+which the app enlarges. Folding spares a rounding of the pixels, so that a few logits differ by more than one
+step from the file before; the other changes differ by one step at most.
 
 {steps}
 """
@@ -38,7 +39,13 @@ The kinds of op that keep it there: millions of instructions in int8 (in float),
 
 {networks}
 """
-_NAMES = ("fold_normalization", "widen_normalization", "add_without_enlarging", "enlarge_in_two_steps")
+_NAMES = (
+    "fold_normalization",
+    "widen_normalization",
+    "add_without_enlarging",
+    "enlarge_in_two_steps",
+    "enlarge_columns_by_convolution",
+)
 _SUMS = """
 ≈ marks the sum of a file's ops, each kind and size of them counted once, large ones in two strips of rows: a
 whole file of that size takes the emulator hours.{error}
