@@ -32,7 +32,7 @@ def test_the_preset_stands_for_its_terms():
         ("hint", ("stride8", "stride8"), 2.0),
         ("pixelwise", None, 1.0),
     ]
-    with pytest.raises(ValueError, match=r"called \['hint_stride8'\]"):
+    with pytest.raises(ValueError, match=r"names \['hint_stride8'\]"):
         parse_terms(["preset", "hint@stride8"])
 
 
@@ -45,8 +45,8 @@ def test_one_loss_at_several_layers():
 @pytest.mark.parametrize(
     ("specs", "words"),
     [
-        (["pixelwise", "pixelwise(temperature=4)"], r"called \['pixelwise'\]"),
-        (["hint@a:stage", "pixelwise", "hint@b:stage*2"], r"called \['hint_stage'\]"),
+        (["pixelwise", "pixelwise(temperature=4)"], r"names \['pixelwise'\]"),
+        (["hint@a:stage", "pixelwise", "hint@b:stage*2"], r"names \['hint_stage'\]"),
         (["pixelwize"], "Did you mean 'pixelwise'"),
         (["pixelwise(4)"], "need a name"),
         (["pixelwise(temperature=4"], "Cannot read"),
