@@ -330,7 +330,7 @@ def test_masks_that_are_turned_themselves_raise_no_question(tmp_path):
         ("threshold=0", "threshold of folder"),
         ("offset=300", "offset of folder"),
         ("grey_masks=colors", "colors.txt"),
-        ("grey_masks=colors", "grey_masks of folder"),
+        ("grey_masks=shades", "grey_masks of folder"),
         ("mask_orientation=up", "mask_orientation of folder"),
     ],
 )

@@ -160,5 +160,5 @@ def test_another_network_is_refused(exported, images):
     class Other:
         name, output_shape = "other", (None, 64, 96, 7)
 
-    with pytest.raises(ValueError, match=r"one shape.*\(64, 96, 5\) and \(64, 96, 7\)"):
+    with pytest.raises(ValueError, match=r"same shape.*\(64, 96, 5\) and \(64, 96, 7\)"):
         verify(exported[0], Other(), images)

@@ -52,7 +52,7 @@ def test_a_search_shows_every_candidate_its_scores_and_the_budget(search):
     assert traces["after 12 of 60 epochs"] == ([1.0e6, 1.5e6], [50.0, 60.0])
     assert traces["after 24 of 60 epochs"] == ([1.5e6], [70.0])
     assert traces["chosen"] == ([1.5e6], [70.0])
-    assert traces["finished, on the validation frames"] == ([1.5e6], [80.0])
+    assert traces["finished, on the validation images"] == ([1.5e6], [80.0])
     assert traces["front of the last scores"] == ([1.0e6, 1.5e6], [50.0, 70.0])
     low, high = plot.layout["xaxis"]["range"]
     assert plot.layout["shapes"][0]["x0"] == 2e6 and low < 1.0e6 and high > 2e6
@@ -126,7 +126,7 @@ def test_channels_and_ops():
     plot, notes = figures.ops(report)
     assert valid(plot).rows == [["CONV_2D", 3, 1, 0], ["ADD", 1, 0, 1]]
     assert [trace["x"] for trace in plot.data] == [[2, 1], [1, 0]]
-    assert "CONV_2D head" in notes[0] and "2 pieces" in notes[1] and "ADD sum" in notes[2]
+    assert "CONV_2D head" in notes[0] and "2 partitions" in notes[1] and "ADD sum" in notes[2]
 
 
 def test_grouped_layers_show_every_form_and_the_one_taken():
