@@ -1,10 +1,12 @@
 """Old names work, with a warning that says the new one."""
 
+import inspect
+
 import pytest
 import tensorflow as tf
 
 import tfsegkd
-from tfsegkd import data, models, recipe
+from tfsegkd import data, export, models, quantization, recipe, runtime
 from tfsegkd.deprecation import renamed, renamed_arguments
 from tfsegkd.distillation import Teacher, Term
 from tfsegkd.recipe import Distill, Schedule
@@ -69,3 +71,11 @@ def test_a_teacher_that_implements_the_old_method():
     run = Doubling().feature_extractor(["logits"])
     assert float(run(tf.ones((1, 1, 1, 3)))["logits"][0, 0, 0, 0]) == 2
     assert "taps" not in tfsegkd.__all__
+
+
+@pytest.mark.parametrize("function", [export.export_tflite, quantization.post_training, runtime.convert])
+def test_images_that_show_ranges_have_one_name(function):
+    assert "calibration" in inspect.signature(function).parameters
+    assert "calibration" in inspect.signature(quantization.quantize).parameters
+    with pytest.warns(FutureWarning, match="calibration"), pytest.raises(TypeError):
+        function(representative_data=[], no_such_argument=1)

@@ -1,5 +1,6 @@
 """The programs under docs/examples run as they are."""
 
+import json
 import re
 import subprocess
 import sys
@@ -14,6 +15,10 @@ EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 def run(name, directory):
     """What an example prints, run in a directory of its own by one thread."""
+    return run_program((EXAMPLES / f"{name}.py").read_text(encoding="utf-8"), directory)
+
+
+def run_program(code, directory):
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(directory),
@@ -22,7 +27,9 @@ def run(name, directory):
         "TF_NUM_INTEROP_THREADS": "1",
         "PYTHONPATH": str(EXAMPLES.parents[1]),
     }
-    command = [sys.executable, str(EXAMPLES / f"{name}.py")]
+    program = directory / "program.py"
+    program.write_text(code, encoding="utf-8")
+    command = [sys.executable, str(program)]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=directory, env=environment, timeout=600
     )
@@ -33,6 +40,16 @@ def run(name, directory):
 def test_every_example_is_run():
     tested = {"custom_loss", "five_lines", "keras_cv_to_int8", "twenty_frames"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_the_notebook_ends_with_a_file(tmp_path):
+    notebook = json.loads((EXAMPLES / "images_to_tflite.ipynb").read_text(encoding="utf-8"))
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
+    printed = run_program("\n".join(code), tmp_path)
+    assert " 0 ops in float, 1 partition" in printed
+    assert float(re.search(r"agree on ([\d.]+) of", printed)[1]) > 0.9
+    assert (tmp_path / "model.tflite").stat().st_size > 10_000
 
 
 def test_twenty_frames_are_a_folder_to_train_on(tmp_path):

@@ -4,7 +4,9 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def renamed_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
@@ -27,7 +29,7 @@ def renamed_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]
     return __getattr__
 
 
-def renamed_arguments(**names: str) -> Callable[[Callable], Callable]:
+def renamed_arguments(**names: str) -> Callable[[Function], Function]:
     """Decorates a function or a class some of whose keyword arguments were renamed.
 
     Args:
@@ -41,7 +43,7 @@ def renamed_arguments(**names: str) -> Callable[[Callable], Callable]:
         def record(layers): ...
     """
 
-    def decorate(function):
+    def decorate(function: Any) -> Any:
         if isinstance(function, type):
             function.__init__ = decorate(function.__init__)
             return function

@@ -11,12 +11,11 @@ import tf_keras
 
 import tfsegkd
 from tfsegkd.data.road_scenes import RoadScenes
-from tfsegkd.losses import DistillationLoss
-from tfsegkd.losses.base import registry
+from tfsegkd.losses import DistillationLoss, register
 from tfsegkd.losses.functional import masked_mean
 
 
-@registry.register("edges")
+@register("edges")
 @tf_keras.utils.register_keras_serializable("mine")
 class EdgeLoss(DistillationLoss):
     """Teaches the student where the teacher's logits change from pixel to pixel.

@@ -356,7 +356,7 @@ def test_without_terms_the_logits_are_distilled():
 
 def test_without_a_teacher_the_student_trains_alone():
     student = network("student")
-    distiller = ready(Distiller(student=student), "sgd")
+    distiller = ready(Distiller(teacher=None, student=student), "sgd")
     assert distiller.teacher is None
     images, masks = batch()
     logs = distiller.train_on_batch(images, masks, return_dict=True)

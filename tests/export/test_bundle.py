@@ -57,12 +57,12 @@ def test_what_does_not_fit_is_refused(aware_model, float_model, info, images, tm
     refuse("There are 2 class names.*predicts 5 classes", info=SimpleNamespace(class_names=("a", "b")))
     refuse(r"golden image must be uint8 \(64, 96, 3\)", golden=images[0, :32])
     refuse("golden image must be uint8.*float", golden=images[0].astype(np.float32))
-    refuse("is a float network.*representative_data", model=float_model)
-    refuse("is quantized and has ranges", representative_data=images)
+    refuse("is a float network.*calibration", model=float_model)
+    refuse("is quantized and has ranges", calibration=images)
     refuse("nothing was ever measured", model=quantize(float_model))
-    refuse("input shape", model=float_model, representative_data=images[:, :32])
-    refuse("raw pixels in 0…255", model=float_model, representative_data=images / np.float32(255))
-    refuse("empty", model=float_model, representative_data=images[:0])
+    refuse("input shape", model=float_model, calibration=images[:, :32])
+    refuse("raw pixels in 0…255", model=float_model, calibration=images / np.float32(255))
+    refuse("empty", model=float_model, calibration=images[:0])
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,7 @@
 """Networks by their names and specs, at other sizes, and what is refused."""
 
+import importlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -167,3 +169,12 @@ def test_quantize_takes_what_at_size_gives_and_the_other_way_round(name):
     else:
         with pytest.raises(ValueError, match="before it is quantized"):
             models.at_size(smaller, (64, 72))
+
+
+def test_builders_are_functions_whatever_is_imported():
+    importlib.import_module("tfsegkd.models.zoo.unet")
+    for name in models.names():
+        assert callable(getattr(models, name)) and name in models.__all__, name
+    built = models.unet(num_classes=3, input_shape=(32, 48, 3), width=2)
+    named = models.build("unet(width=2)", 3, (32, 48, 3))
+    assert built.get_config() == named.get_config()

@@ -5,7 +5,7 @@ from model_battery import auxiliary, macs, parameters, trainable
 
 from tfsegkd import models
 from tfsegkd.graph import cost
-from tfsegkd.models import deeplab_v3
+from tfsegkd.models.zoo import deeplab_v3
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from model_battery import check_parts, classifier, conv, inverted_residual, pool
 
 from tfsegkd import models
 from tfsegkd.models import backbones
-from tfsegkd.models.aspp import fitting_rates
+from tfsegkd.models.zoo.aspp import fitting_rates
 
 
 def test_the_teacher_line_by_line():

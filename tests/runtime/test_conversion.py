@@ -44,10 +44,10 @@ def test_same_model_gives_same_bytes(files, aware_model):
     assert convert(aware_model) == files["int8"].read_bytes()
 
 
-def test_float_network_becomes_int8_with_representative_data(float_model, images):
+def test_float_network_becomes_int8_with_calibration(float_model, images):
     # A black and a white image, so that the observed range of the pixels is all of 0…255.
     extremes = np.stack([np.zeros((32, 48, 3)), np.full((32, 48, 3), 255)])
-    content = convert(float_model, representative_data=[images, extremes])
+    content = convert(float_model, calibration=[images, extremes])
     interpreter = Interpreter(model_content=content)
     assert interpreter.get_input_details()[0]["dtype"] == np.uint8
     assert {type_ for op in interpreter._get_ops_details() for type_ in op["result_types"]} <= {
@@ -81,10 +81,10 @@ def test_op_that_tflite_lacks_is_named_in_one_line():
         ({"outputs": "uint8"}, r"outputs must be one of \['int8', 'float32'\]"),
         ({}, "Set both to 'float32'"),
         ({"quantized": True}, "nothing says what ranges"),
-        ({"representative_data": np.zeros((1, 8, 8, 3))}, r"\(N, 32, 48, 3\).*Received: \(1, 8, 8, 3\)"),
-        ({"representative_data": np.full((1, 32, 48, 3), 0.5)}, "pixels in 0…255"),
-        ({"representative_data": []}, "at least one image"),
-        ({"representative_data": np.zeros((1, 32, 48, 3)), "quantized": False}, "Leave one out"),
+        ({"calibration": np.zeros((1, 8, 8, 3))}, r"\(N, 32, 48, 3\).*Received: \(1, 8, 8, 3\)"),
+        ({"calibration": np.full((1, 32, 48, 3), 0.5)}, "pixels in 0…255"),
+        ({"calibration": []}, "at least one image"),
+        ({"calibration": np.zeros((1, 32, 48, 3)), "quantized": False}, "Leave one out"),
     ],
 )
 def test_contradictions_are_refused_before_any_work(float_model, options, message):

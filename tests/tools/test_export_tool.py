@@ -49,15 +49,15 @@ def test_what_does_not_fit_is_one_line(shell, box, tmp_path):
 
     refused(export("--bundle"), "Pass --labels")
     refused(export(labels, "--golden=a.png"), "--golden is for a bundle", "--bundle")
-    refused(export(labels, "--bundle"), "'bright' is a float network", "representative_data")
-    refused(export(labels, "--bundle", f"--representative={tmp_path}"), "contains no image")
+    refused(export(labels, "--bundle"), "'bright' is a float network", "calibration")
+    refused(export(labels, "--bundle", f"--calibration={tmp_path}"), "contains no image")
     np.save(tmp_path / "small.npy", np.zeros((2, 8, 8, 3), np.uint8))
     np.save(tmp_path / "normalised.npy", np.full((2, 32, 48, 3), 0.5, np.float32))
-    refused(export(labels, "--bundle", f"--representative={tmp_path / 'small.npy'}"), "input shape")
-    refused(export(labels, "--bundle", f"--representative={tmp_path / 'normalised.npy'}"), "0…255")
+    refused(export(labels, "--bundle", f"--calibration={tmp_path / 'small.npy'}"), "input shape")
+    refused(export(labels, "--bundle", f"--calibration={tmp_path / 'normalised.npy'}"), "0…255")
     (tmp_path / "layers.csv").write_text("layer,ms\nclassifier,1\n")
     table = f"--latency_table={tmp_path / 'layers.csv'}"
-    refused(export(labels, "--bundle", f"--representative={box / 'photos'}", table), "file,ms")
+    refused(export(labels, "--bundle", f"--calibration={box / 'photos'}", table), "file,ms")
     (tmp_path / "two.txt").write_text("dark\nlight")
     refused(export(f"--labels={tmp_path / 'two.txt'}", "--bundle"), "names 2 classes", "3 apart")
     assert not (tmp_path / "new").exists()
@@ -69,7 +69,7 @@ def test_a_float_network_becomes_a_bundle(shell, box, tmp_path):
     flags = (
         f"--model={box / 'bright.keras'}",
         f"--labels={box / 'labels.txt'}",
-        f"--representative={box / 'photos'}",
+        f"--calibration={box / 'photos'}",
         f"--golden={box / 'photos' / '1.png'}",
         f"--output_dir={directory}",
         "--bundle",

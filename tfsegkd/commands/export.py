@@ -4,7 +4,7 @@
     tfsegkd-export --model=student_qat.keras --labels=labels.txt --output_dir=DIRECTORY --bundle
 
 A bundle contains more variants of the network, a test image, code for the app and a README. A network that
-is not quantized is calibrated on the images of --representative.
+is not quantized is calibrated on the images of --calibration.
 """
 
 import dataclasses
@@ -36,11 +36,12 @@ def define_flags():
     flags.DEFINE_bool("overwrite", False, "Overwrite existing files.")
     flags.DEFINE_bool("bundle", False, "Write everything that an Android app needs.")
     flags.DEFINE_string(
-        "representative",
+        "calibration",
         None,
         "Calibration images for a network that is not quantized: a directory, or an .npy (N, H, W, 3) of "
         "its input size.",
     )
+    flags.DEFINE_alias("representative", "calibration")  # its name before 0.2
     flags.DEFINE_string(
         "dataset", None, f"For the bundle: the data set to evaluate on, one of {data.names()}."
     )
@@ -73,7 +74,7 @@ def main():
     model = models.load(FLAGS.model)
     source = data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir) if FLAGS.dataset else None
     info = classes(model, source)
-    images = representative(tuple(model.input_shape[1:3]))
+    images = calibration_images(tuple(model.input_shape[1:3]))
     if FLAGS.bundle:
         write_bundle(model, info, images, source)
         return
@@ -150,19 +151,19 @@ def classes(model, source):
     return DatasetInfo(source.info.name if source else "labels", labels, palette)
 
 
-def representative(size):
-    """Returns the images of --representative; None without it."""
-    if not FLAGS.representative:
+def calibration_images(size):
+    """Returns the images of --calibration; None without it."""
+    if not FLAGS.calibration:
         return None
-    path = Path(FLAGS.representative)
+    path = Path(FLAGS.calibration)
     if path.suffix == ".npy":
         if not path.is_file():
-            raise FileNotFoundError(f"No file at --representative={str(path)!r}.")
+            raise FileNotFoundError(f"No file at --calibration={str(path)!r}.")
         return np.load(path, allow_pickle=False)
     found = files_in(path, IMAGE_SUFFIXES, below=True) if path.is_dir() else []
     if not found:
         raise FileNotFoundError(
-            f"--representative={str(path)!r} contains no image. Expected a directory of images such as "
+            f"--calibration={str(path)!r} contains no image. Expected a directory of images such as "
             f"the network will get."
         )
     # Evenly spaced, because neighbouring images are similar.

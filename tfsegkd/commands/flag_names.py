@@ -14,7 +14,6 @@ FLAGS_OF = {
     "device_table": ("latency_table",),
     "halving": ("budget_halving",),
     "max_drop": ("budget_max_drop",),
-    "representative_data": ("representative",),
     "size": ("input_size",),
     "skip_bad": ("skip_bad_examples",),
     "split": ("split", "splits", "train_split", "val_split"),

@@ -14,23 +14,26 @@ from tfsegkd.data.annotations import roboflow as _roboflow  # noqa: F401
 from tfsegkd.data.annotations import yolo as _yolo  # noqa: F401
 from tfsegkd.data.images import read_image
 from tfsegkd.data.labels import distinct_colors, read_colors, read_labels
-from tfsegkd.data.load import describe, load, names
-from tfsegkd.data.mask_batches import labels_of
+from tfsegkd.data.load import describe, load, names, register
+from tfsegkd.data.mask_batches import labels_of as labels_of
 from tfsegkd.data.masks import read_mask
-from tfsegkd.data.pipeline import evaluation_batches, mixed_batches, training_batches
+from tfsegkd.data.pipeline import evaluation_batches, training_batches
+from tfsegkd.data.pipeline import mixed_batches as mixed_batches
 from tfsegkd.data.resize import resize_image, resize_mask
-from tfsegkd.data.source import IGNORE_LABEL, UNLABELLED, DatasetInfo, Source, spread
+from tfsegkd.data.source import IGNORE_LABEL, UNLABELLED, DatasetInfo, Source
+from tfsegkd.data.source import spread as spread
 from tfsegkd.data.statistics import DatasetStatistics, dataset_statistics
 from tfsegkd.data.transforms import NO_AUGMENTATION, Augmentation
 from tfsegkd.data.unlabelled import UnlabelledImages, WithoutLabels
-from tfsegkd.data.video import VIDEO_SUFFIXES, video_frames
+from tfsegkd.data.video import VIDEO_SUFFIXES as VIDEO_SUFFIXES
+from tfsegkd.data.video import video_frames
 from tfsegkd.deprecation import renamed_names
 
+# Imported under their own names: what other packages use, and users do not.
 __all__ = [
     "IGNORE_LABEL",
     "NO_AUGMENTATION",
     "UNLABELLED",
-    "VIDEO_SUFFIXES",
     "Augmentation",
     "DatasetInfo",
     "DatasetStatistics",
@@ -41,17 +44,15 @@ __all__ = [
     "describe",
     "distinct_colors",
     "evaluation_batches",
-    "labels_of",
     "load",
-    "mixed_batches",
     "names",
     "read_colors",
     "read_image",
     "read_labels",
     "read_mask",
+    "register",
     "resize_image",
     "resize_mask",
-    "spread",
     "training_batches",
     "video_frames",
 ]

@@ -41,8 +41,18 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     Grey becomes RGB, transparency is dropped, 16 bits are reduced to 8, and the EXIF orientation is applied.
     Of several images in a file the first is read.
 
+    Args:
+        path: An image file of any format that Pillow reads.
+
+    Returns:
+        (H, W, 3) uint8, upright.
+
     Raises:
         ValueError: if the file cannot be decoded, has 32-bit values, or more than 100 million pixels.
+
+    Example:
+        Image.fromarray(source[0][0]).save("frame.png")
+        data.read_image("frame.png").shape  # (32, 48, 3)
     """
     return np.asarray(decode(path, _rgb))
 

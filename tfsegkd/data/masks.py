@@ -23,9 +23,19 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     An RGB mask whose pixels are all grey is read as grey. GIF files are read by color, because writers change
     their indices. Grey samples of 1, 2 or 4 bits are numbers from 0 to 1, 3 or 15.
 
+    Args:
+        path: An image file: grey, or with a palette.
+
+    Returns:
+        (H, W) labels.
+
     Raises:
         ValueError: if the file cannot be decoded, is in color, is partly transparent, has values beyond
             65535, or several channels of more than 8 bits.
+
+    Example:
+        Image.fromarray(source[0][1]).save("mask.png")
+        data.read_mask("mask.png").shape  # (32, 48)
     """
     return grey_values(read_samples(path, by_color=False), path)
 

@@ -64,6 +64,9 @@ def training_batches(
         maps: Maps that get the images' geometry. With them a batch is
             `({"images": images, "teacher": {name: map}}, masks)` instead of `(images, masks)`.
 
+    Returns:
+        A dataset of (images, masks) without an end.
+
     Shapes:
         images: (batch_size, *crop_size, 3), float32, 0…255.
         masks: (batch_size, *crop_size), int32; positions outside of an image are void, positions in an
@@ -72,6 +75,11 @@ def training_batches(
 
     Raises:
         ValueError: if the source has fewer examples than a batch.
+
+    Example:
+        batches = data.training_batches(source, (32, 48), batch_size=4, crop_size=(32, 32), seed=1)
+        images, masks = next(iter(batches))
+        tuple(images.shape)  # (4, 32, 32, 3)
     """
     checks.positive(batch_size, "batch_size")
     if len(source) < batch_size:
@@ -137,8 +145,20 @@ def _shared(batches):
 def evaluation_batches(source: Source, size: tuple[int, int], batch_size: int) -> tf.data.Dataset:
     """Returns batches of all examples, in order, resized, without augmentation; the last may be smaller.
 
+    Args:
+        source: A split of a data set.
+        size: (height, width) that images and masks are resized to.
+        batch_size: Examples in a batch.
+
+    Returns:
+        A dataset of (images, masks) that ends after one pass.
+
     Shapes:
         images: (N, *size, 3), float32, 0…255. masks: (N, *size), int32.
+
+    Example:
+        for images, masks in data.evaluation_batches(source, (32, 48), batch_size=4):
+            images.shape, masks.shape  # (4, 32, 48, 3), (4, 32, 48)
     """
     read = _reader(source, tuple(size))
     indices = tf.data.Dataset.range(len(source)).map(read, num_parallel_calls=tf.data.AUTOTUNE)

@@ -24,6 +24,10 @@ class DatasetInfo:
         class_names: The name of each class, by label.
         palette: An (R, G, B) color for each class, 0…255.
         ignore_label: The label of void pixels in masks.
+
+    Example:
+        info = data.DatasetInfo("yard", ("ground", "sky"), palette=((90, 60, 30), (120, 180, 250)))
+        info.num_classes  # 2
     """
 
     name: str
@@ -58,6 +62,22 @@ class Source:
         labelled: Whether there are labels; False for images only.
         notes: A sentence for each inferred convention, such as the meaning of white in masks.
         cache_bytes: The maximum number of cached bytes at each size; other examples are decoded each time.
+
+    Example:
+        class Halves(data.Source):
+            '''Frames that are dark on one side and bright on the other.'''
+
+            def __init__(self):
+                info = data.DatasetInfo("halves", ("dark", "bright"), ((0, 0, 0), (255, 255, 255)))
+                super().__init__(info, ["first", "second"])
+
+            def read(self, index):
+                mask = np.zeros((32, 48), np.uint8)
+                mask[:, 12 * (1 + index) :] = 1
+                return np.repeat(200 * mask[..., None], 3, axis=2), mask
+
+        image, mask = Halves()[1]
+        image.shape, mask.shape  # ((32, 48, 3), (32, 48))
     """
 
     labelled = True

@@ -22,6 +22,12 @@ class DatasetStatistics:
         bad: The errors of unreadable examples, by name.
         examples: The number of examples with each class, then with void.
         sizes: The number of examples of each (height, width), most frequent first.
+
+    Example:
+        statistics = data.dataset_statistics(source)
+        dict(zip(info.class_names, statistics.pixels))  # pixels of each class
+        statistics.absent()  # ()
+        statistics.class_weights()  # for the labels' loss
     """
 
     source: Source
@@ -55,8 +61,15 @@ def dataset_statistics(
         skip_bad: Whether to skip unreadable examples instead of raising an error.
         size: (height, width) at which examples are cached, so that every file is decoded only once.
 
+    Returns:
+        What was found, and the source without the examples that were skipped.
+
     Raises:
         ValueError: for the first unreadable example, unless `skip_bad`; or if none is readable.
+
+    Example:
+        statistics = data.dataset_statistics(source, skip_bad=True)
+        len(statistics.source), statistics.bad  # (8, {})
     """
     keep = source.resized(size) if size else None
 

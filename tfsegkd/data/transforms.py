@@ -26,6 +26,10 @@ class Augmentation:
 
     Raises:
         ValueError: for a value out of its range.
+
+    Example:
+        augmentation = data.Augmentation(min_scale=1.0, max_scale=2.0, hue=0.0)
+        batches = data.training_batches(source, (32, 48), batch_size=2, augmentation=augmentation)
     """
 
     min_scale: float = 0.75

@@ -22,6 +22,12 @@ class UnlabelledImages(Source):
     Raises:
         FileNotFoundError: if it is not a directory.
         ValueError: if it contains no image.
+
+    Example:
+        Path("photos").mkdir()
+        Image.fromarray(source[0][0]).save("photos/one.jpg")
+        frames = data.UnlabelledImages("photos", info)
+        len(frames), frames.labelled  # (1, False)
     """
 
     labelled = False
@@ -65,6 +71,10 @@ class WithoutLabels(Source):
 
     Args:
         source: The other source.
+
+    Example:
+        frames = data.WithoutLabels(source)
+        len(frames), frames.labelled  # (8, False)
     """
 
     labelled = False

@@ -20,10 +20,21 @@ def video_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
     Animated GIFs need no other program. Other videos are decoded by `ffmpeg` on the PATH, or by that of the
     package imageio-ffmpeg. Only one frame is in memory at a time.
 
+    Args:
+        path: A file with one of the suffixes of videos, or an animated GIF.
+
+    Returns:
+        An iterator over the frames.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if there is no ffmpeg.
         ValueError: if the file cannot be decoded, after the intact frames.
+
+    Example:
+        frames = [Image.fromarray(source[index][0]) for index in range(3)]
+        frames[0].save("film.gif", save_all=True, append_images=frames[1:])
+        len(list(data.video_frames("film.gif")))  # 3
     """
     path = Path(path)
     if not path.is_file():

@@ -15,11 +15,14 @@ from tfsegkd.distillation.teachers import (
     fit_weights,
     load_teacher,
     parse_members,
-    split_members,
+)
+from tfsegkd.distillation.teachers import (
+    split_members as split_members,
 )
 from tfsegkd.distillation.term_balance import Balance
 from tfsegkd.distillation.terms import Term, parse_terms
 
+# Imported under their own names: what other packages use, and users do not.
 __all__ = [
     "AverageWeights",
     "Balance",
@@ -43,5 +46,4 @@ __all__ = [
     "parse_members",
     "parse_terms",
     "preflight",
-    "split_members",
 ]

@@ -26,9 +26,9 @@ class AverageWeights(keras.callbacks.Callback):
         state: A `tf.Module` with the variables that a checkpoint needs.
 
     Example:
-        average = tfsegkd.distillation.AverageWeights(student)
-        distiller.fit(batches, epochs=10, callbacks=[average])
-        average.apply()
+        average = distillation.AverageWeights(student)
+        # distiller.fit(batches, callbacks=[average])
+        # average.apply()
 
     Reference:
         Polyak and Juditsky, SIAM J. Control Optim. 1992, https://doi.org/10.1137/0330046; Tarvainen and

@@ -48,6 +48,9 @@ class TeacherCache(Teacher):
         ValueError: if the directory contains the outputs of another teacher, of other images or for another
             size; if an output is not finite in float16.
         OSError: if the disk has too little space, before anything is computed.
+
+    Example:
+        recorded = distillation.TeacherCache("cache", distillation.load_teacher(teacher), source, (32, 48))
     """
 
     recorded = True

@@ -14,7 +14,7 @@ class StopAtNaN(keras.callbacks.Callback):
         FloatingPointError: from `fit`, with the names of the parts and the step.
 
     Example:
-        distiller.fit(batches, epochs=10, callbacks=[tfsegkd.distillation.StopAtNaN()])
+        callbacks = [distillation.StopAtNaN()]  # of distiller.fit(batches, callbacks=callbacks)
     """
 
     def on_epoch_begin(self, epoch, logs=None):

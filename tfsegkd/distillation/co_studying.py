@@ -41,9 +41,11 @@ class CoStudying(Distiller):
             which the teacher cannot learn.
 
     Example:
-        studies = CoStudying(teacher, quantized, [Term("pixelwise(temperature=2)")])
+        quantized = quantization.quantize(student, calibration=images)
+        terms = [tfsegkd.Term("pixelwise(temperature=2)")]
+        studies = distillation.CoStudying(teacher, quantized, terms)
         studies.compile("adam", teacher_optimizer="adam")
-        studies.fit(batches, epochs=20, callbacks=[StudyPhases(co_studying_at=3, tutoring_at=13)])
+        phases = distillation.StudyPhases(co_studying_at=3, tutoring_at=13)  # of studies.fit, for 20 epochs
 
     Reference:
         Kim et al., QKD, 2019, https://arxiv.org/abs/1911.12491. With τ = 2 and equal weights of the task
@@ -171,6 +173,9 @@ class StudyPhases(keras.callbacks.Callback):
     Args:
         co_studying_at: The first epoch, counted from 0, in which both learn.
         tutoring_at: The first epoch in which the teacher is frozen.
+
+    Example:
+        callbacks = [distillation.StudyPhases(co_studying_at=1, tutoring_at=2)]  # of fit, for 3 epochs
     """
 
     def __init__(self, co_studying_at: int, tutoring_at: int):

@@ -81,8 +81,8 @@ class Distiller(keras.Model):
 
     def __init__(
         self,
-        teacher: Teacher | keras.Model | Callable | None = None,
-        student: keras.Model | None = None,
+        teacher: Teacher | keras.Model | Callable | None,
+        student: keras.Model,
         terms: Sequence[Term] | None = None,
         task_weight: float = 1.0,
         ignore_label: int = 255,

@@ -26,6 +26,11 @@ class Schedule:
     Shapes:
         step: (), int64, 0 at the first step.
         returns: (), float32.
+
+    Example:
+        schedule = distillation.WarmUp(200) * distillation.CosineDecay(2000)
+        term = tfsegkd.Term("pixelwise", schedule=schedule)
+        float(schedule(0))  # 0.0
     """
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
@@ -53,6 +58,9 @@ class WarmUp(Schedule):
 
     Raises:
         ValueError: if `steps` is not a whole number of at least 1.
+
+    Example:
+        float(distillation.WarmUp(steps=200)(100))  # 0.5
     """
 
     steps: int
@@ -75,6 +83,9 @@ class CosineDecay(Schedule):
 
     Raises:
         ValueError: if `steps` is not a whole number of at least 1.
+
+    Example:
+        float(distillation.CosineDecay(steps=200)(0))  # 1.0
     """
 
     steps: int
@@ -98,6 +109,9 @@ class Stop(Schedule):
 
     Raises:
         ValueError: if `step` is not a whole number of at least 1.
+
+    Example:
+        float(distillation.Stop(step=200)(200))  # 0.0
     """
 
     step: int

@@ -30,6 +30,11 @@ class Balance:
 
     Raises:
         ValueError: for values out of these ranges.
+
+    Example:
+        terms = [tfsegkd.Term("pixelwise", weight=0.5)]  # half of the labels' gradient
+        balance = distillation.Balance(every=50)
+        distiller = tfsegkd.Distiller(teacher, student, terms, balance=balance)
     """
 
     every: int = 100

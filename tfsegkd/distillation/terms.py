@@ -38,7 +38,9 @@ class Term:
         TypeError: for an adapter or a schedule of another type.
 
     Example:
-        Term("hint", weight=2, at=("aspp", "context"), schedule=WarmUp(200))
+        schedule = distillation.WarmUp(200)
+        tfsegkd.Term(losses.HintLoss(), weight=2, at=("stride16", "stride8"), schedule=schedule)
+        tfsegkd.Term("hint", weight=2, at=("stride16", "stride8"), schedule="warm_up(steps=200)")  # the same
     """
 
     loss: losses.DistillationLoss | str
@@ -102,8 +104,15 @@ def parse_terms(specs: Sequence[str]) -> list[Term]:
     Args:
         specs: One spec per term; `'preset'` stands for the terms in `PRESET`, the best that we have measured.
 
+    Returns:
+        A term for each spec.
+
     Raises:
         ValueError: for a spec that cannot be read, or two terms with the same loss and layer.
+
+    Example:
+        (term,) = distillation.parse_terms(["attention@stride8:stride8*0.5"])
+        term.weight, term.at  # (0.5, ('stride8', 'stride8'))
     """
     specs = [each for spec in specs for each in (PRESET if spec.strip() == "preset" else (spec,))]
     terms = [

@@ -1,11 +1,13 @@
 """Evaluation of networks on labelled images, and plots of their predictions."""
 
 from tfsegkd.evaluation.contact_sheet import contact_sheet
-from tfsegkd.evaluation.evaluate import Evaluation, evaluate, evaluate_members
+from tfsegkd.evaluation.evaluate import Evaluation, evaluate
+from tfsegkd.evaluation.evaluate import evaluate_members as evaluate_members
 from tfsegkd.evaluation.plots import colored, overlay, overlays
 from tfsegkd.evaluation.predictor import Predictor
 from tfsegkd.evaluation.segment import class_shares, segment, write_mask, write_shares
 
+# Imported under their own names: what other packages use, and users do not.
 __all__ = [
     "Evaluation",
     "Predictor",
@@ -13,7 +15,6 @@ __all__ = [
     "colored",
     "contact_sheet",
     "evaluate",
-    "evaluate_members",
     "overlay",
     "overlays",
     "segment",

@@ -31,6 +31,9 @@ def contact_sheet(
         title: The title.
         shares: For the legend, the share of each class, then of void, 0…1; None for absent classes.
         count: The number of examples.
+
+    Example:
+        evaluation.contact_sheet(Path("sheet.png"), source, "Eight scenes", count=4)
     """
     indices = spread(len(source), count)
     panels = [_panel(source, index) for index in indices]

@@ -28,6 +28,10 @@ class Evaluation:
         confusion: Pixel counts, [label][prediction].
         blocks: For each block of consecutive images, by class: labelled pixels, predicted pixels, and correct
             pixels, [block][3][class]. Empty unless requested.
+
+    Example:
+        result = evaluation.evaluate(student, source)
+        0 <= result.pixel_accuracy <= 1, result.num_images  # (True, 8)
     """
 
     mean_iou: float
@@ -58,8 +62,15 @@ def evaluate(
         batch_size: Images per batch; affects the speed only.
         frames_per_block: The number of consecutive images in a block; None counts no blocks.
 
+    Returns:
+        Scores and the confusion matrix that they come from.
+
     Raises:
         ValueError: if the network has another number of classes than the data set.
+
+    Example:
+        result = evaluation.evaluate(student, source)
+        result.mean_iou, result.iou["road"]
     """
     predictor = network if isinstance(network, Predictor) else Predictor(network)
     options = {"batch_size": batch_size, "frames_per_block": frames_per_block}

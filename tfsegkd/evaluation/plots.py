@@ -19,8 +19,19 @@ _OPACITY = 0.6
 def colored(mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
     """Returns labels as colors; void is white.
 
+    Args:
+        mask: (H, W) labels.
+        info: Whose palette to use.
+
+    Returns:
+        (H, W, 3) uint8.
+
     Shapes:
         mask: (H, W). returns: (H, W, 3), uint8.
+
+    Example:
+        image, mask = source[0]
+        evaluation.colored(mask, info).shape  # (32, 48, 3)
     """
     palette = np.full((256, 3), 255, np.uint8)
     palette[: info.num_classes] = info.palette
@@ -30,8 +41,20 @@ def colored(mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
 def overlay(image: np.ndarray, mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
     """Returns the image with its labels overlaid in color.
 
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) labels.
+        info: Whose palette to use.
+
+    Returns:
+        (H, W, 3) uint8.
+
     Shapes:
         image: (H, W, 3) uint8. mask: (H, W). returns: (H, W, 3), uint8.
+
+    Example:
+        image, mask = source[0]
+        evaluation.overlay(image, mask, info).shape  # (32, 48, 3)
     """
     mixed = _OPACITY * colored(mask, info) + (1 - _OPACITY) * image
     return np.where((mask == info.ignore_label)[..., None], image, mixed).astype(np.uint8)
@@ -50,6 +73,9 @@ def overlays(
         source: The examples, of which `count` evenly spaced ones are drawn.
         networks: The networks, by column title.
         count: The number of rows.
+
+    Example:
+        evaluation.overlays("overlays.png", source, {"student": student}, count=2)
     """
     indices = spread(len(source), count)
     predictors = {title: Predictor(network) for title, network in networks.items()}

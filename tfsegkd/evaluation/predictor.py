@@ -27,6 +27,10 @@ class Predictor:
 
     Raises:
         FileNotFoundError, ValueError: if the path is not a network.
+
+    Example:
+        predictor = evaluation.Predictor(student)
+        predictor.num_classes  # 11
     """
 
     def __init__(

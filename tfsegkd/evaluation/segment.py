@@ -36,11 +36,19 @@ def segment(
         overlap: The minimum share of a window that the next one overlaps. Windows have lower weights near
             their borders, where predictions are worst.
 
+    Returns:
+        (H, W) labels at the image's own size.
+
     Shapes:
         image: (H, W, 3), uint8. returns: (H, W), uint8.
 
     Raises:
         ValueError: if `overlap` is not in 0…0.9.
+
+    Example:
+        predictor = evaluation.Predictor(student)
+        photo = np.zeros((60, 100, 3), np.uint8)
+        evaluation.segment(predictor, photo).shape  # (60, 100)
     """
     checks.in_range(overlap, 0.0, 0.9, "overlap")
     height, width = image.shape[:2]
@@ -88,14 +96,34 @@ def _ramp(length: int) -> np.ndarray:
 
 
 def write_mask(path: Path, mask: np.ndarray, info: DatasetInfo) -> None:
-    """Writes labels as a PNG whose palette has the colors of the classes."""
+    """Writes labels as a PNG whose palette has the colors of the classes.
+
+    Args:
+        path: Where to write the PNG.
+        mask: (H, W) labels.
+        info: Whose palette to write.
+
+    Example:
+        evaluation.write_mask(Path("labels.png"), source[0][1], info)
+    """
     drawn = Image.fromarray(mask).convert("P")
     drawn.putpalette(np.array(info.palette, np.uint8).tobytes())
     write_atomically(path, drawn.save)
 
 
 def class_shares(mask: np.ndarray, num_classes: int) -> np.ndarray:
-    """Returns the share of each class in a mask."""
+    """Returns the share of each class in a mask.
+
+    Args:
+        mask: (H, W) labels.
+        num_classes: How many classes there are.
+
+    Returns:
+        (num_classes,) shares of all pixels.
+
+    Example:
+        evaluation.class_shares(np.array([[0, 0], [0, 1]]), num_classes=2).tolist()  # [0.75, 0.25]
+    """
     return np.bincount(mask.ravel(), minlength=num_classes) / mask.size
 
 
@@ -103,6 +131,15 @@ def write_shares(path: Path, class_names: Sequence[str], rows: Iterable[tuple[st
     """Writes a CSV with a line per image and a column per class: the share of pixels.
 
     Names that a spreadsheet would run as a formula get an apostrophe in front.
+
+    Args:
+        path: Where to write the CSV.
+        class_names: The columns.
+        rows: A name and the shares of `class_shares` for each image.
+
+    Example:
+        shares = evaluation.class_shares(source[0][1], info.num_classes)
+        evaluation.write_shares(Path("shares.csv"), info.class_names, [("first", shares)])
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

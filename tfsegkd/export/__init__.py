@@ -3,23 +3,23 @@
 from tfsegkd.export.bundle import BundledFile, ModelCard, write_bundle
 from tfsegkd.export.lowering import lower_for_arm
 from tfsegkd.export.metadata import embed_metadata, read_labels
-from tfsegkd.export.tflite import VARIANTS, ExportReport, check_output_stride, export_tflite, variants
-from tfsegkd.export.try_page import TRY_PAGE, TryPage, write_try_page
+from tfsegkd.export.tflite import VARIANTS as VARIANTS
+from tfsegkd.export.tflite import ExportReport, export_tflite, variants
+from tfsegkd.export.tflite import check_output_stride as check_output_stride
+from tfsegkd.export.try_page import TRY_PAGE as TRY_PAGE
+from tfsegkd.export.try_page import TryPage, write_try_page
 from tfsegkd.export.verify import VerifyReport, verify
 from tfsegkd.export.verify_arm import ArmReport, verify_on_arm
-from tfsegkd.export.web_runtime import check_web_runtime
+from tfsegkd.export.web_runtime import check_web_runtime as check_web_runtime
 
+# Imported under their own names: what other packages use, and users do not.
 __all__ = [
-    "TRY_PAGE",
-    "VARIANTS",
     "ArmReport",
     "BundledFile",
     "ExportReport",
     "ModelCard",
     "TryPage",
     "VerifyReport",
-    "check_output_stride",
-    "check_web_runtime",
     "embed_metadata",
     "export_tflite",
     "lower_for_arm",

@@ -19,6 +19,7 @@ from tfsegkd._keras import keras
 from tfsegkd.atomic import put_in_place, sha256, write_json
 from tfsegkd.data.labels import distinct_colors
 from tfsegkd.data.source import DatasetInfo
+from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.export.metadata import embed_metadata
 from tfsegkd.export.output_variants import with_labels, without_last_resize
 from tfsegkd.export.tflite import VARIANTS, export_tflite
@@ -57,6 +58,10 @@ class BundledFile:
         delegate_partitions: The number of XNNPACK partitions; one is best.
         outside_delegate: The operations outside of the delegate.
         peak_bytes: The peak memory of activations in bytes.
+
+    Example:
+        # card = export.write_bundle(quantized, "android", info, golden_image=source[0][0])
+        # {file.file: file.file_bytes for file in card.files}
     """
 
     file: str
@@ -91,6 +96,10 @@ class ModelCard:
         made: The quantization method, the source, and the package versions.
         timing: How `latency_ms` was measured, and the core of `arm_instructions`.
         try_page: How `try.html` loads its runtime.
+
+    Example:
+        # card = export.write_bundle(quantized, "android", info, golden_image=source[0][0])
+        # [file.file for file in card.files]
     """
 
     name: str
@@ -107,12 +116,13 @@ class ModelCard:
     try_page: dict[str, Any]
 
 
+@renamed_arguments(representative_data="calibration")
 def write_bundle(
     model: keras.Model,
     directory: str | os.PathLike,
     info: DatasetInfo,
     golden_image: np.ndarray,
-    representative_data: np.ndarray | Iterable[np.ndarray] | None = None,
+    calibration: np.ndarray | Iterable[np.ndarray] | None = None,
     measure: Callable[[Path], dict[str, Any]] | None = None,
     device_table: runtime.DeviceTable | None = None,
     source: str | None = None,
@@ -126,11 +136,11 @@ def write_bundle(
     The directory appears when it is complete and each of its files has been run.
 
     Args:
-        model: A network of `tfsegkd.quantization.quantize`, or a float one with `representative_data`.
+        model: A network of `tfsegkd.quantization.quantize`, or a float one with `calibration`.
         directory: The directory to write.
         info: The classes; without a palette they get default colors.
         golden_image: A test image for devices. `model_int8.tflite` computes its mask.
-        representative_data: Calibration images for a float network.
+        calibration: Calibration images for a float network.
         measure: A function that measures the accuracy of a file, given its path; None leaves accuracy out.
         device_table: The user's latencies of these files, by name.
         source: The origin of the network, for the model card.
@@ -140,9 +150,12 @@ def write_bundle(
         arm: Whether to count the instructions of each file on an emulated Arm core, which takes seconds for a
             small network and needs qemu-user.
 
+    Returns:
+        What `model_card.json` holds.
+
     Shapes:
         golden_image: (H, W, 3), uint8, of the network's input size.
-        representative_data: (N, H, W, 3), 0…255, of the same size.
+        calibration: (N, H, W, 3), 0…255, of the same size.
 
     Raises:
         ValueError: if the directory exists, the class names do not match the network, a float network has no
@@ -150,6 +163,10 @@ def write_bundle(
             operation stays in float, the int8 file differs from the network, or `web_runtime` is not the
             runtime that `try.html` is tested with.
         OSError: if Arm instructions are requested and the emulator is missing.
+
+    Example:
+        # directory = "android", for an app to take as it is
+        # card = export.write_bundle(quantized, "android", info, golden_image=source[0][0])
     """
     directory = Path(directory)
     check_functional(model, "write_bundle")
@@ -161,7 +178,7 @@ def write_bundle(
     if not info.palette:
         info = dataclasses.replace(info, palette=distinct_colors(info.num_classes))
     trained = runtime.is_quantization_aware(model)
-    model = _int8_network(model, representative_data)
+    model = _int8_network(model, calibration)
     directory.parent.mkdir(parents=True, exist_ok=True)
     # In the same directory, because renaming needs the same file system.
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
@@ -228,17 +245,17 @@ def _check_fit(model: keras.Model, info: DatasetInfo, golden_image: np.ndarray) 
         )
 
 
-def _int8_network(model: keras.Model, representative_data) -> keras.Model:
+def _int8_network(model: keras.Model, calibration) -> keras.Model:
     if not runtime.is_quantization_aware(model):
-        if representative_data is None:
+        if calibration is None:
             raise ValueError(
                 f"{model.name!r} is a float network: nothing says what ranges its tensors take. Pass "
-                f"representative_data, a few dozen images, or quantize and train it first."
+                f"calibration, a few dozen images, or quantize and train it first."
             )
-        return post_training(model, representative_data)
-    if representative_data is not None:
+        return post_training(model, calibration)
+    if calibration is not None:
         raise ValueError(
-            f"{model.name!r} is quantized and has ranges. Received: representative_data. Leave it out, "
+            f"{model.name!r} is quantized and has ranges. Received: calibration. Leave it out, "
             f"or pass the float network."
         )
     check_observed(model)
@@ -358,7 +375,7 @@ def _end(details: dict[str, Any]) -> dict[str, Any]:
 
 
 def _how(model: keras.Model, trained: bool) -> str:
-    how = "quantization-aware training" if trained else "post-training, from representative data"
+    how = "quantization-aware training" if trained else "post-training, from calibration images"
     return f"{how}, int8" + (", some layers in float" if float_layers(model) else "")
 
 

@@ -203,6 +203,9 @@ def lower_for_arm(content: bytes, changes: Iterable[str] = tuple(CHANGES)) -> tu
 
     Returns:
         The new .tflite, and the names of the applied rewrites.
+
+    Example:
+        content, changes = export.lower_for_arm(runtime.convert(student, "float32", "float32"))
     """
     editor = Editor(content)
     made = tuple(name for name in changes if CHANGES[name](editor))

@@ -36,8 +36,16 @@ def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> byt
         name: The network's name.
         class_names: The name of each class, by label.
 
+    Returns:
+        The new .tflite.
+
     Raises:
         ValueError: if there is not one name per class, or a name has several lines.
+
+    Example:
+        content = runtime.convert(student, "float32", "float32")
+        content = export.embed_metadata(content, "scenes", info.class_names)
+        export.read_labels(content) == info.class_names  # True
 
     Reference:
         https://ai.google.dev/edge/litert/conversion/tensorflow/metadata
@@ -53,8 +61,18 @@ def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> byt
 def read_labels(network: str | os.PathLike | bytes) -> tuple[str, ...]:
     """Returns the class names in a .tflite; none if it has no labels.
 
+    Args:
+        network: A .tflite, or its bytes.
+
+    Returns:
+        The names in label order.
+
     Raises:
         ValueError: if they cannot be read.
+
+    Example:
+        export.export_tflite(student, "labelled.tflite", "float32", "float32", metadata=info)
+        export.read_labels("labelled.tflite")[:2]  # ('sky', 'building')
     """
     content = network if isinstance(network, bytes) else Path(network).read_bytes()
     try:

@@ -12,6 +12,7 @@ from tfsegkd import checks, runtime
 from tfsegkd._keras import keras
 from tfsegkd.atomic import write_atomically
 from tfsegkd.data.source import DatasetInfo
+from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.export.lowering import lower_for_arm
 from tfsegkd.export.metadata import embed_metadata
 from tfsegkd.export.output_variants import without_last_resize
@@ -33,6 +34,12 @@ def variants(output_stride: int = 1) -> dict[str, dict]:
 
     Args:
         output_stride: If above 1, includes a file with logits this many times smaller than the image.
+
+    Returns:
+        Options by name of the file.
+
+    Example:
+        [*export.variants(output_stride=4)][-1]  # 'model_stride4.tflite'
     """
     smaller = {**VARIANTS[INT8], "output_stride": output_stride}
     return VARIANTS if output_stride == 1 else {**VARIANTS, f"model_stride{output_stride}.tflite": smaller}
@@ -53,6 +60,10 @@ class ExportReport:
         grouped: The forms of grouped convolutions, with the latency of each form.
         lowered: The rewrites of `lower_for_arm`.
         note: A remark, such as that 4-bit kernels are smaller but not faster.
+
+    Example:
+        report = export.export_tflite(student, "reported.tflite", "float32", "float32")
+        report.file_bytes, report.latency_ms  # of the file, on this machine
     """
 
     path: str
@@ -72,17 +83,18 @@ class ExportReport:
         return json.dumps(dataclasses.asdict(self), indent=2)
 
 
+@renamed_arguments(representative_data="calibration")
 def export_tflite(
     model: keras.Model,
     path: str | os.PathLike,
     inputs: str = "uint8",
     outputs: str = "int8",
-    representative_data: np.ndarray | Iterable[np.ndarray] | None = None,
+    calibration: np.ndarray | Iterable[np.ndarray] | None = None,
     metadata: DatasetInfo | None = None,
     allow_float: bool = False,
     overwrite: bool = False,
     num_threads: int = 1,
-    grouped: str = MEASURED,
+    grouped: str = "grouped",
     output_stride: int = 1,
 ) -> ExportReport:
     """Exports a network as a .tflite and returns its properties.
@@ -96,7 +108,7 @@ def export_tflite(
         path: The file to write; it appears when it is complete.
         inputs: "uint8" (raw pixels) or "float32" (0…255).
         outputs: "int8" or "float32" logits. float32 input and output around an int8 network are possible.
-        representative_data: (N, H, W, 3) calibration images for a float network, which is then quantized
+        calibration: (N, H, W, 3) calibration images for a float network, which is then quantized
             without training.
         metadata: The classes; its `class_names` are written into the file.
         allow_float: Whether an int8 network may have float ops, which cost time.
@@ -107,10 +119,18 @@ def export_tflite(
         output_stride: The stride of the logits. 1 resizes them to the image in the file; with the stride at
             which the network computes them, such as 4, the app resizes them.
 
+    Returns:
+        What was written, as read from the file.
+
     Raises:
         ValueError: if the file exists, the class names do not match the network, the network cannot be
             converted with these options, does not compute its logits at `output_stride`, is quantized but
             not calibrated, or is int8 and has float ops.
+
+    Example:
+        quantized = quantization.quantize(student, calibration=images)
+        report = export.export_tflite(quantized, "model.tflite", metadata=info)
+        report.float_ops, report.delegate_partitions  # ([], 1)
     """
     checks.one_of(grouped, (MEASURED, *FORMS), "grouped")
     checks.whole(output_stride, 1, "output_stride")
@@ -119,13 +139,13 @@ def export_tflite(
     path = Path(path)
     _check_path(path, overwrite)
     check_observed(model)
-    content = runtime.convert(model, inputs, outputs, representative_data=representative_data)
+    content = runtime.convert(model, inputs, outputs, calibration=calibration)
     if output_stride != 1:
         content = _at_stride(content, output_stride, model.name)
     content, convolutions = lower(content, grouped, num_threads=num_threads)
     content, lowered = lower_for_arm(content)
     operations = runtime.profile(content)
-    int8_body = runtime.is_quantization_aware(model) or representative_data is not None
+    int8_body = runtime.is_quantization_aware(model) or calibration is not None
     if int8_body and operations.float_ops and not allow_float:
         raise ValueError(
             f"{model.name!r} would not be full int8. Expected no float op. Received: "

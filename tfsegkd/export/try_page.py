@@ -39,6 +39,10 @@ class TryPage:
         file_bytes: Its size.
         offline: Whether the page contains the runtime; otherwise the browser loads it.
         note: The same as a sentence, with the reason.
+
+    Example:
+        # page = export.write_try_page("try.html", "model_int8.tflite", info, *source[0])
+        # page.file_bytes, page.offline
     """
 
     path: str
@@ -70,6 +74,9 @@ def write_try_page(
         web_runtime: The directory of the unpacked npm package `@litertjs/core`; npm by default.
         title: The title of the page; the file's name by default.
 
+    Returns:
+        What was written.
+
     Shapes:
         golden_image: (H, W, 3), uint8, of the network's input size.
         golden_mask: (H, W), labels.
@@ -79,9 +86,9 @@ def write_try_page(
             test image do not match, or `web_runtime` is not the runtime that the page is tested with.
 
     Example:
-        page = export.write_try_page(
-            "try.html", "bundle/model_float_io.tflite", info, picture, labels)
-        print(page.note)
+        image, mask = source[0]
+        export.export_tflite(student, "tried.tflite", "float32", "float32")
+        page = export.write_try_page("try.html", "tried.tflite", info, image, mask)
     """
     path, network = Path(path), Path(network)
     facts = _network_facts(network, info)

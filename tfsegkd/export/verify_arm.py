@@ -38,6 +38,10 @@ class ArmReport:
         num_images: The number of images.
         here: The agreement with the file on this machine.
         keras: The agreement with the Keras network.
+
+    Example:
+        # report = export.verify_on_arm("model_int8.tflite", quantized, frames)
+        # report.instructions  # a frame, on report.core
     """
 
     core: str
@@ -80,12 +84,19 @@ def verify_on_arm(
         class_names: By label; labels by default.
         core: The core, see `tfsegkd.runtime.arm.count`.
 
+    Returns:
+        Instructions, and the agreement with this machine and with Keras.
+
     Shapes:
         images: (N, H, W, 3), uint8 or float, 0…255.
 
     Raises:
         ValueError: if the images do not have the network's size, or the file cannot be run.
         OSError: if the emulator or its system is missing; the message says what to install.
+
+    Example:
+        # needs Debian's qemu-user and gcc
+        # report = export.verify_on_arm("model_int8.tflite", quantized, frames)
     """
     network = Network(path)
     there, here = arm.run(path, images, core), network.predict(images)

@@ -1,25 +1,30 @@
 """The graph of a functional model: its nodes, its channels, what it costs, and how it is rewritten."""
 
-from tfsegkd.graph.canonical import canonical
-from tfsegkd.graph.channels import ChannelGraph, Counts, Edits, Group
+from tfsegkd.graph.canonical import canonical as canonical
+from tfsegkd.graph.channels import ChannelGraph, Group
+from tfsegkd.graph.channels import Counts as Counts
+from tfsegkd.graph.channels import Edits as Edits
 from tfsegkd.graph.cost import Cost, LayerCost, cost, layer_costs
 from tfsegkd.graph.layer_spec import Cut, Kernel, LayerChannels, LayerSpec, Scale
-from tfsegkd.graph.nodes import Graph, Node, Tensor, observe, probe, read
-from tfsegkd.graph.precision import float32_changes, in_float32
-from tfsegkd.graph.reading import Canonical
+from tfsegkd.graph.nodes import Graph, Node, read
+from tfsegkd.graph.nodes import Tensor as Tensor
+from tfsegkd.graph.nodes import observe as observe
+from tfsegkd.graph.nodes import probe as probe
+from tfsegkd.graph.precision import float32_changes as float32_changes
+from tfsegkd.graph.precision import in_float32 as in_float32
+from tfsegkd.graph.reading import Canonical as Canonical
 from tfsegkd.graph.rebuild import rebuild
 from tfsegkd.graph.registration import register
-from tfsegkd.graph.requirements import check_functional, check_images
-from tfsegkd.graph.rewriting import Builder, rewrite
+from tfsegkd.graph.requirements import check_functional as check_functional
+from tfsegkd.graph.requirements import check_images as check_images
+from tfsegkd.graph.rewriting import Builder as Builder
+from tfsegkd.graph.rewriting import rewrite as rewrite
 
+# Imported under their own names: what other packages use, and users do not.
 __all__ = [
-    "Builder",
-    "Canonical",
     "ChannelGraph",
     "Cost",
-    "Counts",
     "Cut",
-    "Edits",
     "Graph",
     "Group",
     "Kernel",
@@ -28,18 +33,9 @@ __all__ = [
     "LayerSpec",
     "Node",
     "Scale",
-    "Tensor",
-    "canonical",
-    "check_functional",
-    "check_images",
     "cost",
-    "float32_changes",
-    "in_float32",
     "layer_costs",
-    "observe",
-    "probe",
     "read",
     "rebuild",
     "register",
-    "rewrite",
 ]

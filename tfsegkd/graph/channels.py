@@ -31,6 +31,10 @@ class Group:
         widths: Layer → how many of its output channels one unit is, for the producers and pass-through
             layers.
         frozen: Why none of them can go; empty if they can.
+
+    Example:
+        group = graph.ChannelGraph(student).groups[0]
+        group.producers, group.consumers  # layers that make the channels, and that take them
     """
 
     name: str
@@ -82,6 +86,9 @@ class ChannelGraph:
 
     Raises:
         TypeError: if `model` is not functional.
+
+    Example:
+        print(graph.ChannelGraph(student).describe())
     """
 
     def __init__(self, model: keras.Model):

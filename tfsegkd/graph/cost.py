@@ -28,6 +28,9 @@ class Cost:
         input_shapes: The shape of each input that these figures hold for, without the batch.
         uncounted: Names of layers that multiply by matrices in a way this count does not know; `macs` is
             too low by their share.
+
+    Example:
+        graph.cost(student).parameters == student.count_params()  # True
     """
 
     parameters: int
@@ -49,9 +52,16 @@ def cost(model: keras.Model) -> Cost:
     Args:
         model: A functional (or built sequential) network with a fixed input size. Models inside are opened.
 
+    Returns:
+        Parameters, MACs and bytes of activations.
+
     Raises:
         TypeError: if `model` is not a functional tf_keras model.
         ValueError: if the size of an input or of a layer's output is not fixed.
+
+    Example:
+        found = graph.cost(student)
+        found.macs, found.parameters
     """
     found = list(_calls(model))
     weights = {id(weight): weight for call in found for weight in call.weights}
@@ -72,6 +82,9 @@ class LayerCost:
     Args:
         macs: Multiply-accumulates, of all its calls; 0 for a layer without any.
         shape: The shape of its output, without the batch.
+
+    Example:
+        graph.layer_costs(student)["scores"].shape  # (2, 3, 11)
     """
 
     macs: int
@@ -81,8 +94,18 @@ class LayerCost:
 def layer_costs(model: keras.Model) -> dict[str, LayerCost]:
     """The layers that one image runs through, with what each costs; as of `cost`.
 
+    Args:
+        model: As of `cost`.
+
+    Returns:
+        Costs by the name of the layer, in the order in which they run.
+
     Raises:
         TypeError, ValueError: as of `cost`.
+
+    Example:
+        costs = graph.layer_costs(student)
+        max(costs, key=lambda name: costs[name].macs)  # the layer that costs most
     """
     found: dict[str, LayerCost] = {}
     for call in _calls(model):

@@ -11,7 +11,11 @@ from tfsegkd._keras import keras
 
 
 class Scale(enum.Enum):
-    """How the scale of a layer's int8 output relates to that of its first input."""
+    """How the scale of a layer's int8 output relates to that of its first input.
+
+    Example:
+        graph.LayerSpec(scale=graph.Scale.SAME).scale.name  # 'SAME'
+    """
 
     SAME = "the same values, elsewhere, on the same scale"
     POOLED = "new values on the same scale"
@@ -28,6 +32,9 @@ class Kernel:
         scales: Which parts have a scale of their own: 'channel', 'depthwise', or 'tensor' for none.
         inputs, outputs: Its axes along the input and the output channels; those of a depthwise kernel are its
             last two together.
+
+    Example:
+        graph.Kernel("kernel", scales="channel", inputs=2, outputs=3).name  # 'kernel'
     """
 
     name: str
@@ -190,6 +197,9 @@ class Cut:
         axis: Its axis.
         channels: What stands at each position of the axis: a channel or, once they are counted, a unit.
         role: 'produces' new channels, 'passes' on those it gets, or 'consumes' them, so that they end here.
+
+    Example:
+        graph.Cut(weight=0, axis=3, channels=np.arange(16), role="produces").axis  # 3
     """
 
     weight: int
@@ -209,6 +219,9 @@ class LayerChannels:
         sizes: Entry of its configuration → the channels whose number it is.
         kernels: The numbers of the weights that it multiplies by.
         positions: How often it multiplies by them for one image, all its calls together.
+
+    Example:
+        graph.LayerChannels(inputs=np.arange(16), outputs=np.arange(16)).cuts  # []
     """
 
     inputs: np.ndarray

@@ -24,9 +24,16 @@ def rebuild(
         configs: Layer name → the entries of its configuration that change.
         weights: Layer name → all its weights, in the order of `layer.get_weights()`.
 
+    Returns:
+        The model.
+
     Raises:
         ValueError: if a layer cannot be made from its configuration, cannot be called on its new inputs, or
             does not fit its weights; the message names it.
+
+    Example:
+        copy = graph.rebuild(graph.read(student), {"stride16": {"name": "context"}})
+        copy.get_layer("context").output_shape  # (None, 2, 3, 16)
     """
     configs, weights = configs or {}, weights or {}
     made: dict[str, keras.layers.Layer] = {}

@@ -17,6 +17,10 @@ class BlockDiagonal(keras.constraints.Constraint):
 
     Args:
         groups: Their number.
+
+    Example:
+        kernel = grouping.BlockDiagonal(groups=2)(tf.ones((1, 1, 4, 4)))
+        float(tf.reduce_sum(kernel))  # 8.0
     """
 
     def __init__(self, groups: int):
@@ -71,9 +75,17 @@ def as_dense(model: keras.Model) -> keras.Model:
     Args:
         model: A functional float network.
 
+    Returns:
+        A network that computes the same.
+
     Raises:
         TypeError: if `model` is not functional.
         ValueError: if a grouped convolution has a constraint of its own.
+
+    Example:
+        gradual = grouping.make_gradual(student, groups=4)
+        grouping.set_alpha(gradual, 0)
+        dense = grouping.as_dense(grouping.regroup(gradual))
     """
     graph = read(model)
     configs, weights = {}, {}

@@ -34,6 +34,10 @@ class GradualConv2D(keras.layers.Conv2D):
         input_slots, output_slots: The place that each channel has once those of a group stand together:
             channel c belongs to group slots[c] // (channels / blocks).
 
+    Example:
+        layer = grouping.GradualConv2D(8, 3, blocks=4)
+        layer(tf.zeros((1, 8, 8, 8))).shape  # (1, 6, 6, 8)
+
     Reference:
         Vallurupalli et al. 2018, https://arxiv.org/abs/1806.08522, section III.
     """
@@ -80,6 +84,10 @@ class ChannelOrder(keras.layers.Layer):
 
     Shapes:
         inputs, returns: (N, H, W, C), equal.
+
+    Example:
+        pixel = tf.constant([[[[10, 11, 12]]]])
+        grouping.ChannelOrder([2, 0, 1])(pixel).numpy().tolist()  # [[[[12, 10, 11]]]]
     """
 
     def __init__(self, order: Iterable[int], **kwargs):
@@ -114,10 +122,19 @@ def make_gradual(
         shuffle: Whether channels are shuffled where one grouped layer feeds another, so that the groups
             exchange what they know.
 
+    Returns:
+        A network that computes the same until `set_alpha` lowers alpha.
+
     Raises:
         TypeError: if `model` is not functional, or `layers` is a single string.
         ValueError: for a quantization-aware network; groups that divide no layer, or not one of `layers`; a
             name that no layer has, or that of a layer that is not a plain convolution or is grouped already.
+
+    Example:
+        gradual = grouping.make_gradual(student, groups=4)
+        grouping.set_alpha(gradual, 0)
+        grouped = grouping.regroup(gradual)
+        graph.cost(grouped).parameters < graph.cost(student).parameters  # True
 
     Reference:
         Vallurupalli et al. 2018, https://arxiv.org/abs/1806.08522, section III, tables 1 and 2.
@@ -171,8 +188,17 @@ def gradual_layers(model: keras.Model) -> list[GradualConv2D]:
 def set_alpha(model: keras.Model, value: float) -> None:
     """Sets the factor of the weights between groups in every gradual layer: 1 is dense, 0 is grouped.
 
+    Args:
+        model: A network of `make_gradual`, changed in place.
+        value: From 0 to 1.
+
     Raises:
         ValueError: if `model` has no gradual layer, or `value` does not lie in 0…1.
+
+    Example:
+        gradual = grouping.make_gradual(student, groups=4)
+        grouping.set_alpha(gradual, 0.5)
+        grouping.alpha(gradual)  # 0.5
     """
     checks.in_range(value, 0.0, 1.0, what="alpha")
     for layer in gradual_layers(model):
@@ -182,8 +208,17 @@ def set_alpha(model: keras.Model, value: float) -> None:
 def alpha(model: keras.Model) -> float:
     """The largest factor of the weights between groups in a network.
 
+    Args:
+        model: A network of `make_gradual`.
+
+    Returns:
+        1 for dense, 0 for grouped.
+
     Raises:
         ValueError: if `model` has no gradual layer.
+
+    Example:
+        grouping.alpha(grouping.make_gradual(student, groups=4))  # 1.0
     """
     return max(float(layer.alpha) for layer in gradual_layers(model))
 

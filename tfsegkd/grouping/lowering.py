@@ -43,6 +43,10 @@ class LoweringReport:
     Args:
         layers: The grouped convolutions, in the order in which they run.
         num_threads: Processor threads of the measurement.
+
+    Example:
+        content, report = grouping.lower(runtime.convert(student, "float32", "float32"))
+        report.layers  # ()
     """
 
     layers: tuple[LoweredLayer, ...]
@@ -81,6 +85,10 @@ def lower(
 
     Raises:
         ValueError: for an unknown form, or 'split' where no split of the delegate fits the groups.
+
+    Example:
+        grouped = keras.Sequential([keras.layers.Conv2D(8, 3, groups=2, input_shape=(16, 16, 8))])
+        content, report = grouping.lower(runtime.convert(grouped, "float32", "float32"), form="dense")
     """
     checks.one_of(form, (MEASURED, *FORMS), "form")
     editor = Editor(content)

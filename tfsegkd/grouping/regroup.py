@@ -33,9 +33,17 @@ def regroup(model: keras.Model) -> keras.Model:
     Args:
         model: A functional network.
 
+    Returns:
+        A network that computes the same.
+
     Raises:
         TypeError: if `model` is not functional.
         ValueError: while alpha is above 0 or weights between groups are not 0; if nothing is to regroup.
+
+    Example:
+        gradual = grouping.make_gradual(student, groups=4)
+        grouping.set_alpha(gradual, 0)
+        grouped = grouping.regroup(gradual)
     """
     graph = read(model)
     dense_forms, moving = written_dense(model), gradual(graph)

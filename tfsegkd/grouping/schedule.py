@@ -30,6 +30,9 @@ class GradualGroupingSchedule(NetworkCallback):
         ValueError: for steps that are not 0 ≤ begin ≤ end; an unknown shape; from `fit`, if the network has
             no gradual layer.
 
+    Example:
+        callbacks = [grouping.GradualGroupingSchedule(begin=0, end=400)]  # of fit
+
     Reference:
         Vallurupalli et al. 2018, https://arxiv.org/abs/1806.08522, section III.
         Reconstruction: the paper gives no shape. 'cubic' is that of Zhu and Gupta's gradual pruning,

@@ -18,6 +18,10 @@ class ChannelShuffle(keras.layers.Layer):
     Shapes:
         inputs, returns: (N, H, W, C), equal. `groups` divides C.
 
+    Example:
+        pixel = tf.constant([[[[0, 1, 2, 3]]]])
+        layers.ChannelShuffle(groups=2)(pixel).numpy().tolist()  # [[[[0, 2, 1, 3]]]]
+
     Reference:
         Zhang et al., CVPR 2018, https://arxiv.org/abs/1707.01083, section 3.1.
     """
@@ -53,6 +57,9 @@ class HardGate(keras.layers.Layer):
 
     Shapes:
         inputs, returns: any, equal.
+
+    Example:
+        layers.HardGate()(tf.constant([[[[-9.0, 0.0, 9.0]]]])).numpy().ravel().tolist()  # [0.0, 3.0, 6.0]
 
     Reference:
         Howard et al., ICCV 2019, https://arxiv.org/abs/1905.02244, section 5.2.

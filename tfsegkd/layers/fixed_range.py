@@ -17,6 +17,9 @@ class FixedRange(keras.layers.Layer):
 
     Shapes:
         inputs, returns: any, equal.
+
+    Example:
+        float(layers.FixedRange(-1.0, 1.0)(tf.constant(5.0))) <= 1  # True
     """
 
     def __init__(self, low: float, high: float, **kwargs):

@@ -17,6 +17,9 @@ class StripMean(keras.layers.Layer):
 
     Shapes:
         inputs: (N, H, W, C), H and W static. returns: (N, bins, W, C) or (N, H, bins, C).
+
+    Example:
+        layers.StripMean(bins=2, axis=1)(tf.ones((1, 6, 4, 3))).shape  # (1, 2, 4, 3)
     """
 
     def __init__(self, bins: int, axis: int, **kwargs):
@@ -40,6 +43,10 @@ class GridGain(keras.layers.Layer):
 
     Shapes:
         inputs, returns: (N, H, W, C), equal.
+
+    Example:
+        gain = layers.GridGain([1.0, 2.0], [1.0, 3.0])
+        gain(tf.ones((1, 2, 2, 1))).numpy().ravel().tolist()  # [1.0, 3.0, 2.0, 6.0]
     """
 
     def __init__(self, rows: list[float], columns: list[float], **kwargs):

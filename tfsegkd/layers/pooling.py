@@ -37,6 +37,9 @@ class AdaptiveMean(keras.layers.Layer):
 
     Shapes:
         inputs: (N, H, W, C), H and W static. returns: (N, bins, bins, C).
+
+    Example:
+        layers.AdaptiveMean(bins=2)(tf.ones((1, 5, 7, 3))).shape  # (1, 2, 2, 3)
     """
 
     def __init__(self, bins: int, **kwargs):
@@ -60,6 +63,11 @@ class MaxUnpooling(keras.layers.Layer):
     Shapes:
         inputs: values (N, h, w, C); the image before the pooling (N, H, W, C); its maxima (N, h, w, C).
         returns: (N, H, W, C).
+
+    Example:
+        x = tf.reshape(tf.range(16.0), (1, 4, 4, 1))
+        pooled = tf.nn.max_pool2d(x, 2, 2, "VALID")
+        layers.MaxUnpooling()([pooled, x, pooled]).shape  # (1, 4, 4, 1)
 
     Reference:
         Badrinarayanan et al., PAMI 2017, https://arxiv.org/abs/1511.00561, section 3.

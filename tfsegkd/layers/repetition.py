@@ -20,6 +20,9 @@ class RepeatPixels(keras.layers.Layer):
 
     Shapes:
         inputs: (N, H, W, C), H, W and C static. returns: (N, H·size[0], W·size[1], C).
+
+    Example:
+        layers.RepeatPixels((2, 3))(tf.zeros((1, 4, 4, 3))).shape  # (1, 8, 12, 3)
     """
 
     def __init__(self, size: tuple[int, int], **kwargs):

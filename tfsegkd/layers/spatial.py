@@ -18,6 +18,9 @@ class PadToStride(keras.layers.Layer):
 
     Shapes:
         inputs: (N, H, W, C), H and W static. returns: (N, H', W', C).
+
+    Example:
+        layers.PadToStride(stride=16)(tf.zeros((1, 20, 32, 3))).shape  # (1, 32, 32, 3)
     """
 
     def __init__(self, stride: int, **kwargs):
@@ -41,6 +44,9 @@ class CropLike(keras.layers.Layer):
 
     Shapes:
         inputs: (N, H', W', C) and a reference (N, H, W, any). returns: (N, H, W, C).
+
+    Example:
+        layers.CropLike()([tf.zeros((1, 8, 8, 3)), tf.zeros((1, 5, 6, 1))]).shape  # (1, 5, 6, 3)
     """
 
     def call(self, inputs):
@@ -57,6 +63,9 @@ class ResizeLike(keras.layers.Layer):
 
     Shapes:
         inputs: (N, h, w, C) and a reference (N, H, W, any). returns: (N, H, W, C).
+
+    Example:
+        layers.ResizeLike()([tf.zeros((1, 4, 4, 3)), tf.zeros((1, 9, 8, 1))]).shape  # (1, 9, 8, 3)
     """
 
     def call(self, inputs):

@@ -26,6 +26,10 @@ class ACELoss(DistillationLoss):
     Raises:
         ValueError: without labels, or for a `soft` that is not a bool.
 
+    Example:
+        loss = losses.ACELoss(soft=True)
+        loss(teacher_logits, student_logits, labels=masks)  # a value for each of two images
+
     Reference:
         Park and Heo, Knowledge distillation for semantic segmentation using channel and spatial correlations
         and adaptive cross entropy, Sensors 2020.

@@ -20,6 +20,10 @@ class AttentionLoss(DistillationLoss):
         teacher: (N, H, W, Ct). student: (N, H, W, Cs). Ct and Cs may differ.
         returns: (N,).
 
+    Example:
+        loss = losses.AttentionLoss()
+        loss(teacher_features, student_features)  # a value for each of two images
+
     Reference:
         Zagoruyko and Komodakis, ICLR 2017, https://arxiv.org/abs/1612.03928, eq. 2 with p = 2.
         Differs: the mean of squares instead of the norm of the difference, as in the authors' code.

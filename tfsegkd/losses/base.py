@@ -46,6 +46,13 @@ class DistillationLoss(keras.layers.Layer):
 
     Raises:
         ValueError: when called or traced, for shapes that do not match or a missing input.
+
+    Example:
+        class MeanDifference(losses.DistillationLoss):
+            def compare(self, teacher, student, valid, labels, images):
+                return tf.reduce_mean(tf.abs(teacher - student), axis=(1, 2, 3))
+
+        MeanDifference()(tf.ones((2, 8, 8, 3)), tf.zeros((2, 8, 8, 3))).numpy().tolist()  # [1.0, 1.0]
     """
 
     needs_labels = False

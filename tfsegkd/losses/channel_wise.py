@@ -26,6 +26,10 @@ class ChannelWiseLoss(DistillationLoss):
     Raises:
         ValueError: if `temperature` is not above 0.
 
+    Example:
+        loss = losses.ChannelWiseLoss(temperature=4.0)
+        loss(teacher_logits, student_logits)  # a value for each of two images
+
     Reference:
         Shu et al., ICCV 2021, https://arxiv.org/abs/2011.13256.
         Differs: void positions are left out of the softmax.

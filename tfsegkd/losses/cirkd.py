@@ -46,6 +46,10 @@ class CIRKDLoss(DistillationLoss):
     Raises:
         ValueError: for an argument out of range; without labels when `num_classes` is set.
 
+    Example:
+        loss = losses.CIRKDLoss(num_classes=11, pixel_queue=16, region_queue=16)
+        loss(teacher_features, student_features, labels=masks)  # a value for each of two images
+
     Reference:
         Yang et al., CVPR 2022, https://arxiv.org/abs/2204.06986: pixel relations within the batch, and of
         pixels with the pixels and the regions in memory, weighted 1, 0.1 and 0.1.

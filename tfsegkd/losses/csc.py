@@ -22,6 +22,10 @@ class CSCLoss(DistillationLoss):
         teacher, student: (N, H, W, C) logits. Cost grows with C³.
         returns: (N,).
 
+    Example:
+        loss = losses.CSCLoss()
+        loss(teacher_logits, student_logits)  # a value for each of two images
+
     Reference:
         Park and Heo, Knowledge distillation for semantic segmentation using channel and spatial correlations
         and adaptive cross entropy, Sensors 2020; claim 1 of patent US 11,756,202.

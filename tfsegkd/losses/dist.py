@@ -31,6 +31,10 @@ class DISTLoss(DistillationLoss):
         ValueError: if `temperature` is not above 0; for two classes and `gamma` 0, because two probabilities
             that sum to 1 are always fully correlated.
 
+    Example:
+        loss = losses.DISTLoss(beta=1.0, gamma=1.0)
+        loss(teacher_logits, student_logits)  # a value for each of two images
+
     Reference:
         Huang et al., NeurIPS 2022, https://arxiv.org/abs/2205.10536: inter-class and intra-class relation.
         Differs: correlations over the pixels of one image, not of the batch, so that the loss of an image

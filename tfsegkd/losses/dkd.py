@@ -30,6 +30,10 @@ class DKDLoss(DistillationLoss):
         ValueError: without labels, or if `temperature` is not above 0; for two classes and `alpha` 0, because
             a single other class has no distribution.
 
+    Example:
+        loss = losses.DKDLoss(beta=8.0)
+        loss(teacher_logits, student_logits, labels=masks)  # a value for each of two images
+
     Reference:
         Zhao et al., CVPR 2022, https://arxiv.org/abs/2203.08679, eq. 7.
         Differs: no probability is clamped before its logarithm, which is computed by log-sum-exp.

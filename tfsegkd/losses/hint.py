@@ -29,6 +29,10 @@ class HintLoss(DistillationLoss):
     Raises:
         ValueError: for another `normalize`.
 
+    Example:
+        loss = losses.HintLoss()
+        loss(teacher_features, student_features)  # a value for each of two images
+
     Reference:
         Romero et al., FitNets, 2014, https://arxiv.org/abs/1412.6550, eq. 3; Liu et al., Normalized Feature
         Distillation, 2022, https://arxiv.org/abs/2207.05256: 'both', statistics over height and width.

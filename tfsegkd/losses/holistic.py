@@ -40,6 +40,10 @@ class HolisticLoss(DistillationLoss):
     Raises:
         ValueError: without images; if `width` or `penalty` is out of range.
 
+    Example:
+        loss = losses.HolisticLoss(width=4)
+        loss(teacher_logits, student_logits, images=frames)  # a value for each of two images
+
     Reference:
         Liu et al., CVPR 2019, https://arxiv.org/abs/1903.04197, eq. 3; Gulrajani et al., WGAN-GP, NeurIPS
         2017, https://arxiv.org/abs/1704.00028, eq. 3.

@@ -27,6 +27,10 @@ class IFVDLoss(DistillationLoss):
     Raises:
         ValueError: without labels.
 
+    Example:
+        loss = losses.IFVDLoss()
+        loss(teacher_features, student_features, labels=masks)  # a value for each of two images
+
     Reference:
         Wang et al., ECCV 2020, https://arxiv.org/abs/2009.13021.
         Differs: void pixels are left out of the mean; the authors' code counts them as agreeing.

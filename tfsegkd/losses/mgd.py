@@ -28,6 +28,10 @@ class MGDLoss(DistillationLoss):
     Raises:
         ValueError: if `mask_ratio` is not from 0 to 1.
 
+    Example:
+        loss = losses.MGDLoss(mask_ratio=0.5)
+        loss(teacher_features, student_features)  # a value for each of two images
+
     Reference:
         Yang et al., ECCV 2022, https://arxiv.org/abs/2205.01529; 0.75 is their ratio in segmentation.
         Differs: a mean. The paper has a sum over positions and channels with a weight of 2·10⁻⁵, which is a

@@ -27,6 +27,10 @@ class PairwiseLoss(DistillationLoss):
     Raises:
         ValueError: if `pool` is not a whole number of at least 1.
 
+    Example:
+        loss = losses.PairwiseLoss(pool=2)
+        loss(teacher_features, student_features)  # a value for each of two images
+
     Reference:
         Liu et al., CVPR 2019, https://arxiv.org/abs/1903.04197, eq. 2.
         Differs: no pooling by default; pooling averages valid positions only. The paper pools because of the

@@ -31,6 +31,10 @@ class PixelwiseLoss(DistillationLoss):
     Raises:
         ValueError: if `temperature` is not above 0.
 
+    Example:
+        loss = losses.PixelwiseLoss(temperature=4.0)
+        loss(teacher_logits, student_logits)  # a value for each of two images
+
     Reference:
         Hinton et al., 2015, https://arxiv.org/abs/1503.02531; Liu et al., CVPR 2019,
         https://arxiv.org/abs/1903.04197, eq. 1; the weights of `balanced` are those of Paszke et al., ENet,

@@ -19,6 +19,10 @@ class SegmentationLoss(keras.losses.Loss):
         y_true: (N, H, W) integer labels. y_pred: (N, H, W, C) logits; one channel is that of label 1 against
             label 0.
         returns: (N,), before Keras' reduction; 0 for an image without a valid pixel.
+
+    Example:
+        loss = losses.SegmentationLoss(ignore_label=255)
+        float(loss(tf.zeros((1, 4, 4), tf.int32), tf.zeros((1, 4, 4, 2))))  # 0.6931472
     """
 
     def __init__(

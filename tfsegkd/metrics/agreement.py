@@ -10,12 +10,18 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
         first: The predictions of one network.
         second: The predictions of the other for the same images.
 
+    Returns:
+        From 0 to 1.
+
     Shapes:
         first, second: (N, H, W, C) logits of any type, or (N, H, W) integer classes.
 
     Raises:
         ValueError: if the shapes do not match, or there is no pixel.
         TypeError: if classes are not integers.
+
+    Example:
+        metrics.agreement(np.array([[[0, 1]]]), np.array([[[0, 0]]]))  # 0.5
     """
     first, second = _classes(np.asarray(first)), _classes(np.asarray(second))
     if first.shape != second.shape or not first.size:

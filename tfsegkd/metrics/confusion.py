@@ -28,6 +28,11 @@ class MeanIoU(keras.metrics.Metric):
         ValueError: for fewer than two classes, or shapes other than those above.
         TypeError: if labels or classes are not integers.
         tf.errors.InvalidArgumentError: for a label that is neither a class nor `ignore_label`.
+
+    Example:
+        metric = metrics.MeanIoU(num_classes=2)
+        metric.update_state(tf.constant([[[0, 1]]]), tf.constant([[[[2.0, 0.0], [0.0, 2.0]]]]))
+        float(metric.result())  # 1.0
     """
 
     def __init__(self, num_classes: int, ignore_label: int = 255, name: str = "mean_iou", dtype=None):
@@ -109,6 +114,15 @@ def confusion_matrix(
 
     Matrices of several images can be added.
 
+    Args:
+        labels: Integer labels of any shape.
+        predictions: Integer labels of the same shape.
+        num_classes: How many classes there are.
+        ignore_label: The label of void, which is not counted.
+
+    Returns:
+        Counts, a row for each label and a column for each prediction.
+
     Shapes:
         labels, predictions: Integers of the same shape.
         returns: (num_classes, num_classes), int64, [label, prediction].
@@ -117,6 +131,10 @@ def confusion_matrix(
         ValueError: if the shapes differ, or for a label or a prediction that is not a class. Pixels
             with `ignore_label` are ignored.
         TypeError: if either is not integer.
+
+    Example:
+        labels, predictions = np.array([0, 0, 1]), np.array([0, 1, 1])
+        metrics.confusion_matrix(labels, predictions, num_classes=2).tolist()  # [[1, 1], [0, 1]]
     """
     _at_least_two(num_classes)
     labels, predictions = np.asarray(labels), np.asarray(predictions)
@@ -144,8 +162,17 @@ def confusion_matrix(
 def iou(matrix: np.ndarray) -> np.ndarray:
     """Returns the IoU of each class; NaN for classes that were neither labelled nor predicted.
 
+    Args:
+        matrix: A confusion matrix.
+
+    Returns:
+        A value for each class.
+
     Shapes:
         matrix: (C, C). returns: (C,), float64.
+
+    Example:
+        metrics.iou(np.array([[1, 1], [0, 1]])).tolist()  # [0.5, 0.5]
     """
     matrix = np.asarray(matrix, np.float64)
     hits = np.diag(matrix)
@@ -154,14 +181,34 @@ def iou(matrix: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(matrix: np.ndarray) -> float:
-    """Returns the mean of `iou` over the classes that were labelled or predicted; NaN without any."""
+    """Returns the mean of `iou` over the classes that were labelled or predicted; NaN without any.
+
+    Args:
+        matrix: A confusion matrix.
+
+    Returns:
+        From 0 to 1.
+
+    Example:
+        metrics.mean_iou(np.array([[1, 1], [0, 1]]))  # 0.5
+    """
     values = iou(matrix)
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
 
 
 def pixel_accuracy(matrix: np.ndarray) -> float:
-    """Returns the share of correctly predicted pixels; NaN without any pixel."""
+    """Returns the share of correctly predicted pixels; NaN without any pixel.
+
+    Args:
+        matrix: A confusion matrix.
+
+    Returns:
+        From 0 to 1.
+
+    Example:
+        metrics.pixel_accuracy(np.array([[2, 1], [0, 1]]))  # 0.75
+    """
     matrix = np.asarray(matrix, np.float64)
     total = matrix.sum()
     return float(np.trace(matrix) / total) if total else float("nan")

@@ -15,12 +15,27 @@ from tfsegkd.spec import Spec
 
 
 def names() -> list[str]:
-    """The names of the registered networks."""
+    """The names of the registered networks.
+
+    Returns:
+        The names, sorted.
+
+    Example:
+        "unet" in models.names()  # True
+    """
     return models.names()
 
 
 def describe() -> dict[str, str]:
-    """A one-sentence description of each network."""
+    """A one-sentence description of each network.
+
+    Returns:
+        A sentence by name.
+
+    Example:
+        for name, sentence in models.describe().items():
+            print(f"{name}: {sentence}")
+    """
     return models.describe()
 
 
@@ -36,15 +51,23 @@ def build(
     size.
 
     Args:
+        spec: A name that `names` lists, with options of its builder.
         num_classes: The number of predicted classes.
         input_shape: (H, W, 3) in pixels. Any size works: networks pad inside and crop their logits.
         weights: A file to fill the network from: a `.pth` of PyTorch (see `load_torch_weights`), or the same
             network, at any size, as Keras saved it. None keeps those of the spec.
 
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: for an unknown name or argument, a shape that is not (H, W, 3), or weights of another
             network.
+
+    Example:
+        model = models.build("unet(width=2)", num_classes=11, input_shape=(32, 32, 3))
+        model.output_shape  # (None, 32, 32, 11)
     """
     checks.in_range(num_classes, 2, 65535, what="num_classes")
     if len(input_shape) != 3 or input_shape[2] != 3 or min(input_shape) < 1:
@@ -78,12 +101,21 @@ def initialize_from(model: keras.Model, path: str | os.PathLike) -> list[str]:
     For example for a decoder that is added to a trained encoder, or for other
     classes. `build(weights=)` is for the same network.
 
+    Args:
+        model: The network to fill, in place.
+        path: A network saved by Keras.
+
     Returns:
         The layers that keep their initial weights, because the saved network has none for them.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if most of the saved weights match no layer.
+
+    Example:
+        models.mobile_unet(5, (32, 32, 3), width_multiplier=0.25).save("five_classes.keras")
+        eleven = models.mobile_unet(11, (32, 32, 3), width_multiplier=0.25)
+        models.initialize_from(eleven, "five_classes.keras")  # the layer of the classes keeps its own weights
     """
     saved = load(path)
     theirs = {layer.name: layer for layer in saved.layers}
@@ -108,7 +140,18 @@ def initialize_from(model: keras.Model, path: str | os.PathLike) -> list[str]:
 
 
 def feature_layers(model: keras.Model) -> list[str]:
-    """The layers of `model` recommended for distillation, in the order in which they run."""
+    """The layers of `model` recommended for distillation, in the order in which they run.
+
+    Args:
+        model: A network made by `build`, or adopted.
+
+    Returns:
+        Names of layers that terms can compare.
+
+    Example:
+        models.feature_layers(models.unet(num_classes=2, input_shape=(32, 32, 3), width=2))
+        # ['stage1', 'stage2', 'stage3', 'stage4', 'context', 'decoder', 'logits']
+    """
     known = {layer for feature_layers in published_feature_layers().values() for layer in feature_layers}
     return [layer.name for layer in model.layers if layer.name in known]
 
@@ -121,11 +164,19 @@ def at_size(model: keras.Model, shape: tuple[int, int]) -> keras.Model:
     and a quantized one may be rebuilt.
 
     Args:
+        model: A network built for one size.
         shape: (height, width) of the new input, in pixels.
+
+    Returns:
+        The network at the new size; `model` itself if it has that size.
 
     Raises:
         ValueError: if a layer of the network is tied to the old size, or the new one does not divide as its
             layers need, with the nearest sizes that do.
+
+    Example:
+        larger = models.at_size(student, (64, 96))
+        larger.output_shape  # (None, 64, 96, 11)
     """
     if tuple(model.input_shape[1:3]) == tuple(shape):
         return model

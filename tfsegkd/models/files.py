@@ -25,9 +25,16 @@ def load(path: str | os.PathLike, allow_lambda: bool = False, trust_model: bool 
         allow_lambda: Allow Lambda layers, which are Python code.
         trust_model: Load a SavedModel, whose graph can read and write files.
 
+    Returns:
+        The network, not compiled.
+
     Raises:
         FileNotFoundError: if there is none.
         ValueError: if it cannot be read as a Keras model, or holds something that is not allowed.
+
+    Example:
+        student.save("saved.keras")
+        models.load("saved.keras").output_shape  # (None, 32, 48, 11)
     """
     path = os.fspath(path)
     if not os.path.exists(path):

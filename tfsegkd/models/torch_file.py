@@ -120,10 +120,16 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Args:
         path: A `.pth` written by `torch.save(model.state_dict())`, in the zip or in the older format.
 
+    Returns:
+        The tensors by name.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is truncated, holds anything but tensors and dictionaries, or is no state
             dict. Nothing in it is executed.
+
+    Example:
+        # tensors = models.read_tensors("resnet50.pth"), of torch.save(network.state_dict(), "resnet50.pth")
     """
     path = os.fspath(path)
     try:

@@ -31,6 +31,10 @@ class WeightsReport:
         loaded: The number of loaded tensors.
         left_out: Names of tensors that the network does not use: auxiliary and classifier heads, counters.
         untouched: Names of layers with weights that are not in the file.
+
+    Example:
+        report = models.WeightsReport(loaded=3, left_out=("num_batches_tracked",), untouched=())
+        report.loaded  # 3
     """
 
     loaded: int
@@ -58,6 +62,10 @@ def load_torch_weights(model: keras.Model, path: str | os.PathLike) -> WeightsRe
         FileNotFoundError: if there is no such file.
         ValueError: if the file is no state dict, the network has no such backbone, or a tensor is missing,
             left over or of another shape; the message lists them.
+
+    Example:
+        # model = models.deeplab_v3(21, (512, 512, 3), backbone="resnet101")
+        # models.load_torch_weights(model, "deeplabv3_resnet101_coco.pth").loaded
     """
     tensors = read_tensors(path)
     names = _names(model, tensors, path)

@@ -11,12 +11,15 @@ from tfsegkd.pruning.magnitude import (
     sparsity_report,
     strip,
 )
-from tfsegkd.pruning.path_search import Point, Removal
+from tfsegkd.pruning.path_search import Point
+from tfsegkd.pruning.path_search import Removal as Removal
 from tfsegkd.pruning.regularization import GrowGroupDecay, SlimNorms
 from tfsegkd.pruning.report import PruningReport
 from tfsegkd.pruning.selection import SCOPES
-from tfsegkd.pruning.targets import COSTS, parse_target
+from tfsegkd.pruning.targets import COSTS
+from tfsegkd.pruning.targets import parse_target as parse_target
 
+# Imported under their own names: what other packages use, and users do not.
 __all__ = [
     "COSTS",
     "IMPORTANCES",
@@ -26,12 +29,10 @@ __all__ = [
     "KeepZeros",
     "Point",
     "PruningReport",
-    "Removal",
     "SlimNorms",
     "SparsityReport",
     "UpdatePruningStep",
     "cost_complexity_path",
-    "parse_target",
     "prune_channels",
     "sparsify",
     "sparsity_report",

@@ -72,6 +72,10 @@ def prune_channels(
             met, with how far it got and why; data that are missing or of one class only; a latency table that
             is not of this network.
 
+    Example:
+        pruned, report = pruning.prune_channels(student, "macs:0.5", importance="l1")
+        graph.cost(pruned).macs <= graph.cost(student).macs / 2  # True
+
     Reference:
         Fang et al., CVPR 2023, https://arxiv.org/abs/2301.12900, for groups of coupled channels.
         Fang et al., ECCV 2024, https://arxiv.org/abs/2407.04616, for 'isomorphic'.
@@ -250,4 +254,4 @@ def _reach_arm(channels, selection, target, round_to, images):
 
 
 def _file(model: keras.Model, images) -> bytes:
-    return convert(model, inputs="float32", outputs="float32", representative_data=images)
+    return convert(model, inputs="float32", outputs="float32", calibration=images)

@@ -70,6 +70,12 @@ def cost_complexity_path(
         ValueError: for a network that cannot be pruned; data that are missing, too few or of one class only;
             a directory that holds another path.
 
+    Example:
+        network = models.build("unet(width=2)", 11, (32, 32, 3))
+        measured = data.evaluation_batches(source, (32, 32), batch_size=2)
+        path = pruning.cost_complexity_path(network, measured, round_to=1, step=0.3, least=0.6)
+        pruned, report = path.prune("macs:0.7")
+
     Reference:
         Breiman et al., 1984, Classification and Regression Trees, chapters 3 and 10, for the path and the
         one-standard-error rule. Liu 2021 transferred it to SegNet.
@@ -134,6 +140,10 @@ class CostComplexityPath:
     Attributes:
         points: The networks worth a look, from the dense one on.
         removals: All steps; those between two points are worth it at no weight of the cost.
+
+    Example:
+        # path = pruning.cost_complexity_path(network, batches)
+        # print(path.table())
     """
 
     def __init__(self, channels, measure, settings, removals, points, images):

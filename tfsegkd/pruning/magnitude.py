@@ -40,10 +40,17 @@ def sparsify(model: keras.Model, schedule: str | tfmot.sparsity.keras.PruningSch
             begin_step=1)'; or '2:4', from the first step on two zeros among any four weights that lie one
             behind the other along the input channels.
 
+    Returns:
+        A network to train with the callback `UpdatePruningStep`; `model` stays as it is.
+
     Raises:
         TypeError: if `model` is not functional.
         ValueError: for a schedule that cannot be read, a quantization-aware network, one that is being
             thinned out already, or one without a layer that could be.
+
+    Example:
+        sparse = pruning.sparsify(student, "constant_sparsity(target_sparsity=0.8, begin_step=1)")
+        callbacks = [pruning.UpdatePruningStep()]  # of distiller.fit(batches, callbacks=callbacks)
 
     Reference:
         Zhu and Gupta 2017, https://arxiv.org/abs/1710.01878, for magnitude and the polynomial.
@@ -85,8 +92,19 @@ def sparsify(model: keras.Model, schedule: str | tfmot.sparsity.keras.PruningSch
 def strip(model: keras.Model) -> keras.Model:
     """The network that `sparsify` made and you trained, with its zeros and without its masks.
 
+    Args:
+        model: What `sparsify` made, after training.
+
+    Returns:
+        A plain network.
+
     Raises:
         ValueError: if `model` was not made by `sparsify`, or has not lost a weight yet.
+
+    Example:
+        sparse = pruning.sparsify(student, "constant_sparsity(target_sparsity=0.8, begin_step=1)")
+        # distiller.fit(batches, callbacks=[pruning.UpdatePruningStep()])
+        # network = pruning.strip(sparse)
     """
     masks = {layer.layer.name: layer.pruning_vars for layer in model.layers if _wrapped(layer)}
     if not masks:
@@ -115,6 +133,9 @@ class KeepZeros(NetworkCallback):
     Args:
         model: The network. By default the `student` of the model that is fitted if it has one, else that
             model.
+
+    Example:
+        callbacks = [pruning.KeepZeros()]  # of distiller.fit(batches, callbacks=callbacks)
 
     Reference:
         Differs: TF-MOT's Default8BitPrunePreserveQuantizeScheme goes with TF-MOT's own quantization only, and
@@ -145,6 +166,9 @@ class SparsityReport:
         dense: Layer → why TF-MOT leaves its kernel alone.
         file_bytes: The size of the file, or of the weights as float32.
         zipped_bytes: The same under gzip.
+
+    Example:
+        print(pruning.sparsity_report(student))
     """
 
     sparsity: float
@@ -171,8 +195,15 @@ def sparsity_report(model: keras.Model, file: str | os.PathLike | None = None) -
         model: A network that was thinned out, stripped or not.
         file: A `.tflite` made of it. Without one the weights alone are zipped.
 
+    Returns:
+        The shares of zeros and the sizes of the file.
+
     Raises:
         FileNotFoundError: if there is no such file.
+
+    Example:
+        report = pruning.sparsity_report(student)
+        report.sparsity  # 0.0
     """
     if file is not None and not Path(file).is_file():
         raise FileNotFoundError(f"No file at {str(file)!r}. Expected a .tflite made of the network.")

@@ -47,6 +47,10 @@ class Point:
         loss: On the images that guided the removal.
         mean_iou: On the held-out ones, 0…1.
         standard_error: Of `mean_iou`.
+
+    Example:
+        # path = pruning.cost_complexity_path(network, batches)
+        # [point.macs for point in path.points]
     """
 
     index: int

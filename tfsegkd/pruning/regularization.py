@@ -41,6 +41,9 @@ class SlimNorms(_Shrink):
     Raises:
         ValueError: when the training begins, if no channel that could be removed runs through a BatchNorm.
 
+    Example:
+        callbacks = [pruning.SlimNorms(strength=0.01)]  # of distiller.fit(batches, callbacks=callbacks)
+
     Reference:
         Liu et al., ICCV 2017, https://arxiv.org/abs/1708.06519, eq. 1.
         Differs: a proximal step after the optimizer's, at its learning rate, in place of a subgradient, so
@@ -79,6 +82,9 @@ class GrowGroupDecay(_Shrink):
         growth: What is added, at every epoch, to the decay of the weakest channel of each group.
         model: The network. By default the `student` of the model that is fitted if it has one, else that
             model.
+
+    Example:
+        callbacks = [pruning.GrowGroupDecay(growth=0.01)]  # of distiller.fit(batches, callbacks=callbacks)
 
     Reference:
         Wang et al., ICLR 2021, https://arxiv.org/abs/2012.09243, for decay that grows.

@@ -21,6 +21,11 @@ class PruningReport:
         recalibrated: How many BatchNorms have new statistics.
         latency_ms: The median latencies of the dense and the pruned network, for a latency target.
         arm_instructions: The instructions of both on an Arm core, counted on their files, for such a target.
+
+    Example:
+        pruned, report = pruning.prune_channels(student, "macs:0.5", "l1")
+        report.after.macs <= report.before.macs / 2  # True
+        print(report)
     """
 
     changed: bool

@@ -49,6 +49,9 @@ class FreezeBatchNorm(_Freeze):
         model: The network whose BatchNorm freezes. By default the `student` of the model that is fitted if it
             has one, else that model.
 
+    Example:
+        freeze = quantization.FreezeBatchNorm(at_epoch=4)  # of distiller.fit(batches, callbacks=[freeze])
+
     Reference:
         Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342, section 3.2.2.
         Differs: scales and offsets freeze as well as the statistics.
@@ -74,6 +77,9 @@ class FreezeRanges(_Freeze):
 
     Raises:
         ValueError: when training begins, if the network is not quantized.
+
+    Example:
+        freeze = quantization.FreezeRanges(at_epoch=4)  # of distiller.fit(batches, callbacks=[freeze])
     """
 
     def on_train_begin(self, logs=None):

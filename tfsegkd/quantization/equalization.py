@@ -21,7 +21,14 @@ _SMALLEST = 1e-6
 
 
 class NothingToEqualize(ValueError):
-    """No scale can pass between any two layers of a network."""
+    """No scale can pass between any two layers of a network.
+
+    Example:
+        try:
+            equal = quantization.equalize(student)
+        except quantization.NothingToEqualize as error:
+            print(error)
+    """
 
 
 def equalize(model: keras.Model) -> keras.Model:
@@ -39,6 +46,9 @@ def equalize(model: keras.Model) -> keras.Model:
     Raises:
         NothingToEqualize: if there is no such pair.
         ValueError: for a layer that int8 cannot compute, as of `quantize`.
+
+    Example:
+        equal = quantization.equalize(models.unet(num_classes=11, input_shape=(32, 32, 3), width=2))
 
     Reference:
         Nagel et al., ICCV 2019, https://arxiv.org/abs/1906.04721, section 4.1.
@@ -70,6 +80,10 @@ def correct_biases(quantized: keras.Model, batches: Iterable) -> keras.Model:
 
     Raises:
         ValueError: if there is no batch.
+
+    Example:
+        quantized = quantization.quantize(student, calibration=images)
+        quantized = quantization.correct_biases(quantized, images)
 
     Reference:
         Nagel et al., ICCV 2019, https://arxiv.org/abs/1906.04721, section 4.2.

@@ -22,8 +22,18 @@ def strip(quantized: keras.Model) -> keras.Model:
     Its kernels are the rounded ones, so that it computes what the int8 network does but for the rounding of
     activations. Its layers bear the names that they had before `quantize`.
 
+    Args:
+        quantized: A network of `quantize`.
+
+    Returns:
+        A float network.
+
     Raises:
         ValueError: if the network is not quantized.
+
+    Example:
+        quantized = quantization.quantize(student, calibration=images)
+        quantization.strip(quantized).output_shape  # (None, 32, 48, 11)
     """
     check_quantized(quantized)
     graph = read(quantized)
@@ -57,8 +67,15 @@ def with_float_layers(quantized: keras.Model, names: Collection[str]) -> keras.M
         quantized: As `quantize` made it, calibrated or trained.
         names: The layers with kernels to leave in float, by the names that they had before `quantize`.
 
+    Returns:
+        A copy.
+
     Raises:
         ValueError: if the network is not quantized, or has no such layers.
+
+    Example:
+        quantized = quantization.quantize(student, calibration=images)
+        mixed = quantization.with_float_layers(quantized, ["scores"])
     """
     check_quantized(quantized)
     graph = read(quantized)
@@ -79,7 +96,19 @@ def with_float_layers(quantized: keras.Model, names: Collection[str]) -> keras.M
 
 
 def float_layers(model: keras.Model) -> tuple[str, ...]:
-    """The layers that `with_float_layers` has left in float."""
+    """The layers that `with_float_layers` has left in float.
+
+    Args:
+        model: A network of `quantize` or `with_float_layers`.
+
+    Returns:
+        Their names.
+
+    Example:
+        quantized = quantization.quantize(student, calibration=images)
+        mixed = quantization.with_float_layers(quantized, ["scores"])
+        quantization.float_layers(mixed)  # ('scores',)
+    """
     return tuple(
         layer.layer.name
         for layer in model.layers

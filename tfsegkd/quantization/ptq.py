@@ -5,13 +5,15 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfsegkd._keras import keras
+from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.quantization.equalization import correct_biases, equalize
 from tfsegkd.quantization.qat import quantize
 
 
+@renamed_arguments(representative_data="calibration")
 def post_training(
     model: keras.Model,
-    representative_data: np.ndarray | Iterable[np.ndarray],
+    calibration: np.ndarray | Iterable[np.ndarray],
     equalized: bool = False,
     corrected: bool = False,
 ) -> keras.Model:
@@ -22,18 +24,24 @@ def post_training(
 
     Args:
         model: A float network on raw pixels 0…255, as `quantize` takes it.
-        representative_data: Images of the kind that it will see: an array, or batches. A few dozen do.
+        calibration: Images of the kind that it will see: an array, or batches. A few dozen do.
         equalized: Scale channels between convolutions first, as of `equalize`.
         corrected: Take the mean error out of the biases afterwards, as of `correct_biases`.
 
+    Returns:
+        A quantization-aware network with observed ranges.
+
     Shapes:
-        representative_data: (N, H, W, 3) of the model's input size, raw pixels 0…255.
+        calibration: (N, H, W, 3) of the model's input size, raw pixels 0…255.
 
     Raises:
         TypeError, ValueError: as of `quantize`, for a set that is empty, of another size or of another range
             among others.
+
+    Example:
+        quantized = quantization.post_training(student, calibration=images)
     """
-    data = representative_data
+    data = calibration
     if isinstance(data, np.ndarray):
         data = [data[start : start + 8] for start in range(0, len(data), 8)]
     batches = list(data)

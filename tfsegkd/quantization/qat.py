@@ -38,10 +38,17 @@ def quantize(
             dozen images of the training set make the network accurate before any fine-tuning. Without them
             every range is a guess until a training step has been made.
 
+    Returns:
+        A quantization-aware network with the weights of `model`, which stays as it is.
+
     Raises:
         TypeError: if `model` is not a functional Keras model, or a calibration batch not an array.
         ValueError: for a layer that would stay in float, with its name and a fix; for an unknown
             precision; for calibration images of another shape or range.
+
+    Example:
+        quantized = quantization.quantize(student, calibration=images)
+        distiller = tfsegkd.Distiller(teacher, quantized)  # which fine-tunes it
 
     Reference:
         Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877.

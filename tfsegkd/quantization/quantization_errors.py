@@ -28,6 +28,11 @@ def layer_errors(quantized: keras.Model, images: np.ndarray) -> dict[str, float]
 
     Raises:
         ValueError: if the network is not quantized.
+
+    Example:
+        quantized = quantization.quantize(student, calibration=images)
+        errors = quantization.layer_errors(quantized, frames)
+        max(errors, key=errors.get)  # the layer that costs most
     """
     check_quantized(quantized)
     names = kernel_layers(quantized)
@@ -62,6 +67,10 @@ def layer_sqnr(quantized: keras.Model, images: np.ndarray) -> dict[str, float]:
 
     Raises:
         ValueError: if the network is not quantized.
+
+    Example:
+        quantized = quantization.quantize(student, calibration=images)
+        decibels = quantization.layer_sqnr(quantized, frames)
     """
     check_quantized(quantized)
     exact, _ = _with_switches(quantized, kernel_layers(quantized))

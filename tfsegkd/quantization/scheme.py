@@ -80,6 +80,9 @@ class Precision:
         activation_bits: 8 or 4.
         quantizer: A spec of `QUANTIZERS`: 'minmax' reads ranges from the values, 'lsq' learns them; 'uniform'
             and 'points', with arguments such as bucket_size=256, scale kernels bucket by bucket.
+
+    Example:
+        quantization.Precision(weight_bits=4).activation_bits  # 8
     """
 
     weight_bits: int = 8

@@ -14,6 +14,10 @@ class WeightSize:
     Args:
         weights: How many weights they have.
         bits: What these take, with the scales and levels that belong to them.
+
+    Example:
+        size = quantization.weight_size(quantization.quantize(student, weight_bits=4))
+        size.bits_per_weight < 8  # True
     """
 
     weights: int
@@ -39,17 +43,15 @@ def weight_size(quantized: keras.Model) -> WeightSize:
     Args:
         quantized: A network of `quantize`.
 
+    Returns:
+        Weights and bits.
+
     Raises:
         ValueError: if the network is not quantized.
 
     Example:
-        ```python
-        from tfsegkd import models, quantization
-
-        student = models.build("unet(width=4)", 5, (32, 32, 3))
-        rounded = quantization.quantize(student, weight_bits=2, quantizer="uniform(bucket_size=256)")
-        print(quantization.weight_size(rounded).bits_per_weight)
-        ```
+        size = quantization.weight_size(quantization.quantize(student, weight_bits=4))
+        size.bits_per_weight < 8  # True
 
     Reference:
         Polino et al., ICLR 2018, https://arxiv.org/abs/1802.05668, section 2, for buckets.

@@ -81,6 +81,9 @@ class AutoQuantize:
             skipped.
         task_weight, cache: As of `Quantize`.
         max_miou_drop: The budget, in points of mean IoU (0…100).
+
+    Example:
+        stage = recipe.AutoQuantize(recipe.Schedule(epochs=6, learning_rate=1e-4), max_miou_drop=0.5)
     """
 
     schedule: Schedule
@@ -127,7 +130,7 @@ class AutoQuantize:
         self, run: Run, student: keras.Model, search_log: "SearchLog"
     ) -> Iterator[tuple[str, Callable[[], keras.Model]]]:
         """Yields the attempts, cheapest first; some continue from the best of `search_log`."""
-        images = representative_images(run)
+        images = calibration_images(run)
         batches = [images[start : start + 8] for start in range(0, len(images), 8)]
         yield "calibration", lambda: post_training(student, batches)
         yield "equalization", lambda: post_training(student, batches, equalized=True)
@@ -237,7 +240,7 @@ def hold_out(source: Source, batch_size: int, otherwise: str = "use `Quantize`")
     return Subset(source, list(range(left))), Subset(source, list(range(left, len(source))))
 
 
-def representative_images(run: Run) -> np.ndarray:
+def calibration_images(run: Run) -> np.ndarray:
     """Returns evenly spaced training images at the network's input size, (N, H, W, 3), uint8."""
     source = run.data.train
     resized = source.resized(tuple(run.data.size))

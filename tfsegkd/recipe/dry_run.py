@@ -105,6 +105,10 @@ class Plan:
         timed_steps: The number of timed steps of each training.
         memory_bytes: The current memory of the process, with cached images.
         rehearsed_bytes: The peak memory of the rehearsal.
+
+    Example:
+        # plan = recipe.plan(steps, "saved_models/mine", frames)
+        # print(plan)
     """
 
     directory: Path

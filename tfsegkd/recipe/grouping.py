@@ -44,6 +44,9 @@ class Group:
             one grouped layer feeds another; 'learned', those with the most weight between them at `begin`.
         distill, task_weight, cache, preflight, initialize_from: As of `Distill`; not for a trained
             student.
+
+    Example:
+        stage = recipe.Group("mobile_unet", recipe.Schedule(epochs=40, learning_rate=4e-3), groups=4)
     """
 
     model: str | None

@@ -1,7 +1,6 @@
 """A lock that allows one run at a time in a directory."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import socket
@@ -9,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+from tfsegkd import posix
 
 # The process of a stage ends shortly after its run.
 _SECONDS = 3
@@ -53,7 +54,7 @@ def _taken(file: IO) -> bool:
     until = time.monotonic() + _SECONDS
     while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            posix.lock(file, wait=False)
             return True
         except BlockingIOError:
             if time.monotonic() > until:

@@ -61,6 +61,9 @@ class Prune:
         rounds: The number of rounds of pruning and training.
         distill: Specs of the terms between the dense network and the pruned one; none for labels alone.
         task_weight: The factor of the task loss; with 0 only the importance scores use labels.
+
+    Example:
+        stage = recipe.Prune("macs:0.5", recipe.Schedule(epochs=20, learning_rate=2e-3), importance="taylor")
     """
 
     target: str

@@ -30,6 +30,10 @@ class QKD(QuantizedStudent):
         shares: The shares of the epochs of the phases.
         preflight: As of `Distill`.
 
+    Example:
+        schedule = recipe.Schedule(epochs=6, learning_rate=1e-4)
+        stage = recipe.QKD(schedule, distill=["pixelwise(temperature=2)"])
+
     Reference:
         Kim et al., QKD, 2019, https://arxiv.org/abs/1911.12491, with phases of 30, 100 and 70 epochs.
         Differs: AdamW with one cosine schedule; ranges as `precision` says.

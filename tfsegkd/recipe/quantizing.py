@@ -66,6 +66,9 @@ class Quantize(QuantizedStudent):
         task_weight: The factor of the task loss.
         cache: As for `Distill`.
         precision: The bits and the quantizer.
+
+    Example:
+        stage = recipe.Quantize(recipe.Schedule(epochs=6, learning_rate=1e-4), distill=["pixelwise"])
     """
 
     schedule: Schedule

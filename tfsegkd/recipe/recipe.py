@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import gc
 import itertools
-import resource
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from tfsegkd.export import check_web_runtime
 from tfsegkd.graph import cost
 from tfsegkd.grouping import FORMS, MEASURED
 from tfsegkd.metrics import labels_at
+from tfsegkd.posix import peak_memory
 from tfsegkd.quantization import float_layers, kernel_layers, weight_size
 from tfsegkd.recipe.auto import AutoQuantize, read_tried
 from tfsegkd.recipe.costs import TIMED_RUNS, latencies
@@ -83,9 +83,14 @@ class Recipe:
             takes seconds for a small network and needs qemu-user.
 
     Example:
-        stages = [Teacher('deeplab_v3_plus', schedule), Distill('mobile_unet', schedule, ['pixelwise'])]
-        recipe = Recipe([*stages, Quantize(short_schedule, ['pixelwise'])])
-        report = recipe.run('runs/first', TrainingData(train, val, size=(192, 256)))
+        schedule, short = recipe.Schedule(40, 4e-3), recipe.Schedule(6, 1e-4)
+        stages = [
+            recipe.Teacher("deeplab_v3_plus", schedule),
+            recipe.Distill("mobile_unet", schedule, ["pixelwise"]),
+            recipe.Quantize(short, ["pixelwise"]),
+        ]
+        steps = recipe.Recipe(stages)
+        # steps.run("saved_models/mine", recipe.TrainingData(train, val, size=(192, 256)))
     """
 
     def __init__(
@@ -182,7 +187,8 @@ class Recipe:
                 run = run.at_size(rows[-1].get("input_size", run.data.size))
             report = {"stages": rows}
             if self.workers.chief:
-                report = _apart("report", partial(self._report, run, rows, flags or {}, peak=_peak()))
+                peak = peak_memory(with_children=True)
+                report = _apart("report", partial(self._report, run, rows, flags or {}, peak=peak))
         self.workers.barrier()
         if fault := missed(report.get("search", {})):
             raise BudgetNotKept(fault)
@@ -201,7 +207,7 @@ class Recipe:
         if self.search:
             report["search"] = finish(self.search.budget, self.search.max_drop, run, rows)
         report |= {"seed": data.seed, "flags": flags, **provenance()}
-        report["peak_memory_mb"] = round(max(peak, _peak()) / 1024)
+        report["peak_memory_mb"] = round(max(peak, peak_memory(with_children=True)) / 1024)
         write_json(directory / "report.json", report)
         self._draw(run, rows)
         print_table(rows)
@@ -377,11 +383,6 @@ def _arm_instructions(path: Path) -> dict:
         print(f"warning: the Arm instructions of {path.name} were not counted. {error}", flush=True)
         return {}
     return {"arm_instructions": counted.instructions, "arm_core": counted.core}
-
-
-def _peak() -> int:
-    """Returns the peak memory of this process and of its finished children, in KiB."""
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _stored(model) -> dict:

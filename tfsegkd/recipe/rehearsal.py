@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import io
-import resource
 import statistics
 import tempfile
 import time
@@ -21,6 +20,7 @@ from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.distillation import CoStudying, Distiller, KerasTeacher
 from tfsegkd.evaluation import Predictor, evaluate
 from tfsegkd.graph import cost
+from tfsegkd.posix import peak_memory
 from tfsegkd.recipe.dry_run import Plan, PlannedStage, PlannedTraining
 from tfsegkd.recipe.progress import resumable_randomness
 from tfsegkd.recipe.quantizing import Quantize
@@ -48,10 +48,19 @@ def plan(recipe: Recipe, output_dir: str | Path, data: TrainingData, timed_steps
         data: The data of its trainings.
         timed_steps: The number of steps of each training to time; 0 only builds the networks.
 
+    Returns:
+        What would be done; printed, it is a page.
+
     Raises:
         ValueError, FileNotFoundError: as the run would.
+
+    Example:
+        schedule = recipe.Schedule(epochs=1, learning_rate=1e-3, batch_size=4)
+        steps = recipe.Recipe([recipe.StudentAlone("unet(width=2)", schedule)], export=False)
+        frames = recipe.TrainingData(train=source, val=source, size=(32, 48))
+        print(recipe.plan(steps, "mine", frames, timed_steps=0))
     """
-    directory, before = Path(output_dir), _peak_bytes()
+    directory, before = Path(output_dir), 1024 * peak_memory()
     data = recipe.begin(directory, data).data
     state = State(directory)
     with tempfile.TemporaryDirectory(prefix="tfsegkd_plan_") as scratch:
@@ -72,7 +81,7 @@ def plan(recipe: Recipe, output_dir: str | Path, data: TrainingData, timed_steps
         tuple(stages),
         timed_steps=timed_steps,
         memory_bytes=before,
-        rehearsed_bytes=_peak_bytes(),
+        rehearsed_bytes=1024 * peak_memory(),
     )
 
 
@@ -323,7 +332,3 @@ def _first(source: Source, count: int) -> Source:
     few = Subset(source, list(range(min(count, len(source)))))
     few.labelled = source.labelled
     return few
-
-
-def _peak_bytes() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -19,7 +19,14 @@ FOUND, NETWORKS = "search.json", "search"
 
 
 class BudgetNotKept(ValueError):
-    """The best network of a search violates the budget or the allowed drop."""
+    """The best network of a search violates the budget or the allowed drop.
+
+    Example:
+        # try:
+        #     steps.run("saved_models/mine", frames)
+        # except recipe.BudgetNotKept as error:
+        #     print(error)
+    """
 
 
 @dataclasses.dataclass
@@ -69,8 +76,11 @@ class SearchResult:
         directory: The run's directory, which holds the networks.
         trained: All trained candidates, the cheapest first.
         chosen: The one that was trained to the end.
-        why: Why it was chosen, as a sentence.
-        within_drop: Whether it loses no more points of mean IoU than allowed; None without a limit.
+        why: Why it was chosen, in a sentence.
+        within_drop: Whether it keeps the points of mean IoU that it may lose; None if none were given.
+
+    Example:
+        # result.chosen, result.why, of the run in result.directory
     """
 
     directory: Path

@@ -55,6 +55,10 @@ class Search:
 
     Raises:
         ValueError: for a number of candidates or points out of range, or terms that do not fit the task.
+
+    Example:
+        budget = recipe.Budget.parse("arm:60M")
+        stage = recipe.Search(budget, recipe.Schedule(40, 1e-3), ["pixelwise"], cache="teacher.cache")
     """
 
     budget: Budget

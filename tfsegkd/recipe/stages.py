@@ -246,6 +246,9 @@ class Teacher:
     Args:
         model: The spec of a network to train, or the path of a saved one.
         schedule: The schedule; not needed for a path.
+
+    Example:
+        stage = recipe.Teacher("deeplab_v3_plus", recipe.Schedule(epochs=30, learning_rate=1e-3))
     """
 
     model: str
@@ -278,6 +281,9 @@ class PretrainedTeacher:
 
     Raises:
         ValueError: for `held_out` and a single teacher, or a class map for all of several.
+
+    Example:
+        stage = recipe.PretrainedTeacher(("one.keras", "other.tflite"), flip=True)
     """
 
     paths: tuple[str, ...]
@@ -379,6 +385,9 @@ class StudentAlone:
         schedule: The schedule.
         initialize_from: A saved network that initializes layers of this one; see
             `tfsegkd.models.initialize_from`.
+
+    Example:
+        stage = recipe.StudentAlone("mobile_unet", recipe.Schedule(epochs=40, learning_rate=4e-3))
     """
 
     model: str
@@ -413,6 +422,11 @@ class Distill:
     Raises:
         ValueError: if no term works without labels and there are none, or terms are balanced without a task
             loss.
+
+    Example:
+        schedule = recipe.Schedule(epochs=40, learning_rate=4e-3)
+        terms = ["pixelwise(temperature=4)", "pairwise@aspp:context*0.5"]
+        stage = recipe.Distill("mobile_unet", schedule, terms)
     """
 
     model: str
@@ -484,6 +498,9 @@ class TrainedStudent:
 
     Args:
         path: The file of the network.
+
+    Example:
+        stage = recipe.TrainedStudent("student.keras")
     """
 
     path: str

@@ -25,6 +25,9 @@ class Workers:
         strategy: The strategy of `tf.distribute`; None for this process on one device.
         chief: Whether this process is the one that writes.
         count: The number of processes.
+
+    Example:
+        recipe.Workers().chief  # True
     """
 
     strategy: tf.distribute.Strategy | None = None
@@ -59,8 +62,14 @@ def open_workers(name: str = "none") -> Workers:
         name: 'none'; 'mirrored', all devices of this machine; or 'multi_worker', this process and the others
             that the variable TF_CONFIG names.
 
+    Returns:
+        The workers, of which this process is one.
+
     Raises:
         ValueError: for another name, or a TF_CONFIG that does not describe the cluster.
+
+    Example:
+        recipe.open_workers("none").count  # 1
     """
     checks.one_of(name, STRATEGIES, "strategy")
     if name == "none":

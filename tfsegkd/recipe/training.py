@@ -33,6 +33,9 @@ class Schedule:
         warmup_epochs: Epochs of linear warm-up.
         halve_at_nan: How often training may restore its last checkpoint and halve the learning rate when the
             loss is NaN or infinite; 0 stops.
+
+    Example:
+        recipe.Schedule(epochs=40, learning_rate=4e-3, batch_size=16).epochs  # 40
     """
 
     epochs: int
@@ -94,6 +97,9 @@ class TrainingData:
             no more and labelled images are used less often.
         rehearse: Replaces every training: called with the distiller, its schedule, its callbacks and a
             function that trains by another schedule with one more callback. None to train.
+
+    Example:
+        frames = recipe.TrainingData(train=source, val=source, size=(32, 48), seed=1)
     """
 
     train: Source

@@ -51,11 +51,17 @@ def write_report(
         num_images: The number of images to show, half of them the worst.
         max_images: The number of evenly spaced images of the split that are evaluated.
 
+    Returns:
+        Where the page is.
+
     Raises:
         FileNotFoundError: if a directory contains no run.
         ValueError: if a run is damaged, if the runs were evaluated on different data, or if `source` is other
             data.
         ImportError: if Plotly or Jinja are not installed.
+
+    Example:
+        # reporting.write_report(["saved_models/quickstart"], "report.html", data.load("road_scenes", "val"))
     """
     check_installed()
     runs = read_runs(directories)

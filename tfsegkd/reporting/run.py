@@ -41,6 +41,10 @@ class RunRecord:
         report: The content of `report.json`; empty for an unfinished run.
         state: The content of `state.json`: settings and result by stage.
         begun_with: The content of `flags.json`, the flags of the last stage.
+
+    Example:
+        # (run,) = reporting.read_runs(["saved_models/quickstart"])
+        # run.report["stages"]
     """
 
     directory: Path
@@ -138,9 +142,18 @@ class RunRecord:
 def read_runs(directories: Sequence[str | os.PathLike]) -> list[RunRecord]:
     """Reads runs that can be compared, finished or not.
 
+    Args:
+        directories: Output directories of runs.
+
+    Returns:
+        A record for each directory.
+
     Raises:
         FileNotFoundError: if a directory contains no run.
         ValueError: if a run is damaged or repeated, or if they were evaluated on different data.
+
+    Example:
+        # runs = reporting.read_runs(["saved_models/seed_0", "saved_models/seed_1"])
     """
     paths = [Path(directory).resolve() for directory in directories]
     if not paths:

@@ -2,15 +2,18 @@
 
 from tfsegkd.runtime import arm
 from tfsegkd.runtime.arm import ArmCount
-from tfsegkd.runtime.conversion import RAW_PIXELS, convert, is_quantization_aware
-from tfsegkd.runtime.device_table import DeviceTable, kind_of_table, read_times
+from tfsegkd.runtime.conversion import RAW_PIXELS as RAW_PIXELS
+from tfsegkd.runtime.conversion import convert, is_quantization_aware
+from tfsegkd.runtime.device_table import DeviceTable
+from tfsegkd.runtime.device_table import kind_of_table as kind_of_table
+from tfsegkd.runtime.device_table import read_times as read_times
 from tfsegkd.runtime.network import Network
 from tfsegkd.runtime.op_times import OpTime, op_times
 from tfsegkd.runtime.profiling import OpReport, profile
 from tfsegkd.runtime.timing import LatencyReport, latency
 
+# Imported under their own names: what other packages use, and users do not.
 __all__ = [
-    "RAW_PIXELS",
     "ArmCount",
     "DeviceTable",
     "LatencyReport",
@@ -20,9 +23,7 @@ __all__ = [
     "arm",
     "convert",
     "is_quantization_aware",
-    "kind_of_table",
     "latency",
     "op_times",
     "profile",
-    "read_times",
 ]

@@ -57,6 +57,10 @@ class ArmCount:
         ops: Each op alone, in execution order; empty unless requested. Without the fusion of the delegate,
             and with the overhead of a call each.
         summed: Whether `instructions` is the sum of `ops`; the whole file was not run.
+
+    Example:
+        # counted, = runtime.arm.count_together(["model_int8.tflite"])
+        runtime.ArmCount(instructions=1_000_000, core="a55").instructions  # 1000000
     """
 
     instructions: int

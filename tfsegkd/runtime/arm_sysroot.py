@@ -5,7 +5,6 @@ complete, so that an interrupted call can resume.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import os
@@ -17,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfsegkd import checks
+from tfsegkd import checks, posix
 from tfsegkd.atomic import write_atomically
 from tfsegkd.progress_bar import waited
 
@@ -201,5 +200,5 @@ def _alone(directory: Path) -> Iterator[None]:
     """A lock, so that one process creates what all use."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        posix.lock(lock, wait=True)
         yield

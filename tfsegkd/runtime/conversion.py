@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras, tfmot
+from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.progress_bar import waited
 from tfsegkd.runtime import workers
 from tfsegkd.runtime.network import Network
@@ -20,16 +21,27 @@ RAW_PIXELS = (1.0, 0)
 
 
 def is_quantization_aware(model: keras.Model) -> bool:
-    """Whether TF-MOT made a network quantization-aware, so that it knows the ranges of its tensors."""
+    """Whether TF-MOT made a network quantization-aware, so that it knows the ranges of its tensors.
+
+    Args:
+        model: A Keras network.
+
+    Returns:
+        True for a network of `quantize`, trained or not.
+
+    Example:
+        runtime.is_quantization_aware(student)  # False
+    """
     return any(isinstance(layer, tfmot.quantization.keras.QuantizeWrapper) for layer in model.layers)
 
 
+@renamed_arguments(representative_data="calibration")
 def convert(
     model: keras.Model,
     inputs: str = "uint8",
     outputs: str = "int8",
     quantized: bool | None = None,
-    representative_data: np.ndarray | Iterable[np.ndarray] | None = None,
+    calibration: np.ndarray | Iterable[np.ndarray] | None = None,
     float16: bool = False,
 ) -> bytes:
     """Converts a network to a .tflite for one image of a fixed size.
@@ -41,23 +53,30 @@ def convert(
         inputs: "uint8", raw pixels of a camera, or "float32", 0…255. A float network takes float32 only.
         outputs: "int8" or "float32". A float network outputs float32 only.
         quantized: Whether the network runs in int8. By default it does if the model is quantization-aware or
-            `representative_data` is given.
-        representative_data: Images to calibrate the ranges of tensors without fake quantization: an array or
+            `calibration` is given.
+        calibration: Images to calibrate the ranges of tensors without fake quantization: an array or
             an iterable of batches. A quantization-aware model needs none.
         float16: Whether a float network stores its weights in 16 bits, for GPUs.
 
+    Returns:
+        The bytes of the .tflite.
+
     Shapes:
-        representative_data: (N, H, W, 3), 0…255.
+        calibration: (N, H, W, 3), 0…255.
 
     Raises:
         ValueError: for a model without a fixed size or with an op that TFLite lacks; for contradictory
             options; for a uint8 input that would not be raw pixels.
+
+    Example:
+        content = runtime.convert(student, inputs="float32", outputs="float32")
+        runtime.profile(content).delegate_partitions  # 1
     """
     checks.one_of(inputs, INPUTS, "inputs")
     checks.one_of(outputs, OUTPUTS, "outputs")
     aware = is_quantization_aware(model)
-    quantized = aware or representative_data is not None if quantized is None else quantized
-    _check_body(model, quantized, aware, has_data=representative_data is not None)
+    quantized = aware or calibration is not None if quantized is None else quantized
+    _check_body(model, quantized, aware, has_data=calibration is not None)
     if not quantized and (inputs, outputs) != ("float32", "float32"):
         raise ValueError(
             f"A float network has float32 inputs and outputs. Received: inputs={inputs!r}, "
@@ -80,12 +99,12 @@ def convert(
             "float16": float16,
             "inputs": inputs,
             "outputs": outputs,
-            "representative_data": None,
+            "calibration": None,
         }
-        if representative_data is not None:
+        if calibration is not None:
             images = Path(directory, "images.npy")
-            np.save(images, _representative_images(representative_data, shape))
-            request["representative_data"] = str(images)
+            np.save(images, _calibration_images(calibration, shape))
+            request["calibration"] = str(images)
         try:
             with waited("conversion to .tflite"):
                 workers.run_again("convert_worker.py", request)
@@ -101,7 +120,7 @@ def _check_body(model: keras.Model, quantized: bool, aware: bool, has_data: bool
     if quantized and not aware and not has_data:
         raise ValueError(
             f"{model.name!r} cannot become int8: the ranges of its tensors are unknown. Make it "
-            "quantization-aware with tfsegkd.quantization.quantize, or pass representative_data."
+            "quantization-aware with tfsegkd.quantization.quantize, or pass calibration."
         )
     if aware and not quantized:
         raise ValueError(
@@ -110,7 +129,7 @@ def _check_body(model: keras.Model, quantized: bool, aware: bool, has_data: bool
         )
     if has_data and not quantized:
         raise ValueError(
-            "representative_data is for int8 networks. Received: quantized=False. Leave one of them out."
+            "calibration is for int8 networks. Received: quantized=False. Leave one of them out."
         )
 
 
@@ -139,22 +158,20 @@ def _save(model: keras.Model, shape: tuple[int, int, int], directory: Path) -> N
     tf.saved_model.save(module, str(directory), function.get_concrete_function(), options)
 
 
-def _representative_images(
-    data: np.ndarray | Iterable[np.ndarray], shape: tuple[int, int, int]
-) -> np.ndarray:
+def _calibration_images(data: np.ndarray | Iterable[np.ndarray], shape: tuple[int, int, int]) -> np.ndarray:
     batches = [data] if isinstance(data, np.ndarray) else [np.asarray(batch) for batch in data]
     if not batches or not sum(len(batch) for batch in batches):
-        raise ValueError("representative_data must hold at least one image. Received: none.")
+        raise ValueError("calibration must hold at least one image. Received: none.")
     wrong = next((batch.shape for batch in batches if batch.shape[1:] != shape), None)
     if wrong is not None:
         raise ValueError(
-            f"representative_data must have the shape (N, {', '.join(map(str, shape))}) of the network's "
+            f"calibration must have the shape (N, {', '.join(map(str, shape))}) of the network's "
             f"input. Received: {wrong}. Resize the images."
         )
     images = np.concatenate(batches).astype(np.float32)
     if images.min() < 0 or not 1 < images.max() <= 255:
         raise ValueError(
-            f"representative_data must be pixels in 0…255. Received: {images.min():g} to {images.max():g}. "
+            f"calibration must be pixels in 0…255. Received: {images.min():g} to {images.max():g}. "
             "Do not normalize the images; the network does."
         )
     return images

@@ -21,9 +21,9 @@ def convert(request: dict) -> bytes:
     if request["float16"]:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    if request["representative_data"] is not None:
-        images = np.load(request["representative_data"], mmap_mode="r")
-        converter.representative_dataset = lambda: ([np.array(image[None])] for image in images)
+    if request["calibration"] is not None:
+        images = np.load(request["calibration"], mmap_mode="r")
+        converter.calibrationset = lambda: ([np.array(image[None])] for image in images)
     return converter.convert()
 
 

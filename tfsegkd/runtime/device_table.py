@@ -23,6 +23,10 @@ class DeviceTable:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read as such a table.
+
+    Example:
+        Path("phone.csv").write_text("file,ms\\nstudent.tflite,7.5\\n")
+        runtime.DeviceTable("phone.csv").milliseconds(Path("student.tflite"))  # 7.5
     """
 
     def __init__(self, path: str | os.PathLike):

@@ -81,6 +81,10 @@ class Network:
 
     Raises:
         ValueError: for a file that is missing, damaged or has other inputs or outputs.
+
+    Example:
+        network = runtime.Network(runtime.convert(student, "float32", "float32"))
+        network.predict(frames).shape  # (2, 32, 48, 11)
     """
 
     def __init__(self, network: str | os.PathLike | bytes, num_threads: int = 1):

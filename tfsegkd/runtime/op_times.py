@@ -20,6 +20,9 @@ class OpTime:
     Args:
         op: Its type and the name of its output, which contains the layer's name, as in `OpReport`.
         median_ms: The median for one image on this machine, one thread.
+
+    Example:
+        runtime.OpTime(op="CONV_2D", median_ms=0.5).op  # 'CONV_2D'
     """
 
     op: str
@@ -42,6 +45,11 @@ def op_times(network: str | os.PathLike, runs: int = 20) -> tuple[OpTime, ...]:
 
     Raises:
         ValueError: if the file does not exist or is not a .tflite that LiteRT can run.
+
+    Example:
+        content = runtime.convert(student, "float32", "float32")
+        Path("timed.tflite").write_bytes(content)
+        slowest = max(runtime.op_times("timed.tflite", runs=2), key=lambda one: one.median_ms)
     """
     profile(network)  # reports faults of the file
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:

@@ -20,6 +20,9 @@ class LatencyReport:
         median_ms, p10, p90: The median, and the 10th and 90th percentile.
         runs: The number of runs.
         num_threads: The number of threads.
+
+    Example:
+        runtime.LatencyReport(median_ms=3.0, p10=2.9, p90=3.4, runs=50, num_threads=1).median_ms  # 3.0
     """
 
     median_ms: float
@@ -43,8 +46,15 @@ def latency(
         num_threads: The number of threads.
         warmup: The number of runs of each network before the first timed one.
 
+    Returns:
+        A report by name.
+
     Raises:
         ValueError: if there is no file, or a file cannot be run.
+
+    Example:
+        Path("float.tflite").write_bytes(runtime.convert(student, "float32", "float32"))
+        runtime.latency({"student": "float.tflite"}, runs=3)["student"].median_ms
     """
     if not paths:
         raise ValueError("paths must name at least one network. Received: none.")

@@ -4,17 +4,22 @@ Run by `workers.run`; does not need this package or TensorFlow.
 """
 
 import importlib
-import resource
 
 import numpy as np
+
+try:
+    import resource
+except ImportError:  # Windows; `tfsegkd.posix`, which would know, loads TensorFlow with the package
+    resource = None
 
 
 def try_out(request: dict) -> None:
     # A file may need any amount of memory or time: no answer is an answer, too.
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    memory = request["memory"] if hard == resource.RLIM_INFINITY else min(hard, request["memory"])
-    resource.setrlimit(resource.RLIMIT_AS, (memory, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if resource:
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        memory = request["memory"] if hard == resource.RLIM_INFINITY else min(hard, request["memory"])
+        resource.setrlimit(resource.RLIMIT_AS, (memory, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     module = importlib.import_module(request["interpreter"])
     for path in request["paths"]:
         run_once(module.Interpreter(model_path=path, num_threads=1))

@@ -51,7 +51,7 @@ def run(networks: Sequence[str], size: tuple[int, int], rounds: int) -> list[Row
             for kind, data in (("float", None), ("int8", noise)):
                 files[f"{kind} {network}"] = Path(directory, f"{number}_{kind}.tflite")
                 files[f"{kind} {network}"].write_bytes(
-                    runtime.convert(model, "float32", "float32", representative_data=data)
+                    runtime.convert(model, "float32", "float32", calibration=data)
                 )
         taken = {key: report.median_ms for key, report in runtime.latency(files, rounds).items()}
     rows = []

@@ -18,6 +18,7 @@ from tfsegkd.distillation.diagnostics.network_check import Finding, NetworkCheck
 from tfsegkd.distillation.diagnostics.scores import Score, untrained_layers
 from tfsegkd.distillation.features import feature_extractor
 from tfsegkd.distillation.teachers import Ensemble, Teacher, load_teacher
+from tfsegkd.distillation.teachers.load import Loadable
 from tfsegkd.distillation.terms import LOGITS, Term
 from tfsegkd.graph import check_functional
 
@@ -44,6 +45,10 @@ class PreflightReport:
             the outputs of members are not available.
         gradients: The gradient norms of the task loss and of each term; empty without terms, or if there is
             an error.
+
+    Example:
+        # report = distillation.preflight(teacher, student, batches, info)
+        # report.findings
     """
 
     teacher: str
@@ -99,7 +104,7 @@ class PreflightReport:
 
 
 def preflight(
-    teacher,
+    teacher: Loadable,
     student: keras.Model,
     batches: Iterable,
     info: DatasetInfo,
@@ -128,6 +133,9 @@ def preflight(
         balanced: Whether the terms are balanced (see `Balance`), so that no weight can be too high or too
             low.
 
+    Returns:
+        Findings and measurements; nothing is raised for them.
+
     Shapes:
         batches: images (N, H, W, 3), 0…255, and masks (N, H, W), integer labels, −1 for unlabelled
             pixels.
@@ -138,9 +146,8 @@ def preflight(
             not exist.
 
     Example:
-        report = preflight(teacher, student, evaluation_batches(val, (192, 256), 8), val.info)
+        report = distillation.preflight(teacher, student, batches, info)
         print(report)
-        report.raise_for_errors()
     """
     teacher = load_teacher(teacher)
     check_functional(student, "preflight(student=…)")

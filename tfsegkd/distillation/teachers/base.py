@@ -20,6 +20,9 @@ class Teacher:
         size: (height, width) of the images that it takes; None for any.
         input_size: The size to which it resizes all images itself; None if it does not.
         recorded: Whether its outputs were computed before and are part of the batches.
+
+    Example:
+        isinstance(distillation.load_teacher(teacher), distillation.Teacher)  # True
     """
 
     name: str = "teacher"

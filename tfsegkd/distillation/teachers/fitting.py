@@ -29,6 +29,10 @@ class FittedWeights:
             fitted on.
         before: The cross-entropy of the ensemble's own weights.
         num_images: The number of images.
+
+    Example:
+        # found = distillation.fit_weights(distillation.load_teacher([teacher, student]), source)
+        # found.weights, found.cross_entropy
     """
 
     members: tuple[str, ...]
@@ -56,8 +60,15 @@ def fit_weights(teacher: Ensemble, source: Source) -> FittedWeights:
         source: Labelled images on which no member was trained, in the order in which they were taken, so that
             similar images are in the same half.
 
+    Returns:
+        The weights, and what they gain.
+
     Raises:
         ValueError: for fewer than two images, images without labels, or fewer than two classes.
+
+    Example:
+        both = distillation.load_teacher([teacher, student])
+        distillation.fit_weights(both, source).members
     """
     info = source.info
     if not source.labelled or len(source) < 2:

@@ -79,6 +79,9 @@ def load_teacher(
         allow_lambda: Whether to load Lambda layers, which are Python code.
         trust_model: Whether to load a SavedModel, whose graph can read and write files.
 
+    Returns:
+        The teacher; a `Teacher` is returned as it is.
+
     Raises:
         FileNotFoundError: if there is nothing at the path.
         TypeError: for an object of another type.
@@ -86,9 +89,9 @@ def load_teacher(
             or contents that are not allowed.
 
     Example:
-        load_teacher("deeplab.tflite", class_map="map.txt", class_names=info.class_names)
-        load_teacher(["one.keras", "two.keras"], flip=True, scales=(0.75, 1.0, 1.25))
-        load_teacher("own.keras,city.tflite(class_map=map.txt,weight=0.5)", class_names=info.class_names)
+        distillation.load_teacher("teacher.keras", flip=True, scales=(0.75, 1.0, 1.25))
+        distillation.load_teacher([teacher, student])  # whose probabilities are averaged
+        distillation.load_teacher("teacher.keras,student.keras(weight=0.5)")
     """
     members = _members(teacher)
     if members is not None:

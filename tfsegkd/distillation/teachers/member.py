@@ -32,7 +32,8 @@ class Member:
         ValueError: for a weight that is negative or not finite, or an invalid size.
 
     Example:
-        load_teacher([own, Member("city.tflite", class_map="map.txt", windows=True)], class_names=names)
+        mirrored = distillation.Member(student, name="mirrored", weight=0.5, flip=True)
+        both = distillation.load_teacher([teacher, mirrored])
     """
 
     teacher: Any
@@ -91,8 +92,16 @@ def parse_members(text: str) -> list[Member]:
             `name`, `weight`, `size=HEIGHTxWIDTH`, `class_map`, `teacher_classes`,
             `normalize=(mean,deviation)`, `windows`, `flip`, `scales=(0.75,1)` and `output`.
 
+    Returns:
+        A member for each path.
+
     Raises:
         ValueError: for an option that is unknown, repeated or has an invalid value.
+
+    Example:
+        teacher.save("own.keras")
+        members = distillation.parse_members("own.keras,own.keras(name=two,weight=0.5)")
+        [member.weight for member in members]  # [1.0, 0.5]
     """
     return [_member(path, options) for path, options in split_members(text)]
 

@@ -30,6 +30,9 @@ class KerasTeacher(Teacher):
 
     Raises:
         ValueError: for several outputs of which none is chosen, or inputs that are not RGB.
+
+    Example:
+        distillation.KerasTeacher(teacher)
     """
 
     def __init__(self, model: keras.Model, output: str | None = None):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -41,6 +42,11 @@ class AdoptionReport:
         renamed: (path, name) of the layers that could not keep their name.
         difference: The largest difference on a random batch, relative to the largest value, of what goes into
             the last softmax or sigmoid, or of the outputs where there is none; before logits were resized.
+
+    Example:
+        network, report = models.adopt(your_model, pixel_range=(-1, 1))
+        report.num_classes, report.input_shape  # (11, (32, 48, 3))
+        report.removed, report.added  # the softmax at the end, the scaling of pixels at the beginning
     """
 
     name: str
@@ -71,6 +77,11 @@ class Adoption:
 
     Raises:
         TypeError, ValueError: as `adopt` does.
+
+    Example:
+        adoption = models.Adoption(your_model, pixel_range=(-1, 1))
+        adoption.model.output_shape  # (None, 32, 48, 11)
+        adoption.write_back()  # the weights of adoption.model are your_model's again
     """
 
     def __init__(
@@ -136,7 +147,7 @@ class Adoption:
 
 
 def adopt(
-    model,
+    model: Any,
     pixel_range: tuple[float, float] = (0.0, 255.0),
     input_shape: Sequence[int] | None = None,
     output: str | None = None,
@@ -160,6 +171,9 @@ def adopt(
         input_shape: (height, width), for a network that takes several or has no inputs.
         output: Which output to keep, by name, for a network of several; what only the others need goes.
 
+    Returns:
+        The network with the same weights and outputs, and what it took.
+
     Raises:
         TypeError: if it is no Keras model, or has no inputs and no input_shape was given.
         ValueError: for parts that no plain layer can do, each named; for inputs that are not images, several
@@ -168,7 +182,9 @@ def adopt(
             network's own rounding, with the first layer that differs.
 
     Example:
-        network, report = tfsegkd.models.adopt(keras_cv_model, input_shape=(256, 256))
+        network, report = models.adopt(your_model, pixel_range=(-1, 1))  # which takes pixels from −1 to 1
+        print(report)
+        quantized = quantization.quantize(network, calibration=images)
     """
     adoption = Adoption(model, pixel_range, input_shape, output=output)
     return adoption.model, adoption.report

@@ -14,8 +14,17 @@ def unet(num_classes: int, input_shape: tuple[int, int, int], width: int = 64) -
     """The classic encoder and decoder with skips and learned upsampling.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         width: Channels of the first stage; each of the four further stages doubles them. 64 is the paper's
             network with 31.0 M parameters, 32 that of Buda et al. with 7.76 M, 8 a student of 0.5 M.
+
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
+    Example:
+        model = models.unet(num_classes=11, input_shape=(32, 32, 3), width=2)
+        model.output_shape  # (None, 32, 32, 11)
 
     Reference:
         Ronneberger et al., MICCAI 2015, https://arxiv.org/abs/1505.04597, fig. 1.

@@ -22,14 +22,24 @@ def lraspp(
     """MobileNetV3 with a light head: a gate from the whole image, and one skip at stride 8.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         size: 'large' or 'small'.
         weights: 'imagenet' for the backbone, downloaded from Keras, or None for random ones.
         filters: Channels of the head.
         width_multiplier: Scales the channels of the backbone.
 
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
     Raises:
         ValueError: for an unknown choice.
         ConnectionError: if the weights cannot be downloaded.
+
+    Example:
+        small = {"size": "small", "width_multiplier": 0.25, "filters": 8}
+        model = models.lraspp(num_classes=11, input_shape=(32, 32, 3), **small)
+        model.output_shape  # (None, 32, 32, 11)
 
     Reference:
         Howard et al., ICCV 2019, https://arxiv.org/abs/1905.02244, section 6.4.

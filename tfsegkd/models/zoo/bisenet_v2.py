@@ -18,8 +18,17 @@ def bisenet_v2(
     """A wide detail branch to stride 8 and a narrow semantic branch to stride 32, each gating the other.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         width_multiplier: Scales the channels of every layer, rounded to multiples of 8.
         dropout: The share of the head's channels dropped while training.
+
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
+    Example:
+        model = models.bisenet_v2(num_classes=11, input_shape=(32, 32, 3), width_multiplier=0.25)
+        model.output_shape  # (None, 32, 32, 11)
 
     Reference:
         Yu et al., IJCV 2021, https://arxiv.org/abs/2004.02147, table 1 and figs. 4 to 6.

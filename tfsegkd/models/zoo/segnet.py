@@ -20,12 +20,21 @@ def segnet(
     """VGG16 as the encoder and its mirror image as the decoder, which unpools to the positions of the maxima.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         width: Channels of the first stage. 64 is the paper's network with 29.4 M parameters.
         unpooling: 'mask' puts values back at the positions of the maxima; 'upsample' enlarges bilinearly,
             which runs in one partition in int8.
 
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
     Raises:
         ValueError: for an unknown unpooling.
+
+    Example:
+        model = models.segnet(num_classes=11, input_shape=(32, 32, 3), width=2)
+        model.output_shape  # (None, 32, 32, 11)
 
     Reference:
         Badrinarayanan et al., PAMI 2017, https://arxiv.org/abs/1511.00561, fig. 2.

@@ -2,8 +2,8 @@
 
 from tfsegkd._keras import keras
 from tfsegkd.models import blocks
-from tfsegkd.models.pyramid_pooling import pyramid_pooling
 from tfsegkd.models.registry import register
+from tfsegkd.models.zoo.pyramid_pooling import pyramid_pooling
 
 layers = keras.layers
 FEATURE_LAYERS = ("stride8", "stride16", "stride32", "context", "fusion", "decoder", "logits")
@@ -22,8 +22,17 @@ def fast_scnn(
     """Learning to downsample to stride 8, a deep branch to stride 32 from there, and their sum.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         width_multiplier: Scales the channels of every layer, rounded to multiples of 8.
         dropout: The share of the classifier's channels dropped while training.
+
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
+    Example:
+        model = models.fast_scnn(num_classes=11, input_shape=(32, 32, 3), width_multiplier=0.25)
+        model.output_shape  # (None, 32, 32, 11)
 
     Reference:
         Poudel et al., BMVC 2019, https://arxiv.org/abs/1902.04502, table 1.

@@ -32,12 +32,21 @@ def enet(
     """A third of a million parameters: bottlenecks with dilated and asymmetric convolutions at stride 8.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         width_multiplier: Scales the channels of every layer, rounded to multiples of 8.
         unpooling: 'mask' puts values back at the positions of the maxima; 'upsample' enlarges bilinearly,
             which runs in one partition in int8.
 
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
     Raises:
         ValueError: for an unknown unpooling.
+
+    Example:
+        model = models.enet(num_classes=11, input_shape=(32, 32, 3), width_multiplier=0.25)
+        model.output_shape  # (None, 32, 32, 11)
 
     Reference:
         Paszke et al. 2016, https://arxiv.org/abs/1606.02147, table 1.

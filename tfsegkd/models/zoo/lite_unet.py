@@ -5,8 +5,8 @@ from functools import partial
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.models import backbones, blocks
-from tfsegkd.models.light_decoder import light_decoder
 from tfsegkd.models.registry import register
+from tfsegkd.models.zoo.light_decoder import light_decoder
 
 FEATURE_LAYERS = ("stride4", "stride8", "stride16", "context", "decoder", "logits")
 _BACKBONE = "efficientnet_lite0"
@@ -28,19 +28,24 @@ def lite_unet(
     fuses into the convolutions, the global context is a mean, and all resizing is bilinear.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         stages: 4, 5 or 7: after how many stages the backbone ends; after 4 and 5 at stride 16, after 7 at
             stride 32.
         width: Channels at the end of the decoder, a multiple of 8 best; its other parts keep their ratio
             to it. The width of the backbone is fixed.
         weights: 'imagenet' for the backbone, from the `[pretrained]` extra, or None for random ones.
 
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
     Raises:
         ValueError: for an unknown choice, or images smaller than the backbone's stride.
         ImportError: if the weights' extra is not installed.
 
     Example:
-        >>> tfsegkd.models.build("lite_unet(stages=4, weights=None)", 11, (192, 256, 3)).name
-        'lite_unet'
+        model = models.lite_unet(num_classes=11, input_shape=(32, 32, 3), stages=4, weights=None)
+        model.output_shape  # (None, 32, 32, 11)
     """
     checks.one_of(stages, tuple(_ENDS), "stages")
     checks.whole(width, 8, "width")

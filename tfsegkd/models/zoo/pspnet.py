@@ -4,8 +4,8 @@ from functools import partial
 
 from tfsegkd._keras import keras
 from tfsegkd.models import backbones, blocks
-from tfsegkd.models.pyramid_pooling import pyramid_pooling
 from tfsegkd.models.registry import register
+from tfsegkd.models.zoo.pyramid_pooling import pyramid_pooling
 
 FEATURE_LAYERS = ("stride4", "stride8", "pyramid", "logits")
 _conv = partial(blocks.conv, relu=0, epsilon=1e-5)
@@ -26,14 +26,23 @@ def pspnet(
     """A dilated backbone whose last feature is joined with its means over four grids of windows.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         backbone, weights, width_multiplier: As of `tfsegkd.models.backbones.backbone`.
         filters: Channels of the pyramid's last convolution.
         bins: The pyramid's grids.
         dropout: The share of the pyramid's channels dropped while training.
         output_stride: 8, 16 or 32: the stride of the pyramid.
 
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
     Raises:
         ValueError, ImportError, ConnectionError: as `tfsegkd.models.backbones.network`.
+
+    Example:
+        model = models.pspnet(num_classes=11, input_shape=(32, 32, 3), width_multiplier=0.125, filters=8)
+        model.output_shape  # (None, 32, 32, 11)
 
     Reference:
         Zhao et al., CVPR 2017, https://arxiv.org/abs/1612.01105, fig. 3.

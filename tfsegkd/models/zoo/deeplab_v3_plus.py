@@ -3,8 +3,8 @@
 from tfsegkd import checks
 from tfsegkd._keras import keras
 from tfsegkd.models import backbones, blocks
-from tfsegkd.models.aspp import aspp, fitting_rates
 from tfsegkd.models.registry import register
+from tfsegkd.models.zoo.aspp import aspp, fitting_rates
 
 layers = keras.layers
 FEATURE_LAYERS = ("stride4", "stride8", "stride16", "aspp", "decoder", "logits")
@@ -24,6 +24,8 @@ def deeplab_v3_plus(
     """Atrous spatial pyramid pooling at stride 16 and a decoder at stride 4.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         backbone, weights, width_multiplier: As of `tfsegkd.models.backbones.backbone`.
         filters: Channels of the pyramid and of the decoder.
         rates: Dilations of the pyramid's 3×3 convolutions, in positions of the stride-16 grid, which they
@@ -31,9 +33,16 @@ def deeplab_v3_plus(
             over its own, (2, 4, 6) for images of 192×256.
         dropout: The share of the pyramid's channels dropped while training.
 
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
     Raises:
         ValueError: for invalid rates.
         ValueError, ImportError, ConnectionError: as `tfsegkd.models.backbones.network`.
+
+    Example:
+        model = models.deeplab_v3_plus(num_classes=11, input_shape=(32, 32, 3), weights=None, filters=8)
+        model.output_shape  # (None, 32, 32, 11)
 
     Reference:
         Chen et al., ECCV 2018, https://arxiv.org/abs/1802.02611, fig. 2, with its depthwise separable

@@ -2,8 +2,8 @@
 
 from tfsegkd._keras import keras
 from tfsegkd.models import blocks
-from tfsegkd.models.light_decoder import light_decoder
 from tfsegkd.models.registry import register
+from tfsegkd.models.zoo.light_decoder import light_decoder
 
 FEATURE_LAYERS = ("stride4", "stride8", "stride16", "context", "decoder", "logits")
 
@@ -18,7 +18,16 @@ def mobile_unet(
     convolutions, the global context is a Mean, and all resizing is bilinear.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         width_multiplier: Scales the channels of every layer, rounded to multiples of 8.
+
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
+    Example:
+        model = models.mobile_unet(num_classes=11, input_shape=(32, 32, 3), width_multiplier=0.25)
+        model.output_shape  # (None, 32, 32, 11)
     """
     wide = blocks.widths(width_multiplier)
     inputs, x = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=16)

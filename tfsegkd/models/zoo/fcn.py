@@ -20,13 +20,22 @@ def fcn(
     """A dilated backbone and one 3×3 convolution, layer for layer that of torchvision.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         backbone, weights, width_multiplier: As of `tfsegkd.models.backbones.backbone`. The head has a quarter
             of the backbone's last channels.
         output_stride: 8, 16 or 32: the stride of the head.
         dropout: The share of the head's channels dropped while training.
 
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
     Raises:
         ValueError, ImportError, ConnectionError: as `tfsegkd.models.backbones.network`.
+
+    Example:
+        model = models.fcn(num_classes=11, input_shape=(32, 32, 3), width_multiplier=0.125)
+        model.output_shape  # (None, 32, 32, 11)
 
     Reference:
         Long et al., CVPR 2015, https://arxiv.org/abs/1411.4038.

@@ -4,8 +4,8 @@ from functools import partial
 
 from tfsegkd._keras import keras
 from tfsegkd.models import backbones, blocks
-from tfsegkd.models.aspp import aspp
 from tfsegkd.models.registry import register
+from tfsegkd.models.zoo.aspp import aspp
 
 FEATURE_LAYERS = ("stride4", "stride8", "aspp", "head", "logits")
 _conv = partial(blocks.conv, relu=0, epsilon=1e-5)
@@ -26,6 +26,8 @@ def deeplab_v3(
     """A dilated backbone and atrous spatial pyramid pooling, layer for layer that of torchvision.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         backbone, weights, width_multiplier: As of `tfsegkd.models.backbones.backbone`.
         output_stride: 8, 16 or 32: the stride of the pyramid.
         filters: Channels of the pyramid and of the head.
@@ -33,8 +35,15 @@ def deeplab_v3(
             at stride 8, and the same distances in pixels at others.
         dropout: The share of the pyramid's channels dropped while training.
 
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
     Raises:
         ValueError, ImportError, ConnectionError: as `tfsegkd.models.backbones.network`.
+
+    Example:
+        model = models.deeplab_v3(num_classes=11, input_shape=(32, 32, 3), width_multiplier=0.125, filters=8)
+        model.output_shape  # (None, 32, 32, 11)
 
     Reference:
         Chen et al. 2017, https://arxiv.org/abs/1706.05587, section 3.

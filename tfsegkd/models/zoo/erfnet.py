@@ -27,6 +27,8 @@ def erfnet(
     """Residual blocks of 3×1 and 1×3 convolutions with growing dilations, at stride 8.
 
     Args:
+        num_classes: How many classes the logits have.
+        input_shape: (H, W, 3) in pixels; any size works.
         width_multiplier: Scales the channels of every layer, rounded to multiples of 8.
         block: The encoder's residual block: 'erf', the paper's; 'd', two depthwise separable convolutions;
             'dg2', 'dg4', 'dg8', the same with their 1×1 convolutions in as many groups; 'dg2s' and so on,
@@ -39,8 +41,15 @@ def erfnet(
         dropout: The share of channels that each residual block at stride 8 drops while training; those at
             stride 4 drop a tenth of it. Narrow networks with short trainings may be better without.
 
+    Returns:
+        A functional network: float32 pixels 0…255 in, logits (N, H, W, num_classes) out.
+
     Raises:
         ValueError: for an unknown choice, or a share that is not one.
+
+    Example:
+        model = models.erfnet(num_classes=11, input_shape=(32, 32, 3), width_multiplier=0.25)
+        model.output_shape  # (None, 32, 32, 11)
 
     Reference:
         Romera et al., T-ITS 2018, https://doi.org/10.1109/TITS.2017.2750080, table I.
