@@ -6,6 +6,7 @@ from channel_oracle import shake
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import ChannelGraph
+from tfsegkd.pruning import prune_channels
 from tfsegkd.pruning.gates import gated
 from tfsegkd.pruning.importance import score
 
@@ -154,3 +155,23 @@ def test_hessian_is_half_the_curvature(model):
     found = scores(model, "hessian", batches() * 20) / 20
     np.testing.assert_allclose(found, curvature / 2, atol=0.2 * np.abs(curvature).max())
     assert np.corrcoef(found, curvature)[0, 1] > 0.8
+
+
+def test_a_function_is_an_importance(model):
+    def first_stay(channels):
+        found = np.full(channels.num_units, np.inf)
+        for group in channels.prunable:
+            found[group.units] = -np.arange(len(group.units))
+        return found
+
+    assert scores(model, first_stay).tolist() == [0, -1, -2, -3, -4]
+    pruned, report = prune_channels(model, "macs:0.7", first_stay, round_to=1)
+    assert report.importance == "first_stay" and report.kept["a"] == tuple(
+        range(pruned.get_layer("a").filters)
+    )
+
+
+@pytest.mark.parametrize("fault", [np.zeros(3), np.full(5, np.nan)])
+def test_wrong_scores_of_a_function_are_refused(model, fault):
+    with pytest.raises(ValueError, match=r"`importance=.*`.*num_units"):
+        scores(model, lambda channels: fault)

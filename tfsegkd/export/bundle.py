@@ -159,7 +159,7 @@ def write_bundle(
 
     Raises:
         ValueError: if the directory exists, the class names do not match the network, a float network has no
-            representative data, ranges were never observed, the data have another size or range, an
+            calibration images, ranges were never observed, the data have another size or range, an
             operation stays in float, the int8 file differs from the network, or `web_runtime` is not the
             runtime that `try.html` is tested with.
         OSError: if Arm instructions are requested and the emulator is missing.

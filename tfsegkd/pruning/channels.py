@@ -2,8 +2,10 @@
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import numpy as np
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
@@ -27,7 +29,7 @@ _LATENCY_TOLERANCE = 0.03
 def prune_channels(
     model: keras.Model,
     target: str = "macs:0.5",
-    importance: str = "taylor",
+    importance: str | Callable[[ChannelGraph], np.ndarray] = "taylor",
     scope: str = "global",
     round_to: int = 8,
     data: Iterable | None = None,
@@ -49,7 +51,8 @@ def prune_channels(
             int8 if there is data to find its ranges, else float; or half of `latency_table`; 'arm:0.5' half
             of the instructions of that file on an Arm core, as of `tfsegkd.runtime.arm`. 1 keeps everything.
         importance: One of 'l1', 'l2', 'bn_scale', 'fpgm', 'taylor', 'hessian', 'lamp',
-            'class_balanced_taylor', 'random'; see `tfsegkd.pruning.importance.score`.
+            'class_balanced_taylor', 'random', see `tfsegkd.pruning.importance.score`; or a function from
+            a `tfsegkd.graph.ChannelGraph` to its (num_units,) scores, of which infinite ones stay.
         scope: Which channels compete: 'local', those of one layer, so that all layers lose the same share;
             'global', all; 'isomorphic', those of all layers of the same kind.
         round_to: Every layer keeps a multiple of it, or all it has. Backends like 8 or 16.
@@ -81,7 +84,8 @@ def prune_channels(
         Fang et al., ECCV 2024, https://arxiv.org/abs/2407.04616, for 'isomorphic'.
     """
     kind, fraction = parse_target(target)
-    checks.one_of(importance, importances.IMPORTANCES, "importance")
+    if not callable(importance):
+        checks.one_of(importance, importances.IMPORTANCES, "importance")
     checks.one_of(scope, SCOPES, "scope")
     check_round_to(round_to)
     check_functional(model, "prune_channels")
@@ -91,7 +95,7 @@ def prune_channels(
         arm.check()
     settings = {
         "target": target,
-        "importance": importance,
+        "importance": importance if isinstance(importance, str) else importance.__name__,
         "scope": scope,
         "round_to": round_to,
         "seed": seed,

@@ -14,7 +14,12 @@ from tfsegkd.pruning.gates import GatedLoss
 _PROBES = 2
 
 
-def score(name: str, channels: ChannelGraph, batches: Batches | None, seed: int) -> np.ndarray:
+def score(
+    name: str | Callable[[ChannelGraph], np.ndarray],
+    channels: ChannelGraph,
+    batches: Batches | None,
+    seed: int,
+) -> np.ndarray:
     """Scores every unit of a network.
 
     Args:
@@ -26,7 +31,8 @@ def score(name: str, channels: ChannelGraph, batches: Batches | None, seed: int)
             'taylor': the squared change of the loss that its removal would make, to first order;
             'class_balanced_taylor': the same for the loss on the pixels of each class, all classes alike;
             'hessian': the same change to second order, where the slope is taken to be zero;
-            'random': random scores.
+            'random': random scores;
+            or a function that takes the channels and returns the scores.
         batches: (images, masks), for the three that measure a change of the loss.
         seed: For random scores.
 
@@ -48,6 +54,8 @@ def score(name: str, channels: ChannelGraph, batches: Batches | None, seed: int)
         Reconstruction: the diagonal is estimated with random signs (Hutchinson).
         class_balanced_taylor has no paper. Reconstruction: each class' scores are divided by their sum.
     """
+    if callable(name):
+        return _checked(name(channels), channels, name.__name__)
     checks.one_of(name, IMPORTANCES, "importance")
     if name == "random":
         return np.random.default_rng(seed).random(channels.num_units)
@@ -58,6 +66,17 @@ def score(name: str, channels: ChannelGraph, batches: Batches | None, seed: int)
     scores = np.full(channels.num_units, np.inf)
     for group in channels.prunable:
         scores[group.units] = _BY_WEIGHT[name](channels, group)
+    return scores
+
+
+def _checked(scores: np.ndarray, channels: ChannelGraph, name: str) -> np.ndarray:
+    scores = np.asarray(scores, np.float64)
+    if scores.shape != (channels.num_units,) or np.isnan(scores).any():
+        raise ValueError(
+            f"`importance={name}` must return a number for each of the {channels.num_units} units of the "
+            f"network, none of them NaN. Received: shape {scores.shape}. Begin with "
+            f"np.full(channels.num_units, np.inf) and fill in the units of channels.prunable."
+        )
     return scores
 
 
