@@ -78,9 +78,9 @@ def run(code: str, names: dict, where: str) -> None:
     """Runs an example, and compares each value that stands alone on a line with the comment behind it."""
     if code.startswith(">>>"):
         test = doctest.DocTestParser().get_doctest(code, names, where, None, None)
-        told = []
-        doctest.DocTestRunner(verbose=False).run(test, out=told.append)
-        assert not told, "".join(told)
+        printed = []
+        doctest.DocTestRunner(verbose=False).run(test, out=printed.append)
+        assert not printed, "".join(printed)
         return
     lines = code.splitlines()
     for node in ast.parse(code).body:
@@ -108,6 +108,7 @@ def taken_for_granted(tmp_path_factory):
     return directory, found
 
 
+@pytest.mark.slow  # until all of them together are known to take less than a minute
 @pytest.mark.parametrize("name", [name for name, item in PUBLIC.items() if example(item)])
 def test_example_runs(name, taken_for_granted, monkeypatch):
     directory, names = taken_for_granted
