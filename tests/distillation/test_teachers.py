@@ -293,7 +293,7 @@ def flat(function, size=(20, 12), inputs=tf.float32, quantize=False, dtype=tf.fl
         random = np.random.default_rng(0)
         batches = [[random.uniform(0, 255, (1, *size, 3)).astype("float32")] for _ in range(4)]
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.calibrationset = lambda: batches
+        converter.representative_dataset = lambda: batches
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = inputs
         converter.inference_output_type = tf.int64 if quantize == "labels" else inputs
@@ -350,7 +350,7 @@ def test_the_scale_of_an_integer_input_does_not_change_the_pixels(tmp_path):
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function(spec)])
     values = np.random.default_rng(0).uniform(-1, 1, (4, 1, *SHAPE)).astype("float32")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.calibrationset = lambda: [[each] for each in values]
+    converter.representative_dataset = lambda: [[each] for each in values]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.uint8
     path.write_bytes(converter.convert())

@@ -23,7 +23,7 @@ def convert(request: dict) -> bytes:
         converter.target_spec.supported_types = [tf.float16]
     if request["calibration"] is not None:
         images = np.load(request["calibration"], mmap_mode="r")
-        converter.calibrationset = lambda: ([np.array(image[None])] for image in images)
+        converter.representative_dataset = lambda: ([np.array(image[None])] for image in images)
     return converter.convert()
 
 

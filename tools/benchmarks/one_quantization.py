@@ -70,7 +70,7 @@ def _short_way(model: keras.Model, images: np.ndarray | None = None) -> bytes:
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if images is not None:
-        converter.calibrationset = lambda: ([image[None]] for image in images)
+        converter.representative_dataset = lambda: ([image[None]] for image in images)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type, converter.inference_output_type = tf.uint8, tf.int8
     return converter.convert()
@@ -82,7 +82,7 @@ def sixteen_bits(model: keras.Model, images: np.ndarray) -> bytes:
     signature = call.get_concrete_function(tf.TensorSpec((1, *model.input_shape[1:]), tf.float32))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([signature], model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.calibrationset = lambda: ([image[None]] for image in images)
+    converter.representative_dataset = lambda: ([image[None]] for image in images)
     converter.target_spec.supported_ops = [
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
     ]
