@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_one_line(shell, box, tmp_path):
     table = f"--latency_table={tmp_path / 'layers.csv'}"
     refused(export(labels, "--bundle", f"--calibration={box / 'photos'}", table), "file,ms")
     (tmp_path / "two.txt").write_text("dark\nlight")
-    refused(export(f"--labels={tmp_path / 'two.txt'}", "--bundle"), "names 2 classes", "3 apart")
+    refused(export(f"--labels={tmp_path / 'two.txt'}", "--bundle"), "names 2 classes", "predicts 3")
     assert not (tmp_path / "new").exists()
 
 

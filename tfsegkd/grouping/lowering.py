@@ -87,7 +87,9 @@ def lower(
         ValueError: for an unknown form, or 'split' where no split of the delegate fits the groups.
 
     Example:
-        grouped = keras.Sequential([keras.layers.Conv2D(8, 3, groups=2, input_shape=(16, 16, 8))])
+        pixels = keras.Input((16, 16, 3))
+        x = keras.layers.Conv2D(8, 3)(pixels)
+        grouped = keras.Model(pixels, keras.layers.Conv2D(8, 3, groups=2)(x))
         content, report = grouping.lower(runtime.convert(grouped, "float32", "float32"), form="dense")
     """
     checks.one_of(form, (MEASURED, *FORMS), "form")
