@@ -28,7 +28,7 @@ TOOLS = ROOT / "tools"
 # Why what these words stand in is not run.
 NOT_RUN = {
     "srun ": "needs Slurm",
-    "import Frames, search": "trains for hours; tests/recipe/test_search.py runs it at toy size",
+    "import TrainingData, search": "trains for hours; tests/recipe/test_search.py runs it at toy size",
     "TF_CONFIG=": "needs several machines; tests/recipe/test_strategy.py runs two workers on one",
 }
 # Commands of others, of which nothing but the name is looked at.
@@ -76,10 +76,14 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     module = types.ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
     vars(module).update(prepared.names(tmp_path))
-    for block in EVERY:
-        if block.page == page and block.language == "python" and not excuse(block):
-            # Errors show the line of the page.
-            exec(compile("\n" * (block.line - 1) + block.text, str(ROOT / page), "exec"), vars(module))
+    precision = keras.mixed_precision.global_policy()
+    try:
+        for block in EVERY:
+            if block.page == page and block.language == "python" and not excuse(block):
+                # Errors show the line of the page.
+                exec(compile("\n" * (block.line - 1) + block.text, str(ROOT / page), "exec"), vars(module))
+    finally:
+        keras.mixed_precision.set_global_policy(precision)
 
 
 # Command lines.

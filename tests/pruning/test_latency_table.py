@@ -56,7 +56,7 @@ def test_a_target_is_met_by_the_table(table):
     [
         ("layer,ms\na,4\nb,2\n", r"lacks \['logits'\]"),
         (TABLE + "stem,1\n", r"names \['stem'\]"),
-        (TABLE + "a,1\n", "Line 6 .*cannot be read"),
+        (TABLE + "a,1\n", "Line 6 .*'a'"),
         ("layer,ms\na,fast\n", "Line 2 .*'fast'"),
         ("layer,ms\na,-1\n", "Line 2 "),
         ("name;time\na;1\n", "Line 2 "),

@@ -96,7 +96,7 @@ def test_a_directory_that_cannot_be_written_to_is_named_before_any_work(tmp_path
     for where in (directory, directory / "deeper"):
         said = as_nobody(lambda where=where: begin(where))
         assert "Cannot write to the output directory" in said and str(where) in said, said
-        assert "--output_dir" in said
+        assert "`output_dir`" in said
     assert list(directory.iterdir()) == []
 
 

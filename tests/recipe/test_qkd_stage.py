@@ -175,7 +175,7 @@ def test_a_teacher_that_cannot_be_trained_is_refused(run, untrained):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"schedule": dataclasses.replace(SCHEDULE, epochs=2)}, "an epoch for each.*--qat_epochs"),
+        ({"schedule": dataclasses.replace(SCHEDULE, epochs=2)}, "an epoch for each.*`qat_epochs="),
         ({"distill": ("hint@stage:stage",)}, "a term on the logits"),
         ({"distill": ()}, "a term on the logits"),
         ({"task_weight": 0.0}, "task_weight must be"),

@@ -26,7 +26,7 @@ def note(study, method, seed, **report):
 def test_a_study_that_has_not_begun(study):
     text = estimate(study, jobs=2)
     assert text.startswith("6 runs, 2 methods × 3 seeds, 2 at once.")
-    assert "alone   0 done, 0 begun, 3 to do" in text and "--distill=hint" in text
+    assert "alone   0 done, 0 started, 3 to do" in text and "--distill=hint" in text
     assert "about 0 minutes left, without alone, better" in text
     assert text.endswith("python train.py --epochs=3 --dry_run")
     assert not study.directory.exists()
@@ -38,8 +38,8 @@ def test_runs_that_are_done_tell_how_long_the_others_take(study):
     note(study, "alone", 2)
     note(study, "better", 0, minutes=10.0)
     text = estimate(study, jobs=2)
-    assert "alone   2 done, 1 begun, 0 to do, 6.0 minutes each" in text
-    assert "better  1 done, 0 begun, 2 to do, 10.0 minutes each" in text
+    assert "alone   2 done, 1 started, 0 to do, 6.0 minutes each" in text
+    assert "better  1 done, 0 started, 2 to do, 10.0 minutes each" in text
     # One of six minutes and two of ten, two at a time.
     assert text.endswith("about 13 minutes left")
 

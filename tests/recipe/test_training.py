@@ -224,7 +224,7 @@ def test_a_training_may_go_back_and_halve_the_rate(frames, tmp_path, capsys):
     np.testing.assert_allclose(rate(3), 0.25 * full(3), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("limit", "advice"), [(2, "--batch_size=2 fits"), (0, "not even one image fits")])
+@pytest.mark.parametrize(("limit", "advice"), [(2, "`batch_size=2` fits"), (0, "not even one image fits")])
 def test_a_step_that_does_not_fit_into_memory(limit, advice, frames, tmp_path, monkeypatch):
     def full(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")

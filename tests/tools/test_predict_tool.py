@@ -71,8 +71,8 @@ def test_an_animation_is_taken_frame_by_frame(shell, network, tmp_path):
     result = shell("predict", *flags)
     assert result.code == 0, result.err
     found = shares(out)[1]
-    assert list(found) == ["film_000000", "film_000002", "film_000004", "still"]
-    assert found["film_000000"] == [1, 0, 0] and found["still"] == [0, 0, 1]
+    assert list(found) == ["clip_000000", "clip_000002", "clip_000004", "still"]
+    assert found["clip_000000"] == [1, 0, 0] and found["still"] == [0, 0, 1]
     assert "clip.gif: red 67 %, =green 33 %" in result.out
 
 

@@ -9,7 +9,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 WRONG = {
     "bits": (["--weight_bits=6"], "weight_bits"),
-    "activations that no file has": (["--activation_bits=4"], "no activations of 4 bits"),
+    "activations that no file has": (["--activation_bits=4"], "no 4-bit activations"),
     "a ladder of other steps": (["--quantize=auto", "--quantizer=lsq"], "--quantize=auto is for 8 bits"),
     "too short for three phases": (["--quantize=qkd", "--qat_epochs=2"], "an epoch for each"),
     "no labels": (["--quantize=qkd", "--qat_epochs=3", "--task_weight=0"], "task_weight"),

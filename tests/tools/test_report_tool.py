@@ -47,7 +47,7 @@ def test_a_report_with_the_frames_that_the_run_noted(shell, run, tmp_path):
     assert f"{out} (" in result.out and "no images" not in result.out
     text = out.read_text(encoding="utf-8")
     found = json.loads(text.split('<script id="data" type="application/json">')[1].split("</script>")[0])
-    assert len(found["frames"]) == 4 and found["classes"] == ["dark", "light"]
+    assert len(found["images"]) == 4 and found["classes"] == ["dark", "light"]
     assert "http-equiv" in text and "student_alone" in text
 
 
@@ -71,6 +71,6 @@ def test_data_that_are_gone_leave_the_pictures_out(shell, run, tmp_path):
 
 def test_what_is_wrong_is_one_line(shell, run, tmp_path):
     result = shell("report")
-    assert result.code == 1 and "error: No run." in result.err
+    assert result.code == 1 and "error: No run given." in result.err
     result = shell("report", str(tmp_path))
     assert result.code == 1 and "error: No run in" in result.err and "Traceback" not in result.err

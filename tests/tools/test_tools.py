@@ -94,7 +94,7 @@ WRONG_FLAGS = {
     "options of a saved teacher": (["--teacher_flip"], ["is a network to train"]),
     "scale of a teacher": (["--teacher_scales=1,none"], ["--teacher_scales='none'"]),
     "no labels for ifvd": (["--task_weight=0", "--distill=ifvd"], ["['ifvd'] need them"]),
-    "unlabelled images": (["--unlabelled=nowhere"], ["'nowhere' is no directory", "road_scenes"]),
+    "unlabelled images": (["--unlabelled=nowhere"], ["--unlabelled='nowhere'", "road_scenes"]),
     "no teacher yet": (["--stages=distill"], ["teacher.keras", "--stages"]),
 }
 
@@ -237,14 +237,14 @@ def test_predict_draws_masks_of_the_image_s_size(shell, folder, saved):
 def test_predict_refuses_labels_that_do_not_fit(shell, folder, saved):
     (folder / "labels.txt").write_text("field\nroad")
     flags = (f"--model={saved}", f"--labels={folder / 'labels.txt'}", f"--output_dir={folder.parent / 'd'}")
-    says(shell("predict", f"--images={folder / 'images'}", *flags), "names 2 classes", "3 apart")
+    says(shell("predict", f"--images={folder / 'images'}", *flags), "names 2 classes", "predicts 3")
 
 
 def test_export_refuses_what_does_not_fit(shell, folder, saved):
     flags = (f"--model={saved}", f"--output_dir={folder.parent / 'files'}")
     says(shell("export", *flags, f"--labels={folder / 'none.txt'}"), "none.txt")
     (folder / "labels.txt").write_text("field\nroad")
-    says(shell("export", *flags, f"--labels={folder / 'labels.txt'}"), "names 2 classes", "3 apart")
+    says(shell("export", *flags, f"--labels={folder / 'labels.txt'}"), "names 2 classes", "predicts 3")
 
 
 def test_study_asks_for_methods(shell, tmp_path):

@@ -93,7 +93,7 @@ def test_frames_of_a_data_set_are_those_of_its_directory(shell, tmp_path):
         (["--task_weight=0", "--stages=teacher,distill", "--val_dataset=folder"], ["a saved --teacher"]),
         (
             ["--task_weight=0", "--stages=distill"],
-            ["nothing to report on in unlabelled", "--val_dataset=NAME"],
+            ["unlabelled cannot be used for validation", "--val_dataset=NAME"],
         ),
     ],
 )

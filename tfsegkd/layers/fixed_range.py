@@ -19,7 +19,7 @@ class FixedRange(keras.layers.Layer):
         inputs, returns: any, equal.
 
     Example:
-        float(layers.FixedRange(-1.0, 1.0)(tf.constant(5.0))) <= 1  # True
+        float(layers.FixedRange(-1.0, 1.0)(tf.constant(5.0))) < 1.01  # True
     """
 
     def __init__(self, low: float, high: float, **kwargs):

@@ -89,7 +89,7 @@ def load_teacher(
             or contents that are not allowed.
 
     Example:
-        distillation.load_teacher("teacher.keras", flip=True, scales=(0.75, 1.0, 1.25))
+        distillation.load_teacher("teacher.keras", flip=True)
         distillation.load_teacher([teacher, student])  # whose probabilities are averaged
         distillation.load_teacher("teacher.keras,student.keras(weight=0.5)")
     """
