@@ -9,6 +9,7 @@ quantized = tfsegkd.quantization.quantize(student)
 tfsegkd.export.export_tflite(quantized, "model.tflite")
 """
 
+import importlib
 import os
 
 # TensorFlow logs details as it is imported. Set the variable to see them.
@@ -26,11 +27,18 @@ from tfsegkd import (
     models,
     pruning,
     quantization,
-    recipe,
 )
 from tfsegkd.distillation import Distiller, Term
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    # Whoever only takes a part of the package does not wait for what puts all of it together.
+    if name == "recipe":
+        return importlib.import_module("tfsegkd.recipe")
+    raise AttributeError(f"module 'tfsegkd' has no attribute {name!r}")
+
 
 __all__ = [
     "Distiller",
