@@ -108,7 +108,7 @@ def taken_for_granted(tmp_path_factory):
     return directory, found
 
 
-@pytest.mark.slow  # until all of them together are known to take less than a minute
+@pytest.mark.slow  # about a minute; .ci/run runs them, in a process of their own, for they register names
 @pytest.mark.parametrize("name", [name for name, item in PUBLIC.items() if example(item)])
 def test_example_runs(name, taken_for_granted, monkeypatch):
     directory, names = taken_for_granted
