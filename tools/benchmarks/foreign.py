@@ -21,10 +21,8 @@ def _keras3_unet(shape, num_classes):
     """A U-Net whose encoder is Keras' MobileNetV2, with what users write: `+`, swish, softmax."""
     layers = keras3.layers
     encoder = keras3.applications.MobileNetV2(input_shape=shape, include_top=False, weights=None)
-    layers = [f"block_{number}_expand_relu" for number in (1, 3, 6, 13)] + ["block_16_project"]
-    features = keras3.Model(
-        encoder.input, [encoder.get_layer(layer).output for layer in layers], name="encoder"
-    )
+    names = [f"block_{number}_expand_relu" for number in (1, 3, 6, 13)] + ["block_16_project"]
+    features = keras3.Model(encoder.input, [encoder.get_layer(name).output for name in names], name="encoder")
     images = keras3.Input(shape, name="image")
     *skips, x = features(keras3.applications.mobilenet_v2.preprocess_input(images))
     for filters, skip in zip((256, 128, 64, 32), reversed(skips), strict=True):

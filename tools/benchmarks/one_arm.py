@@ -1,19 +1,13 @@
-"""Counts one network on Arm, in a process of its own: python -m benchmarks.one_arm REQUEST ANSWER.
+"""Counts one network on Arm, in a process of its own: python -m benchmarks.one_arm REQUEST ANSWER."""
 
-The answer is written again after each step, so that one who is stopped has told what it knew.
-"""
-
-import json
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.arm_page import GOAL
-from benchmarks.one_model import _build, _images
+from benchmarks.one_network import answer, build, smooth_images
 from tfsegkd import quantization, runtime
-from tfsegkd.atomic import write_json
 from tfsegkd.export import lower_for_arm
 from tfsegkd.export.lowering import CHANGES
 from tfsegkd.export.output_variants import without_last_resize
@@ -24,8 +18,8 @@ from tfsegkd.runtime import arm
 
 def measure(request: dict, note: Callable[..., None]) -> None:
     """Counts the network of `request` and hands each figure to `note` as soon as it is known."""
-    model = _build(request["network"], request["num_classes"], (*request["size"], 3))
-    images = _images(model.input_shape[1:])
+    model = build(request["network"], request["num_classes"], (*request["size"], 3))
+    images = smooth_images(model.input_shape[1:])
     recalibrate(model, [images])
     note(macs=cost(model).macs)
     quantized = runtime.convert(quantization.quantize(model, calibration=[images]))
@@ -70,15 +64,5 @@ def _by_kind(quantized: Path, real: Path) -> dict[str, list[int]]:
     return found
 
 
-def main(request_path: str, answer_path: str) -> None:
-    answer = {}
-
-    def note(**figures):
-        answer.update(figures)
-        write_json(Path(answer_path), answer)
-
-    measure(json.loads(Path(request_path).read_text()), note)
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    answer(measure)

@@ -1,12 +1,6 @@
-"""Measures one network, in a process of its own: python -m benchmarks.one_model REQUEST ANSWER.
+"""Measures one network, in a process of its own: python -m benchmarks.one_model REQUEST ANSWER."""
 
-The answer is written again after each step, so that one who is stopped has told what it knew.
-"""
-
-import json
-import math
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -18,18 +12,16 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import foreign
 from benchmarks.models import GOAL
+from benchmarks.one_network import answer, build, smooth_images
 from benchmarks.published import count, published, trained
-from tfsegkd import models, quantization, runtime
+from tfsegkd import quantization, runtime
 from tfsegkd._keras import keras
-from tfsegkd.atomic import write_json
 from tfsegkd.graph import cost
 from tfsegkd.pruning.recalibration import recalibrate
 
 _SECONDS = 20.0  # for the rounds of one network, if they are not used up before
 _LEARNING_SHAPE = (64, 96, 3)
-_STRIDE = 32  # of others' networks
 
 
 def measure(request: dict, note: Callable[..., None]) -> None:
@@ -39,11 +31,11 @@ def measure(request: dict, note: Callable[..., None]) -> None:
         note(published=asdict(known), counted=asdict(count(known)))
     shape = (*request["size"], 3)
     model, small = (
-        _build(request["network"], request["num_classes"], size) for size in (shape, _LEARNING_SHAPE)
+        build(request["network"], request["num_classes"], size) for size in (shape, _LEARNING_SHAPE)
     )
     shape = model.input_shape[1:]
     # With statistics that belong to other weights signals die away or grow, and int8 ranges with them.
-    recalibrate(model, [_images(shape)])
+    recalibrate(model, [smooth_images(shape)])
     keras_seconds = _keras_seconds(model, shape, request["rounds"])
     note(parameters=trained(model), macs=cost(model).macs, keras_ms=1000 * keras_seconds)
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
@@ -64,19 +56,10 @@ def measure(request: dict, note: Callable[..., None]) -> None:
                 note(slow=_by_kind(paths, runs))
 
 
-def _build(network: str, num_classes: int, shape: tuple[int, int, int]) -> keras.Model:
-    """The network; one of others is adopted, at the next size whose halves meet again."""
-    if network not in foreign.NETWORKS:
-        return models.build(network, num_classes, shape)
-    height, width = (math.ceil(side / _STRIDE) * _STRIDE for side in shape[:2])
-    model, _ = models.adopt(foreign.NETWORKS[network]((height, width, shape[2]), num_classes))
-    return model
-
-
 def _keras_seconds(model: keras.Model, shape: tuple[int, int, int], rounds: int) -> float:
     """The median time of a forward pass of one image."""
     forward = tf.function(lambda image: model(image, training=False))
-    image = tf.constant(_images(shape))[:1]
+    image = tf.constant(smooth_images(shape))[:1]
     forward(image)
     seconds, started = [], time.perf_counter()
     while len(seconds) < 3 or (len(seconds) < rounds and time.perf_counter() - started < _SECONDS):
@@ -104,7 +87,7 @@ def _float(model: keras.Model, note: Callable[..., None]) -> bytes:
 def _int8(model: keras.Model, note: Callable[..., None], small: keras.Model) -> bytes:
     note(qat=False, int8=False)
     _check_learning(small)
-    aware = quantization.quantize(model, calibration=[_images(model.input_shape[1:])])
+    aware = quantization.quantize(model, calibration=[smooth_images(model.input_shape[1:])])
     note(qat=True)
     content = runtime.convert(aware)
     operations = runtime.profile(content)
@@ -121,7 +104,7 @@ def _check_learning(small: keras.Model) -> None:
     Raises:
         ValueError: if the network cannot be quantized, or a weight is not trained.
     """
-    images = _images(small.input_shape[1:])
+    images = smooth_images(small.input_shape[1:])
     aware = quantization.quantize(small, calibration=[images])
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(aware(images, training=True)))
@@ -132,26 +115,10 @@ def _check_learning(small: keras.Model) -> None:
         raise ValueError(f"Quantized, it does not train {lost[0]} and {len(lost) - 1} other weights")
 
 
-def _images(shape: tuple[int, int, int]) -> np.ndarray:
-    """Two smooth images of raw pixels."""
-    noise = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
-    return tf.image.resize(noise, shape[:2]).numpy()
-
-
 def _cause(error: Exception) -> str:
     """The first sentence of a message."""
     return str(error).split(". ")[0].rstrip(".")
 
 
-def main(request_path: str, answer_path: str) -> None:
-    answer = {}
-
-    def note(**figures):
-        answer.update(figures)
-        write_json(Path(answer_path), answer)
-
-    measure(json.loads(Path(request_path).read_text()), note)
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    answer(measure)
