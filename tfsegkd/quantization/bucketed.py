@@ -5,14 +5,8 @@ import math
 import tensorflow as tf
 
 from tfsegkd import checks
-from tfsegkd._keras import keras, tfmot
-from tfsegkd.quantization.quantizers import (
-    AXES,
-    BITS,
-    FLOAT_BITS,
-    POINTS,
-    WeightQuantizer,
-)
+from tfsegkd._keras import keras
+from tfsegkd.quantization.quantizers import FLOAT_BITS, POINTS, KernelQuantizer, WeightQuantizer
 
 STARTS = ("quantiles", "uniform")
 _NO_WIDTH = 1e-10  # a bucket narrower than this is all of one value
@@ -58,12 +52,11 @@ def linear_scaling(buckets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]
     return (buckets - least) / width, width, least
 
 
-class _Bucketed(tfmot.quantization.keras.quantizers.Quantizer):
+class _Bucketed(KernelQuantizer):
     """What both kinds of levels have in common: buckets, and the int8 kernel that a file can hold."""
 
-    def __init__(self, axes: str, bits: int, bucket_size: int | None):
-        self.axes = checks.one_of(axes, AXES, "axes")
-        self.bits = checks.one_of(bits, BITS, "bits")
+    def __init__(self, axes: str, bits: int = 8, bucket_size: int | None = 256):
+        super().__init__(axes, bits)
         self.bucket_size = None if bucket_size is None else int(checks.whole(bucket_size, 2, "bucket_size"))
         self._int8 = WeightQuantizer(axes)
 
@@ -82,6 +75,9 @@ class _Bucketed(tfmot.quantization.keras.quantizers.Quantizer):
         buckets = math.ceil(count / min(self.bucket_size or count, count))
         return self.bits * count + 2 * FLOAT_BITS * buckets
 
+    def get_config(self):
+        return {**super().get_config(), "bucket_size": self.bucket_size}
+
 
 @keras.utils.register_keras_serializable("tfsegkd")
 class UniformWeightQuantizer(_Bucketed):
@@ -91,7 +87,7 @@ class UniformWeightQuantizer(_Bucketed):
     weights moves the weights behind them.
 
     Args:
-        axes: Which part of the kernel has a scale of its own in the file, as of `WeightQuantizer`.
+        axes: Which part of the kernel has a scale of its own in the file, as of `KernelQuantizer`.
         bits: 8, 4 or 2.
         bucket_size: How many weights share a range; None for all of a kernel.
 
@@ -102,20 +98,11 @@ class UniformWeightQuantizer(_Bucketed):
             without buckets. Activations, which the paper leaves in float, have 8 bits.
     """
 
-    def __init__(self, axes: str, bits: int = 8, bucket_size: int | None = 256):
-        super().__init__(axes, bits, bucket_size)
-
-    def build(self, tensor_shape, name, layer):
-        return {}
-
     def levels(self, kernel, weights):
         scaled, width, least = linear_scaling(in_buckets(kernel, self.axes, self.bucket_size))
         top = 2.0**self.bits - 1.0
         rounded = out_of_buckets(tf.round(scaled * top) / top * width + least, kernel.shape, self.axes)
         return kernel + tf.stop_gradient(rounded - kernel)
-
-    def get_config(self):
-        return {"axes": self.axes, "bits": self.bits, "bucket_size": self.bucket_size}
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
@@ -176,9 +163,4 @@ class LearnedPointsQuantizer(_Bucketed):
         return super().size_in_bits(shape) + FLOAT_BITS * 2**self.bits
 
     def get_config(self):
-        return {
-            "axes": self.axes,
-            "bits": self.bits,
-            "bucket_size": self.bucket_size,
-            "start": self._start,
-        }
+        return {**super().get_config(), "start": self._start}

@@ -5,14 +5,12 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd._keras import keras, tfmot
 from tfsegkd.quantization.quantizers import (
-    AXES,
-    BITS,
     STEP,
+    KernelQuantizer,
     Observed,
     by_scale,
     round_kernel,
     round_to_range,
-    size_with_scales,
 )
 
 _SMALLEST = 1e-7  # a step; zero has no inverse
@@ -92,17 +90,16 @@ class _Learned(tfmot.quantization.keras.quantizers.Quantizer):
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
-class LearnedWeightQuantizer(_Learned):
+class LearnedWeightQuantizer(_Learned, KernelQuantizer):
     """Rounds a kernel to multiples of learned steps.
 
     Args:
-        axes: Which part of the kernel has a step of its own, as of `WeightQuantizer`.
+        axes: Which part of the kernel has a step of its own, as of `KernelQuantizer`.
         bits: 8, 4 or 2. With 8 the levels are −127…127.
     """
 
     def __init__(self, axes: str, bits: int = 8):
-        self.axes = checks.one_of(axes, AXES, "axes")
-        self.bits = checks.one_of(bits, BITS, "bits")
+        super().__init__(axes, bits)
         self._top = 2.0 ** (bits - 1) - 1.0
 
     def build(self, tensor_shape, name, layer):
@@ -122,13 +119,6 @@ class LearnedWeightQuantizer(_Learned):
         reach = tf.reduce_max(sizes, axis=0) / self._top
         weights["start"].assign(_first_step(tf.reduce_mean(sizes, axis=0), reach, self._top))
         weights["factor"].assign(tf.ones_like(reach))
-
-    def size_in_bits(self, shape: tf.TensorShape) -> int:
-        """What a kernel takes: a level for each weight, and a float for each step."""
-        return size_with_scales(shape, self.axes, self.bits)
-
-    def get_config(self):
-        return {"axes": self.axes, "bits": self.bits}
 
 
 @keras.utils.register_keras_serializable("tfsegkd")

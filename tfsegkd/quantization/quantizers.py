@@ -36,17 +36,13 @@ class Observed:
     batches: int
 
 
-@keras.utils.register_keras_serializable("tfsegkd")
-class WeightQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
-    """Rounds a kernel, its range read from the kernel itself.
+class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
+    """The base of quantizers that round kernels.
 
     Args:
         axes: Which part of the kernel has a scale of its own: 'channel' (the last axis), 'depthwise' (each of
             the last two axes' pairs) or 'tensor'.
         bits: 8, 4 or 2.
-
-    Differs: TF-MOT keeps the range of the last training step in variables, which are −6…6 until a first step
-        is made, and rounds the whole of a depthwise kernel with one scale.
     """
 
     def __init__(self, axes: str, bits: int = 8):
@@ -56,18 +52,30 @@ class WeightQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     def build(self, tensor_shape, name, layer):
         return {}
 
+    def size_in_bits(self, shape: tf.TensorShape) -> int:
+        """What a kernel takes: a level for each weight, and a float for each scale."""
+        return self.bits * shape.num_elements() + FLOAT_BITS * _scales(shape, self.axes)
+
+    def get_config(self):
+        return {"axes": self.axes, "bits": self.bits}
+
+
+@keras.utils.register_keras_serializable("tfsegkd")
+class WeightQuantizer(KernelQuantizer):
+    """Rounds a kernel, its range read from the kernel itself.
+
+    Args:
+        axes, bits: As of `KernelQuantizer`.
+
+    Differs: TF-MOT keeps the range of the last training step in variables, which are −6…6 until a first step
+        is made, and rounds the whole of a depthwise kernel with one scale.
+    """
+
     def __call__(self, inputs, training, weights, **kwargs):
         # A pruned channel is all zero, and a scale of zero has no inverse.
         limit = tf.maximum(tf.reduce_max(tf.abs(by_scale(inputs, self.axes)), axis=0), 1e-7)
         rounded = round_kernel(inputs, tf.stop_gradient(limit), self.axes, bits=self.bits)
         return inputs + tf.stop_gradient(rounded - inputs) if training and self.bits == 2 else rounded
-
-    def size_in_bits(self, shape: tf.TensorShape) -> int:
-        """What a kernel takes: a level for each weight, and a float for each scale."""
-        return size_with_scales(shape, self.axes, self.bits)
-
-    def get_config(self):
-        return {"axes": self.axes, "bits": self.bits}
 
 
 def by_scale(kernel: tf.Tensor, axes: str) -> tf.Tensor:
@@ -77,11 +85,6 @@ def by_scale(kernel: tf.Tensor, axes: str) -> tf.Tensor:
 
 def _scales(shape: tf.TensorShape, axes: str) -> int:
     return {"channel": shape[-1], "depthwise": int(np.prod(shape[-2:])), "tensor": 1}[axes]
-
-
-def size_with_scales(shape: tf.TensorShape, axes: str, bits: int) -> int:
-    """The bits of a kernel with one scale, a float, for each part of it."""
-    return bits * shape.num_elements() + FLOAT_BITS * _scales(shape, axes)
 
 
 def round_kernel(kernel: tf.Tensor, limit: tf.Tensor, axes: str, bits: int) -> tf.Tensor:

@@ -27,11 +27,6 @@ class WeightSize:
     def bits_per_weight(self) -> float:
         return self.bits / self.weights
 
-    @property
-    def compression(self) -> float:
-        """How many times smaller they are than in floats of 32 bits."""
-        return 32.0 * self.weights / self.bits
-
 
 def weight_size(quantized: keras.Model) -> WeightSize:
     """Computes what the kernels of a network take: a level for each weight, and scales and levels as floats.
