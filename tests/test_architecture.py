@@ -184,14 +184,14 @@ def test_a_list_of_layers_is_noticed(source):
     assert collections_of_layers(source.replace("ReLU", "Mine")) == []
 
 
-# Keras' graph is private.
+# Keras' graph is private, and copies of networks are made by `rebuild`.
 PRIVATE = ("_nodes_by_depth", "_is_graph_network", "_keras_history", "_inbound_nodes", "_outbound_nodes")
-PRIVATE += ("_nested_inputs", "_nested_outputs", "_outputs_struct", "_functional")
+PRIVATE += ("_nested_inputs", "_nested_outputs", "_outputs_struct", "_functional", "clone_model")
 READER = "tfsegkd/graph/keras_graph.py"
 
 
 def private_names(source: str) -> list[str]:
-    """The private names of Keras' graph in a source, as attributes or as strings."""
+    """The private names of Keras' graph in a source, and its own copying, as attributes or as strings."""
     nodes = list(ast.walk(ast.parse(source)))
     found = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     found |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
@@ -203,7 +203,10 @@ def test_one_file_reads_the_graph_of_keras(path):
     assert path == READER or private_names((ROOT / path).read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("source", ["model._nodes_by_depth", "getattr(model, '_is_graph_network', None)"])
+@pytest.mark.parametrize(
+    "source",
+    ["model._nodes_by_depth", "getattr(model, '_is_graph_network', None)", "keras.models.clone_model(model)"],
+)
 def test_a_second_reader_is_noticed(source):
     assert len(private_names(source)) == 1
 

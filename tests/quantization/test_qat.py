@@ -340,3 +340,22 @@ def test_every_layer_has_a_wrapper_of_its_name():
 def test_networks_saved_before_the_class_was_renamed_still_load():
     assert keras.utils.get_registered_object("tfsegkd>JointRounding") is SharedRange
     assert keras.utils.get_registered_name(SharedRange) == "tfsegkd>JointRounding"
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_quantize_makes_at_most_three_networks(policy, monkeypatch):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = unet()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    made, initialize = {}, type(model).__init__
+
+    def noted(self, *args, **kwargs):  # which Keras calls twice
+        made[id(self)] = self
+        initialize(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "__init__", noted)
+    quantization.quantize(model, calibration=[np.full((1, *SIZE, 3), 9.0)])
+    # One that quantizes, one whose outputs are measured, and one of float32 if it was not.
+    assert len(made) == (2 if policy == "float32" else 3)

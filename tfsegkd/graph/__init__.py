@@ -8,6 +8,7 @@ from tfsegkd.graph.cost import Cost, LayerCost, cost, layer_costs
 from tfsegkd.graph.layer_spec import Cut, Kernel, LayerChannels, LayerSpec, Scale
 from tfsegkd.graph.nodes import Graph, Node, read
 from tfsegkd.graph.nodes import Tensor as Tensor
+from tfsegkd.graph.nodes import channel_means as channel_means
 from tfsegkd.graph.nodes import observe as observe
 from tfsegkd.graph.nodes import probe as probe
 from tfsegkd.graph.precision import float32_changes as float32_changes

@@ -61,7 +61,7 @@ def canonical(
         found = trace(model, specs, run, is_leaf=is_leaf, splits=frontend.splits)
         reading = Reading(model, found, frontend)
         # What cannot be looked into stays a layer of its own, if it is one that can be rebuilt.
-        more = {id(layer) for layer in reading.unopened if frontend.can_stay(layer)} - opaque
+        more = {id(layer) for layer in reading.unopened} - opaque
         if not more:
             return reading.finish()
         opaque |= more

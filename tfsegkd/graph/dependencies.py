@@ -8,8 +8,6 @@ from tfsegkd.graph.layer_spec import LayerChannels, spec_of
 from tfsegkd.graph.layer_table import PASSAGES
 from tfsegkd.graph.nodes import Graph, Node
 
-layers = keras.layers
-
 
 class Dependencies:
     """Follows the channels through a graph and joins those that must live or die together.
@@ -104,5 +102,5 @@ class Dependencies:
 
 
 def _positions(node: Node) -> int:
-    reads_positions = isinstance(node.layer, layers.Conv2DTranspose | layers.Dense)
+    reads_positions = isinstance(node.layer, keras.layers.Conv2DTranspose)
     return (node.inputs if reads_positions else node.outputs)[0].positions

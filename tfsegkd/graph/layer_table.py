@@ -28,6 +28,7 @@ from tfsegkd.layers import (
     ResizeLike,
     StripMean,
 )
+from tfsegkd.layers.pooling import MOST_JOINED
 
 layers = keras.layers
 
@@ -38,7 +39,6 @@ _ELEMENTWISE = frozenset(
         *("selu", "sigmoid", "silu", "softplus", "softsign", "swish", "tanh"),
     )
 )
-_MOST_JOINED = 5  # tensors that the int8 delegate concatenates at once
 
 # How channels pass.
 
@@ -486,10 +486,10 @@ def _sum_and_scale(layer, inputs, weights, build):
 
 
 def _few_at_once(layer, inputs, weights, build):
-    if len(inputs) <= _MOST_JOINED:
+    if len(inputs) <= MOST_JOINED:
         return None
-    rest = build.add(twin(layer, name=f"{layer.name}_{len(inputs)}"), inputs[_MOST_JOINED - 1 :])
-    return build.decompose(layer, [*inputs[: _MOST_JOINED - 1], rest])
+    rest = build.add(twin(layer, name=f"{layer.name}_{len(inputs)}"), inputs[MOST_JOINED - 1 :])
+    return build.decompose(layer, [*inputs[: MOST_JOINED - 1], rest])
 
 
 def _as_depthwise(layer, x, weights, build):
@@ -558,6 +558,7 @@ _MOVED = {"channels": "through", "scale": Scale.SAME}
 _NORM = {"macs": 0, "keras3": True}
 _NO_NORM = "It divides by what it finds in each image, which int8 cannot. Use BatchNormalization."
 _ADDED = {"channels": "united", "scale": Scale.OWN, "ends_in_relu": True, "decompose": _two_by_two}
+_ENLARGED = {"channels": "through", "homogeneous": True, "moves": True, "grid": geometry.enlarged}
 
 enter(LayerSpec(_input), layers.InputLayer)
 # Layers that multiply by a kernel. TFLite's transposed convolution takes one scale in every delegate, as does
@@ -712,33 +713,11 @@ enter(LayerSpec(homogeneous=True, grid=geometry.kept, **_MOVED), PadToStride)
 enter(LayerSpec(sized_by_second=True, moves=True, grid=geometry.kept, **_MOVED), CropLike)
 enter(LayerSpec("through", scale=Scale.POOLED, sized_by_second=True, moves=True), ResizeLike)
 enter(
-    LayerSpec(
-        "through",
-        scale=_by_interpolation,
-        decompose=_repeated_pixels,
-        homogeneous=True,
-        keeps_mean=True,
-        moves=True,
-        grid=geometry.enlarged,
-        keras3=True,
-    ),
+    LayerSpec(scale=_by_interpolation, decompose=_repeated_pixels, keeps_mean=True, keras3=True, **_ENLARGED),
     layers.UpSampling2D,
 )
-enter(
-    LayerSpec(
-        "through",
-        scale=_by_interpolation,
-        homogeneous=True,
-        moves=True,
-        grid=geometry.enlarged,
-        opened=True,
-    ),
-    layers.Resizing,
-)
-enter(
-    LayerSpec(homogeneous=True, keeps_mean=True, moves=True, grid=geometry.enlarged, **_MOVED),
-    RepeatPixels,
-)
+enter(LayerSpec(scale=_by_interpolation, opened=True, **_ENLARGED), layers.Resizing)
+enter(LayerSpec(scale=Scale.SAME, keeps_mean=True, **_ENLARGED), RepeatPixels)
 enter(LayerSpec(_flatten, scale=Scale.SAME, keras3=True), layers.Flatten)
 enter(LayerSpec(_reshape, scale=Scale.SAME, keras3=True), layers.Reshape)
 enter(LayerSpec(_permute, scale=Scale.SAME, keras3=True), layers.Permute)

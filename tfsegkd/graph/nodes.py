@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import keras_graph
-from tfsegkd.graph.naming import free_name
+from tfsegkd.graph.naming import Names
 from tfsegkd.graph.requirements import check_functional, refuse_not_functional
 
 
@@ -179,6 +179,17 @@ def observe(model: keras.Model, statistic: Callable, batches: Iterable) -> list[
     return found
 
 
+def channel_means(model: keras.Model, names: Collection[str], batches: Iterable) -> list[list[np.ndarray]]:
+    """The mean of each channel of what some nodes are given, node by node and batch by batch.
+
+    Args:
+        model: A functional model without models inside.
+        names: Those of the nodes.
+    """
+    given = probe(model, lambda graph: [node.inputs[0] for node in graph.nodes if node.name in names])
+    return observe(given, lambda x: tf.reduce_mean(x, list(range(x.shape.rank - 1))), batches)
+
+
 def map_tensors(function: Callable[[Tensor], Any], structure: Any) -> Any:
     """`structure` with `function` applied to its tensors and all else as it is."""
     return tf.nest.map_structure(lambda item: function(item) if isinstance(item, Tensor) else item, structure)
@@ -196,8 +207,10 @@ class _Reader:
         self.nodes: list[Node] = []
         self.keras_tensors: dict[int, Any] = {}
         self._ids = itertools.count()
-        outer = [layer for layer in model.layers if not isinstance(layer, keras.Model)]
-        self._names = {id(layer): layer.name for layer in outer}
+        self._names = Names()
+        for layer in model.layers:
+            if not isinstance(layer, keras.Model):
+                self._names.take(layer, [layer.name])
 
     def open(self, model: keras.Model, tensors: dict[int, Tensor], training: bool | None) -> None:
         """Appends the nodes of `model`; `tensors` maps the id of Keras' tensors and holds bound inputs."""
@@ -221,9 +234,8 @@ class _Reader:
                 tensors[id(tensor)] = Tensor(next(self._ids), tuple(tensor.shape))
                 self.keras_tensors[id(tensor)] = tensor
             output = tf.nest.map_structure(lambda tensor: tensors[id(tensor)], node.outputs)
-            self.nodes.append(
-                Node(node.layer, self._name(node.layer, model), args, kwargs=kwargs, output=output)
-            )
+            name = self._names.take(node.layer, (node.layer.name, f"{model.name}_{node.layer.name}"))
+            self.nodes.append(Node(node.layer, name, args, kwargs=kwargs, output=output))
 
     def _open_inner(self, inner, args, kwargs, training) -> list[Tensor]:
         given = kwargs.get("training", args[1] if len(args) > 1 else None)
@@ -231,12 +243,6 @@ class _Reader:
         tensors = dict(zip(map(id, inner.inputs), taken, strict=True))
         self.open(inner, tensors, _first_given(given, training))
         return [tensors[id(tensor)] for tensor in inner.outputs]
-
-    def _name(self, layer, model) -> str:
-        if id(layer) not in self._names:
-            candidates = (layer.name, f"{model.name}_{layer.name}")
-            self._names[id(layer)] = free_name({*self._names.values()}, candidates)
-        return self._names[id(layer)]
 
 
 def _first_given(*values):

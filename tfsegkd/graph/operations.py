@@ -38,7 +38,7 @@ class Operation:
     Args:
         op: The operation.
         operands: Its inputs: tensors of the graph, or arrays that are the same for every image.
-        picks: For each operand the channel of it that is meant, or None for all of it.
+        selections: For each operand the channel of it that is meant, or None for all of it.
         same_size: height, width → a tensor that has this size whatever the input's size is, if there is one.
     """
 
@@ -69,8 +69,7 @@ class Chain:
     layers: Sequence[keras.layers.Layer]
 
 
-# What a rule gives: a layer or a Chain, an Affine, a Below, a Clip or a Pick, and what it is called on; or a
-# tensor, the result.
+# What a rule gives: a layer, a Chain or an elementary map, and what it is called on; or a tensor, the result.
 Made = tuple[Any, Tensor | list[Tensor]] | Tensor
 
 
@@ -89,11 +88,6 @@ def translate(operation: Operation) -> Made:
 
 
 def _same(operation):
-    return operation.tensors[0]
-
-
-def _cast(operation):
-    # Also one to half precision: what is made of the network computes in float32.
     return operation.tensors[0]
 
 
@@ -162,10 +156,6 @@ def _negated(operation):
 
 def _layer(make):
     return lambda operation: (make(operation.op), operation.tensors[0])
-
-
-def _softmax(operation):
-    return layers.Softmax(), operation.tensors[0]
 
 
 def _concatenate(operation):
@@ -343,19 +333,22 @@ def _pool(make):
         op = operation.op
         _, *size, _ = op.get_attr("ksize")
         _, *strides, _ = op.get_attr("strides")
-        padding = op.get_attr("padding").decode().lower()
-        if padding == "explicit" or op.get_attr("data_format") != b"NHWC":
-            raise UnsupportedLayerError("it pads on its own or has channels first")
-        return make(tuple(size), tuple(strides), padding), operation.tensors[0]
+        return make(tuple(size), tuple(strides), _padding(op)), operation.tensors[0]
 
     return rule
 
 
-def _convolution(operation):
-    op, kernel = operation.op, operation.constant(1)
+def _padding(op):
+    """'valid' or 'same', as Keras has it."""
     padding = op.get_attr("padding").decode().lower()
     if padding == "explicit" or op.get_attr("data_format") != b"NHWC":
         raise UnsupportedLayerError("it pads on its own or has channels first")
+    return padding
+
+
+def _convolution(operation):
+    op, kernel = operation.op, operation.constant(1)
+    padding = _padding(op)
     strides, dilations = (tuple(op.get_attr(name)[1:3]) for name in ("strides", "dilations"))
     if kernel.shape[2] != operation.tensors[0].shape[-1]:
         raise UnsupportedLayerError("it convolves channels in groups")
@@ -421,7 +414,7 @@ def _slices(operation, rank):
 
 _RULES: dict[str, Callable[[Operation], Made]] = {
     **dict.fromkeys(("Identity", "IdentityN", "EnsureShape"), _same),
-    "Cast": _cast,
+    "Cast": _same,  # also to half precision: what is made of the network computes in float32
     **dict.fromkeys(("Add", "AddV2", "BiasAdd"), _binary(layers.Add, _plus)),
     "AddN": lambda operation: (layers.Add(), operation.tensors),
     "Sub": _binary(layers.Subtract, _minus),
@@ -439,7 +432,7 @@ _RULES: dict[str, Callable[[Operation], Made]] = {
         kind: _layer(lambda op, kind=kind: layers.Activation(kind.lower()))
         for kind in ("Sigmoid", "Tanh", "Selu", "Softplus", "Softsign")
     },
-    "Softmax": _softmax,
+    "Softmax": _layer(lambda op: layers.Softmax()),
     "ConcatV2": _concatenate,
     "Pack": _stack,
     "ResizeBilinear": _resize("bilinear"),

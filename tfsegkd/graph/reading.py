@@ -85,7 +85,7 @@ class Reading:
     unnamed: list[_UnnamedNode] = field(default_factory=list)
     issues: dict[str, None] = field(default_factory=dict)
     unopened: list = field(default_factory=list)
-    replaced: list = field(default_factory=list)
+    replaced: list[tuple[str, _UnnamedNode]] = field(default_factory=list)
 
     def __post_init__(self):
         self._values: dict[str, Tensor | _Pending] = {}
@@ -143,14 +143,16 @@ class Reading:
         output = tf.nest.map_structure(self._assign, call.outputs)
         if isinstance(call.layer, Function):
             layer = _activation(call.layer.name)
-            self.replaced.append((f"the activation {call.layer.name!r} of {call.path[-2]!r}", layer))
         else:
             try:
                 layer = self._convert(call, tf.nest.map_structure(lambda t: t.shape, args[0] if args else ()))
             except UnsupportedLayerError as issue:
                 self._report(f"{'/'.join(call.path[1:])!r} ({type(call.layer).__name__}): {issue}")
                 return
-        self.unnamed.append(_UnnamedNode(layer, args, kwargs, output=output, call=call))
+        node = _UnnamedNode(layer, args, kwargs, output=output, call=call)
+        self.unnamed.append(node)
+        if isinstance(call.layer, Function):
+            self.replaced.append((f"the activation {call.layer.name!r} of {call.path[-2]!r}", node))
 
     def _is_padded_pool(self, call) -> bool:
         """Whether it is a max pool over what is padded by minus infinity."""
@@ -201,9 +203,9 @@ class Reading:
             and not isinstance(pending.map, ChannelSelection)
             and not _joins(pending, made)
         ):
-            resolved = [self._resolve(t) if t.name in self._moving else t for t in op.inputs]
             operands = [
-                new if isinstance(new, Tensor) else old for new, old in zip(resolved, operands, strict=True)
+                self._resolve(tensor) if tensor.name in self._moving else operand
+                for tensor, operand in zip(op.inputs, operands, strict=True)
             ]
             made, pending = translate(self._operation(op, operands)), None
         if isinstance(made, Tensor):
@@ -341,10 +343,7 @@ class Reading:
             {d.name: d.call.layer for d in called if d.layer.weights},
             tuple(self._opened(idle=False)),
             replaced=tuple(self._constants())
-            + tuple(
-                f"{what} → {type(_layer(into)).__name__} {self._name_of(into)!r}"
-                for what, into in self.replaced
-            ),
+            + tuple(f"{what} → {type(into.layer).__name__} {into.name!r}" for what, into in self.replaced),
             removed=tuple(self._opened(idle=True)),
             renamed=tuple(renamed),
             calls=tuple(
@@ -364,10 +363,6 @@ class Reading:
             for path, layer in owners.items()
             if own_weights(layer)
         ]
-
-    def _name_of(self, made):
-        found = made if isinstance(made, _UnnamedNode) else next(d for d in self.unnamed if d.layer is made)
-        return found.name
 
     def _opened(self, idle) -> list[str]:
         lines = {}
@@ -434,10 +429,6 @@ def _layer_of(pending):
         if isinstance(pending.map, Affine)
         else clipping(pending.map)
     )
-
-
-def _layer(made):
-    return made.layer if isinstance(made, _UnnamedNode) else made
 
 
 def _activation(name):

@@ -6,7 +6,7 @@ Both Kerases run on TensorFlow, so one way to look serves both. Nothing is compu
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tensorflow as tf
@@ -101,7 +101,11 @@ def trace(model, specs: Sequence[tf.TensorSpec], run: Callable, is_leaf: Callabl
         insisted = [other.training for other in modes]
     else:
         insisted = [None] * len(found.calls)
-    found.calls = [_insisting(*pair) for pair in zip(found.calls, insisted, strict=True)]
+    found.calls = [
+        # The mode that it has whatever the model's is.
+        replace(call, training=call.training if call.training == when_training else None)
+        for call, when_training in zip(found.calls, insisted, strict=True)
+    ]
     return found
 
 
@@ -132,20 +136,6 @@ def _trace(model, specs, run, is_leaf, splits, training):
     found.graph, found.inputs = graph, graph.inputs[: len(specs)]
     found.outputs = graph.structured_outputs
     return found
-
-
-def _insisting(call, when_training):
-    """`call` with the mode that it has whatever the model's is."""
-    mode = call.training if call.training == when_training else None
-    return Call(
-        call.layer,
-        call.path,
-        call.args,
-        kwargs=call.kwargs,
-        outputs=call.outputs,
-        training=mode,
-        is_linear=call.is_linear,
-    )
 
 
 class _Recorder:

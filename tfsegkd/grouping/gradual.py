@@ -1,6 +1,5 @@
 """Convolutions that begin dense and end grouped."""
 
-import dataclasses
 import fnmatch
 import math
 from collections.abc import Iterable, Mapping
@@ -10,7 +9,8 @@ import tensorflow as tf
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.graph import ChannelGraph, Graph, Node, read, rebuild, rewrite
+from tfsegkd.graph import ChannelGraph, Graph, read, rebuild, rewrite
+from tfsegkd.graph.layer_table import twin
 from tfsegkd.graph.rewriting import reading
 from tfsegkd.layers import ChannelShuffle
 from tfsegkd.runtime import is_quantization_aware
@@ -151,26 +151,20 @@ def make_gradual(
             f"the float network first, then quantize."
         )
     chosen = _choose(graph, groups, layers)
-    weights = {name: layer.get_weights() for name, layer in chosen.items()}
     shuffled = _second_layers(model, chosen) if shuffle else ()
-    made: dict[str, keras.layers.Layer] = {}
 
     def step(node, here, build):
         if node.name not in chosen:
             return build.keep(here)
-        if node.name in shuffled:
-            here = _with_shuffle(here, groups, build, weights=weights)
+        weights = node.layer.get_weights()
         if groups == DEPTHWISE:
-            return _depthwise_pair(here, graph, made, weights=weights, build=build)
-        made.setdefault(node.name, _gradual(node.layer, node.name, groups))
-        return build.keep(here, layer=made[node.name])
+            return _depthwise_pair(here, weights, graph, build=build)
+        if node.name in shuffled:
+            here, weights = _with_shuffle(here, weights, groups, build=build)
+        layer = _gradual(node.layer, node.name, groups)
+        return build.keep(here, layer=layer, weights=_with_alpha(weights))
 
-    changed = rewrite(graph, step)
-    for name, layer in made.items():
-        if isinstance(layer, GradualConv2D):
-            in_order = (np.arange(count, dtype=np.int32) for count in weights[name][0].shape[2:])
-            weights[name] = [*weights[name], np.float32(1.0), *in_order]
-    return rebuild(changed, weights=weights)
+    return rebuild(rewrite(graph, step))
 
 
 def gradual_layers(model: keras.Model) -> list[GradualConv2D]:
@@ -319,14 +313,13 @@ def _second_layers(model, chosen) -> set[str]:
     return found
 
 
-def _with_shuffle(node, groups, build, weights):
-    """Puts a shuffle before `node` and reorders its kernel so that it computes what it did."""
+def _with_shuffle(node, weights, groups, build):
+    """`node` with a shuffle before it, and its weights in the order in which it computes what it did."""
     (read_here,) = node.inputs
     layer = ChannelShuffle(groups, name=f"{node.name}_shuffle", dtype=node.layer.dtype)
-    kernel, *rest = weights[node.name]
+    kernel, *bias = weights
     order = np.arange(kernel.shape[2]).reshape(groups, -1).T.ravel()
-    weights[node.name] = [kernel[:, :, order], *rest]
-    return reading(node, build.add(layer, read_here, like=read_here))
+    return reading(node, build.add(layer, read_here, like=read_here)), [kernel[:, :, order], *bias]
 
 
 def _gradual(layer, name, blocks, **changes):
@@ -335,23 +328,22 @@ def _gradual(layer, name, blocks, **changes):
     return made
 
 
-def _depthwise_pair(node, graph, made, weights, build):
+def _with_alpha(weights):
+    """The weights of a convolution as those of a gradual layer that is dense."""
+    in_order = (np.arange(count, dtype=np.int32) for count in weights[0].shape[2:])
+    return [*weights, np.float32(1.0), *in_order]
+
+
+def _depthwise_pair(node, weights, graph, build):
     """Puts two nodes in the place of a convolution: what becomes depthwise, and its 1×1 partner."""
-    layer, name = node.layer, f"{node.name}_depthwise"
-    if name not in made:
-        if name in graph.layers():
-            raise ValueError(
-                f"The name {name!r} for the depthwise part of {node.name!r} is taken. Rename it."
-            )
-        kernel, *bias = weights[node.name]
-        filters = kernel.shape[3]
-        made[name] = _gradual(layer, name, kernel.shape[2], use_bias=False, activation=None)
-        partner = {"kernel_size": 1, "strides": 1, "dilation_rate": 1, "padding": "valid"}
-        partner = {**layer.get_config(), "name": node.name, **partner}
-        made[node.name] = keras.layers.Conv2D.from_config(partner)
-        made[node.name].trainable = layer.trainable
-        weights[name] = [kernel]
-        weights[node.name] = [np.eye(filters, dtype=kernel.dtype)[None, None], *bias]
+    name = f"{node.name}_depthwise"
+    if name in graph.layers():
+        raise ValueError(f"The name {name!r} for the depthwise part of {node.name!r} is taken. Rename it.")
+    kernel, *bias = weights
+    layer = _gradual(node.layer, name, kernel.shape[2], use_bias=False, activation=None)
+    partner = twin(node.layer, name=node.name, kernel_size=1, strides=1, dilation_rate=1, padding="valid")
+    partner.trainable = node.layer.trainable
     between = build.fresh(node.output.shape)
-    build.keep(dataclasses.replace(node, output=between), layer=made[name], name=name, weights=weights[name])
-    return build.keep(Node(made[node.name], node.name, (between,), kwargs={}, output=node.output))
+    build.keep(node, layer=layer, weights=_with_alpha([kernel]), name=name, output=between)
+    identity = np.eye(kernel.shape[3], dtype=kernel.dtype)[None, None]
+    return build.add(partner, between, [identity, *bias], like=node.output)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfsegkd._keras import keras
-from tfsegkd.graph import ChannelGraph, Edits, Graph, rebuild
+from tfsegkd.graph import ChannelGraph, Edits, Graph, rebuild, rewrite
 from tfsegkd.grouping.gradual import GradualConv2D
 
 
@@ -45,12 +45,14 @@ def gradual(graph: Graph) -> dict[str, GradualConv2D]:
 
 def dense_channels(graph: Graph) -> ChannelGraph:
     """The channels of a network whose gradual layers are taken for plain convolutions."""
-    plain, weights = {}, {}
-    for name, layer in gradual(graph).items():
-        plain[name] = keras.layers.Conv2D.from_config(plain_config(layer))
-        weights[name] = layer.get_weights()[: 1 + layer.use_bias]
-    nodes = (dataclasses.replace(node, layer=plain.get(node.name, node.layer)) for node in graph.nodes)
-    return ChannelGraph(rebuild(dataclasses.replace(graph, nodes=tuple(nodes)), weights=weights))
+
+    def step(node, here, build):
+        if not isinstance(node.layer, GradualConv2D):
+            return build.keep(here)
+        plain = keras.layers.Conv2D.from_config(plain_config(node.layer))
+        return build.keep(here, layer=plain, weights=node.layer.get_weights()[: 1 + node.layer.use_bias])
+
+    return ChannelGraph(rebuild(rewrite(graph, step)))
 
 
 def plain_config(layer: GradualConv2D) -> dict:

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd._keras import keras
 
-_MOST_JOINED = 5  # tensors that the int8 delegate concatenates at once
+MOST_JOINED = 5  # tensors that the int8 delegate concatenates at once
 
 
 def strip_means(x: tf.Tensor, bins: int, axis: int) -> tf.Tensor:
@@ -20,7 +20,7 @@ def strip_means(x: tf.Tensor, bins: int, axis: int) -> tf.Tensor:
         strip = x[:, first:last] if axis == 1 else x[:, :, first:last]
         strips.append(tf.reduce_mean(strip, axis, keepdims=True))
     while len(strips) > 1:
-        groups = (strips[at : at + _MOST_JOINED] for at in range(0, len(strips), _MOST_JOINED))
+        groups = (strips[at : at + MOST_JOINED] for at in range(0, len(strips), MOST_JOINED))
         strips = [tf.concat(group, axis) if len(group) > 1 else group[0] for group in groups]
     return strips[0]
 

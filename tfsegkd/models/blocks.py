@@ -11,7 +11,7 @@ import numpy as np
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.layers import CropLike, PadToStride
+from tfsegkd.layers import CropLike, MaxUnpooling, PadToStride
 
 layers = keras.layers
 
@@ -123,10 +123,24 @@ def depthwise(
     return norm_relu(x, name, relu)
 
 
-def separable(x, filters: int, name: str, stride: int = 1, dilation: int = 1, relu: float | None = 6.0):
-    """Depthwise 3×3 then pointwise convolution, each with BatchNorm and ReLU6; `relu` as in `conv`."""
-    x = depthwise(x, 3, f"{name}_depthwise", stride=stride, dilation=dilation, relu=relu)
-    return conv(x, filters, 1, name, relu=relu)
+def separable(x, filters: int, name: str, dilation: int = 1):
+    """Depthwise 3×3 then pointwise convolution, each with BatchNorm and ReLU6."""
+    return conv(depthwise(x, 3, f"{name}_depthwise", dilation=dilation), filters, 1, name)
+
+
+def unpool(x, before, pooled, name: str, unpooling: str):
+    """Undoes a 2×2 max pooling.
+
+    Args:
+        before, pooled: What the pooling was given, and what it gave.
+        unpooling: 'mask' puts values back at the positions of the maxima; 'upsample' enlarges bilinearly.
+
+    Raises:
+        ValueError: for an unknown unpooling.
+    """
+    if checks.one_of(unpooling, ("mask", "upsample"), "unpooling") == "mask":
+        return MaxUnpooling(name=name)([x, before, pooled])
+    return layers.UpSampling2D(2, interpolation="bilinear", name=name)(x)
 
 
 def inverted_residual(

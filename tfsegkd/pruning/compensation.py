@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph import ChannelGraph, Edits, Node, observe, probe
+from tfsegkd.graph import ChannelGraph, Edits, Node, channel_means
 from tfsegkd.graph.layer_spec import spec_of
 from tfsegkd.graph.layer_table import constant_response
 
@@ -82,9 +82,7 @@ def _measured(channels, consumers: Sequence[Node], images) -> dict[str, np.ndarr
     """Consumer → the mean of each channel that it reads."""
     if not consumers:
         return {}
-    names = {node.name for node in consumers}
-    probed = probe(channels.model, lambda graph: [n.inputs[0] for n in graph.nodes if n.name in names])
-    means = observe(probed, lambda x: tf.reduce_mean(x, list(range(x.shape.rank - 1))), images)
+    means = channel_means(channels.model, {node.name for node in consumers}, images)
     counts = [len(batch) for batch in images]
     return _by_name(consumers, [np.average(several, axis=0, weights=counts) for several in means])
 

@@ -2,23 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from tfsegkd.atomic import write_atomically
+from tfsegkd.pruning.path_search import Point
 
 _SIZE = (7.5, 5.0)  # inches
 
 
-class PlottedPoint(Protocol):
-    """What is drawn of a point."""
-
-    cost: float
-    mean_iou: float
-    standard_error: float
-    loss: float
-
-
-def draw(path: Path, points: Sequence[PlottedPoint], chosen: int, cost: str) -> None:
+def draw(path: Path, points: Sequence[Point], chosen: int, cost: str) -> None:
     """Draws mean IoU and loss over the cost.
 
     Args:

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable
 
 import numpy as np
-import tensorflow as tf
 
 from tfsegkd._keras import keras
-from tfsegkd.graph import Graph, Node, observe, probe, read, rebuild
+from tfsegkd.graph import Graph, Node, channel_means, read, rebuild
 from tfsegkd.graph.layer_spec import activation, is_homogeneous, kernel_of, spec_of
 from tfsegkd.graph.layer_table import constant_response
 from tfsegkd.quantization.configs import QuantizedLayer
@@ -107,9 +106,7 @@ def correct_biases(quantized: keras.Model, batches: Iterable) -> keras.Model:
 
 def _mean_inputs(model: keras.Model, nodes: list[Node], batches: Iterable) -> list[np.ndarray]:
     """The mean of each channel of what the layers of `nodes` are given."""
-    names = {node.name for node in nodes}
-    given = probe(model, lambda graph: [node.inputs[0] for node in graph.nodes if node.name in names])
-    means = observe(given, lambda x: tf.reduce_mean(x, list(range(x.shape.rank - 1))), batches)
+    means = channel_means(model, {node.name for node in nodes}, batches)
     if not means or not len(means[0]):
         raise ValueError(
             "There are no images to correct biases with. Expected batches (N, H, W, 3). Pass a list of "

@@ -1,8 +1,7 @@
 """ENet."""
 
-from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.layers import CropLike, MaxUnpooling
+from tfsegkd.layers import CropLike
 from tfsegkd.models import blocks
 from tfsegkd.models.registry import register
 
@@ -54,7 +53,6 @@ def enet(
             channels
         than its shortcut, the new ones are joined to the sum instead of added to zeros, which is the same.
     """
-    checks.one_of(unpooling, ("mask", "upsample"), "unpooling")
     wide = blocks.widths(width_multiplier, least=0.25)
     inputs, x = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=8)
     pooled = layers.MaxPooling2D(2, name="stride2_pool")(x)
@@ -107,10 +105,7 @@ def _up(x, before, pooled, name, unpooling):
     y = blocks.norm_relu(y, f"{name}_middle", relu=0)
     y = blocks.conv(y, filters, 1, f"{name}_expand", relu=None)
     x = blocks.conv(x, filters, 1, f"{name}_shortcut", relu=None)
-    if unpooling == "mask":
-        x = MaxUnpooling(name=f"{name}_unpool")([x, before, pooled])
-    else:
-        x = layers.UpSampling2D(2, interpolation="bilinear", name=f"{name}_unpool")(x)
+    x = blocks.unpool(x, before, pooled, f"{name}_unpool", unpooling)
     return layers.ReLU(name=name)(layers.Add(name=f"{name}_add")([x, y]))
 
 

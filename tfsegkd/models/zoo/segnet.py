@@ -2,7 +2,6 @@
 
 from tfsegkd import checks
 from tfsegkd._keras import keras
-from tfsegkd.layers import MaxUnpooling
 from tfsegkd.models import blocks
 from tfsegkd.models.registry import register
 
@@ -41,7 +40,6 @@ def segnet(
         Differs: BatchNorm in place of the convolutions' biases; positions of maxima found by comparison.
     """
     checks.whole(width, 1, "width")
-    checks.one_of(unpooling, ("mask", "upsample"), "unpooling")
     inputs, x = blocks.pixels(input_shape, mean=127.5, std=127.5, stride=32)
     pools = []
     for stage, (convs, widths) in enumerate(_STAGES, start=1):
@@ -50,10 +48,7 @@ def segnet(
         pools.append((before, x))
     for stage in range(5, 0, -1):
         convs, widths = _STAGES[stage - 1]
-        if unpooling == "mask":
-            x = MaxUnpooling(name=f"unpool{stage}")([x, *pools[stage - 1]])
-        else:
-            x = layers.UpSampling2D(2, interpolation="bilinear", name=f"unpool{stage}")(x)
+        x = blocks.unpool(x, *pools[stage - 1], f"unpool{stage}", unpooling)
         below = _STAGES[max(stage - 2, 0)][1]
         # The first stage's second convolution is the classifier.
         filters = [width * widths] * (convs - 1) + ([width * below] if stage > 1 else [])
