@@ -45,8 +45,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Any:
 
 def _is_of_the_disk(error: Exception) -> bool:
     # HDF5 has its own messages, and raises other errors when it closes a file.
-    told = re.search(r"errno = (\d+)", str(error))
-    number = int(told[1]) if told else getattr(error, "errno", None)
+    found = re.search(r"errno = (\d+)", str(error))
+    number = int(found[1]) if found else getattr(error, "errno", None)
     return number in _OF_THE_DISK or (isinstance(error, OSError) and "unable to" in str(error).lower())
 
 

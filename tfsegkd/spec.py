@@ -64,7 +64,7 @@ def _factors(text: str) -> list[str]:
     """Splits at each `*` outside of parentheses."""
     parts, begin, depth, quote = [], 0, 0, None
     characters = iter(enumerate(text))
-    for place, character in characters:
+    for index, character in characters:
         if quote is not None:
             if character == "\\":
                 next(characters, None)
@@ -77,8 +77,8 @@ def _factors(text: str) -> list[str]:
         elif character == ")":
             depth = max(depth - 1, 0)
         elif character == "*" and not depth:
-            parts.append(text[begin:place])
-            begin = place + 1
+            parts.append(text[begin:index])
+            begin = index + 1
     return [*parts, text[begin:]]
 
 

@@ -160,7 +160,7 @@ def test_command_lines_are_understood(tool, monkeypatch):
         for place, words in lines:
             flags.FLAGS.unparse_flags()
             try:
-                flags.FLAGS(words[1:])
+                command_line.parsed(words[1:])
                 check_meaning(names)
             except (flags.Error, ValueError) as error:
                 pytest.fail(f"{place}: {' '.join(words)}\n{error}")

@@ -5,6 +5,7 @@ import doctest
 import importlib
 import inspect
 import re
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -12,11 +13,14 @@ import numpy as np
 import prepared
 import pytest
 import tensorflow as tf
+import torch_pickles
 from PIL import Image
 
 import tfsegkd
-from tfsegkd import data, losses, models
+from tfsegkd import data, export, losses, models, quantization, runtime
 from tfsegkd._keras import keras
+
+ROOT = Path(__file__).parents[2]
 
 PACKAGES = (
     "data",
@@ -94,10 +98,20 @@ def run(code: str, names: dict, where: str) -> None:
 
 @pytest.fixture(scope="module")
 def taken_for_granted(tmp_path_factory):
-    """What `prepared` lists, the packages by their names, and tensors of a size for losses."""
+    """What `prepared` lists, the packages by their names, and what `docs/api/index.md` lists besides."""
     directory = tmp_path_factory.mktemp("examples")
     found = {package: importlib.import_module(f"tfsegkd.{package}") for package in PACKAGES}
     found |= prepared.names(directory)
+    found["quantized"] = quantization.quantize(found["student"], calibration=found["images"])
+    export.export_tflite(found["quantized"], directory / "model_int8.tflite", metadata=found["info"])
+    (directory / "student.tflite").write_bytes(runtime.convert(found["student"], "float32", "float32"))
+    run_directory = directory / "saved_models" / "quickstart"
+    run_directory.mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "results" / "quickstart.json", run_directory / "report.json")
+    kernel = np.zeros((16, 3, 3, 3), np.float32)
+    conv = torch_pickles.tensor(torch_pickles.storage("0", kernel.size), kernel.shape, (27, 9, 3, 1))
+    content = torch_pickles.state({"conv.weight": conv})
+    torch_pickles.write(directory / "network.pth", content, {"0": kernel}, "zip")
     random = np.random.default_rng(0)
     for side in ("teacher", "student"):
         found[f"{side}_logits"] = tf.constant(random.normal(size=(2, 8, 8, 11)), tf.float32)

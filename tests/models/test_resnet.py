@@ -8,7 +8,7 @@ from torch_oracle import conv2d, max_pool, norm, relu
 from tfsegkd._keras import keras
 from tfsegkd.graph import cost
 from tfsegkd.models import resnet
-from tfsegkd.models.dilation import Place, dilate
+from tfsegkd.models.dilation import Position, dilate
 
 RNG = np.random.default_rng(0)
 
@@ -23,7 +23,12 @@ def tensors(model, name):
 
 @pytest.mark.parametrize(
     "place",
-    [Place("one", 1, 1, 1, 4), Place("one", 2, 1, 1, 8), Place("one", 1, 1, 2, 8), Place("one", 1, 2, 2, 8)],
+    [
+        Position("one", 1, 1, 1, 4),
+        Position("one", 2, 1, 1, 8),
+        Position("one", 1, 1, 2, 8),
+        Position("one", 1, 2, 2, 8),
+    ],
     ids=["plain", "stride", "traded", "dilated"],
 )
 @pytest.mark.parametrize("kind", ["_basic", "_bottleneck"])

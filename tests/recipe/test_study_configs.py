@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import pytest
-from absl import flags
 
+from tfsegkd.commands import flagfiles
+from tfsegkd.commands import study as commands
 from tfsegkd.recipe.study import Study, parse_method, parse_row
 
 ROOT = Path(__file__).parents[2]
 
 
 def words(path):
-    return flags.FlagValues().read_flags_from_files([f"--flagfile={path}"])
+    return flagfiles.expand([f"--flagfile={path}"])
 
 
 def values(found, name):
@@ -25,14 +26,11 @@ def test_rows_are_of_equal_settings(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     found = words(path)
     base, varies, against = (values(found, name) for name in ("base", "varies", "against"))
-    methods = []
-    for text in values(found, "method"):
-        head, colon, rest = text.partition(":")
-        spelt_out = flags.FlagValues().read_flags_from_files(rest.split())
-        methods.append(parse_method(f"{head}{colon} {' '.join(spelt_out)}"))
+    methods = tuple(map(parse_method, values(found, "method")))
+    shared, methods = commands.expanded(words(base[-1]), methods)
     study = Study(
-        ("python", "tools/train.py", *words(base[-1])),
-        tuple(methods),
+        ("python", "tools/train.py", *shared),
+        methods,
         (0,),
         Path("study"),
         tuple(parse_row(row) for one in against for row in one.split(",")),

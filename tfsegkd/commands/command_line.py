@@ -10,6 +10,7 @@ from absl import app, flags, logging
 
 from tfsegkd import checks, data
 from tfsegkd.commands.flag_names import in_flags
+from tfsegkd.commands.flagfiles import expand
 
 FLAGS = flags.FLAGS
 
@@ -27,7 +28,7 @@ _GROUPS: list[tuple[str, frozenset[str]]] = []
 # Packages whose flags are not the command's.
 _FOREIGN = ("absl", "tensorflow")
 # Errors whose message tells the user what to do.
-_SAID_WELL = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
+_USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
 
 
 def group(title: str) -> None:
@@ -130,7 +131,7 @@ def run(main: Callable[..., None], define_flags: Callable[[], None], takes_words
             if len(arguments) > 1 and not takes_words:
                 raise ValueError(f"Unexpected arguments {arguments[1:]}. All options begin with --.")
             main(*([arguments[1:]] if takes_words else []))
-        except _SAID_WELL as error:
+        except _USER_ERRORS as error:
             if FLAGS.debug:
                 raise
             _fail(in_flags(str(error), FLAGS))
@@ -141,7 +142,7 @@ def run(main: Callable[..., None], define_flags: Callable[[], None], takes_words
     flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
     app.define_help_flags()
     flags.DEFINE_flag(_Help(main.__globals__["__doc__"].strip()))
-    app.run(guarded, flags_parser=_parsed_or_said)
+    app.run(guarded, flags_parser=_parse_or_exit)
 
 
 def _fail(message) -> None:
@@ -156,11 +157,11 @@ def parsed(arguments: list[str]) -> list[str]:
         flags.Error: for arguments that cannot be parsed; the message suggests a similar value.
     """
     try:
-        return FLAGS(arguments)
+        return FLAGS([*arguments[:1], *expand(arguments[1:])])
     except flags.Error as error:
-        said = re.sub(r"^(flag --\w+=None: Flag |ERROR:: )", "", " ".join(str(error).split()))
-        raise flags.Error(f"{said}{_nearest(said)}") from None
-    except (OSError, ValueError, RecursionError) as error:
+        message = re.sub(r"^flag --\w+=None: Flag ", "", " ".join(str(error).split()))
+        raise flags.Error(f"{message}{_nearest(message)}") from None
+    except ValueError as error:
         raise flags.Error(
             f"A flagfile cannot be read: {error}. Expected a flag on each line, in UTF-8."
         ) from None
@@ -173,7 +174,7 @@ def _nearest(message: str) -> str:
     return "." * (message[-1] not in ".?") + (checks.did_you_mean(found[2], choices) if choices else "")
 
 
-def _parsed_or_said(arguments: list[str]) -> list[str]:
+def _parse_or_exit(arguments: list[str]) -> list[str]:
     try:
         return parsed(arguments)
     except flags.Error as error:
@@ -211,7 +212,11 @@ def help_text(summary: str, columns: int) -> str:
             members.sort(key=lambda flag: FLAGS.find_module_defining_flag(flag.name) == __name__)
         parts.append("\n".join([f"{title}:", *(line for flag in members for line in _help_of(flag, width))]))
     return "\n\n".join(
-        [*parts, "--flagfile=FILE reads flags from a file; --helpfull shows absl's flags, too."]
+        [
+            *parts,
+            "--flagfile=FILE reads flags from a file, which those after it replace; --helpfull shows absl's "
+            "flags, too.",
+        ]
     )
 
 

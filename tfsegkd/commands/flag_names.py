@@ -20,6 +20,8 @@ FLAGS_OF = {
     "terms": ("distill",),
     "windows": ("teacher_windows",),
 }
+# Flags with a value for each time they are given.
+REPEATED = ("distill", "prune_distill", "group_distill", "method", "measure")
 # What a library user writes in Python, and flags say with a value.
 VALUES = {"Quantize": "--quantize=qat"}
 

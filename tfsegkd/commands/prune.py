@@ -16,12 +16,9 @@ from absl import flags
 
 from tfsegkd import checks, data, models, pruning
 from tfsegkd.atomic import write_atomically, write_json
-from tfsegkd.commands import command_line
+from tfsegkd.commands import channel_flags, command_line
 from tfsegkd.data.statistics import Subset
 from tfsegkd.graph import ChannelGraph
-
-PATH = "cost_complexity"
-
 
 FLAGS = flags.FLAGS
 
@@ -32,14 +29,7 @@ def define_flags():
     flags.DEFINE_string(
         "target", "macs:0.5", "The fraction to keep: macs:, params:, latency: or arm: and a number."
     )
-    flags.DEFINE_enum(
-        "importance",
-        "taylor",
-        [*pruning.IMPORTANCES, PATH],
-        "The importance score of channels.",
-    )
-    flags.DEFINE_enum("scope", "global", pruning.SCOPES, "Which channels are ranked together.")
-    flags.DEFINE_integer("round_to", 8, "Every layer keeps a multiple of this many channels.", lower_bound=1)
+    channel_flags.define()
     flags.DEFINE_string("dataset", None, f"The data set for scores, one of {data.names()}, with options.")
     flags.DEFINE_string("data_dir", None, "The directory of the data set.")
     flags.DEFINE_string("split", "train", "Its split. Do not use the one that results are reported on.")
@@ -56,12 +46,14 @@ def main():
     if FLAGS.describe:
         print(ChannelGraph(model).describe())
         return
-    if FLAGS.point is not None and FLAGS.importance != PATH:
-        raise ValueError(f"--point={FLAGS.point} is one of a path. Add --importance={PATH}.")
+    if FLAGS.point is not None and FLAGS.importance != pruning.COST_COMPLEXITY:
+        raise ValueError(
+            f"--point={FLAGS.point} is one of a path. Add --importance={pruning.COST_COMPLEXITY}."
+        )
     if not FLAGS.output or Path(FLAGS.output).suffix not in (".keras", ".h5"):
         raise ValueError(f"--output={FLAGS.output!r} must be a .keras or .h5 file to write.")
     output = Path(FLAGS.output)
-    if FLAGS.importance == PATH:
+    if FLAGS.importance == pruning.COST_COMPLEXITY:
         pruned, report = follow_path(model, output)
     else:
         pruned, report = pruning.prune_channels(

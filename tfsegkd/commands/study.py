@@ -12,13 +12,14 @@ updates the tables, numbers and plots of a page from its JSON.
 """
 
 import dataclasses
+import itertools
 import sys
 from pathlib import Path
 
 from absl import flags
 
 from tfsegkd import checks
-from tfsegkd.commands import command_line
+from tfsegkd.commands import command_line, flagfiles
 from tfsegkd.recipe import clone, comparison, comparison_plot, costs, pages, provenance
 from tfsegkd.recipe.study import Study, parse_measure, parse_method, parse_row
 from tfsegkd.recipe.study_runs import estimate, run_study, script
@@ -100,11 +101,7 @@ def asked():
     for name in FLAGS.only:
         checks.one_of(name, [method.name for method in methods], "--only")
     # Expanded, so that edits of the flagfile do not change later runs.
-    shared = FLAGS.read_flags_from_files([f"--flagfile={FLAGS.base}"])
-    methods = tuple(
-        dataclasses.replace(method, flags=tuple(FLAGS.read_flags_from_files(list(method.flags))))
-        for method in methods
-    )
+    shared, methods = expanded(flagfiles.expand([f"--flagfile={FLAGS.base}"]), methods)
     if FLAGS.data_dir:
         shared.append(f"--data_dir={FLAGS.data_dir}")
     return Study(
@@ -115,6 +112,20 @@ def asked():
         baselines,
         tuple(FLAGS.varies),
         tuple(map(parse_measure, FLAGS.measure)),
+    )
+
+
+def expanded(shared, methods):
+    """Returns the flags that all methods share, and the methods with the flags of their flagfiles.
+
+    As on a command line, a method's --distill replaces that of the base; then each method has its own.
+    """
+    own = [flagfiles.expand(method.flags) for method in methods]
+    common = flagfiles.replace(shared, itertools.chain(*own))
+    of_base = [word for word in shared if word not in common]
+    flags_of = [(*flagfiles.replace(of_base, words), *words) for words in own]
+    return common, tuple(
+        dataclasses.replace(method, flags=words) for method, words in zip(methods, flags_of, strict=True)
     )
 
 

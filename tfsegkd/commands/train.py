@@ -15,11 +15,10 @@ import tensorflow as tf
 from absl import flags
 
 from tfsegkd import checks, data, distillation, export, grouping, losses, models, pruning, runtime
-from tfsegkd.commands import command_line
+from tfsegkd.commands import channel_flags, command_line
 from tfsegkd.quantization import QUANTIZERS, Precision
 from tfsegkd.recipe import (
     ASSIGNMENTS,
-    COST_COMPLEXITY,
     PREFLIGHT,
     QKD,
     STRATEGIES,
@@ -203,14 +202,7 @@ def define_flags():
         "with --importance=cost_complexity, which chooses it. sparsity:0.8 and sparsity:2:4 zero weights "
         "instead.",
     )
-    flags.DEFINE_enum(
-        "importance",
-        "taylor",
-        [*pruning.IMPORTANCES, COST_COMPLEXITY],
-        "The importance score of channels.",
-    )
-    flags.DEFINE_enum("scope", "global", pruning.SCOPES, "Which channels are ranked together.")
-    flags.DEFINE_integer("round_to", 8, "Every layer keeps a multiple of this many channels.", lower_bound=1)
+    channel_flags.define()
     flags.DEFINE_integer("prune_rounds", 1, "The number of rounds of pruning and training.", lower_bound=1)
     flags.DEFINE_multi_string(
         "prune_distill", [], "Terms between the dense network and the pruned one, as for --distill."

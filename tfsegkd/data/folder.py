@@ -140,8 +140,8 @@ def _pairs(root: Path) -> list[Pair]:
 def _of_all_splits(root: Path) -> list[Pair]:
     """Returns the pairs of all splits; faults are reported when a split is loaded."""
     pairs = []
-    for place in (root, *directories_in(root)):
-        if (place / "images").is_dir() and (place / "masks").is_dir():
-            images, masks = pictures(place / "images"), pictures(place / "masks")
+    for folder in (root, *directories_in(root)):
+        if (folder / "images").is_dir() and (folder / "masks").is_dir():
+            images, masks = pictures(folder / "images"), pictures(folder / "masks")
             pairs += [(images[key], masks[key]) for key in images.keys() & masks.keys()]
     return sorted(pairs)

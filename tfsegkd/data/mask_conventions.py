@@ -273,7 +273,7 @@ def mask_orientation(
     if not turned:
         return False, ()
     begin = f"{turned} photographs are stored rotated (EXIF orientation), and their masks are not"
-    told = {
+    notes = {
         "own": f"{begin}: the photographs are rotated upright, the masks are not changed.",
         "image": f"{begin}: both are rotated upright.",
     }
@@ -286,7 +286,7 @@ def mask_orientation(
             f"if on the stored pixels, and look at `evaluation.contact_sheet`."
         )
     choice = choice or "own"
-    return choice == "image", (told[choice],)
+    return choice == "image", (notes[choice],)
 
 
 @functools.lru_cache(maxsize=1 << 16)

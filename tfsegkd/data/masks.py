@@ -92,9 +92,9 @@ class LabelTable:
         Raises:
             ValueError: if a pixel has a value without a class; `name` is used in the message.
         """
-        places = values.astype(np.int32)
-        places[(places < 0) | (places >= _VALUES)] = _VALUES
-        labels = self._meanings[places]
+        indices = values.astype(np.int32)
+        indices[(indices < 0) | (indices >= _VALUES)] = _VALUES
+        labels = self._meanings[indices]
         if labels.min(initial=0) < 0:
             row, column = np.argwhere(labels < 0)[0]
             void = self._meanings == self._info.ignore_label
@@ -128,8 +128,8 @@ class ColorTable:
             ValueError: if a pixel has a color without a class; `name` is used in the message.
         """
         packed = _packed(pixels)
-        places = np.minimum(np.searchsorted(self._keys, packed), len(self._keys) - 1)
-        unknown = self._keys[places] != packed
+        indices = np.minimum(np.searchsorted(self._keys, packed), len(self._keys) - 1)
+        unknown = self._keys[indices] != packed
         if unknown.any():
             row, column = np.argwhere(unknown)[0]
             raise ValueError(
@@ -137,7 +137,7 @@ class ColorTable:
                 f"{column}, without a class ({unknown.sum()} such pixels). Expected the "
                 f"{len(self._keys)} colors of {self._info.name!r}. Correct the mask or the list of colors."
             )
-        return self._meanings[places].astype(np.uint8)
+        return self._meanings[indices].astype(np.uint8)
 
 
 class LabelReader:

@@ -141,23 +141,25 @@ class _TFRecords:
 
     def __init__(self, instructions, features):
         self._features = features
-        self._places = []
+        self._records = []
         for part in instructions:
-            places = _places(part.filename)
+            records = _records(part.filename)
             end = part.skip + part.take if part.take >= 0 else None
-            self._places += [(part.filename, *place) for place in itertools.islice(places, part.skip, end)]
+            self._records += [
+                (part.filename, *record) for record in itertools.islice(records, part.skip, end)
+            ]
 
     def __len__(self):
-        return len(self._places)
+        return len(self._records)
 
     def __getitem__(self, index):
-        filename, begin, length = self._places[index]
+        filename, begin, length = self._records[index]
         with open(filename, "rb") as file:
             file.seek(begin)
             return self._features.deserialize_example_np(file.read(length))
 
 
-def _places(filename):
+def _records(filename):
     """Returns the start and length of each record, which is between 12 bytes of header and 4 of checksum."""
     size, at = os.path.getsize(filename), 0
     with open(filename, "rb") as file:

@@ -86,8 +86,8 @@ def _decoded(path, program):
             process.wait()
         if process.returncode:
             complaints.seek(0)
-            said = complaints.read().decode(errors="replace").strip().splitlines()
-            raise _unreadable(path, said[-1] if said else f"ffmpeg ended with {process.returncode}")
+            lines = complaints.read().decode(errors="replace").strip().splitlines()
+            raise _unreadable(path, lines[-1] if lines else f"ffmpeg ended with {process.returncode}")
 
 
 def _ppm_frames(stream):

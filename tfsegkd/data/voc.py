@@ -47,12 +47,12 @@ def voc(split: str, data_dir=None, year: int = 2012) -> Source:
         Everingham et al., IJCV 2015; Hariharan et al., ICCV 2011, for 'trainaug'.
     """
     top = directory(data_dir, "voc")
-    places = [top, top / f"VOC{year}", top / "VOCdevkit" / f"VOC{year}"]
-    root = next((place for place in places if (place / _LISTS).is_dir()), None)
+    candidates = [top, top / f"VOC{year}", top / "VOCdevkit" / f"VOC{year}"]
+    root = next((candidate for candidate in candidates if (candidate / _LISTS).is_dir()), None)
     if root is None:
         raise FileNotFoundError(
-            f"No {str(_LISTS)!r} in any of {[str(place) for place in places]}. Expected the layout of "
-            f"VOCdevkit; correct `data_dir` or voc(year={year})."
+            f"No {str(_LISTS)!r} in any of {[*map(str, candidates)]}. Expected the layout of VOCdevkit; "
+            f"correct `data_dir` or voc(year={year})."
         )
     spellings = (split, split.replace("_aug", "aug"), split.replace("aug", "_aug"))
     listing = next((path for name in spellings if (path := root / _LISTS / f"{name}.txt").is_file()), None)

@@ -41,7 +41,6 @@ class CoStudying(Distiller):
             which the teacher cannot learn.
 
     Example:
-        quantized = quantization.quantize(student, calibration=images)
         terms = [tfsegkd.Term("pixelwise(temperature=2)")]
         studies = distillation.CoStudying(teacher, quantized, terms)
         studies.compile("adam", teacher_optimizer="adam")

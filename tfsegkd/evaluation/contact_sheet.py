@@ -93,11 +93,11 @@ def _legend(source: Source, shares) -> Image.Image:
     step = (_WIDTH - 2 * _MARGIN) // columns
     legend = Image.new("RGB", (_WIDTH - 2 * _MARGIN, _LINE * -(-len(entries) // columns) or 1), _PAPER)
     draw = ImageDraw.Draw(legend)
-    for place, (name, note) in enumerate(entries):
-        left, top = place % columns * step, place // columns * _LINE
+    for number, (name, note) in enumerate(entries):
+        left, top = number % columns * step, number // columns * _LINE
         box = (left, top + 3, left + _SWATCH, top + 3 + _SWATCH)
-        if place < source.info.num_classes:
-            draw.rectangle(box, source.info.palette[place], _PALE)
+        if number < source.info.num_classes:
+            draw.rectangle(box, source.info.palette[number], _PALE)
         else:
             grey = np.full((_SWATCH + 1, _SWATCH + 1, 3), 120, np.uint8)
             void = np.full(grey.shape[:2], source.info.ignore_label)

@@ -98,8 +98,8 @@ def evaluate_members(
     run = tf.function(teacher.feature_extractor(layers), reduce_retracing=True)
 
     def logits(images):
-        shown = run(tf.convert_to_tensor(images, tf.float32))
-        return [shown[layer].numpy() for layer in layers]
+        outputs = run(tf.convert_to_tensor(images, tf.float32))
+        return [outputs[layer].numpy() for layer in layers]
 
     mean, *each = _evaluations(predictor, logits, source, batch_size, None)
     return mean, dict(zip(members, each, strict=True))
@@ -125,10 +125,10 @@ def _evaluations(
     for start in counted(range(0, len(source), batch_size), "evaluation"):
         examples = [source[index] for index in range(start, min(start + batch_size, len(source)))]
         images = np.stack([resize_image(image, predictor.size) for image, _ in examples])
-        for place, made in enumerate(run(images)):
-            for index, (logits, (_, mask)) in enumerate(zip(made, examples, strict=True), start):
+        for number, predictions in enumerate(run(images)):
+            for index, (logits, (_, mask)) in enumerate(zip(predictions, examples, strict=True), start):
                 prediction = metrics.labels_at(logits, mask.shape)
-                counts[place][index // per_block] += metrics.confusion_matrix(
+                counts[number][index // per_block] += metrics.confusion_matrix(
                     mask, prediction, info.num_classes, info.ignore_label
                 )
     return [_evaluation(blocks, source, bool(frames_per_block)) for blocks in counts.values()]

@@ -91,8 +91,8 @@ def starts(length: int, window: int, overlap: float) -> list[int]:
 
 def _ramp(length: int) -> np.ndarray:
     """Returns 1, 2, … up to the middle and down again."""
-    places = np.arange(length)
-    return np.minimum(places + 1, length - places).astype(np.float32)
+    positions = np.arange(length)
+    return np.minimum(positions + 1, length - positions).astype(np.float32)
 
 
 def write_mask(path: Path, mask: np.ndarray, info: DatasetInfo) -> None:

@@ -99,7 +99,7 @@ class ModelCard:
 
     Example:
         # card = export.write_bundle(quantized, "android", info, golden_image=source[0][0])
-        # [file.file for file in card.files]
+        # card.name, card.parameters, card.macs
     """
 
     name: str
@@ -165,8 +165,8 @@ def write_bundle(
         OSError: if Arm instructions are requested and the emulator is missing.
 
     Example:
-        # directory = "android", for an app to take as it is
-        # card = export.write_bundle(quantized, "android", info, golden_image=source[0][0])
+        card = export.write_bundle(quantized, "android", info, golden_image=source[0][0])
+        {file.file: file.file_bytes for file in card.files}
     """
     directory = Path(directory)
     check_functional(model, "write_bundle")

@@ -205,14 +205,14 @@ def lower_for_arm(content: bytes, changes: Iterable[str] = tuple(CHANGES)) -> tu
         The new .tflite, and the names of the applied rewrites.
 
     Example:
-        content, changes = export.lower_for_arm(runtime.convert(student, "float32", "float32"))
+        content, changes = export.lower_for_arm(Path("student.tflite").read_bytes())
     """
     editor = Editor(content)
-    made = tuple(name for name in changes if CHANGES[name](editor))
-    if not made:
+    applied = tuple(name for name in changes if CHANGES[name](editor))
+    if not applied:
         return content, ()
     editor.drop_unused()
-    return editor.pack(), made
+    return editor.pack(), applied
 
 
 def _normalization(editor: Editor) -> tuple[schema.OperatorT, int, np.ndarray, np.ndarray] | None:
@@ -284,7 +284,7 @@ def _repeated(editor: Editor, tensor: int, times: int) -> int:
 
 
 def _means(editor: Editor, like: int, factor: int) -> tuple[int, int]:
-    """A kernel and biases that give all means of a pixel and the next one, for each channel apart."""
+    """A kernel and biases that give all means of a pixel and the next one, for each channel separately."""
     channels = editor.shape(like)[-1]
     kernel = np.zeros((factor, channels, 1, 2, channels), np.int8)
     later = (2 * np.arange(factor) + 1) * (64 // factor)
@@ -300,11 +300,11 @@ def _means(editor: Editor, like: int, factor: int) -> tuple[int, int]:
 
 
 def _slice(editor: Editor, tensor: int, begin: Sequence[int], into: int) -> schema.OperatorT:
-    places = [
+    positions = [
         editor.add_tensor(f"{name};{len(editor.tensors) + 1}", (4,), _INT32, np.int32(values))
         for name, values in (("begin", begin), ("size", editor.shape(into)))
     ]
-    return editor.make("SLICE", [tensor, *places], [into], schema.SliceOptionsT(), 2)
+    return editor.make("SLICE", [tensor, *positions], [into], schema.SliceOptionsT(), 2)
 
 
 def _reshape(editor: Editor, tensor: int, into: int) -> schema.OperatorT:
@@ -317,7 +317,7 @@ def _reshape(editor: Editor, tensor: int, into: int) -> schema.OperatorT:
 
 def _resize(editor: Editor, like: schema.OperatorT, tensor: int, into: int) -> schema.OperatorT:
     size = np.int32(editor.shape(into)[1:3])
-    made = copy.copy(like)
+    new = copy.copy(like)
     target = editor.add_tensor(f"size;{len(editor.tensors) + 1}", (2,), _INT32, size)
-    made.inputs, made.outputs = [tensor, target], [into]
-    return made
+    new.inputs, new.outputs = [tensor, target], [into]
+    return new

@@ -43,8 +43,7 @@ def embed_metadata(content: bytes, name: str, class_names: Sequence[str]) -> byt
         ValueError: if there is not one name per class, or a name has several lines.
 
     Example:
-        content = runtime.convert(student, "float32", "float32")
-        content = export.embed_metadata(content, "scenes", info.class_names)
+        content = export.embed_metadata(Path("student.tflite").read_bytes(), "scenes", info.class_names)
         export.read_labels(content) == info.class_names  # True
 
     Reference:
@@ -71,8 +70,7 @@ def read_labels(network: str | os.PathLike | bytes) -> tuple[str, ...]:
         ValueError: if they cannot be read.
 
     Example:
-        export.export_tflite(student, "labelled.tflite", "float32", "float32", metadata=info)
-        export.read_labels("labelled.tflite")[:2]  # ('sky', 'building')
+        export.read_labels("model_int8.tflite")[:2]  # ('sky', 'building')
     """
     content = network if isinstance(network, bytes) else Path(network).read_bytes()
     try:

@@ -79,7 +79,7 @@ def _enlargement(editor: Editor, tensor: int) -> tuple[list[schema.OperatorT], i
         else:
             if form[-1] != "CONCATENATION":
                 return found, small
-            borders = [editor.producer(int(found[-1].inputs[place])) for place in (0, -1)]
+            borders = [editor.producer(int(found[-1].inputs[index])) for index in (0, -1)]
             if all(one is not None and small in one.inputs for one in borders):
                 return found + borders, small
     return None

@@ -128,7 +128,6 @@ def export_tflite(
             not calibrated, or is int8 and has float ops.
 
     Example:
-        quantized = quantization.quantize(student, calibration=images)
         report = export.export_tflite(quantized, "model.tflite", metadata=info)
         report.float_ops, report.delegate_partitions  # ([], 1)
     """

@@ -41,8 +41,8 @@ class TryPage:
         note: The same as a sentence, with the reason.
 
     Example:
-        # page = export.write_try_page("try.html", "model_int8.tflite", info, *source[0])
-        # page.file_bytes, page.offline
+        page = export.write_try_page("try.html", "student.tflite", info, *source[0])
+        page.file_bytes, page.offline
     """
 
     path: str
@@ -87,8 +87,7 @@ def write_try_page(
 
     Example:
         image, mask = source[0]
-        export.export_tflite(student, "tried.tflite", "float32", "float32")
-        page = export.write_try_page("try.html", "tried.tflite", info, image, mask)
+        page = export.write_try_page("try.html", "student.tflite", info, image, mask)
     """
     path, network = Path(path), Path(network)
     facts = _network_facts(network, info)

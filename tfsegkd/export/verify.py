@@ -146,9 +146,7 @@ def verify(
             different shapes.
 
     Example:
-        quantized = quantization.quantize(student, calibration=images)
-        export.export_tflite(quantized, "checked.tflite")
-        report = export.verify("checked.tflite", quantized, source)
+        report = export.verify("model_int8.tflite", quantized, source)
         report.int8_agreement  # the share of pixels for which both choose the same class
 
     Reference:

@@ -30,7 +30,7 @@ HOST = "cdn.jsdelivr.net"
 CDN = f"https://{HOST}/npm/{PACKAGE}@{VERSION}"
 _HOW = f"Unpack what `npm pack {PACKAGE}@{VERSION}` downloads, or leave `web_runtime` out"
 # Paths of the package below a directory: after `npm pack` and tar, after `npm install`, or itself.
-_PLACES = ("package", f"node_modules/{PACKAGE}", PACKAGE, "")
+_PATHS = ("package", f"node_modules/{PACKAGE}", PACKAGE, "")
 _SECONDS = 120
 
 
@@ -69,8 +69,8 @@ def web_runtime_files(directory: str | os.PathLike | None = None) -> dict[str, b
 
 
 def _package_in(directory: Path) -> Path:
-    for place in _PLACES:
-        described = directory / place / "package.json"
+    for path in _PATHS:
+        described = directory / path / "package.json"
         if not described.is_file():
             continue
         try:

@@ -49,8 +49,8 @@ def canonical(
 
     def run(tensors, training):
         first = tensors[0] if preprocessing is None else preprocessing(tensors[0])
-        made = model(first if len(tensors) == 1 else [first, *tensors[1:]], training=training)
-        return made if output is None else tf.nest.flatten(made)[output]
+        outputs = model(first if len(tensors) == 1 else [first, *tensors[1:]], training=training)
+        return outputs if output is None else tf.nest.flatten(outputs)[output]
 
     opaque: set[int] = set()
 
@@ -68,7 +68,7 @@ def canonical(
 
 
 def _specs(model, input_shape, has_preprocessing):
-    # A subclassed model has no inputs; what it is called on is all that it tells.
+    # A subclassed model has no inputs; what it is called on is all that is known.
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
     shapes = shapes or [(None, *input_shape)]
     if input_shape is not None:

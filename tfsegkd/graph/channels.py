@@ -242,8 +242,8 @@ class ChannelGraph:
         for name, number, _ in passed:
             roles[self.layers[name].cuts[number].role][name] = None
         name = next(iter(roles["produces"]), None) or self._source(units[0])
-        gives = {name: self.layers[name].outputs for name in (*roles["produces"], *roles["passes"])}
-        widths = {name: int((channels == units[0]).sum()) for name, channels in gives.items()}
+        outputs = {name: self.layers[name].outputs for name in (*roles["produces"], *roles["passes"])}
+        widths = {name: int((channels == units[0]).sum()) for name, channels in outputs.items()}
         return Group(name, np.asarray(units), *map(tuple, roles.values()), widths, frozen)
 
     def _source(self, unit) -> str:

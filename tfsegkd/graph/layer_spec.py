@@ -54,8 +54,8 @@ class LayerSpec:
             output's channels, or a `LayerChannels` where weights go along. None: nobody knows, so none is
             removed.
         macs: (layer, input shapes, output shapes) → multiply-accumulates of one image. A number where it is
-            always that. None: told from the weights whether there may be some.
-        scale: What int8 does to the scale, or a function that tells it from a layer. None: int8 cannot run
+            always that. None: read from the weights whether there may be some.
+        scale: What int8 does to the scale, or a function that reads it from a layer. None: int8 cannot run
             it, unless it decomposes.
         decompose: (layer, inputs, weights, build) → the output of other layers that compute the same, or None
             where this one may stay. `build.add` calls a layer, `build.decompose` decomposes it as well.
@@ -64,7 +64,7 @@ class LayerSpec:
         folds_norm: Whether BatchNorm behind it becomes part of it.
         ends_in_relu: Whether TFLite's operation ends in a ReLU or ReLU6 at no cost.
         homogeneous: Whether twice the input gives twice the output and channels stay apart, so that a scale
-            of each channel can pass; or a function that tells it from a layer.
+            of each channel can pass; or a function that reads it from a layer.
         sized_by_second: Whether of its further inputs only the size counts.
         has_activation: Whether it has an activation of its own inside.
         elementwise: Whether it treats every number alike, as an activation does.
@@ -180,12 +180,12 @@ def is_linear(layer: keras.layers.Layer) -> bool:
 
 
 def _described(spec: LayerSpec) -> str:
-    said = [
+    fields = [
         f"{field.name}={getattr(spec, field.name)!r}"
         for field in dataclasses.fields(spec)
         if getattr(spec, field.name) != getattr(_UNKNOWN, field.name)
     ]
-    return f"LayerSpec({', '.join(said)})"
+    return f"LayerSpec({', '.join(fields)})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -102,18 +102,21 @@ def _conv(dependencies, node, inputs):
         return None
     groups = layer.groups
     if groups == len(channels) and groups > 1:  # a depthwise convolution by another name
-        made = np.repeat(channels, layer.filters // groups)
+        outputs = np.repeat(channels, layer.filters // groups)
         found = _makes(
-            dependencies, node, made, cuts=[Cut(0, 3, made, role="passes")], sizes={}, kernels=(0,)
+            dependencies, node, outputs, cuts=[Cut(0, 3, outputs, role="passes")], sizes={}, kernels=(0,)
         )
-        found.inputs, found.sizes = channels, {"groups": channels, "filters": made}
+        found.inputs, found.sizes = channels, {"groups": channels, "filters": outputs}
         return found
-    made = dependencies.fresh(layer.filters)
-    for blocks in (channels.reshape(groups, -1), made.reshape(groups, -1)):
+    outputs = dependencies.fresh(layer.filters)
+    for blocks in (channels.reshape(groups, -1), outputs.reshape(groups, -1)):
         for block in blocks[1:]:  # every block must lose as many
             dependencies.unite(blocks[0], block)
-    cuts = [Cut(0, 2, channels[: len(channels) // groups], role="consumes"), Cut(0, 3, made, role="produces")]
-    found = _makes(dependencies, node, made, cuts=cuts, sizes={"filters": made}, kernels=(0,))
+    cuts = [
+        Cut(0, 2, channels[: len(channels) // groups], role="consumes"),
+        Cut(0, 3, outputs, role="produces"),
+    ]
+    found = _makes(dependencies, node, outputs, cuts=cuts, sizes={"filters": outputs}, kernels=(0,))
     found.inputs = channels
     return found
 
@@ -121,39 +124,44 @@ def _conv(dependencies, node, inputs):
 def _transposed(dependencies, node, inputs):
     if not _is_last(node.layer):
         return None
-    made = dependencies.fresh(node.layer.filters)
-    cuts = [Cut(0, 2, made, role="produces"), Cut(0, 3, inputs[0], role="consumes")]
-    return _makes(dependencies, node, made, cuts=cuts, sizes={"filters": made}, kernels=(0,))
+    outputs = dependencies.fresh(node.layer.filters)
+    cuts = [Cut(0, 2, outputs, role="produces"), Cut(0, 3, inputs[0], role="consumes")]
+    return _makes(dependencies, node, outputs, cuts=cuts, sizes={"filters": outputs}, kernels=(0,))
 
 
 def _dense(dependencies, node, inputs):
-    made = dependencies.fresh(node.layer.units)
-    cuts = [Cut(0, 0, inputs[0], role="consumes"), Cut(0, 1, made, role="produces")]
-    return _makes(dependencies, node, made, cuts=cuts, sizes={"units": made}, kernels=(0,))
+    outputs = dependencies.fresh(node.layer.units)
+    cuts = [Cut(0, 0, inputs[0], role="consumes"), Cut(0, 1, outputs, role="produces")]
+    return _makes(dependencies, node, outputs, cuts=cuts, sizes={"units": outputs}, kernels=(0,))
 
 
 def _depthwise(dependencies, node, inputs):
     if not _is_last(node.layer):
         return None
-    made = np.repeat(inputs[0], node.layer.depth_multiplier)
-    found = LayerChannels(inputs[0], made, [Cut(0, 2, inputs[0], role="passes")], sizes={}, kernels=(0,))
+    outputs = np.repeat(inputs[0], node.layer.depth_multiplier)
+    found = LayerChannels(inputs[0], outputs, [Cut(0, 2, inputs[0], role="passes")], sizes={}, kernels=(0,))
     if node.layer.use_bias:
-        found.cuts.append(Cut(1, 0, made, role="passes"))
+        found.cuts.append(Cut(1, 0, outputs, role="passes"))
     if mixes(node.layer.activation):
-        dependencies.freeze(made, f"the activation of {node.name!r} is not known to work channel by channel")
+        dependencies.freeze(
+            outputs, f"the activation of {node.name!r} is not known to work channel by channel"
+        )
     return found
 
 
 def _separable(dependencies, node, inputs):
     if not _is_last(node.layer):
         return None
-    made, between = dependencies.fresh(node.layer.filters), np.repeat(inputs[0], node.layer.depth_multiplier)
+    outputs, between = (
+        dependencies.fresh(node.layer.filters),
+        np.repeat(inputs[0], node.layer.depth_multiplier),
+    )
     cuts = [
         Cut(0, 2, inputs[0], role="consumes"),
         Cut(1, 2, between, role="consumes"),
-        Cut(1, 3, made, role="produces"),
+        Cut(1, 3, outputs, role="produces"),
     ]
-    return _makes(dependencies, node, made, cuts=cuts, sizes={"filters": made}, kernels=(0, 1))
+    return _makes(dependencies, node, outputs, cuts=cuts, sizes={"filters": outputs}, kernels=(0, 1))
 
 
 def _batch_norm(dependencies, node, inputs):

@@ -47,7 +47,7 @@ class Node:
         layer: The layer called. Several nodes share one.
         name: The layer's name, which is unique among the layers of the graph.
         args, kwargs: What it is called with; a `Tensor` stands wherever a tensor of the model does.
-        output: The tensor it gives, or a structure of tensors.
+        output: The output, a tensor or a structure of tensors.
 
     Example:
         graph.read(student).nodes[-1].layer is student.get_layer("logits")  # True

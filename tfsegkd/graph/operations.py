@@ -100,8 +100,8 @@ def _binary(joined, affine):
             if joined is None or len({len(tensor.shape) for tensor in tensors}) > 1:
                 raise UnsupportedLayerError("no Keras layer does this to two tensors of these shapes")
             return joined(), tensors
-        place = next(i for i, operand in enumerate(operation.operands) if not isinstance(operand, Tensor))
-        return affine(_per_channel(operation.constant(place), tensors[0]), place), tensors[0]
+        index = next(i for i, operand in enumerate(operation.operands) if not isinstance(operand, Tensor))
+        return affine(_per_channel(operation.constant(index), tensors[0]), index), tensors[0]
 
     return rule
 
@@ -118,16 +118,16 @@ def _plus(constant, _):
     return Affine(np.float32(1), constant)
 
 
-def _minus(constant, place):
-    return Affine(np.float32(1), -constant) if place else Affine(np.float32(-1), constant)
+def _minus(constant, index):
+    return Affine(np.float32(1), -constant) if index else Affine(np.float32(-1), constant)
 
 
 def _times(constant, _):
     return Affine(constant, np.float32(0))
 
 
-def _over(constant, place):
-    if not place:
+def _over(constant, index):
+    if not index:
         raise UnsupportedLayerError("it divides by what depends on the image")
     return Affine(np.float32(1) / constant, np.float32(0))
 
@@ -265,8 +265,8 @@ def _depth_to_space(operation):
     (tensor,), side = operation.tensors, _block(operation)
     count = tensor.shape[-1] // side**2
     kernel = np.zeros((side, side, count, tensor.shape[-1]), np.float32)
-    for place in range(tensor.shape[-1]):
-        kernel[place // count // side, place // count % side, place % count, place] = 1
+    for index in range(tensor.shape[-1]):
+        kernel[index // count // side, index // count % side, index % count, index] = 1
     layer = layers.Conv2DTranspose(count, side, strides=side, use_bias=False, trainable=False)
     return filled(layer, tensor.shape[-1], [kernel]), tensor
 
@@ -275,8 +275,8 @@ def _space_to_depth(operation):
     (tensor,), side = operation.tensors, _block(operation)
     count = tensor.shape[-1]
     kernel = np.zeros((side, side, count, count * side**2), np.float32)
-    for place in range(count * side**2):
-        kernel[place // count // side, place // count % side, place % count, place] = 1
+    for index in range(count * side**2):
+        kernel[index // count // side, index // count % side, index % count, index] = 1
     return convolution(kernel, (side, side), "valid", dilations=(1, 1)), tensor
 
 
@@ -402,13 +402,13 @@ def _slices(operation, rank):
     if bits["new_axis"] or bits["shrink_axis"]:
         raise UnsupportedLayerError("it changes the number of axes")
     found = []
-    for place in range(len(begin)):
-        if bits["ellipsis"] >> place & 1:
+    for index in range(len(begin)):
+        if bits["ellipsis"] >> index & 1:
             found += [slice(None)] * (rank - len(begin) + 1)
             continue
-        first = None if bits["begin"] >> place & 1 else int(begin[place])
-        last = None if bits["end"] >> place & 1 else int(end[place])
-        found.append(slice(first, last, int(step[place])))
+        first = None if bits["begin"] >> index & 1 else int(begin[index])
+        last = None if bits["end"] >> index & 1 else int(end[index])
+        found.append(slice(first, last, int(step[index])))
     return found + [slice(None)] * (rank - len(found))
 
 

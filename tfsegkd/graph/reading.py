@@ -120,15 +120,15 @@ class Reading:
             if tensor.name in ends or tensor.name not in self._moving:
                 continue
             step = self._callers.get(tensor.name) or tensor.op
-            place = self._order[tensor.op.name]
+            position = self._order[tensor.op.name]
             if isinstance(step, Call):
-                place = min(self._order[t.op.name] for t in tf.nest.flatten(step.outputs))
+                position = min(self._order[t.op.name] for t in tf.nest.flatten(step.outputs))
                 waiting += [t for t in tf.nest.flatten((step.args, step.kwargs)) if tf.is_tensor(t)]
-            elif place not in needed:
+            elif position not in needed:
                 waiting += list(step.inputs)
-            needed[place] = step
+            needed[position] = step
             ends.add(tensor.name)
-        return [needed[place] for place in sorted(needed)]
+        return [needed[position] for position in sorted(needed)]
 
     def _read_call(self, call):
         def ours(item):
@@ -304,15 +304,15 @@ class Reading:
         }
 
     def _scope(self, op) -> Opened | None:
-        place = self._order[op.name]
-        around = [opened for opened in self.trace.opened if place in opened.span]
+        position = self._order[op.name]
+        around = [opened for opened in self.trace.opened if position in opened.span]
         return min(around, key=lambda opened: len(opened.span), default=None)
 
     def _not_translated(self, op, issue):
         scope = self._scope(op)
-        place = self._order[op.name]
+        position = self._order[op.name]
         for opened in self.trace.opened:
-            own = place in opened.span and not hasattr(opened.layer, "layers")
+            own = position in opened.span and not hasattr(opened.layer, "layers")
             if own and isinstance(opened.layer, keras.layers.Layer) and self.frontend.can_stay(opened.layer):
                 self.unopened.append(opened.layer)
                 break
@@ -402,7 +402,7 @@ def _on_a_screen(issues: list[str]) -> str:
     """The issues, one of each kind, with how often it comes."""
     kinds: dict[str, list[str]] = {}
     for issue in issues:
-        # The place differs, what is wrong there does not.
+        # The position differs, what is wrong there does not.
         kinds.setdefault(re.sub(r"'[^']*'", "", issue), []).append(issue)
     lines = []
     for alike in list(kinds.values())[:_MOST_ISSUES]:

@@ -36,23 +36,23 @@ def rebuild(
         copy.get_layer("context").output_shape  # (None, 2, 3, 16)
     """
     configs, weights = configs or {}, weights or {}
-    made: dict[str, keras.layers.Layer] = {}
+    copies: dict[str, keras.layers.Layer] = {}
     tensors = {}
     for node in graph.nodes:
-        if node.name not in made:
-            made[node.name] = _make(node.layer, node.name, configs.get(node.name, {}))
-        layer = made[node.name]
+        if node.name not in copies:
+            copies[node.name] = _make(node.layer, node.name, configs.get(node.name, {}))
+        layer = copies[node.name]
         output = layer.output if isinstance(layer, keras.layers.InputLayer) else _call(layer, node, tensors)
         tensors.update(zip((t.id for t in node.outputs), tf.nest.flatten(output), strict=True))
     inputs, outputs = (map_tensors(lambda t: tensors[t.id], s) for s in (graph.inputs, graph.outputs))
     model = keras.Model(inputs, outputs, name=graph.name)
     model.trainable = graph.trainable  # reaches down to every layer, so it comes before theirs
     for name, old in graph.layers().items():
-        for old_part, part in zip(old._flatten_layers(), made[name]._flatten_layers(), strict=True):
+        for old_part, part in zip(old._flatten_layers(), copies[name]._flatten_layers(), strict=True):
             part.trainable = old_part.trainable
         # A layer that is new is initialized as it likes.
         own = graph.weights.get(name, old.get_weights() if old.built else None)
-        _fill(made[name], weights.get(name, own))
+        _fill(copies[name], weights.get(name, own))
     return model
 
 

@@ -1,4 +1,4 @@
-"""Registers layer types of the user in the layer table, and checks what is said of them."""
+"""Registers layer types of the user in the layer table, and checks their descriptions."""
 
 from collections.abc import Callable
 
@@ -18,8 +18,8 @@ _TOLERANCE = 1e-4
 def register(layer_type: type, spec: LayerSpec, example: Callable | None = None) -> None:
     """Tells adoption, pruning, grouping, costs and quantization of a layer of your own, all at once.
 
-    A small network is made with the layer in the middle: what is said of its channels, its scale and its MACs
-    must be true there.
+    A small network is made with the layer in the middle: the description of its channels, scale and
+    MACs must be true there.
 
     Args:
         layer_type: The class of tf_keras.
@@ -104,7 +104,7 @@ def _network(layer, count, layer_type):
 
 def _check_channels(layer_type, spec, model):
     """Without a channel the network must compute what it does where nobody reads that channel."""
-    said = f"channels={spec.channels!r}" if isinstance(spec.channels, str) else "its rule for channels"
+    claim = f"channels={spec.channels!r}" if isinstance(spec.channels, str) else "its rule for channels"
     channels = ChannelGraph(model)
     behind = channels.layers["behind"].inputs
     images = np.random.default_rng(1).normal(size=(2, *_SIZE, 3)).astype(np.float32)
@@ -115,7 +115,7 @@ def _check_channels(layer_type, spec, model):
             try:
                 less = channels.rebuild(channels.edits(keep))
             except (TypeError, ValueError) as error:
-                raise _contradiction(layer_type, said, f"it cannot lose a channel: {error}") from error
+                raise _contradiction(layer_type, claim, f"it cannot lose a channel: {error}") from error
             whole = model.get_weights()
             kernel, bias = model.get_layer("behind").get_weights()
             kernel[~keep[behind]] = 0.0
@@ -123,17 +123,17 @@ def _check_channels(layer_type, spec, model):
             expected = model(images, training=False)
             model.set_weights(whole)
             if not _close(less(images, training=False), expected):
-                raise _contradiction(layer_type, said, "what it gives depends on channels that it has lost")
+                raise _contradiction(layer_type, claim, "what it gives depends on channels that it has lost")
 
 
 def _check_scale(layer_type, scale, values, outputs):
-    said = f"scale={scale}"
+    claim = f"scale={scale}"
     for given, made in zip(values, outputs, strict=True):
         if scale is Scale.SAME and not np.isin(made, [*np.ravel(given[0]), 0.0]).all():
-            raise _contradiction(layer_type, said, "it gives values that it was not given")
+            raise _contradiction(layer_type, claim, "its output has values that it was not given")
         low, high = min(given[0].min(), 0.0), max(given[0].max(), 0.0)
         if made.min() < low - _TOLERANCE or made.max() > high + _TOLERANCE:
-            raise _contradiction(layer_type, said, "it gives values beyond those that it was given")
+            raise _contradiction(layer_type, claim, "its output has values beyond those that it was given")
 
 
 def _check_macs(layer_type, spec, layer, shapes, output):
@@ -151,8 +151,8 @@ def _close(one, other) -> bool:
     )
 
 
-def _contradiction(layer_type, said, found) -> ValueError:
+def _contradiction(layer_type, claim, found) -> ValueError:
     return ValueError(
-        f"A layer of type {layer_type.__name__!r} contradicts its registration with {said}: {found}. "
+        f"A layer of type {layer_type.__name__!r} contradicts its registration with {claim}: {found}. "
         f"Register what it does."
     )

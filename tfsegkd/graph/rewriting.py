@@ -29,7 +29,7 @@ class Builder:
     def keep(
         self, node: Node, layer: keras.layers.Layer | None = None, weights: Any = None, **changes
     ) -> Any:
-        """Takes a node over and returns what it gives.
+        """Takes a node over and returns its output.
 
         Args:
             layer: A layer in place of its own, which gets the same weights unless others are given.

@@ -221,8 +221,8 @@ class _Recorder:
 def _without_mode(call, args, kwargs):
     """The arguments without `training`, wherever it stands."""
     names = list(inspect.signature(call).parameters)
-    place = names.index("training") if "training" in names else len(args)
-    return args[:place], {key: value for key, value in kwargs.items() if key != "training"}
+    index = names.index("training") if "training" in names else len(args)
+    return args[:index], {key: value for key, value in kwargs.items() if key != "training"}
 
 
 @contextlib.contextmanager

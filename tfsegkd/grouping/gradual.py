@@ -228,11 +228,11 @@ def _check_groups(groups, shuffle):
         raise ValueError(f"groups must be a whole number from 1 up or 'depthwise'. Received: {groups!r}.")
 
 
-def _choose(graph: Graph, groups, wished) -> Mapping[str, keras.layers.Layer]:
+def _choose(graph: Graph, groups, patterns) -> Mapping[str, keras.layers.Layer]:
     """Name → layer of what becomes gradual."""
     layers = graph.layers()
     convolutions = {name: layer for name, layer in layers.items() if type(layer) is keras.layers.Conv2D}
-    if wished is None:
+    if patterns is None:
         chosen = {name: layer for name, layer in convolutions.items() if not _obstacle(layer, groups)}
         if not chosen:
             raise ValueError(
@@ -241,13 +241,15 @@ def _choose(graph: Graph, groups, wished) -> Mapping[str, keras.layers.Layer]:
                 f"{sorted({_channels(layer) for layer in convolutions.values()})}. Choose another number."
             )
         return chosen
-    if isinstance(wished, str):
-        raise TypeError(f"layers must be a list of names. Received the string {wished!r}. Put it in a list.")
+    if isinstance(patterns, str):
+        raise TypeError(
+            f"layers must be a list of names. Received the string {patterns!r}. Put it in a list."
+        )
     names = []
-    for wish in wished:
-        found = [name for name in convolutions if fnmatch.fnmatchcase(name, wish)]
+    for pattern in patterns:
+        found = [name for name in convolutions if fnmatch.fnmatchcase(name, pattern)]
         if not found:
-            _raise_for_name(wish, layers, convolutions)
+            _raise_for_name(pattern, layers, convolutions)
         names += found
     for name in names:
         obstacle = _obstacle(layers[name], groups)
@@ -256,13 +258,15 @@ def _choose(graph: Graph, groups, wished) -> Mapping[str, keras.layers.Layer]:
     return {name: layers[name] for name in convolutions if name in names}
 
 
-def _raise_for_name(wish, layers, convolutions):
-    if wish in layers:
-        kind = "a GradualConv2D already" if isinstance(layers[wish], GradualConv2D) else type(layers[wish])
+def _raise_for_name(pattern, layers, convolutions):
+    if pattern in layers:
+        kind = (
+            "a GradualConv2D already" if isinstance(layers[pattern], GradualConv2D) else type(layers[pattern])
+        )
         kind = kind if isinstance(kind, str) else f"a {kind.__name__}"
-        raise ValueError(f"Layer {wish!r} cannot be grouped: expected a Conv2D. Received: {kind}.")
+        raise ValueError(f"Layer {pattern!r} cannot be grouped: expected a Conv2D. Received: {kind}.")
     raise ValueError(
-        f"No convolution is called {wish!r}. Expected one of {list(convolutions)}, or a pattern."
+        f"No convolution is called {pattern!r}. Expected one of {list(convolutions)}, or a pattern."
     )
 
 
@@ -323,9 +327,9 @@ def _with_shuffle(node, weights, groups, build):
 
 
 def _gradual(layer, name, blocks, **changes):
-    made = GradualConv2D.from_config({**layer.get_config(), "name": name, "blocks": blocks, **changes})
-    made.trainable = layer.trainable
-    return made
+    new = GradualConv2D.from_config({**layer.get_config(), "name": name, "blocks": blocks, **changes})
+    new.trainable = layer.trainable
+    return new
 
 
 def _with_alpha(weights):

@@ -45,7 +45,7 @@ class LoweringReport:
         num_threads: Processor threads of the measurement.
 
     Example:
-        content, report = grouping.lower(runtime.convert(student, "float32", "float32"))
+        content, report = grouping.lower(Path("student.tflite").read_bytes())
         report.layers  # ()
     """
 

@@ -75,7 +75,7 @@ def _without_gradual(graph: Graph, moving: dict[str, GradualConv2D]) -> tuple[Gr
     found = partitions(channels, moving)
     moved = resolve(channels, found)
     edits = reordered(channels, moved)
-    made, orders = {}, {}
+    layer_of, orders = {}, {}
     for inputs, outputs in zip(found[::2], found[1::2], strict=True):
         name, layer = inputs.layer, moving[inputs.layer]
         orders[name] = [_order(partition, moved) for partition in (inputs, outputs)]
@@ -86,17 +86,17 @@ def _without_gradual(graph: Graph, moving: dict[str, GradualConv2D]) -> tuple[Gr
         if out_of is not None:
             back = np.argsort(out_of)
             kernel, bias = kernel[..., back], [values[back] for values in bias]
-        made[name], kernel = _true_layer(layer, name, kernel)
+        layer_of[name], kernel = _true_layer(layer, name, kernel)
         edits.weights[name] = [kernel, *bias]
 
     def step(node, here, build):
-        if node.name not in made:
+        if node.name not in layer_of:
             return build.keep(here)
         into, out_of = orders[node.name]
         if into is not None:
             layer = ChannelOrder(into, name=f"{node.name}_inputs", dtype=node.layer.dtype)
             here = reading(here, build.add(layer, here.inputs[0], like=here.inputs[0]))
-        output = build.keep(here, layer=made[node.name])
+        output = build.keep(here, layer=layer_of[node.name])
         if out_of is None:
             return output
         layer = ChannelOrder(out_of, name=f"{node.name}_outputs", dtype=node.layer.dtype)
@@ -122,7 +122,7 @@ def _true_layer(layer: GradualConv2D, name: str, kernel: np.ndarray):
     # TensorFlow's depthwise convolution has one stride and channels last.
     is_plain = layer.strides[0] == layer.strides[1] and layer.data_format == "channels_last"
     if layer.blocks == inputs > 1 and is_plain:
-        made = layers.DepthwiseConv2D(
+        new = layers.DepthwiseConv2D(
             layer.kernel_size,
             strides=layer.strides,
             padding=layer.padding,
@@ -139,10 +139,10 @@ def _true_layer(layer: GradualConv2D, name: str, kernel: np.ndarray):
         )
         kernel = compact(kernel, inputs).reshape(height, width, inputs, outputs // inputs)
     else:
-        made = layers.Conv2D.from_config({**plain_config(layer), "name": name, "groups": layer.blocks})
+        new = layers.Conv2D.from_config({**plain_config(layer), "name": name, "groups": layer.blocks})
         kernel = compact(kernel, layer.blocks)
-    made.trainable = layer.trainable
-    return made, kernel
+    new.trainable = layer.trainable
+    return new, kernel
 
 
 def _grouped(name, layer, groups, weights):

@@ -137,8 +137,8 @@ def _join(editor: Editor, tensors, output: int, parts) -> list[schema.OperatorT]
         size = len(tensors) // parts[0]
         joined = []
         for start in range(0, len(tensors), size):
-            *place, channels = editor.shape(output)
-            joined.append(editor.add_like(output, (*place, channels // parts[0])))
+            *position, channels = editor.shape(output)
+            joined.append(editor.add_like(output, (*position, channels // parts[0])))
             operators += _join(editor, tensors[start : start + size], joined[-1], parts=parts[1:])
         tensors = joined
     options = schema.ConcatenationOptionsT()

@@ -209,15 +209,15 @@ class ClassQueue(keras.layers.Layer):
         """Returns the same number of entries of each class, flat, and 1 for filled ones: (K, C), (K,)."""
         filled = tf.minimum(self.written, self.size)
         if self.per_class >= self.size:
-            places = tf.tile(tf.range(self.size)[None], [self.num_classes, 1])
+            slots = tf.tile(tf.range(self.size)[None], [self.num_classes, 1])
             entries = self.entries
         else:
             draw = random_stream.uniform([self.num_classes, self.per_class])
-            places = tf.cast(draw * tf.cast(filled, tf.float32)[:, None], tf.int32)
+            slots = tf.cast(draw * tf.cast(filled, tf.float32)[:, None], tf.int32)
             # A random number just below 1 can round up to 1.
-            places = tf.minimum(places, tf.maximum(filled - 1, 0)[:, None])
-            entries = tf.gather(self.entries, places, batch_dims=1)
-        present = tf.cast(places < filled[:, None], tf.float32)
+            slots = tf.minimum(slots, tf.maximum(filled - 1, 0)[:, None])
+            entries = tf.gather(self.entries, slots, batch_dims=1)
+        present = tf.cast(slots < filled[:, None], tf.float32)
         return tf.reshape(entries, [-1, entries.shape[-1]]), tf.reshape(present, [-1])
 
     def write(self, random_stream: RandomStream, vectors, labels, most):
@@ -233,10 +233,10 @@ class ClassQueue(keras.layers.Layer):
         rank = tf.range(tf.size(labels)) - tf.searchsorted(labels, labels)
         keep = tf.where((labels < self.num_classes) & (rank < tf.minimum(most, self.size)))[:, 0]
         labels, rank = tf.gather(labels, keep), tf.gather(rank, keep)
-        places = (tf.gather(self.written, labels) + rank) % self.size
+        slots = (tf.gather(self.written, labels) + rank) % self.size
         self.entries.assign(
             tf.tensor_scatter_nd_update(
-                self.entries, tf.stack([labels, places], -1), tf.gather(vectors, tf.gather(order, keep))
+                self.entries, tf.stack([labels, slots], -1), tf.gather(vectors, tf.gather(order, keep))
             )
         )
         added = tf.math.bincount(labels, minlength=self.num_classes, maxlength=self.num_classes)

@@ -122,8 +122,8 @@ def softmax_divergence(teacher: tf.Tensor, student: tf.Tensor) -> tuple[tf.Tenso
     plain = tf.reduce_all([tf.reduce_all((total > 1e-20) & (total < 1e20)) for total in sums])
 
     def value():
-        apart = _over_channels(shares[0] * (teacher - student)) / sums[0]
-        return apart + tf.math.log(sums[1]) - tf.math.log(sums[0])
+        divergence_of_sums = _over_channels(shares[0] * (teacher - student)) / sums[0]
+        return divergence_of_sums + tf.math.log(sums[1]) - tf.math.log(sums[0])
 
     def careful_value():
         return divergence(tf.nn.log_softmax(teacher), tf.nn.log_softmax(student))

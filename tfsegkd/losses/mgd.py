@@ -57,12 +57,12 @@ class MGDLoss(DistillationLoss):
         super().build(input_shape)
 
     def compare(self, teacher, student, valid, labels, images):
-        regenerated = student * self._shown(tf.shape(valid))[..., None]
+        regenerated = student * self._unmasked(tf.shape(valid))[..., None]
         for layer in self.generator:
             regenerated = layer(regenerated)
         return masked_mean(tf.reduce_mean(tf.math.squared_difference(teacher, regenerated), -1), valid)
 
-    def _shown(self, shape):
+    def _unmasked(self, shape):
         return tf.cast(self.random_stream.uniform(shape) >= self.mask_ratio, tf.float32)
 
     def get_config(self):

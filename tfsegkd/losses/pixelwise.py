@@ -74,6 +74,6 @@ class PixelwiseLoss(DistillationLoss):
 
 def _rarity(teacher, valid):
     """Returns the weight of each pixel by the rarity of the classes that the teacher predicts; 0 at void."""
-    shown = tf.where(valid[..., None] > 0, tf.nn.softmax(teacher), 0.0)
-    shares = tf.math.divide_no_nan(tf.reduce_sum(shown, [0, 1, 2]), tf.reduce_sum(valid))
-    return tf.linalg.matvec(shown, 1 / tf.math.log(1.02 + shares))
+    probabilities = tf.where(valid[..., None] > 0, tf.nn.softmax(teacher), 0.0)
+    shares = tf.math.divide_no_nan(tf.reduce_sum(probabilities, [0, 1, 2]), tf.reduce_sum(valid))
+    return tf.linalg.matvec(probabilities, 1 / tf.math.log(1.02 + shares))

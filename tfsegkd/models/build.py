@@ -113,8 +113,8 @@ def initialize_from(model: keras.Model, path: str | os.PathLike) -> list[str]:
         ValueError: if most of the saved weights match no layer.
 
     Example:
-        models.mobile_unet(5, (32, 32, 3), width_multiplier=0.25).save("five_classes.keras")
-        eleven = models.mobile_unet(11, (32, 32, 3), width_multiplier=0.25)
+        models.unet(num_classes=5, input_shape=(32, 32, 3), width=2).save("five_classes.keras")
+        eleven = models.unet(num_classes=11, input_shape=(32, 32, 3), width=2)
         models.initialize_from(eleven, "five_classes.keras")  # the layer of the classes keeps its own weights
     """
     saved = load(path)

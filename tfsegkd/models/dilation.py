@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """The position of a block in its backbone.
 
     Args:
@@ -22,7 +22,7 @@ class Place(NamedTuple):
     reached: int
 
 
-def dilate(strides: Iterable[int], reached: int, output_stride: int) -> list[Place]:
+def dilate(strides: Iterable[int], reached: int, output_stride: int) -> list[Position]:
     """Places blocks of the given strides so that no output is coarser than `output_stride`.
 
     Args:
@@ -30,15 +30,15 @@ def dilate(strides: Iterable[int], reached: int, output_stride: int) -> list[Pla
         reached: The stride of the first block's input.
         output_stride: The largest stride of the outputs.
     """
-    places, dilation = [], 1
+    positions, dilation = [], 1
     for number, stride in enumerate(strides):
         spread = dilation
         if stride == 2 and reached == output_stride:
             # The block that would stride still reads the old grid; kernels after it are dilated by 2.
             stride, dilation = 1, dilation * 2
         reached *= stride
-        places.append(Place(f"backbone_{number}", stride, spread, dilation, reached))
-    last = {place.reached: number for number, place in enumerate(places)}
+        positions.append(Position(f"backbone_{number}", stride, spread, dilation, reached))
+    last = {position.reached: number for number, position in enumerate(positions)}
     for stride, number in last.items():
-        places[number] = places[number]._replace(name=f"stride{stride}")
-    return places
+        positions[number] = positions[number]._replace(name=f"stride{stride}")
+    return positions

@@ -55,11 +55,11 @@ def efficientnet_lite(x, version: int, output_stride: int, stages: int = STAGES)
     """
     x = blocks.conv(x, 32, 3, "backbone_stem", stride=2)
     features = {}
-    for stage, place in _plan(version, output_stride, stages):
+    for stage, position in _plan(version, output_stride, stages):
         x = blocks.inverted_residual(
-            x, stage.filters, place.name, stage.kernel, place.stride, stage.expansion, place.dilation
+            x, stage.filters, position.name, stage.kernel, position.stride, stage.expansion, position.dilation
         )
-        features[place.reached] = x
+        features[position.reached] = x
     return features
 
 
@@ -95,12 +95,12 @@ def weights_file(version: int) -> str:
 def torch_names(version: int, output_stride: int, stages: int = STAGES) -> list[tuple[str, str, str]]:
     """Names in the `.pth`: (the block of the convolution here, its convolution, its BatchNorm)."""
     names = [("backbone_stem", "_conv_stem", "_bn0")]
-    for number, (stage, place) in enumerate(_plan(version, output_stride, stages)):
+    for number, (stage, position) in enumerate(_plan(version, output_stride, stages)):
         source = f"_blocks.{number}."
         if stage.expansion > 1:
-            names.append((f"{place.name}_expand", f"{source}_expand_conv", f"{source}_bn0"))
-        names.append((f"{place.name}_depthwise", f"{source}_depthwise_conv", f"{source}_bn1"))
-        names.append((place.name, f"{source}_project_conv", f"{source}_bn2"))
+            names.append((f"{position.name}_expand", f"{source}_expand_conv", f"{source}_bn0"))
+        names.append((f"{position.name}_depthwise", f"{source}_depthwise_conv", f"{source}_bn1"))
+        names.append((position.name, f"{source}_project_conv", f"{source}_bn2"))
     return names
 
 

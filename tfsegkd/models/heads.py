@@ -58,10 +58,10 @@ def head_of(model, index: int = 0) -> str:
 
 def _head(tensor) -> str:
     while True:
-        layer, node, place = producer(tensor)
+        layer, node, output_index = producer(tensor)
         part = _unwrapped(layer)
         if getattr(part, "outputs", None):  # a network inside
-            tensor = part.outputs[place]
+            tensor = part.outputs[output_index]
             continue
         kind = _activation(part, node)
         if kind is not None:

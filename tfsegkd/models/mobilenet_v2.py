@@ -35,12 +35,12 @@ def mobilenet_v2(x, output_stride: int, width_multiplier: float = 1.0) -> dict:
     """
     x = blocks.conv(x, blocks.scaled(32, width_multiplier), 3, "backbone_stem", stride=2)
     features = {}
-    for (expansion, filters, _), place in _plan(output_stride):
+    for (expansion, filters, _), position in _plan(output_stride):
         filters = blocks.scaled(filters, width_multiplier)
         x = blocks.inverted_residual(
-            x, filters, place.name, stride=place.stride, expansion=expansion, dilation=place.dilation
+            x, filters, position.name, stride=position.stride, expansion=expansion, dilation=position.dilation
         )
-        features[place.reached] = x
+        features[position.reached] = x
     return features
 
 
@@ -53,10 +53,10 @@ def load_imagenet(model: keras.Model, output_stride: int, width_multiplier: floa
     """
     source = download("MobileNetV2", alpha=width_multiplier)
     copy_block(model, "backbone_stem", source, "Conv1", "bn_Conv1")
-    for number, ((expansion, *_), place) in enumerate(_plan(output_stride)):
+    for number, ((expansion, *_), position) in enumerate(_plan(output_stride)):
         prefix = f"block_{number}_" if number else "expanded_conv_"
-        parts = {"expand": f"{place.name}_expand"} if expansion > 1 else {}
-        parts |= {"depthwise": f"{place.name}_depthwise", "project": place.name}
+        parts = {"expand": f"{position.name}_expand"} if expansion > 1 else {}
+        parts |= {"depthwise": f"{position.name}_depthwise", "project": position.name}
         for part, name in parts.items():
             copy_block(model, name, source, prefix + part, f"{prefix}{part}_BN")
 

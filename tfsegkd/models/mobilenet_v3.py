@@ -5,7 +5,7 @@ from typing import NamedTuple
 from tfsegkd._keras import keras
 from tfsegkd.layers import HardGate
 from tfsegkd.models import blocks
-from tfsegkd.models.dilation import Place, dilate
+from tfsegkd.models.dilation import Position, dilate
 from tfsegkd.models.keras_weights import copy_block, download
 
 layers = keras.layers
@@ -80,9 +80,9 @@ def mobilenet_v3(x, size: str, output_stride: int, width_multiplier: float = 1.0
     x = _conv(x, 16, 3, "backbone_stem", stride=2, swish=True)
     features = {}
     scale = 6.0  # of the values that the next block reads, compared with the paper's
-    for row, place in _plan(size, output_stride):
-        x = _block(x, row, place, blocks.scaled(row.filters, width_multiplier), scale)
-        features[place.reached] = x
+    for row, position in _plan(size, output_stride):
+        x = _block(x, row, position, blocks.scaled(row.filters, width_multiplier), scale)
+        features[position.reached] = x
         scale = 1.0
     features[output_stride] = _conv(x, blocks.scaled(6 * x.shape[-1], 1.0), 1, "backbone_last", swish=True)
     return features
@@ -98,13 +98,13 @@ def load_imagenet(model: keras.Model, size: str, output_stride: int, width_multi
     source = download(f"MobileNetV3{size.title()}", alpha=width_multiplier, include_preprocessing=False)
     copy_block(model, "backbone_stem", source, "Conv", "Conv/BatchNorm")
     scale = 6.0  # the ratio of the values to those of Keras here
-    for number, (row, place) in enumerate(_plan(size, output_stride)):
+    for number, (row, position) in enumerate(_plan(size, output_stride)):
         prefix = f"expanded_conv_{number}/" if number else "expanded_conv/"
-        scale = _copy(model, row, place, source, prefix, scale)
+        scale = _copy(model, row, position, source, prefix, scale)
     copy_block(model, "backbone_last", source, "Conv_1", "Conv_1/BatchNorm", scale)
 
 
-def _copy(model, row: _Row, place: Place, source, prefix, scale):
+def _copy(model, row: _Row, position: Position, source, prefix, scale):
     """Copies one block whose input is `scale` times as large as in `source`; returns its output's scale."""
     entered = scale
 
@@ -112,17 +112,17 @@ def _copy(model, row: _Row, place: Place, source, prefix, scale):
         copy_block(model, name, source, prefix + part, f"{prefix}{part}/BatchNorm", scale, factor)
 
     if row.expansion != 1:
-        conv(f"{place.name}_expand", "expand")
+        conv(f"{position.name}_expand", "expand")
         scale = 6.0 if row.swish else 1.0
-    conv(f"{place.name}_depthwise", "depthwise")
+    conv(f"{position.name}_depthwise", "depthwise")
     scale = 6.0 if row.swish else 1.0
     if row.attention:
         for name, part, divisor in (("squeeze", "Conv", scale), ("excite", "Conv_1", 1.0)):
             kernel, bias = source.get_layer(f"{prefix}squeeze_excite/{part}").get_weights()
-            model.get_layer(f"{place.name}_{name}").set_weights([kernel / divisor, bias])
+            model.get_layer(f"{position.name}_{name}").set_weights([kernel / divisor, bias])
         scale *= 6.0
-    added = any(layer.name == f"{place.name}_project" for layer in model.layers)
-    conv(place.name, "project", entered if added else 1.0)
+    added = any(layer.name == f"{position.name}_project" for layer in model.layers)
+    conv(position.name, "project", entered if added else 1.0)
     return entered if added else 1.0
 
 
@@ -131,8 +131,8 @@ def _plan(size, output_stride):
     return list(zip(rows, dilate([row.stride for row in rows], 2, output_stride), strict=True))
 
 
-def _block(x, row: _Row, place: Place, filters: int, scale: float):
-    shortcut, name = x, place.name
+def _block(x, row: _Row, position: Position, filters: int, scale: float):
+    shortcut, name = x, position.name
     inner = blocks.scaled(x.shape[-1] * row.expansion, 1.0)
     if row.expansion != 1:
         x = _conv(x, inner, 1, f"{name}_expand", swish=row.swish)
@@ -141,8 +141,8 @@ def _block(x, row: _Row, place: Place, filters: int, scale: float):
         x,
         row.kernel,
         f"{name}_depthwise",
-        place.stride,
-        place.dilation,
+        position.stride,
+        position.dilation,
         relu=None if row.swish else 0,
         initializer=_he_normal(scale),
     )

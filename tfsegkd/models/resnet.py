@@ -36,21 +36,21 @@ def resnet(x, depth: int, output_stride: int, width_multiplier: float = 1.0) -> 
     x = layers.MaxPooling2D(3, strides=2, name="backbone_pool")(x)
     block = _basic if depth == 18 else _bottleneck
     features = {}
-    for (stage, _), place in zip(_blocks(depth), _places(depth, output_stride), strict=True):
-        x = block(x, blocks.scaled(64 * 2**stage, width_multiplier), place)
-        features[place.reached] = x
+    for (stage, _), position in zip(_blocks(depth), _positions(depth, output_stride), strict=True):
+        x = block(x, blocks.scaled(64 * 2**stage, width_multiplier), position)
+        features[position.reached] = x
     return features
 
 
 def torch_names(depth: int, output_stride: int) -> list[tuple[str, str, str]]:
     """Names in torchvision: (the block of the convolution here, its convolution, its BatchNorm)."""
     names = [("backbone_stem", "conv1", "bn1")]
-    for (stage, number), place in zip(_blocks(depth), _places(depth, output_stride), strict=True):
+    for (stage, number), position in zip(_blocks(depth), _positions(depth, output_stride), strict=True):
         source = f"layer{stage + 1}.{number}"
         for conv in range(1, 3 if depth == 18 else 4):
-            names.append((f"{place.name}_{conv}", f"{source}.conv{conv}", f"{source}.bn{conv}"))
+            names.append((f"{position.name}_{conv}", f"{source}.conv{conv}", f"{source}.bn{conv}"))
         if number == 0 and (stage > 0 or depth > 18):
-            names.append((f"{place.name}_shortcut", f"{source}.downsample.0", f"{source}.downsample.1"))
+            names.append((f"{position.name}_shortcut", f"{source}.downsample.0", f"{source}.downsample.1"))
     return names
 
 
@@ -58,27 +58,27 @@ def _blocks(depth):
     return [(stage, number) for stage, repeats in enumerate(_REPEATS[depth]) for number in range(repeats)]
 
 
-def _places(depth, output_stride):
+def _positions(depth, output_stride):
     strides = [2 if stage > 0 and number == 0 else 1 for stage, number in _blocks(depth)]
     return dilate(strides, 4, output_stride)
 
 
-def _basic(x, filters, place):
-    name = place.name
-    y = _conv(x, filters, 3, f"{name}_1", place.stride, place.dilation)
-    y = _conv(y, filters, 3, f"{name}_2", dilation=place.after, relu=None)
-    return _join(x, y, filters, place)
+def _basic(x, filters, position):
+    name = position.name
+    y = _conv(x, filters, 3, f"{name}_1", position.stride, position.dilation)
+    y = _conv(y, filters, 3, f"{name}_2", dilation=position.after, relu=None)
+    return _join(x, y, filters, position)
 
 
-def _bottleneck(x, filters, place):
-    name = place.name
+def _bottleneck(x, filters, position):
+    name = position.name
     y = _conv(x, filters, 1, f"{name}_1")
-    y = _conv(y, filters, 3, f"{name}_2", place.stride, place.dilation)
+    y = _conv(y, filters, 3, f"{name}_2", position.stride, position.dilation)
     y = _conv(y, 4 * filters, 1, f"{name}_3", relu=None)
-    return _join(x, y, 4 * filters, place)
+    return _join(x, y, 4 * filters, position)
 
 
-def _join(x, y, filters, place):
-    if place.stride > 1 or x.shape[-1] != filters:
-        x = _conv(x, filters, 1, f"{place.name}_shortcut", place.stride, relu=None)
-    return layers.ReLU(name=place.name)(layers.Add(name=f"{place.name}_add")([x, y]))
+def _join(x, y, filters, position):
+    if position.stride > 1 or x.shape[-1] != filters:
+        x = _conv(x, filters, 1, f"{position.name}_shortcut", position.stride, relu=None)
+    return layers.ReLU(name=position.name)(layers.Add(name=f"{position.name}_add")([x, y]))

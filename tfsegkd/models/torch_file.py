@@ -90,7 +90,7 @@ def _refusal(opcode: str, name: str) -> pickle.UnpicklingError:
 
 def _unpickle(file: BinaryIO) -> Any:
     """Reads a pickle from the current position of `file`, up to its end."""
-    start, previous, places, tuples = file.tell(), "", set(), set()
+    start, previous, indices, tuples = file.tell(), "", set(), set()
     for opcode, argument, position in pickletools.genops(file):
         where = f"{opcode.name} at byte {position}"
         if opcode.name in ("GLOBAL", "INST") and tuple(argument.split(" ", 1)) not in _ALLOWED:
@@ -100,12 +100,12 @@ def _unpickle(file: BinaryIO) -> Any:
         # The memo of a pickle is as long as its largest index; tuples of tuples of tuples,
         # each twice in the next, are hashed one by one.
         if opcode.name in _PUTS and argument > position:
-            raise _refusal(where, f"place {argument} of a table")
+            raise _refusal(where, f"index {argument} of a table")
         if opcode.name in _PUTS or opcode.name == "MEMOIZE":
-            place = len(places) if opcode.name == "MEMOIZE" else argument
-            places.add(place)
+            index = len(indices) if opcode.name == "MEMOIZE" else argument
+            indices.add(index)
             if previous.startswith("TUPLE"):
-                tuples.add(place)
+                tuples.add(index)
         if opcode.name == "DUP" or (opcode.name in _GETS and argument in tuples):
             raise _refusal(where, "one tuple twice")
         previous = opcode.name
@@ -129,7 +129,9 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
             dict. Nothing in it is executed.
 
     Example:
-        # tensors = models.read_tensors("resnet50.pth"), of torch.save(network.state_dict(), "resnet50.pth")
+        # in PyTorch: torch.save(network.state_dict(), "network.pth")
+        tensors = models.read_tensors("network.pth")
+        tensors["conv.weight"].shape  # (16, 3, 3, 3)
     """
     path = os.fspath(path)
     try:

@@ -1,7 +1,7 @@
 """Pruning: removes channels by what they cost and what they are worth."""
 
 from tfsegkd.pruning.channels import prune_channels
-from tfsegkd.pruning.cost_complexity import CostComplexityPath, cost_complexity_path
+from tfsegkd.pruning.cost_complexity import COST_COMPLEXITY, CostComplexityPath, cost_complexity_path
 from tfsegkd.pruning.importance import IMPORTANCES
 from tfsegkd.pruning.magnitude import (
     KeepZeros,
@@ -22,6 +22,7 @@ from tfsegkd.pruning.targets import parse_target as parse_target
 # Imported under their own names: what other packages use, and users do not.
 __all__ = [
     "COSTS",
+    "COST_COMPLEXITY",
     "IMPORTANCES",
     "SCOPES",
     "CostComplexityPath",

@@ -11,7 +11,7 @@ Batches = Sequence[tuple[np.ndarray, np.ndarray]]
 
 # No class has this label; pixels of it do not count.
 VOID = -1
-# As many batches are used: a hundred images or so tell enough, and an endless data set ends here.
+# As many batches are used: a hundred images or so are enough, and an endless data set ends here.
 _MOST = 32
 
 
@@ -90,7 +90,7 @@ def known_labels(batches: Batches | None, shape: tuple[int | None, ...], what: s
     if len(found) < 2:
         raise ValueError(
             f"The masks in data hold {f'one class only, {found[0]}' if found else 'no class at all'}, "
-            f"which does not tell what the network needs for its {shape[-1]} classes. Pass batches with all "
+            f"which does not show what the network needs for its {shape[-1]} classes. Pass batches with all "
             f"of them."
         )
     return known

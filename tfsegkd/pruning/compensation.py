@@ -67,7 +67,7 @@ def _add(channels, name, shift, configs, weights) -> None:
 
 
 def _norm_after(channels, name):
-    """The BatchNorm that alone reads what a linear layer gives, if each is called once."""
+    """The BatchNorm that is the only consumer of a linear layer, if each is called once."""
     graph = channels.graph
     calls = [node for node in graph.nodes if node.name == name]
     consumers = graph.consumers[calls[0].outputs[0].id]
@@ -88,7 +88,7 @@ def _measured(channels, consumers: Sequence[Node], images) -> dict[str, np.ndarr
 
 
 def _derived(channels, consumers: Sequence[Node]) -> dict[str, np.ndarray]:
-    """Consumer → the mean of each channel that it reads, as far as the BatchNorms before it tell."""
+    """Consumer → the mean of each channel that it reads, as far as the BatchNorms before it determine it."""
     samples: dict[int, np.ndarray] = {}
     for node in channels.graph.nodes:
         found = _sampled(node, [samples.get(tensor.id) for tensor in node.inputs])

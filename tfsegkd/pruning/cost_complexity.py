@@ -18,6 +18,8 @@ from tfsegkd.pruning.recalibration import recalibrate
 from tfsegkd.pruning.report import PruningReport
 from tfsegkd.pruning.targets import COSTS, cost_measure, parse_target
 
+# The name of this method where an importance is expected.
+COST_COMPLEXITY = "cost_complexity"
 CHANGES = ("ablation", "taylor", "l1")
 _FILE = "path.json"
 
@@ -47,8 +49,8 @@ def cost_complexity_path(
         data: Batches of (images, masks) in the order of the sequence, the first 32 of which are used. Labels
             outside the classes of the network are void.
         cost: 'macs', 'params', or 'latency' by `latency_table`.
-        change: How the change of the loss is told: 'ablation' switches channels off and looks, for the
-            `shortlist` that Taylor's first term puts first; 'taylor' is that term; 'l1' the filters' norms,
+        change: How the change of the loss is measured: 'ablation' switches channels off, for the
+            `shortlist` that Taylor's first term ranks first; 'taylor' is that term; 'l1' the filters' norms,
             relative to the others of their group.
         held_out: Batches to compare the networks on; the last third of `data` unless given. A batch counts
             as one sample, because neighbouring images are alike.
@@ -58,8 +60,9 @@ def cost_complexity_path(
         least: The share of the cost at which the path ends.
         shortlist: How many groups of channels are tried by ablation before each removal.
         latency_table: As of `prune_channels`.
-        directory: Where to keep the state of the search. Called again after a kill, it goes on; called again
-            when it is done, it gives the path at once; with a lower `least` it goes on from the old end.
+        directory: Where to write the state of the search. Called again after an interruption, it resumes;
+            called again when it is done, it returns the path at once; with a lower `least` it continues from
+            the old end.
 
     Returns:
         The path, of which any point can be exported. BatchNorm's statistics are measured again at every point
@@ -71,9 +74,8 @@ def cost_complexity_path(
             a directory that holds another path.
 
     Example:
-        network = models.build("unet(width=2)", 11, (32, 32, 3))
-        measured = data.evaluation_batches(source, (32, 32), batch_size=2)
-        path = pruning.cost_complexity_path(network, measured, round_to=1, step=0.3, least=0.6)
+        network = models.load("teacher.keras")
+        path = pruning.cost_complexity_path(network, batches, least=0.6, directory="path")
         pruned, report = path.prune("macs:0.7")
 
     Reference:
@@ -142,8 +144,9 @@ class CostComplexityPath:
         removals: All steps; those between two points are worth it at no weight of the cost.
 
     Example:
-        # path = pruning.cost_complexity_path(network, batches)
-        # print(path.table())
+        network = models.load("teacher.keras")
+        path = pruning.cost_complexity_path(network, batches, least=0.6, directory="path")
+        print(path.table())
     """
 
     def __init__(self, channels, measure, settings, removals, points, images):
@@ -191,7 +194,7 @@ class CostComplexityPath:
         return model, PruningReport(
             changed=count > 0,
             target=target,
-            importance=f"cost_complexity ({self._settings['change']})",
+            importance=f"{COST_COMPLEXITY} ({self._settings['change']})",
             scope="global",
             round_to=self._settings["round_to"],
             seed=0,

@@ -49,8 +49,9 @@ class Point:
         standard_error: Of `mean_iou`.
 
     Example:
-        # path = pruning.cost_complexity_path(network, batches)
-        # [point.macs for point in path.points]
+        network = models.load("teacher.keras")
+        path = pruning.cost_complexity_path(network, batches, least=0.6, directory="path")
+        [point.macs for point in path.points]
     """
 
     index: int
@@ -72,7 +73,7 @@ class PathSearch:
         batches: (images, masks) that guide the removal.
         held_out: Those that the networks are compared on.
         measure: Set of units → the share of the cost that is left.
-        settings: What tells one search from another, as JSON; see `cost_complexity_path`.
+        settings: What distinguishes searches, as JSON; see `cost_complexity_path`.
         file: Where to keep the state, if anywhere.
 
     Attributes:

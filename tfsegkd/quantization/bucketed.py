@@ -1,4 +1,4 @@
-"""Few levels for the weights, scaled bucket by bucket: uniform ones, and ones whose places are learned."""
+"""Few levels for the weights, scaled bucket by bucket: uniform ones, and ones whose positions are learned."""
 
 import math
 
@@ -153,11 +153,11 @@ class LearnedPointsQuantizer(_Bucketed):
         scaled = linear_scaling(in_buckets(kernel, self.axes, self.bucket_size))[0]
         in_order = tf.sort(tf.reshape(scaled, [-1])[: kernel.shape.num_elements()])
         # Linear between neighbors, so that few weights make many points as well.
-        place = tf.linspace(0.0, float(in_order.shape[0] - 1), 2**self.bits)
-        before = tf.floor(place)
+        position = tf.linspace(0.0, float(in_order.shape[0] - 1), 2**self.bits)
+        before = tf.floor(position)
         low = tf.gather(in_order, tf.cast(before, tf.int32))
-        high = tf.gather(in_order, tf.cast(tf.math.ceil(place), tf.int32))
-        weights["points"].assign(low + (place - before) * (high - low))
+        high = tf.gather(in_order, tf.cast(tf.math.ceil(position), tf.int32))
+        weights["points"].assign(low + (position - before) * (high - low))
 
     def size_in_bits(self, shape):
         return super().size_in_bits(shape) + FLOAT_BITS * 2**self.bits

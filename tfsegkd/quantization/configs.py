@@ -58,7 +58,7 @@ class _HasRanges:
 
     @property
     def is_observed(self) -> bool:
-        """Whether its range has been measured, where it is one that images tell."""
+        """Whether its range has been measured, where it depends on images."""
         return not self.members or bool(tf.reduce_all(self._range_variables()["batches"] > 0))
 
     def freeze_ranges(self, frozen: bool) -> None:
@@ -154,9 +154,9 @@ class QuantizedLayer(_HasRanges, tfmot.quantization.keras.QuantizeWrapperV2):
             if hasattr(quantizer, "start"):
                 quantizer.start(variables, kernel)
 
-    def set_observed(self, seen: list[Observed]) -> None:
+    def set_observed(self, measured: list[Observed]) -> None:
         """Sets the range of the output from what was observed of it."""
-        self.quantize_config.output.set_observed(self._output_quantizer_vars, seen)
+        self.quantize_config.output.set_observed(self._output_quantizer_vars, measured)
 
     def get_config(self):
         # The legacy form names the package of a layer of ours even in an .h5 file.
@@ -191,9 +191,9 @@ class SharedRange(_HasRanges, keras.layers.Layer):
     def call(self, inputs, member: int, training=None):
         return self.quantizer(inputs, bool(training), self._range, member=member)
 
-    def set_observed(self, seen: list[Observed]) -> None:
+    def set_observed(self, measured: list[Observed]) -> None:
         """Sets the range from what was observed of each member."""
-        self.quantizer.set_observed(self._range, seen)
+        self.quantizer.set_observed(self._range, measured)
 
     def _range_variables(self):
         return self._range

@@ -81,7 +81,6 @@ def correct_biases(quantized: keras.Model, batches: Iterable) -> keras.Model:
         ValueError: if there is no batch.
 
     Example:
-        quantized = quantization.quantize(student, calibration=images)
         quantized = quantization.correct_biases(quantized, images)
 
     Reference:

@@ -32,7 +32,6 @@ def strip(quantized: keras.Model) -> keras.Model:
         ValueError: if the network is not quantized.
 
     Example:
-        quantized = quantization.quantize(student, calibration=images)
         quantization.strip(quantized).output_shape  # (None, 32, 48, 11)
     """
     check_quantized(quantized)
@@ -74,8 +73,8 @@ def with_float_layers(quantized: keras.Model, names: Collection[str]) -> keras.M
         ValueError: if the network is not quantized, or has no such layers.
 
     Example:
-        quantized = quantization.quantize(student, calibration=images)
         mixed = quantization.with_float_layers(quantized, ["scores"])
+        quantization.float_layers(mixed)  # ('scores',)
     """
     check_quantized(quantized)
     graph = read(quantized)
@@ -105,7 +104,6 @@ def float_layers(model: keras.Model) -> tuple[str, ...]:
         Their names.
 
     Example:
-        quantized = quantization.quantize(student, calibration=images)
         mixed = quantization.with_float_layers(quantized, ["scores"])
         quantization.float_layers(mixed)  # ('scores',)
     """
@@ -137,7 +135,7 @@ def _filled(layer: QuantizedLayer) -> Callable:
 
 
 def _output_quantizer(node: Node, consumers: dict[int, list[Node]]) -> Any:
-    """The quantizer of what `node` gives, its own or one that it shares; None if it is not rounded."""
+    """The quantizer of the output of `node`, its own or one that it shares; None if it is not rounded."""
     if node.layer.quantize_config.output is not None:
         return node.layer.quantize_config.output
     following = consumers[node.output.id]

@@ -20,7 +20,7 @@ _SMALLEST = 1e-7  # a step; zero has no inverse
 def learned_step(v: tf.Tensor, step: tf.Tensor, low: tf.Tensor, high: tf.Tensor):
     """Rounds `v` to whole multiples, from `low` to `high`, of a step that learns.
 
-    The step's gradient tells how far the rounding is off inside the range, and the level itself where `v` is
+    The step's gradient is how far the rounding is off inside the range, and the level itself where `v` is
     cut off; it is scaled by 1/√(N·high) so that steps and weights move in proportion.
 
     Args:
@@ -181,13 +181,13 @@ class LearnedActivationQuantizer(_Learned):
         above = high / self._top
         return tf.maximum(above, low / self._bottom) if self._bottom else above
 
-    def set_observed(self, weights: dict, seen: list[Observed]) -> None:
+    def set_observed(self, weights: dict, measured: list[Observed]) -> None:
         """Sets the variables that `build` made from what was observed of each member."""
-        magnitude = max(one.magnitude for one in seen)
-        reach = max(float(self._reach(one.low, one.high)) for one in seen)
+        magnitude = max(one.magnitude for one in measured)
+        reach = max(float(self._reach(one.low, one.high)) for one in measured)
         weights["start"].assign([_first_step(magnitude, reach, self._top)])
         weights["factor"].assign([1.0])
-        weights["batches"].assign(seen[0].batches)
+        weights["batches"].assign(measured[0].batches)
 
     def get_config(self):
         return {"limits": self.limits, "bits": self.bits, "members": self.members}

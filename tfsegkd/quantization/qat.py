@@ -82,9 +82,9 @@ def calibrate(quantized: keras.Model, graph: Graph, batches: Iterable) -> None:
     names = [name for layer in observers for name in layer.members]
     if not names:
         return
-    seen = dict(zip(names, measure(graph, names, batches), strict=True))
+    measured = dict(zip(names, measure(graph, names, batches), strict=True))
     for layer in observers:
-        layer.set_observed([seen[name] for name in layer.members])
+        layer.set_observed([measured[name] for name in layer.members])
 
 
 def check_observed(model: keras.Model) -> None:
@@ -96,10 +96,11 @@ def check_observed(model: keras.Model) -> None:
         ValueError: with how many ranges were never measured, the name of the first, and a fix.
     """
     quantizing = [one for one in model.submodules if isinstance(one, QuantizedLayer | SharedRange)]
-    unseen = [one.name for one in quantizing if not one.is_observed]
-    if unseen:
+    unmeasured = [one.name for one in quantizing if not one.is_observed]
+    if unmeasured:
         raise ValueError(
-            f"{model.name!r} cannot become int8: nothing was ever measured of {len(unseen)} ranges of its "
-            f"activations, the first that of {unseen[0]!r}. Expected a network that has seen images. Pass "
-            f"calibration=batches of a few dozen training images to quantize, or train it for an epoch."
+            f"{model.name!r} cannot become int8: nothing was ever measured of {len(unmeasured)} ranges of "
+            f"its activations, the first that of {unmeasured[0]!r}. Expected a network that has seen "
+            f"images. Pass calibration=batches of a few dozen training images to quantize, or train it for "
+            f"an epoch."
         )

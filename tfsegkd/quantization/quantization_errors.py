@@ -30,7 +30,6 @@ def layer_errors(quantized: keras.Model, images: np.ndarray) -> dict[str, float]
         ValueError: if the network is not quantized.
 
     Example:
-        quantized = quantization.quantize(student, calibration=images)
         errors = quantization.layer_errors(quantized, frames)
         max(errors, key=errors.get)  # the layer that costs most
     """
@@ -69,7 +68,6 @@ def layer_sqnr(quantized: keras.Model, images: np.ndarray) -> dict[str, float]:
         ValueError: if the network is not quantized.
 
     Example:
-        quantized = quantization.quantize(student, calibration=images)
         decibels = quantization.layer_sqnr(quantized, frames)
     """
     check_quantized(quantized)

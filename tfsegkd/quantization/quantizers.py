@@ -164,12 +164,12 @@ class ActivationQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
             batches.assign_add(at)
         return round_to_range(inputs, *_union(lows, highs), self.bits, training)
 
-    def set_observed(self, weights: dict, seen: list[Observed]) -> None:
+    def set_observed(self, weights: dict, measured: list[Observed]) -> None:
         """Sets the variables that `build` made from what was observed of each member."""
-        ends = [self._within(one.low, one.high) for one in seen]
+        ends = [self._within(one.low, one.high) for one in measured]
         weights["min_var"].assign([low for low, _ in ends])
         weights["max_var"].assign([high for _, high in ends])
-        weights["batches"].assign([one.batches for one in seen])
+        weights["batches"].assign([one.batches for one in measured])
 
     def _within(self, low, high):
         # 0 must lie in the range: it is what 'same' padding is made of.

@@ -9,7 +9,7 @@ from tfsegkd.quantization.quantized_layers import check_quantized
 
 @dataclasses.dataclass(frozen=True)
 class WeightSize:
-    """How much room kernels need.
+    """How much space kernels need.
 
     Args:
         weights: How many weights they have.

@@ -6,7 +6,7 @@ from tfsegkd.recipe.budget import Budget
 from tfsegkd.recipe.budget_search import search
 from tfsegkd.recipe.dry_run import Plan
 from tfsegkd.recipe.grouping import ASSIGNMENTS, Group
-from tfsegkd.recipe.pruning import COST_COMPLEXITY, Prune
+from tfsegkd.recipe.pruning import Prune
 from tfsegkd.recipe.qkd import QKD
 from tfsegkd.recipe.quantizing import Quantize
 from tfsegkd.recipe.recipe import Recipe
@@ -26,7 +26,6 @@ from tfsegkd.recipe.training import Schedule, TrainingData
 
 __all__ = [
     "ASSIGNMENTS",
-    "COST_COMPLEXITY",
     "PREFLIGHT",
     "QKD",
     "STRATEGIES",

@@ -109,7 +109,7 @@ class Budget:
         """The largest ratio of a cost to its limit; above 1 the network is over the budget."""
         return max(costs[limit.kind] / limit.most for limit in self.limits)
 
-    def told(self, costs: Mapping[str, float]) -> str:
+    def describe(self, costs: Mapping[str, float]) -> str:
         """The costs in words, such as '56.5M of 60M Arm instructions an image'."""
         parts = (f"{short(costs[one.kind])} of {short(one.most)} {KINDS[one.kind]}" for one in self.limits)
         return ", ".join(parts)

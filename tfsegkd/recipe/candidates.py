@@ -169,7 +169,7 @@ class _Finding:
         left = list(self.within)
         while left:
             edge = _outer(left)
-            chosen = [edge[place] for place in spread(len(edge), count)]
+            chosen = [edge[index] for index in spread(len(edge), count)]
             self._count(chosen)
             dear = [one for one in chosen if not self._keeps(self._counted[one].costs)]
             if not dear:
@@ -202,7 +202,7 @@ class _Finding:
         counted = self._counted[cheapest]
         raise ValueError(
             f"No network is within the budget {self._budget}. The cheapest of {len(self._every)} is "
-            f"{cheapest}: {self._budget.told(counted.costs)}. Raise the `budget`, or choose a smaller "
+            f"{cheapest}: {self._budget.describe(counted.costs)}. Raise the `budget`, or choose a smaller "
             f"`size` or another `student`."
         )
 

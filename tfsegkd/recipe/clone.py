@@ -51,8 +51,8 @@ def clone(directory: Path, commit: str | None = None, root: Path = ROOT) -> Path
     temporary = target.with_name(".code.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     directory.mkdir(parents=True, exist_ok=True)
-    made = git("clone", "--quiet", "--no-checkout", str(root), str(temporary.resolve()), root=root)
-    if made is None or git("checkout", "--quiet", "--detach", wanted, root=temporary) is None:
+    cloned = git("clone", "--quiet", "--no-checkout", str(root), str(temporary.resolve()), root=root)
+    if cloned is None or git("checkout", "--quiet", "--detach", wanted, root=temporary) is None:
         raise OSError(f"git cannot clone {str(root)!r} into {str(temporary)!r}. Is there space on the disk?")
     put_in_place(temporary, target)
     return target

@@ -49,16 +49,18 @@ def draw(path: Path, lines: Sequence[Line]) -> None:
     scores, *panels = figure.subplots(1, 1 + len(baselines), sharey=True, squeeze=False)[0]
     _draw(scores, [line.last for line in lines], seeds, "mean IoU, %")
     for panel, title in zip(panels, baselines, strict=True):
-        apart = [line.differences[title] for line in lines]
-        _draw(panel, apart, seeds, f"difference to {title}, points", shown=[0.0])
+        differences = [line.differences[title] for line in lines]
+        _draw(panel, differences, seeds, f"difference to {title}, points", also=[0.0])
         panel.axvline(0, color="grey", linewidth=1, zorder=0)
     scores.set_yticks(range(len(lines)), [line.title for line in lines])
     scores.set_ylim(len(lines) - 0.5, -0.5)
     handles, labels = scores.get_legend_handles_labels()
-    shown = dict(zip(labels, handles, strict=True))
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown), frameon=False)
-    said = {_DESCRIPTION: description(lines)}
-    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=said))
+    legend = dict(zip(labels, handles, strict=True))
+    figure.legend(
+        legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend), frameon=False
+    )
+    metadata = {_DESCRIPTION: description(lines)}
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=metadata))
 
 
 def description(lines: Sequence[Line]) -> str:
@@ -67,11 +69,11 @@ def description(lines: Sequence[Line]) -> str:
     def rounded(values):
         return {seed: round(value, 4) for seed, value in values.items()}
 
-    shown = [
+    rows = [
         [line.title, rounded(line.last), {name: rounded(of) for name, of in line.differences.items()}]
         for line in lines
     ]
-    return json.dumps(shown)
+    return json.dumps(rows)
 
 
 def drawn(path: Path) -> str | None:
@@ -82,27 +84,27 @@ def drawn(path: Path) -> str | None:
         return getattr(picture, "text", {}).get(_DESCRIPTION)
 
 
-def _draw(axes, rows, seeds, label, shown=()):
-    """Draws a panel that shows every dot, and the values `shown`."""
-    for place, values in enumerate(rows):
-        _row(axes, place, values, seeds)
+def _draw(axes, rows, seeds, label, also=()):
+    """Draws a panel that shows every dot, and the values `also`."""
+    for height, values in enumerate(rows):
+        _row(axes, height, values, seeds)
     axes.set_xlabel(label)
     axes.grid(axis="x", alpha=0.3)
     # Limits follow the dots: the interval of two pairs may be much wider than the panel.
-    shown = [*shown, *(value for values in rows for value in values.values())]
-    margin = max(max(shown) - min(shown), 0.5) / 2
-    axes.set_xlim(min(shown) - margin, max(shown) + margin)
+    also = [*also, *(value for values in rows for value in values.values())]
+    margin = max(max(also) - min(also), 0.5) / 2
+    axes.set_xlim(min(also) - margin, max(also) + margin)
 
 
-def _row(axes, place, values, seeds):
+def _row(axes, height, values, seeds):
     for number, seed in enumerate(seeds):
         if seed in values:
             axes.plot(
-                values[seed], place + 0.12, "o", color=f"C{number % 10}", markersize=5, label=f"seed {seed}"
+                values[seed], height + 0.12, "o", color=f"C{number % 10}", markersize=5, label=f"seed {seed}"
             )
     if values:
         mean, half = interval(list(values.values()))
         label = "mean, 95 % interval"
         axes.errorbar(
-            mean, place - 0.15, xerr=half, fmt="D", color="black", markersize=4, capsize=3, label=label
+            mean, height - 0.15, xerr=half, fmt="D", color="black", markersize=4, capsize=3, label=label
         )

@@ -107,8 +107,11 @@ class Plan:
         rehearsed_bytes: The peak memory of the rehearsal.
 
     Example:
-        # plan = recipe.plan(steps, "saved_models/mine", frames)
-        # print(plan)
+        schedule = recipe.Schedule(epochs=1, learning_rate=1e-3, batch_size=4)
+        steps = recipe.Recipe([recipe.StudentAlone("unet(width=2)", schedule)], export=False)
+        frames = recipe.TrainingData(train=source, val=source, size=(32, 48))
+        plan = recipe.plan(steps, "mine", frames, timed_steps=0)
+        plan.stages[0].parameters
     """
 
     directory: Path

@@ -79,14 +79,14 @@ def halve(
     left = list(items)
     for one in planned:
         left = left[: one.candidates]
-        scores = {place: score(item, one) for place, item in enumerate(left)}
+        scores = {index: score(item, one) for index, item in enumerate(left)}
         order = sorted(
-            (place for place in scores if scores[place] is not None), key=lambda place: -scores[place]
+            (index for index in scores if scores[index] is not None), key=lambda index: -scores[index]
         )
         if not order:
             raise FloatingPointError(
                 f"None of {len(left)} candidates could be trained to epoch {one.until}: the loss of each "
                 f"became NaN or infinite. Lower the `learning_rate`."
             )
-        left = [left[place] for place in order]
+        left = [left[index] for index in order]
     return left

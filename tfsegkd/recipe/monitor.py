@@ -38,8 +38,8 @@ class Monitor(NetworkCallback):
 
     def on_train_begin(self, logs=None):
         size = self.network.input_shape[1:3]
-        places = spread(len(self._source), _ROWS)
-        examples = [self._source[place] for place in places]
+        indices = spread(len(self._source), _ROWS)
+        examples = [self._source[index] for index in indices]
         self._images = np.stack([resize_image(image, size) for image, _ in examples])
         self._masks = [resize_mask(mask, size) for _, mask in examples]
 

@@ -108,12 +108,12 @@ class Costs:
     def _references(self) -> list[Network]:
         """Three different networks: the largest, one from the middle, and the smallest."""
         specs = sorted(self._works, key=lambda spec: self._works[spec].macs)
-        places = [
+        pairs = [
             (specs[-1], self._base),
             (specs[len(specs) // 2], self._sizes[-1]),
             (specs[0], self._sizes[0]),
         ]
-        return [Network(spec, size) for spec, size in dict.fromkeys(places)]
+        return [Network(spec, size) for spec, size in dict.fromkeys(pairs)]
 
     @cached_property
     def _rows(self) -> list[dict]:

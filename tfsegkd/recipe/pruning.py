@@ -14,6 +14,7 @@ from tfsegkd.data.statistics import Subset
 from tfsegkd.distillation import Distiller, parse_terms
 from tfsegkd.graph import cost
 from tfsegkd.pruning import (
+    COST_COMPLEXITY,
     IMPORTANCES,
     SCOPES,
     UpdatePruningStep,
@@ -37,7 +38,6 @@ from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.training import Schedule, train
 from tfsegkd.runtime import arm
 
-COST_COMPLEXITY = "cost_complexity"
 _SPARSITY = "sparsity:"
 # Batches for scores; batches that guide a path, and batches that its points are compared on.
 _SCORED, _GUIDING, _HELD_OUT = 16, 4, 10

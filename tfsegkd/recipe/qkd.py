@@ -118,10 +118,10 @@ class QKD(QuantizedStudent):
         own = (run.pretrained and run.pretrained.size) or size
         # A crop is resized by the same factor as an image.
         own = tuple(round(side * part / whole) for side, part, whole in zip(own, shape, size, strict=True))
-        return _seen_at(models.at_size(teacher.model, own), shape)
+        return _resized_to(models.at_size(teacher.model, own), shape)
 
 
-def _seen_at(network: keras.Model, shape: tuple[int, int]) -> keras.Model:
+def _resized_to(network: keras.Model, shape: tuple[int, int]) -> keras.Model:
     """Returns `network` with a resize in front, for images of another size."""
     own = tuple(network.input_shape[1:3])
     if own == tuple(shape):

@@ -290,9 +290,9 @@ class Recipe:
             for name, options in export.variants(self.output_stride).items()
         }
         int8 = run.directory / "model_int8.tflite"
-        made = files[int8.name]
-        if made.grouped.layers:
-            print("  " + str(made.grouped).replace("\n", "\n  "), flush=True)
+        exported = files[int8.name]
+        if exported.grouped.layers:
+            print("  " + str(exported.grouped).replace("\n", "\n  "), flush=True)
         labels = "".join(f"{name}\n" for name in info.class_names)
         write_atomically(run.directory / "labels.txt", lambda path: path.write_text(labels, encoding="utf-8"))
         price = cost(model)
@@ -303,16 +303,16 @@ class Recipe:
                 "macs": price.macs,
                 "input_size": list(model.input_shape[1:3]),
                 "file": int8.name,
-                "file_bytes": made.file_bytes,
+                "file_bytes": exported.file_bytes,
             }
         )
         some = itertools.islice(evaluation_batches(run.data.val, run.data.size, batch_size=8), 4)
         verified = export.verify(int8, model, (images.numpy() for images, _ in some), layers=False)
         return {
             "int8_agreement": verified.int8_agreement,
-            "float_ops": list(made.float_ops),
-            "delegate_partitions": made.delegate_partitions,
-            "grouped_layers": [dataclasses.asdict(layer) for layer in made.grouped.layers],
+            "float_ops": list(exported.float_ops),
+            "delegate_partitions": exported.delegate_partitions,
+            "grouped_layers": [dataclasses.asdict(layer) for layer in exported.grouped.layers],
         }
 
     def _time(self, run: Run, rows: list[dict]) -> None:

@@ -63,9 +63,9 @@ def print_table(rows: list[dict]) -> None:
     measured = [column for column in (_ARM, _DEVICE) if any(column[1] in row for row in rows)]
     columns = [*_COLUMNS, *measured]
     rows = [
-        shown
+        each_row
         for row in rows
-        for shown in (row, *({**each, "name": f"  {each['name']}"} for each in row.get("members", ())))
+        for each_row in (row, *({**each, "name": f"  {each['name']}"} for each in row.get("members", ())))
     ]
     cells = [[column[0] for column in columns]]
     cells += [[_cell(row.get(key), form, *scale) for _, key, form, *scale in columns] for row in rows]

@@ -232,18 +232,18 @@ class _Making:
                 os.replace(leg / name, stage / name)
 
     def _why(self, chosen: Trained, trained: Sequence[Trained], planned: Sequence[Round]) -> str:
-        costs = self._search.budget.told(chosen.candidate.costs)
-        told = f"Chosen of {len(trained)}: {chosen.candidate}, {costs}"
+        costs = self._search.budget.describe(chosen.candidate.costs)
+        reason = f"Chosen of {len(trained)}: {chosen.candidate}, {costs}"
         others = [one for one in trained if one is not chosen and one.score is not None]
         if not others or chosen.score is None:
-            return f"{told}."
+            return f"{reason}."
         # The runner-up: the best of the others that were trained longest.
         second = max(others, key=lambda one: (max(one.scores), one.score))
         epoch = min(max(second.scores), max(chosen.scores))
         return (
-            f"{told}; after {epoch} of {planned[-1].until} epochs it had {100 * chosen.scores[epoch]:.1f} % "
-            f"mean IoU on {len(self._held_out)} held-out training images, and {second.candidate}, the next, "
-            f"{100 * second.scores[epoch]:.1f} %."
+            f"{reason}; after {epoch} of {planned[-1].until} epochs it had "
+            f"{100 * chosen.scores[epoch]:.1f} % mean IoU on {len(self._held_out)} held-out "
+            f"training images, and {second.candidate}, the next, {100 * second.scores[epoch]:.1f} %."
         )
 
     def _correlations(self, finished: Sequence[Trained], planned: Sequence[Round]) -> dict[str, float]:
@@ -277,7 +277,7 @@ def _told(search: Search, summary: Mapping, trained: Sequence["Trained"]) -> str
     lines = [
         f"  budget {search.budget}: {summary['within']} of {len(summary['looked_at'])} networks are within "
         f"it, {summary['edge']} of them on the Pareto front",
-        *(f"  candidate {one.candidate}: {search.budget.told(one.candidate.costs)}" for one in trained),
+        *(f"  candidate {one.candidate}: {search.budget.describe(one.candidate.costs)}" for one in trained),
         f"  trains {steps}: as much as {trainings(planned):.1f} complete trainings",
     ]
     return "\n".join(lines)

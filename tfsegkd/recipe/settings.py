@@ -57,6 +57,11 @@ def by_name(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def words_of(**values: object) -> list[str]:
+    """Returns the words of a command line that set these values."""
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in values.items()]
+
+
 def asked(words: Iterable[str]) -> dict[str, object]:
     """Returns the settings of a command line; the last value of a repeated flag counts."""
     given = {name: values[-1] for name, values in by_name(words).items()}

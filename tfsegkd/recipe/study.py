@@ -165,7 +165,8 @@ class Study:
     @property
     def shared_flags(self) -> list[str]:
         """The flags of all runs, without the data directory."""
-        return [word for word in self.command if word[:1] == "-" and not word.startswith("--data_dir=")]
+        flags = [word for word in self.command if word[:1] == "-"]
+        return [word for word in flags if "data_dir" not in settings.by_name([word])]
 
     def flags_of(self, method: Method) -> list[str]:
         """Returns all flags of a method's runs except seed and directories."""

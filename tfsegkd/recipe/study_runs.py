@@ -15,7 +15,7 @@ from pathlib import Path
 from tfsegkd.atomic import read_json, write_json
 from tfsegkd.recipe import shared_runs
 from tfsegkd.recipe.provenance import ROOT
-from tfsegkd.recipe.settings import by_name
+from tfsegkd.recipe.settings import by_name, words_of
 from tfsegkd.recipe.study import Failures, Measure, Method, Reports, Study
 
 # The number of consecutive frames, which are similar, in a block of the bootstrap.
@@ -84,10 +84,10 @@ def run_study(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if failures:
-        said = [f"{name}, seed {seed}: {why}" for name, of in failures.items() for seed, why in of.items()]
+        reasons = [f"{name}, seed {seed}: {why}" for name, of in failures.items() for seed, why in of.items()]
         raise ChildProcessError(
-            f"{len(said)} of {len(tasks)} runs failed; the others are done. {'; '.join(said)}. Fix what "
-            f"their logs report and run the same command again."
+            f"{len(reasons)} of {len(tasks)} runs failed; the others are done. {'; '.join(reasons)}. Fix "
+            f"what their logs report and run the same command again."
         )
     return reports
 
@@ -142,7 +142,7 @@ def estimate(study: Study, jobs: int) -> str:
         f"about {left / jobs:.0f} minutes left" + (f", without {', '.join(unknown)}" if unknown else "")
     )
     if unknown:
-        command = [*study.command, *study.methods[0].flags, "--dry_run"]
+        command = [*study.command, *study.methods[0].flags, *words_of(dry_run=True)]
         lines.append(f"How long one run takes: {shlex.join(command)}")
     return "\n".join(lines)
 
@@ -171,7 +171,7 @@ def _done_before(study: Study, method: Method, seed: int, code: str | None = Non
         raise ValueError(
             f"{str(path.parent)!r} was made by other code, {report['code']}, than {code}. Runs of one study "
             f"are made by one code. Copy the study's directory 'code' as well when you continue it on "
-            f"another machine, or choose another --output_dir."
+            f"another machine, or choose another `output_dir`."
         )
     others = shared_runs.changed(report)
     if others:
@@ -246,7 +246,7 @@ class _Runner:
         log_file = target / "log.txt"
         print(f"{method.name}, seed {seed}: running, log in {log_file}", flush=True)
         files, began = shared_runs.inputs(asked, seed), time.monotonic()
-        line = [*self.study.command, *method.flags, f"--seed={seed}", f"--output_dir={target}"]
+        line = [*self.study.command, *method.flags, *words_of(seed=seed, output_dir=target)]
         code = self._call(line, log_file)
         minutes = _add_up(target / "minutes.json", (time.monotonic() - began) / 60)
         if code:
@@ -259,11 +259,17 @@ class _Runner:
     def _measure(self, target: Path, row: dict, measure: Measure) -> dict:
         """Evaluates a row's file on further images."""
         result, log_file = target / "measured.json", target / "log.txt"
+        values = {
+            "model": target / row["file"],
+            "dataset": measure.dataset,
+            "split": measure.split,
+            "json": result,
+            "frames_per_block": _BLOCK,
+        }
+        if self.data_dir:
+            values["data_dir"] = self.data_dir
         evaluate = str(script(self.root or ROOT, "evaluate"))
-        line = [sys.executable, evaluate, f"--model={target / row['file']}", f"--dataset={measure.dataset}"]
-        line += [f"--split={measure.split}", f"--json={result}", f"--frames_per_block={_BLOCK}"]
-        line += [f"--data_dir={self.data_dir}"] if self.data_dir else []
-        code = self._call(line, log_file)
+        code = self._call([sys.executable, evaluate, *words_of(**values)], log_file)
         if code:
             raise ChildProcessError(
                 f"{row['name']} could not be measured on {measure.dataset}, log in {log_file}"

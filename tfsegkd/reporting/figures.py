@@ -64,7 +64,7 @@ class Point:
 
 def trade(points: Sequence[Point], what: str, unit: str) -> Plot:
     """Draws accuracy against a cost, with a line through the Pareto front."""
-    best = [points[place] for place in front([p.cost for p in points], [p.mean_iou for p in points])]
+    best = [points[index] for index in front([p.cost for p in points], [p.mean_iou for p in points])]
     data = [
         {
             "type": "scatter",
@@ -124,7 +124,7 @@ def search(found: Mapping, kind: str, what: str) -> Plot:
     epochs = sorted({int(epoch) for one in trained for epoch in one["scores"]})
     most, scored = found["limits"][kind], [one for one in trained if one["scores"]]
     last = [100 * one["scores"][max(one["scores"], key=int)] for one in scored]
-    best = [scored[place] for place in front([one["cost"] for one in scored], last)]
+    best = [scored[index] for index in front([one["cost"] for one in scored], last)]
     line = {
         "type": "scatter",
         "mode": "lines",
@@ -135,7 +135,7 @@ def search(found: Mapping, kind: str, what: str) -> Plot:
         "hoverinfo": "skip",
     }
     data = [line]
-    for place, epoch in enumerate(epochs):
+    for index, epoch in enumerate(epochs):
         shown = [one for one in trained if str(epoch) in one["scores"]]
         data.append(
             {
@@ -147,8 +147,8 @@ def search(found: Mapping, kind: str, what: str) -> Plot:
                 "text": [_safe(one["name"]) for one in shown],
                 "marker": {
                     "size": 12,
-                    "color": COLORS[place % len(COLORS)],
-                    "symbol": _SYMBOLS[place % len(_SYMBOLS)],
+                    "color": COLORS[index % len(COLORS)],
+                    "symbol": _SYMBOLS[index % len(_SYMBOLS)],
                 },
                 "hovertemplate": "%{text}<br>%{x:.4s}, %{y:.2f} %<extra></extra>",
             }
@@ -283,12 +283,12 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[
     if len(names) <= _WRITTEN:
         heat |= {"texttemplate": "%{z:.0f}"}
     wrong = np.where(np.eye(len(names), dtype=bool) | np.isnan(shares), 0, shares)
-    places = np.argsort(-wrong, axis=None)[:5]
+    indices = np.argsort(-wrong, axis=None)[:5]
     notes = [
-        f"{100 * wrong.flat[place]:.0f} % of {classes[place // len(names)]} is taken for "
-        f"{classes[place % len(names)]}."
-        for place in places
-        if wrong.flat[place] > 0
+        f"{100 * wrong.flat[index]:.0f} % of {classes[index // len(names)]} is taken for "
+        f"{classes[index % len(names)]}."
+        for index in indices
+        if wrong.flat[index] > 0
     ]
     plot = Plot(
         "What each class is taken for",
@@ -309,9 +309,9 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[
 def training(curves: Curves) -> list[Plot]:
     """Draws the terms of the loss and the mean IoU during training, by epoch."""
     others = {"learning_rate": ("learning_rate",), "share": ("alpha", "sparsity")}
-    apart = {name for names in others.values() for name in names}
+    separate = {name for names in others.values() for name in names}
     scores = [name for name in curves if name.endswith("mean_iou")]
-    terms = [name for name in curves if name not in {*scores, *apart} and not name.startswith("val_")]
+    terms = [name for name in curves if name not in {*scores, *separate} and not name.startswith("val_")]
     plots = [_lines("Terms of the loss", "loss", {name: curves[name] for name in terms}, log=True)]
     if scores:
         percent = {name: {epoch: 100 * value for epoch, value in curves[name].items()} for name in scores}
@@ -467,8 +467,8 @@ def grouped_layers(layers: Sequence[dict]) -> Plot:
     taken = [layer["form"] for layer in layers]
     counts = ", ".join(f"{taken.count(form)} as {form}" for form in sorted(set(taken)))
     data = [
-        _bar(form, values, names, COLORS[place], pattern=pattern)
-        for place, (form, values, pattern) in enumerate(zip(forms, times, ("", "/", "."), strict=False))
+        _bar(form, values, names, COLORS[index], pattern=pattern)
+        for index, (form, values, pattern) in enumerate(zip(forms, times, ("", "/", "."), strict=False))
     ]
     return Plot(
         "Grouped convolutions",
@@ -514,8 +514,8 @@ def _stacked(count: int, unit: str) -> dict:
 
 
 def _marker(stage: str) -> dict:
-    place = _OF_STAGES.get(stage, 2)
-    return {"color": COLORS[place], "symbol": _SYMBOLS[place]}
+    index = _OF_STAGES.get(stage, 2)
+    return {"color": COLORS[index], "symbol": _SYMBOLS[index]}
 
 
 def _ticks(values: Sequence[float]) -> dict:

@@ -44,11 +44,11 @@ class Disagreement:
         """Adds an image."""
         counted, num_classes = label != ignore_label, len(self.valid)
         label, before, after = label[counted], before[counted], after[counted]
-        apart = before != after
+        differs = before != after
         self.valid += np.bincount(label, minlength=num_classes)
-        self.differing += np.bincount(label[apart], minlength=num_classes)
-        self.fixed += int(np.sum(apart & (after == label)))
-        self.broken += int(np.sum(apart & (before == label)))
+        self.differing += np.bincount(label[differs], minlength=num_classes)
+        self.fixed += int(np.sum(differs & (after == label)))
+        self.broken += int(np.sum(differs & (before == label)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,15 +97,17 @@ def examine(runs: Sequence[RunRecord], source: Source, count: int) -> Examinatio
     square, zeros = (info.num_classes,) * 2, lambda: np.zeros(info.num_classes, np.int64)
     confusions = {name: np.zeros(square, np.int64) for name in paths}
     ious, masks = ({name: [] for name in paths} for _ in range(2))
-    apart = {number: Disagreement(zeros(), zeros()) for number, run in enumerate(runs) if run.float_student}
-    for label, made in _predictions(predictors, source, indices):
-        for name, prediction in made.items():
+    disagreements = {
+        number: Disagreement(zeros(), zeros()) for number, run in enumerate(runs) if run.float_student
+    }
+    for label, predicted in _predictions(predictors, source, indices):
+        for name, prediction in predicted.items():
             confusion = metrics.confusion_matrix(label, prediction, info.num_classes, info.ignore_label)
             confusions[name] += confusion
             ious[name].append(metrics.iou(confusion))
             masks[name].append(pack(prediction))
-        for number, counts in apart.items():
-            before, after = (made[keys[number, stage]] for stage in (runs[number].float_student, "int8"))
+        for number, counts in disagreements.items():
+            before, after = (predicted[keys[number, stage]] for stage in (runs[number].float_student, "int8"))
             counts.add(label, before, after, info.ignore_label)
     return Examination(
         source,
@@ -113,7 +115,7 @@ def examine(runs: Sequence[RunRecord], source: Source, count: int) -> Examinatio
         {key: confusions[name] for key, name in keys.items()},
         ious={key: np.array(ious[name]) for key, name in keys.items()},
         masks={key: masks[name] for key, name in keys.items()},
-        disagreements=apart,
+        disagreements=disagreements,
         widths={
             # A teacher's layers may have the same names as the student's.
             number: _widest(
@@ -140,7 +142,7 @@ def chosen(examination: Examination, finals: Sequence[Key], count: int) -> list[
     scores = np.mean([mean_of_frames(examination.ious[key]) for key in finals], axis=0)
     order = np.argsort(scores, kind="stable").tolist()
     worst, others = order[: (count + 1) // 2], order[(count + 1) // 2 :]
-    return worst + [others[place] for place in spread(len(others), count // 2)]
+    return worst + [others[position] for position in spread(len(others), count // 2)]
 
 
 def mean_of_frames(ious: np.ndarray) -> np.ndarray:
@@ -157,8 +159,8 @@ def pictures(examination: Examination, positions: Sequence[int]) -> list[dict]:
         positions: The positions of the images, in order.
     """
     found, size = [], 0
-    for place in positions:
-        index = examination.indices[place]
+    for position in positions:
+        index = examination.indices[position]
         image, label = examination.source[index]
         height, width = _shown_size(label)
         image = {
@@ -167,8 +169,8 @@ def pictures(examination: Examination, positions: Sequence[int]) -> list[dict]:
             "height": height,
             "image": _webp(resize_image(image, (height, width))),
             "label": _text(pack(label)),
-            "masks": {_name(key): _text(masks[place]) for key, masks in examination.masks.items()},
-            "iou": {_name(key): _scores(ious[place]) for key, ious in examination.ious.items()},
+            "masks": {_name(key): _text(masks[position]) for key, masks in examination.masks.items()},
+            "iou": {_name(key): _scores(ious[position]) for key, ious in examination.ious.items()},
         }
         size += len(image["image"]) + len(image["label"]) + sum(map(len, image["masks"].values()))
         if size > _MOST_BYTES and found:
@@ -188,14 +190,14 @@ def _predictions(
     """Yields the label of each image, and the predictions of each network at its size."""
     for start in counted(range(0, len(indices), _BATCH), "running the networks"):
         examples = [source[index] for index in indices[start : start + _BATCH]]
-        made = [{} for _ in examples]
+        predicted = [{} for _ in examples]
         for name, predictor in predictors.items():
             logits = predictor.logits(
                 np.stack([resize_image(image, predictor.size) for image, _ in examples])
             )
-            for predictions, of_one, (_, label) in zip(made, logits, examples, strict=True):
+            for predictions, of_one, (_, label) in zip(predicted, logits, examples, strict=True):
                 predictions[name] = metrics.labels_at(of_one, label.shape)
-        yield from ((label, predictions) for (_, label), predictions in zip(examples, made, strict=True))
+        yield from ((label, predictions) for (_, label), predictions in zip(examples, predicted, strict=True))
 
 
 def _open(path: Path, widths: dict[str, int]) -> keras.Model | Path:

@@ -61,7 +61,7 @@ def write_report(
         ImportError: if Plotly or Jinja are not installed.
 
     Example:
-        # reporting.write_report(["saved_models/quickstart"], "report.html", data.load("road_scenes", "val"))
+        reporting.write_report(["saved_models/quickstart"], "report.html")
     """
     check_installed()
     runs = read_runs(directories)

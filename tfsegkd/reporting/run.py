@@ -43,8 +43,8 @@ class RunRecord:
         begun_with: The content of `flags.json`, the flags of the last stage.
 
     Example:
-        # (run,) = reporting.read_runs(["saved_models/quickstart"])
-        # run.report["stages"]
+        (run,) = reporting.read_runs(["saved_models/quickstart"])
+        [stage["name"] for stage in run.stages][:2]  # ['teacher', 'student_alone']
     """
 
     directory: Path
@@ -98,8 +98,8 @@ class RunRecord:
     @property
     def final(self) -> dict | None:
         """The row of the last network."""
-        made = [row for row in self.stages if row.get("file")]
-        return made[-1] if made else None
+        exported = [row for row in self.stages if row.get("file")]
+        return exported[-1] if exported else None
 
     @property
     def float_student(self) -> str | None:
@@ -153,7 +153,8 @@ def read_runs(directories: Sequence[str | os.PathLike]) -> list[RunRecord]:
         ValueError: if a run is damaged or repeated, or if they were evaluated on different data.
 
     Example:
-        # runs = reporting.read_runs(["saved_models/seed_0", "saved_models/seed_1"])
+        runs = reporting.read_runs(["saved_models/quickstart"])
+        runs[0].report["stages"]
     """
     paths = [Path(directory).resolve() for directory in directories]
     if not paths:

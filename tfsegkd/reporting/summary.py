@@ -10,8 +10,8 @@ from tfsegkd.reporting.run import RunRecord
 # Difference in points of mean IoU below which two networks are called equal.
 _LEVEL = 0.05
 _OF_ONE_RUN = ("seed", "output_dir", "debug")
-# Flags of tools/train.py that are repeated, not joined with commas.
-_REPEATED = ("distill", "prune_distill")
+# The lists that a command line gives one value at a time; other lists have commas between their values.
+_REPEATED = ("distill", "prune_distill", "group_distill")
 # What a budget limits, by its kind.
 COSTS = {
     "arm": "Arm instructions an image",
@@ -40,16 +40,16 @@ def result_sentence(runs: Sequence[RunRecord]) -> str:
     """Returns the result in a sentence."""
     if len(runs) == 1:
         return _result_sentence(runs[0])
-    made = [group for group in grouped(runs) if runs[group.runs[0]].final]
-    if not made:
+    finished = [group for group in grouped(runs) if runs[group.runs[0]].final]
+    if not finished:
         return f"{len(runs)} runs, none of which has a network yet."
-    found = [([run for run in map(runs.__getitem__, group.runs) if run.final], group) for group in made]
+    found = [([run for run in map(runs.__getitem__, group.runs) if run.final], group) for group in finished]
     best, group = max(found, key=lambda pair: statistics.fmean(_scores(pair[0])))
     stage, scores = best[0].final["name"], _scores(best)
     seeds = f" over {len(scores)} seeds" if len(scores) > 1 else ""
-    told = _against(best)
+    text = _against(best)
     title = f"Best of {len(runs)} runs: {group.title} ({stage}), {spread(scores, 1)}\u00a0% mean IoU{seeds}"
-    return f"{title}; {told}." if told else f"{title}."
+    return f"{title}; {text}." if text else f"{title}."
 
 
 def _scores(runs: Sequence[RunRecord]) -> list[float]:
@@ -60,10 +60,10 @@ def _result_sentence(run: RunRecord) -> str:
     final = run.final
     if final is None:
         return "Nothing is finished yet."
-    score, told = f"{100 * final['mean_iou']:.1f}\u00a0% mean IoU", _against([run])
-    if not told:
+    score, text = f"{100 * final['mean_iou']:.1f}\u00a0% mean IoU", _against([run])
+    if not text:
         return f"{_title(final['name'])} reaches {score}."
-    return f"{told[0].upper()}{told[1:]}: {score}."
+    return f"{text[0].upper()}{text[1:]}: {score}."
 
 
 def _against(runs: Sequence[RunRecord]) -> str:
@@ -112,23 +112,23 @@ def headline_figures(run: RunRecord) -> list[tuple[str, str, str]]:
         base and ("teacher" if base["name"] == "teacher" else _title(base["name"]).lower()),
     )
 
-    def tile(key, what, form):
+    def entry_of(key, what, form):
         value, other = final.get(key), base.get(key)
         return value and (form(value), what, f"{against}: {form(other)}" if other else "")
 
     found = [
-        tile("mean_iou", "mean IoU", lambda value: f"{100 * value:.1f} %"),
-        tile("file_bytes", "file", size),
-        tile("latency_ms", "per image, 1 thread", lambda value: f"{value:.1f} ms"),
-        _arm_tile(final),
-        tile("macs", "MACs", lambda value: f"{value / 1e6:,.0f} M"),
+        entry_of("mean_iou", "mean IoU", lambda value: f"{100 * value:.1f} %"),
+        entry_of("file_bytes", "file", size),
+        entry_of("latency_ms", "per image, 1 thread", lambda value: f"{value:.1f} ms"),
+        _arm_entry(final),
+        entry_of("macs", "MACs", lambda value: f"{value / 1e6:,.0f} M"),
     ]
     peak = run.report.get("peak_memory_mb")
     found.append(peak and (size(1e6 * peak), "peak memory", "of the training process"))
     return [entry for entry in found if entry]
 
 
-def _arm_tile(row: Mapping) -> tuple[str, str, str] | None:
+def _arm_entry(row: Mapping) -> tuple[str, str, str] | None:
     counted = row.get("arm_instructions")
     if not counted:
         return None
@@ -179,8 +179,8 @@ def searched(found: Mapping) -> list[str]:
             f"points below the teacher; {drop['most']:g} were allowed."
         )
     if ranks := found.get("rank_correlation"):
-        told = ", ".join(f"{value:.2f} after {epoch}" for epoch, value in ranks.items())
-        notes.append(f"Spearman's ρ of the scores with those after {found['epochs']} epochs: {told}.")
+        text = ", ".join(f"{value:.2f} after {epoch}" for epoch, value in ranks.items())
+        notes.append(f"Spearman's ρ of the scores with those after {found['epochs']} epochs: {text}.")
     return notes
 
 
@@ -215,10 +215,10 @@ def spread(scores: Sequence[float], digits: int = 2) -> str:
 def front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
     """Returns the indices of the Pareto front, cheapest first."""
     best, found = float("-inf"), []
-    for place in sorted(range(len(costs)), key=lambda place: (costs[place], -scores[place])):
-        if scores[place] > best:
-            best = scores[place]
-            found.append(place)
+    for index in sorted(range(len(costs)), key=lambda index: (costs[index], -scores[index])):
+        if scores[index] > best:
+            best = scores[index]
+            found.append(index)
     return found
 
 

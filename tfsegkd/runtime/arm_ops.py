@@ -1,7 +1,7 @@
 """Ops of a .tflite as files of their own, reduced to what their instructions on a core depend on.
 
 An op takes the same number for all weights and images: its type, shapes and options choose the kernel. A
-kernel repeats itself for the rows of an image: two strips of a large op tell the number for all rows.
+kernel repeats itself for the rows of an image: two strips of a large op give the number for all rows.
 """
 
 import copy
@@ -27,7 +27,7 @@ class OpAlone:
     """One op.
 
     Args:
-        name: Its type and the name of what it gives, as in `OpReport`.
+        name: Its type and the name of its output, as in `OpReport`.
         key: What its instructions depend on; ops of one key take the same.
         parts: Factors and functions that make files; the op takes the sum of what they take by these factors.
     """
@@ -106,9 +106,9 @@ def _set_height(alone: Editor, tensor: int, more: int) -> None:
     alone.tensors[tensor].shape = np.array([batch, height + more, width, channels], np.int32)
 
 
-def _set_value(alone: Editor, tensor: int, place: int, value: int) -> None:
+def _set_value(alone: Editor, tensor: int, index: int, value: int) -> None:
     values = alone.values(tensor).copy()
-    values[place] = value
+    values[index] = value
     alone.tensors[tensor].buffer = alone.add_buffer(values.tobytes())
 
 
@@ -116,10 +116,10 @@ def _key(alone: Editor) -> str:
     operator = alone.operators[0]
     # Which tensors have one scale: some kernels then copy where they would have to compute.
     scales: dict[Any, int] = {}
-    told = [alone.kind(operator), operator.builtinOptionsType, _plain(operator.builtinOptions)]
+    parts = [alone.kind(operator), operator.builtinOptionsType, _plain(operator.builtinOptions)]
     for number in (*operator.inputs, *operator.outputs):
         if number < 0:
-            told.append(None)
+            parts.append(None)
             continue
         tensor = alone.tensors[number]
         found = tensor.quantization
@@ -129,7 +129,7 @@ def _key(alone: Editor) -> str:
         # Sizes, axes and paddings, of which the others are scaled.
         matter = values is not None and values.dtype.kind == "i" and values.itemsize > 1 and not scale
         per_channel = len(scale) > 1
-        told.append(
+        parts.append(
             [
                 int(tensor.type),
                 list(alone.shape(int(number))),
@@ -138,7 +138,7 @@ def _key(alone: Editor) -> str:
                 values.ravel().tolist() if matter else None,
             ]
         )
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def _plain(options: Any) -> Any:

@@ -142,14 +142,14 @@ def _make(directory: Path, litert: str) -> None:
 def _make_core(root: Path, directory: Path, files: dict[str, str]) -> None:
     root.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished_", dir=root.parent) as scratch:
-        made = Path(scratch, "root")
+        unfinished = Path(scratch, "root")
         for name, text in files.items():
-            (made / name).parent.mkdir(parents=True, exist_ok=True)
-            (made / name).write_text(text)
+            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+            (unfinished / name).write_text(text)
         for name in ("usr", "lib", "site"):
             if (directory / name).exists():
-                (made / name).symlink_to(directory / name)
-        os.replace(made, root)
+                (unfinished / name).symlink_to(directory / name)
+        os.replace(unfinished, root)
 
 
 def _download_debian(directory: Path) -> str:

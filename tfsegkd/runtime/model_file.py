@@ -179,8 +179,8 @@ class Editor:
 
     def replace(self, operator: schema.OperatorT, *others: schema.OperatorT) -> None:
         """Replaces an operator by others, in execution order; none removes it."""
-        place = next(number for number, one in enumerate(self.operators) if one is operator)
-        self.graph.operators = [*self.operators[:place], *others, *self.operators[place + 1 :]]
+        index = next(number for number, one in enumerate(self.operators) if one is operator)
+        self.graph.operators = [*self.operators[:index], *others, *self.operators[index + 1 :]]
 
     def set_output(self, tensor: int) -> None:
         """Makes a tensor the output of the network and of its signatures."""
@@ -200,22 +200,22 @@ class Editor:
     def extract(self, operator: schema.OperatorT) -> "Editor":
         """Returns a .tflite of a single operator with its constants."""
         read = [int(tensor) for tensor in operator.inputs if tensor >= 0]
-        places = {tensor: place for place, tensor in enumerate(dict.fromkeys([*read, *operator.outputs]))}
+        indices = {tensor: index for index, tensor in enumerate(dict.fromkeys([*read, *operator.outputs]))}
         found = Editor.__new__(Editor)
         found.model, part, alone = copy.copy(self.model), copy.copy(self.graph), copy.copy(operator)
         found.model.subgraphs, found.model.buffers, part.tensors = [part], [schema.BufferT()], []
         found.model.operatorCodes = [self.model.operatorCodes[operator.opcodeIndex]]
         found.model.signatureDefs, found.model.metadata, found.model.metadataBuffer = [], [], []
-        for tensor in places:
+        for tensor in indices:
             kept = copy.copy(self.tensors[tensor])
             found.model.buffers.append(copy.copy(self.model.buffers[kept.buffer]))
             kept.buffer = len(found.model.buffers) - 1
             part.tensors.append(kept)
         alone.opcodeIndex = 0
-        alone.inputs = [places.get(int(tensor), -1) for tensor in operator.inputs]
-        alone.outputs = [places[int(tensor)] for tensor in operator.outputs]
+        alone.inputs = [indices.get(int(tensor), -1) for tensor in operator.inputs]
+        alone.outputs = [indices[int(tensor)] for tensor in operator.outputs]
         part.operators, part.outputs = [alone], alone.outputs
-        part.inputs = [places[tensor] for tensor in dict.fromkeys(read) if not self.is_constant(tensor)]
+        part.inputs = [indices[tensor] for tensor in dict.fromkeys(read) if not self.is_constant(tensor)]
         return found
 
     def drop_unused(self) -> None:

@@ -83,7 +83,7 @@ class Network:
         ValueError: for a file that is missing, damaged or has other inputs or outputs.
 
     Example:
-        network = runtime.Network(runtime.convert(student, "float32", "float32"))
+        network = runtime.Network("student.tflite")
         network.predict(frames).shape  # (2, 32, 48, 11)
     """
 

@@ -47,9 +47,7 @@ def op_times(network: str | os.PathLike, runs: int = 20) -> tuple[OpTime, ...]:
         ValueError: if the file does not exist or is not a .tflite that LiteRT can run.
 
     Example:
-        content = runtime.convert(student, "float32", "float32")
-        Path("timed.tflite").write_bytes(content)
-        slowest = max(runtime.op_times("timed.tflite", runs=2), key=lambda one: one.median_ms)
+        slowest = max(runtime.op_times("student.tflite", runs=2), key=lambda one: one.median_ms)
     """
     profile(network)  # reports faults of the file
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:

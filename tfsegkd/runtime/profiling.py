@@ -28,7 +28,7 @@ class OpReport:
         peak_bytes: The peak memory of activations in bytes, a lower bound for any runtime.
 
     Example:
-        report = runtime.profile(runtime.convert(student, "float32", "float32"))
+        report = runtime.profile("student.tflite")
         report.delegate_partitions  # 1
     """
 
@@ -52,7 +52,7 @@ def profile(network: str | os.PathLike | bytes) -> OpReport:
         ValueError: if the file does not exist or is not a .tflite that LiteRT can run.
 
     Example:
-        report = runtime.profile(runtime.convert(student, "float32", "float32"))
+        report = runtime.profile("student.tflite")
         report.ops["CONV_2D"]  # 4
     """
     interpreter = load_interpreter(network)
@@ -76,9 +76,9 @@ def _peak_bytes(interpreter: Any, ops: list[dict[str, Any]]) -> int:
     """Returns the peak memory of activations, each from its producer to its last consumer."""
     first = {int(end["index"]): 0 for end in interpreter.get_input_details()}
     last = {int(end["index"]): len(ops) for end in interpreter.get_output_details()}
-    for place, op in enumerate(ops):
-        first.update((int(tensor), place) for tensor in op["outputs"])
-        last.update((int(tensor), max(place, last.get(int(tensor), 0))) for tensor in op["inputs"])
+    for position, op in enumerate(ops):
+        first.update((int(tensor), position) for tensor in op["outputs"])
+        last.update((int(tensor), max(position, last.get(int(tensor), 0))) for tensor in op["inputs"])
     sizes = {
         tensor["index"]: int(np.prod(tensor["shape"])) * np.dtype(tensor["dtype"]).itemsize
         for tensor in interpreter.get_tensor_details()
@@ -87,9 +87,9 @@ def _peak_bytes(interpreter: Any, ops: list[dict[str, Any]]) -> int:
         sum(
             sizes.get(tensor, 0)
             for tensor, begin in first.items()
-            if begin <= place <= last.get(tensor, begin)
+            if begin <= position <= last.get(tensor, begin)
         )
-        for place in range(max(len(ops), 1))
+        for position in range(max(len(ops), 1))
     )
 
 

@@ -53,8 +53,7 @@ def latency(
         ValueError: if there is no file, or a file cannot be run.
 
     Example:
-        Path("float.tflite").write_bytes(runtime.convert(student, "float32", "float32"))
-        runtime.latency({"student": "float.tflite"}, runs=3)["student"].median_ms
+        runtime.latency({"student": "student.tflite"}, runs=3)["student"].median_ms
     """
     if not paths:
         raise ValueError("paths must name at least one network. Received: none.")

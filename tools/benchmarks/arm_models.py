@@ -48,10 +48,8 @@ def run(
 
 
 def _ordered(rows: dict) -> list[dict]:
-    place = {
-        name: number for number, name in enumerate(dict.fromkeys([*NETWORKS, *(key[0] for key in rows)]))
-    }
-    return [rows[key] for key in sorted(rows, key=lambda key: (key[1], place[key[0]]))]
+    rank = {name: number for number, name in enumerate(dict.fromkeys([*NETWORKS, *(key[0] for key in rows)]))}
+    return [rows[key] for key in sorted(rows, key=lambda key: (key[1], rank[key[0]]))]
 
 
 def line(row: dict) -> str:

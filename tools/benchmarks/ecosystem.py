@@ -54,8 +54,8 @@ def run(results: Path, steps: Sequence[str] = STEPS, only: str = "") -> list[Row
 
 def _write(results: Path, kept: dict[tuple[str, str], Row]) -> None:
     """In the order in which the networks are listed."""
-    places = [(library, one) for library, of in ecosystem_networks.NETWORKS.items() for one in of]
-    rows = [dataclasses.asdict(kept[place]) for place in places if place in kept]
+    keys = [(library, one) for library, of in ecosystem_networks.NETWORKS.items() for one in of]
+    rows = [dataclasses.asdict(kept[key]) for key in keys if key in kept]
     write_json(results, {"benchmark": "ecosystem", "rows": rows, **provenance()})
 
 
@@ -87,13 +87,13 @@ def _in_a_process(library: str, networks: Sequence[str], steps: Sequence[str]) -
     while left:
         command = [sys.executable, "-m", "benchmarks.ecosystem", library, json.dumps(left), ",".join(steps)]
         with (
-            tempfile.TemporaryFile("w+") as said,
+            tempfile.TemporaryFile("w+") as log,
             subprocess.Popen(
                 command,
                 cwd=Path(__file__).parents[1],
                 env=environment,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=log,
                 text=True,
             ) as child,
         ):
@@ -104,8 +104,8 @@ def _in_a_process(library: str, networks: Sequence[str], steps: Sequence[str]) -
             child.wait()
             if not left:
                 return
-            said.seek(0)
-            *_, last = ["", *said.read().strip().splitlines()]
+            log.seek(0)
+            *_, last = ["", *log.read().strip().splitlines()]
             cause = f"its process ended with code {child.returncode}. {last}"
             yield Row(library, left.pop(0), adopt=f"{NO_RESULT}: {cause}")
 

@@ -87,13 +87,13 @@ def _table(rows: Sequence[Row]) -> str:
 
 def _refusals(rows: Sequence[Row]) -> list[str]:
     """Each message with the networks and steps that it was given for."""
-    places: dict[str, list[str]] = {}
+    networks: dict[str, list[str]] = {}
     for row in rows:
         for step in STEPS:
             result = getattr(row, step)
             if _cell(result) == "refused":
-                places.setdefault(result, []).append(f"{row.library}, {row.network}: {step}")
-    return [f"- {'; '.join(where)}. `{message.replace('`', '')}`" for message, where in places.items()]
+                networks.setdefault(result, []).append(f"{row.library}, {row.network}: {step}")
+    return [f"- {'; '.join(where)}. `{message.replace('`', '')}`" for message, where in networks.items()]
 
 
 def _cell(result: str) -> str:

@@ -17,9 +17,9 @@ def main(float_path: str, images_path: str, output_path: str) -> None:
     signatures = litert.Interpreter(model_path=float_path).get_signature_list()
     key, ends = next(iter(signatures.items()))
     images = np.load(images_path).astype(np.float32)
-    made = quantizer.Quantizer(float_path, recipe.static_wi8_ai8())
-    ranges = made.calibrate({key: [{ends["inputs"][0]: image[None]} for image in images]})
-    made.quantize(ranges).export_model(output_path, overwrite=True)
+    result = quantizer.Quantizer(float_path, recipe.static_wi8_ai8())
+    ranges = result.calibrate({key: [{ends["inputs"][0]: image[None]} for image in images]})
+    result.quantize(ranges).export_model(output_path, overwrite=True)
 
 
 if __name__ == "__main__":

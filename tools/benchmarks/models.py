@@ -197,9 +197,11 @@ def measure(child: Sequence[str], request: dict, minutes: float, gigabytes: floa
         "TF_NUM_INTEROP_THREADS": "1",
     }
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
-        asked, answered, said = (Path(directory, name) for name in ("request.json", "answer.json", "said"))
+        asked, answered, log_file = (
+            Path(directory, name) for name in ("request.json", "answer.json", "log.txt")
+        )
         asked.write_text(json.dumps(request))
-        with said.open("w") as log:
+        with log_file.open("w") as log:
             child = subprocess.Popen(
                 [*child, str(asked), str(answered)],
                 env=environment,
@@ -210,7 +212,7 @@ def measure(child: Sequence[str], request: dict, minutes: float, gigabytes: floa
             )
             try:
                 code = child.wait(60 * minutes)
-                cause = None if code == 0 else _why(code, said.read_text())
+                cause = None if code == 0 else _why(code, log_file.read_text())
             except subprocess.TimeoutExpired:
                 cause = f"took more than {minutes:g} minutes"
             finally:
@@ -221,10 +223,10 @@ def measure(child: Sequence[str], request: dict, minutes: float, gigabytes: floa
     return {**figures, "cause": cause or figures.get("cause")}
 
 
-def _why(code: int, said: str) -> str:
+def _why(code: int, output: str) -> str:
     if code < 0:
         return f"stopped by {signal.Signals(-code).name}, often a sign of too little memory"
-    lines = said.strip().splitlines()
+    lines = output.strip().splitlines()
     return lines[-1] if lines else f"exit code {code}"
 
 

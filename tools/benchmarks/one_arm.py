@@ -58,9 +58,9 @@ def _count(paths: list[Path], whole: bool) -> list[arm.ArmCount]:
 def _by_kind(quantized: Path, real: Path) -> dict[str, list[int]]:
     """Kind of op → instructions of all such ops in the float file, and in the int8 file."""
     found = defaultdict(lambda: [0, 0])
-    for place, counted in enumerate(arm.estimate([real, quantized])):
+    for index, counted in enumerate(arm.estimate([real, quantized])):
         for one in counted.ops:
-            found[one.op.split()[0]][place] += one.instructions
+            found[one.op.split()[0]][index] += one.instructions
     return found
 
 

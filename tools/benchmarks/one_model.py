@@ -72,9 +72,9 @@ def _keras_seconds(model: keras.Model, shape: tuple[int, int, int], rounds: int)
 def _by_kind(paths: dict[str, Path], runs: int) -> dict[str, list[float]]:
     """Kind of op → milliseconds of all such ops in the float file, and in the int8 file."""
     found = defaultdict(lambda: [0.0, 0.0])
-    for place, kind in enumerate(("float", "int8")):
+    for index, kind in enumerate(("float", "int8")):
         for one in runtime.op_times(paths[kind], runs):
-            found[one.op.split()[0]][place] += one.median_ms
+            found[one.op.split()[0]][index] += one.median_ms
     return found
 
 

@@ -99,7 +99,7 @@ def run(
         python, missing = foreign_python(environment or Path(scratch, "environment"))
         for network in networks:
             name, shape = _described(network, size)
-            images = _shown(train, shape)
+            images = _resized_images(train, shape)
             np.save(Path(scratch, "images.npy"), images)
             paths, causes = _files(network, shape, val.info.num_classes, Path(scratch), python, missing)
             rows += _measured(network, name, paths, causes, images, val, rounds)
@@ -120,9 +120,9 @@ def _described(network: str, size: tuple[int, int]) -> tuple[str, tuple[int, int
     return model.name, size if None in own else own
 
 
-def _shown(train: Source, size: tuple[int, int]) -> np.ndarray:
+def _resized_images(train: Source, size: tuple[int, int]) -> np.ndarray:
     """Images at equal distances in the split."""
-    return np.stack([resize_image(train[place][0], size) for place in spread(len(train), _IMAGES)])
+    return np.stack([resize_image(train[index][0], size) for index in spread(len(train), _IMAGES)])
 
 
 def foreign_python(directory: Path) -> tuple[Path | None, str | None]:
@@ -171,10 +171,10 @@ def _files(network, size, num_classes, scratch, python, missing) -> tuple[dict[s
 
 
 def _measured(network, name, paths, causes, images, val, rounds) -> list[Row]:
-    runnable, said, size = {}, {}, images.shape[1:3]
+    runnable, labels, size = {}, {}, images.shape[1:3]
     for way, path in paths.items():
         try:
-            said[way] = runtime.Network(path).predict(images).argmax(-1)
+            labels[way] = runtime.Network(path).predict(images).argmax(-1)
             runnable[way] = path
         except (ValueError, RuntimeError) as error:
             causes[way] = f"the file does not run: {error}"
@@ -196,7 +196,7 @@ def _measured(network, name, paths, causes, images, val, rounds) -> list[Row]:
                 file_bytes=paths[way].stat().st_size,
                 latency_ms=timings[way].median_ms,
                 ratio=timings[way].median_ms / timings["float"].median_ms if "float" in timings else None,
-                agreement=float((said[way] == said["float"]).mean()) if "float" in said else None,
+                agreement=float((labels[way] == labels["float"]).mean()) if "float" in labels else None,
                 mean_iou=evaluate(paths[way], val).mean_iou if Path(network).exists() else None,
             )
         )
@@ -205,7 +205,7 @@ def _measured(network, name, paths, causes, images, val, rounds) -> list[Row]:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it printed nothing"
 
 
 def page(rows: Sequence[Row], num_images: int) -> str:

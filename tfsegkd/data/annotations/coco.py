@@ -261,5 +261,5 @@ def _check(path, images, categories, outlines, has_outline):
     if not has_outline:
         raise ValueError(
             f"{str(path)!r} has {len(every)} annotations, and none has an outline ('segmentation'). Expected "
-            f"polygons or runs; boxes do not tell pixels. Export it as instance segmentation."
+            f"polygons or runs; boxes are no masks. Export it as instance segmentation."
         )

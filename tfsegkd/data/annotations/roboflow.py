@@ -33,45 +33,45 @@ def roboflow(
         ValueError: if a _classes.csv is damaged, or the split does not exist.
     """
     root = directory(data_dir, "roboflow")
-    places = [place for place in (root, *directories_in(root)) if (place / _CLASSES).is_file()]
-    if not places:
+    folders = [folder for folder in (root, *directories_in(root)) if (folder / _CLASSES).is_file()]
+    if not folders:
         raise FileNotFoundError(
             f"No {_CLASSES} in {str(root)!r} or a directory in it. Expected an export of Roboflow as "
             f"Semantic Segmentation Masks. Correct `data_dir`."
         )
-    tables = {place: _values(place / _CLASSES) for place in places}
+    tables = {folder: _values(folder / _CLASSES) for folder in folders}
     names = (name for table in tables.values() for name in table.values())
     found = without_background(names, unlabelled)
     words = vocabulary("roboflow", found, root, classes, unlabelled)
     notes = words.notes
-    if places == [root]:
+    if folders == [root]:
         if split not in splits.SPLITS:
             raise ValueError(f"No split {split!r} in {str(root)!r}. Expected one of {list(splits.SPLITS)}.")
-        place = root
+        folder = root
         pairs, note = splits.made(_pairs(root), split)
         notes = (*notes, note)
     else:
-        place = next((place for place in places if same_split(place.name, split)), None)
-        if place is None:
-            choices = [place.name for place in places]
+        folder = next((folder for folder in folders if same_split(folder.name, split)), None)
+        if folder is None:
+            choices = [folder.name for folder in folders]
             raise ValueError(f"No split {split!r} in {str(root)!r}. Expected one of {choices}.")
-        pairs = _pairs(place)
+        pairs = _pairs(folder)
     if not pairs:
         raise ValueError(
             f"Split {split!r} of {str(root)!r} is empty. Expected NAME.jpg and NAME{_ENDING}.png."
         )
     relabel = dict.fromkeys(range(256)) | {
-        value: words.labels.get(name, words.rest) for value, name in tables[place].items()
+        value: words.labels.get(name, words.rest) for value, name in tables[folder].items()
     }
-    hint = f"Expected the values of {str(place / _CLASSES)!r}; export the masks again."
+    hint = f"Expected the values of {str(folder / _CLASSES)!r}; export the masks again."
     return FileSource(words.info, pairs, MaskReading(relabel, hint=hint), notes=notes)
 
 
-def _pairs(place: Path) -> list[Pair]:
-    found = pictures(place)
+def _pairs(folder: Path) -> list[Pair]:
+    found = pictures(folder)
     masks = {stem.removesuffix(_ENDING): path for stem, path in found.items() if stem.endswith(_ENDING)}
     images = {stem: path for stem, path in found.items() if not stem.endswith(_ENDING)}
-    return counterparts(images, masks, place)
+    return counterparts(images, masks, folder)
 
 
 def _values(path: Path) -> dict[int, str]:

@@ -151,12 +151,12 @@ def _yaml(path: Path):
 
 def _file_of(image: Path, root: Path) -> Path | None:
     parts = list(image.relative_to(root).parts)
-    places = [image.with_suffix(".txt")]
+    candidates = [image.with_suffix(".txt")]
     for number in range(len(parts) - 1):
         if parts[number] == "images":
             other = root.joinpath(*parts[:number], "labels", *parts[number + 1 :])
-            places.insert(0, other.with_suffix(".txt"))
-    return next((place for place in places if place.is_file()), None)
+            candidates.insert(0, other.with_suffix(".txt"))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -47,8 +47,8 @@ class PreflightReport:
             an error.
 
     Example:
-        # report = distillation.preflight(teacher, student, batches, info)
-        # report.findings
+        report = distillation.preflight(teacher, student, batches, info)
+        report.findings
     """
 
     teacher: str

@@ -31,8 +31,9 @@ class FittedWeights:
         num_images: The number of images.
 
     Example:
-        # found = distillation.fit_weights(distillation.load_teacher([teacher, student]), source)
-        # found.weights, found.cross_entropy
+        both = distillation.load_teacher([teacher, student])
+        found = distillation.fit_weights(both, source)
+        found.cross_entropy <= found.before
     """
 
     members: tuple[str, ...]

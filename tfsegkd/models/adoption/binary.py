@@ -61,7 +61,7 @@ def with_one_logit(weights: Sequence[np.ndarray], layer) -> list[np.ndarray]:
 
 
 def _channels_entry(layer) -> str | None:
-    """The entry of a linear layer's configuration that says how many channels it gives."""
+    """The entry of a linear layer's configuration that sets its number of output channels."""
     if not spec_of(layer).has_activation or not is_linear(layer):
         return None
     return next((entry for entry in ("filters", "units") if entry in layer.get_config()), None)

@@ -44,18 +44,18 @@ def check_same(
     """
     # Whole numbers, as images have them: some networks begin with a cast.
     images = np.random.default_rng(0).integers(0, 256, (2, *adopted.input_shape[1:])).astype(np.float32)
-    seen = images if preprocessing is None else preprocessing(tf.constant(images))
+    pixels = images if preprocessing is None else preprocessing(tf.constant(images))
 
-    def whole(images=seen):
-        made = model(images, training=False)
-        return made if output is None else tf.nest.flatten(made)[output]
+    def whole(images=pixels):
+        outputs = model(images, training=False)
+        return outputs if output is None else tf.nest.flatten(outputs)[output]
 
     run, ours = whole, adopted
     before = _before_activation(found)
     if before is not None:
         path, head = before
 
-        def run(images=seen):
+        def run(images=pixels):
             calls = record(model, lambda: whole(images), frontend.is_leaf, frontend.splits).calls
             (logits,) = (call.outputs for call in calls if call.path == path)
             return logits
@@ -71,7 +71,7 @@ def check_same(
     difference = _difference(expected, ours(images, training=False))
     tolerance = _HALF_TOLERANCE if _is_half(model) else TOLERANCE
     if difference > tolerance:
-        tolerance = max(tolerance, min(_MOST, _ABOVE_NOISE * _noise(run, expected, seen)))
+        tolerance = max(tolerance, min(_MOST, _ABOVE_NOISE * _noise(run, expected, pixels)))
     if difference > tolerance:
         raise ValueError(
             f"The adopted network computes something else than {model.name!r}. Expected outputs equal to "
@@ -90,8 +90,8 @@ def _before_activation(found: Canonical) -> tuple[tuple[str, ...], str] | None:
     if activation_of(node) is None:
         return None
     paths = [call.path for call, _, _ in found.calls]
-    makers = [call.path for call, _, number in found.calls if number == node.inputs[0].id]
-    return (makers[0], node.name) if makers and paths.count(makers[0]) == 1 else None
+    producers = [call.path for call, _, number in found.calls if number == node.inputs[0].id]
+    return (producers[0], node.name) if producers and paths.count(producers[0]) == 1 else None
 
 
 def _difference(expected, given) -> float:
@@ -104,13 +104,13 @@ def _is_half(model) -> bool:
     return any(getattr(layer, "compute_dtype", None) in HALF for layer in model._flatten_layers())
 
 
-def _noise(run, expected, seen) -> float:
+def _noise(run, expected, pixels) -> float:
     """How far the network differs from itself, run as a graph and on pixels that are rounded otherwise."""
     random = np.random.default_rng(1)
-    seen = np.asarray(seen)
+    pixels = np.asarray(pixels)
     # Upwards only: whole numbers stay what they are where a network casts them.
-    moved = (seen * (1 + _ROUNDING * random.uniform(0.5, 1, seen.shape))).astype(np.float32)
-    return max(_difference(expected, other) for other in (tf.function(run)(), run(tf.constant(moved))))
+    rounded = (pixels * (1 + _ROUNDING * random.uniform(0.5, 1, pixels.shape))).astype(np.float32)
+    return max(_difference(expected, other) for other in (tf.function(run)(), run(tf.constant(rounded))))
 
 
 def _first_fault(model, adopted, found, run, images, frontend) -> str:
@@ -124,10 +124,10 @@ def _first_fault(model, adopted, found, run, images, frontend) -> str:
     for call, name, _ in found.calls:
         if id(call.layer) not in calls:
             continue  # an activation, which is another object in each run
-        place = uses.get(name, 0)
-        uses[name] = place + 1
+        index = uses.get(name, 0)
+        uses[name] = index + 1
         if calls[id(call.layer)]:
-            tensors.append(adopted.get_layer(name).get_output_at(place))
+            tensors.append(adopted.get_layer(name).get_output_at(index))
             expected.append(calls[id(call.layer)].pop(0))
             names.append(f"{'/'.join(call.path[1:])!r} ({type(call.layer).__name__})")
     given = keras.Model(adopted.inputs, tensors)(images, training=False)

@@ -131,11 +131,11 @@ def _at_input_size(graph):
 
 def _is_cropped(grids: tuple[Grid, Grid], output: Tensor, size) -> bool:
     """Whether the output shows a part of the image only, as after convolutions without padding."""
-    shown = [grid.stride * count for grid, count in zip(grids, output.shape[1:3], strict=True)]
+    covered = [grid.stride * count for grid, count in zip(grids, output.shape[1:3], strict=True)]
     # A coarse grid that is a row short is stretched, as ever: its positions are not known so exactly.
     return any(
-        side - seen >= (1 if grid.stride <= 1 else 2 * grid.stride)
-        for side, seen, grid in zip(size, shown, grids, strict=True)
+        side - length >= (1 if grid.stride <= 1 else 2 * grid.stride)
+        for side, length, grid in zip(size, covered, grids, strict=True)
     )
 
 

@@ -48,11 +48,11 @@ class Keras3Frontend(Frontend):
         config = _config(layer, twin)
         if twin is layers.Activation or "activation" in config:
             config["activation"] = "linear" if call.is_linear else self.known(layer.activation) or "linear"
-        made = twin(name=layer.name, trainable=layer.trainable, **config)
+        copy = twin(name=layer.name, trainable=layer.trainable, **config)
         if layer.weights:
-            made.build(shapes)
-            _copy(layer, made)
-        return made
+            copy.build(shapes)
+            _copy(layer, copy)
+        return copy
 
 
 def check_backend() -> None:
@@ -118,8 +118,8 @@ def _penalty(key, value):
         ) from error
 
 
-def _copy(layer, made):
-    wanted, given = ([tuple(weight.shape) for weight in one.weights] for one in (made, layer))
+def _copy(layer, copy):
+    wanted, given = ([tuple(weight.shape) for weight in one.weights] for one in (copy, layer))
     if wanted != given:
         raise UnsupportedLayerError(f"its weights have the shapes {given}, and those of tf_keras {wanted}")
-    made.set_weights(layer.get_weights())
+    copy.set_weights(layer.get_weights())
