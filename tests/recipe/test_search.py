@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections import namedtuple
 
 import pytest
 
@@ -21,6 +22,7 @@ from tfsegkd.recipe import (
     candidates,
     plan,
     search,
+    search_result,
     searching,
 )
 from tfsegkd.recipe.candidates import Candidate, Candidates
@@ -30,6 +32,7 @@ from tfsegkd.recipe.stages import Run
 from tfsegkd.runtime import ArmCount, arm
 
 SCHEDULE = Schedule(epochs=5, learning_rate=1e-3, batch_size=4)
+Scores = namedtuple("Scores", "mean_iou")
 SIZES = [(32, 32), (40, 40), (48, 48), (56, 56)]
 
 
@@ -65,7 +68,8 @@ def world(monkeypatch, tmp_path):
 
     monkeypatch.setattr(searching, "candidates", lambda *_: Candidates(four, 4, four, four))
     monkeypatch.setattr(searching._Making, "_trained", train)
-    monkeypatch.setattr(searching, "in_subprocess", lambda work: work())
+    for module in ("searching", "recipe"):
+        monkeypatch.setattr(f"tfsegkd.recipe.{module}.in_subprocess", lambda work: work())
     return trained, Run(tmp_path, frames())
 
 
@@ -104,6 +108,117 @@ def test_a_killed_search_trains_nothing_again(world, killed_at):
     stage().make(run)
     again = [one for one in trained if trained.count(one) > 1]
     assert {one[:2] for one in again} == {killed_at} and len(trained) == 8
+
+
+class Later:
+    """A stage after the search, which notes the sizes of the students that it is given."""
+
+    name, artefact = "student_qat", "student_qat.keras"
+
+    def __init__(self):
+        self.given = []
+
+    def settings(self):
+        return {}
+
+    def make(self, run):
+        self.given.append(run.data.size)
+        return run.load("student.keras")
+
+
+@pytest.fixture
+def files(monkeypatch):
+    """A function that sets the MACs of each candidate's finished file; returns whose files were made."""
+
+    def cost_of(costs):
+        made = []
+
+        def report(self, run, rows, flags, peak):
+            size = read_found(run.directory).chosen.candidate.size[0]
+            made.append(size)
+            final = {"name": "int8", "file": "model_int8.tflite", "macs": costs[size]}
+            searching = self.search
+            return {"search": finish(searching.budget, searching.max_drop, run, [*rows, final])}
+
+        monkeypatch.setattr(Recipe, "_report", report)
+        return made
+
+    return cost_of
+
+
+def test_a_file_over_the_budget_makes_way_for_the_next_candidate(world, files):
+    trained, run = world
+    made, later = files({40: 1.1e8, 48: 1e8}), Later()
+    found = Recipe([stage(), later]).run(run.directory, run.data)["search"]
+    assert made == [40, 48] and later.given == [(40, 40), (48, 48)]
+    # The runner-up goes on from where it was, beside the next one, and nothing is trained twice.
+    assert trained[-3:] == [(40, 5, True), (56, 2, False), (48, 5, True)] and len(trained) == 9
+    assert found["file"]["exceeded"] == [] and "48x48" in found["chosen"]
+    assert {row["size"][0]: row["over_budget"] for row in found["trained"]} == {
+        32: {}, 40: {"macs": 1.1e8}, 48: {}, 56: {}
+    }  # fmt: skip
+    assert "40x40, 110M of 100M MACs" in found["why"] and "56x56, the next" in found["why"]
+    assert [one.candidate.size[0] for one in read_found(run.directory).front] == [32, 48]
+    assert models.load(run.directory / "student.keras").input_shape[1] == 48
+    assert not list(run.directory.rglob("progress"))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_best_is_returned_whatever_it_loses(world, files, monkeypatch, kept):
+    """With 40 of the teacher's 90 points lost."""
+    trained, run = world
+    files({40: 1e6})
+    tiny((32, 32)).save(run.directory / "other.keras")
+    scores = {"teacher.keras": 0.9, "model_int8.tflite": 0.5}
+    monkeypatch.setattr(search_result, "evaluate", lambda path, _: Scores(scores[path.name]))
+    options = {
+        "student": "unet(width=2)",
+        "schedule": SCHEDULE,
+        "distill": ("pixelwise",),
+        "preflight": "off",
+    }
+    most = 41.0 if kept else 39.0
+    arguments = (str(run.directory / "other.keras"), "macs:100M", run.directory)
+    found = search(run.data, *arguments, max_drop=most, **options)
+    assert found.chosen.candidate.size == (40, 40) and found.within_drop is kept
+    assert found.load(found.chosen).input_shape[1] == 40
+    fault = missed(json.loads((run.directory / FOUND).read_text()))
+    assert fault is None if kept else "40x40, is 40.00 points" in fault
+    # Images of the drop are learned by nothing.
+    assert not any(on_all for *_, on_all in trained)
+
+
+def test_that_no_file_keeps_the_budget_is_an_error(world, files):
+    trained, run = world
+    made = files(dict.fromkeys((32, 40, 48, 56), 1.5e8))
+    with pytest.raises(BudgetNotKept) as error:
+        Recipe([stage(), Later()]).run(run.directory, run.data)
+    assert made == [40, 48, 56, 32] and len(trained) == len(set(trained))
+    assert str(error.value).count("150M of 100M MACs") == 4
+    assert models.load(run.directory / "student.keras").input_shape[1] == 32
+    # Asked again, it says so again, and trains nothing.
+    before = len(trained)
+    with pytest.raises(BudgetNotKept, match="40x40"):
+        Recipe([stage(), Later()]).run(run.directory, run.data)
+    assert len(trained) == before
+
+
+def test_a_kill_on_the_way_to_the_next_candidate_costs_no_training(world, files, monkeypatch):
+    trained, run = world
+    files({40: 1.1e8, 48: 1e8})
+    go_on = Recipe._go_on_searching
+
+    def killed(self, directory):
+        go_on(self, directory)
+        monkeypatch.setattr(Recipe, "_go_on_searching", go_on)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recipe, "_go_on_searching", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Recipe([stage(), Later()]).run(run.directory, run.data)
+    found = Recipe([stage(), Later()]).run(run.directory, run.data)["search"]
+    assert "48x48" in found["chosen"] and found["file"]["exceeded"] == []
+    assert len(trained) == len(set(trained)) == 9
 
 
 def test_without_halving_the_ranks_are_compared(world):
@@ -163,7 +278,7 @@ def test_two_students_are_refused():
 
 
 def test_what_a_finished_search_did_not_keep_is_named():
-    kept = {"budget": "bytes:1k", "limits": {"bytes": 1000.0}, "chosen": "unet at 32x32"}
+    kept = {"budget": "bytes:1k", "limits": {"bytes": 1000.0}, "chosen": "unet at 32x32", "trained": []}
     file = {"name": "model_int8.tflite", "costs": {"bytes": 1500.0}, "exceeded": ["bytes"]}
     drop = {"points": 2.5, "most": 1.0, "kept": False, "images": 3, "of": "model_int8.tflite"}
     assert missed({}) is None and missed({**kept, "file": {**file, "exceeded": []}}) is None
@@ -177,7 +292,8 @@ def test_the_finished_file_is_counted(tmp_path, monkeypatch):
     (tmp_path / "model_int8.tflite").write_bytes(bytes(1500))
     monkeypatch.setattr(arm, "count", lambda path, ops: ArmCount(7_000_000, "a core"))
     budget = Budget.parse("arm:6M,bytes:2k,macs:10")
-    begun = {"budget": str(budget), "limits": {limit.kind: limit.most for limit in budget.limits}}
+    limits = {limit.kind: limit.most for limit in budget.limits}
+    begun = {"budget": str(budget), "limits": limits, "chosen": "unet at 32x32", "trained": []}
     (tmp_path / FOUND).write_text(json.dumps(begun))
     rows = [{"name": "student", "mean_iou": 0.5}, {"name": "int8", "macs": 10, "file": "model_int8.tflite"}]
     found = finish(budget, None, Run(tmp_path, frames()), rows)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tfsegkd import checks, export, models, reporting, runtime
 from tfsegkd._keras import keras
-from tfsegkd.atomic import write_atomically, write_json
+from tfsegkd.atomic import read_json, write_atomically, write_json
 from tfsegkd.data import evaluation_batches, resize_image
 from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.evaluation import Evaluation, Predictor, evaluate, evaluate_members, overlays
@@ -33,7 +33,7 @@ from tfsegkd.recipe.pruning import Prune
 from tfsegkd.recipe.qkd import QKD
 from tfsegkd.recipe.quantizing import Quantize
 from tfsegkd.recipe.report import describe_members, print_table
-from tfsegkd.recipe.search_result import BudgetNotKept, finish, missed
+from tfsegkd.recipe.search_result import FOUND, BudgetNotKept, another_is_due, finish, missed
 from tfsegkd.recipe.searching import Search
 from tfsegkd.recipe.stages import (
     TEACHER_WEIGHTS,
@@ -181,18 +181,39 @@ class Recipe:
         directory = Path(output_dir)
         run = self.begin(directory, data)
         with locked(directory) if self.workers.chief else contextlib.nullcontext():
-            rows = []
-            for stage in self.stages:
-                rows.append(_apart(stage.name, partial(self._stage, stage, run, flags)))
-                run = run.at_size(rows[-1].get("input_size", run.data.size))
-            report = {"stages": rows}
-            if self.workers.chief:
-                peak = peak_memory(with_children=True)
-                report = _apart("report", partial(self._report, run, rows, flags or {}, peak=peak))
-        self.workers.barrier()
+            report = self._run_stages(run, flags)
+            while self.search and another_is_due(read_json(directory / FOUND)):
+                self._go_on_searching(directory)
+                report = self._run_stages(run, flags)
+            if self.search and self.workers.chief:
+                # Until now another candidate's training might have had to go on.
+                shutil.rmtree(progress_directory(directory, self.search.name), ignore_errors=True)
         if fault := missed(report.get("search", {})):
             raise BudgetNotKept(fault)
         return report
+
+    def _run_stages(self, run: Run, flags: dict | None) -> dict:
+        rows = []
+        for stage in self.stages:
+            rows.append(_apart(stage.name, partial(self._stage, stage, run, flags)))
+            run = run.at_size(rows[-1].get("input_size", run.data.size))
+        report = {"stages": rows}
+        if self.workers.chief:
+            peak = peak_memory(with_children=True)
+            report = _apart("report", partial(self._report, run, rows, flags or {}, peak=peak))
+        self.workers.barrier()
+        return report
+
+    def _go_on_searching(self, directory: Path) -> None:
+        """Makes the search and the stages after it run again, for its next candidate."""
+        self.workers.barrier()  # all have seen that another one is due
+        if self.workers.chief:
+            print("The finished file is over the budget; the search goes on without it.", flush=True)
+            search, *later = self.stages[self.stages.index(self.search) :]
+            State(directory).forget([stage.name for stage in (search, *later)])
+            for stage in later:
+                shutil.rmtree(directory / stage.name, ignore_errors=True)
+        self.workers.barrier()
 
     def _report(self, run: Run, rows: list[dict], flags: dict, peak: int) -> dict:
         directory, data = run.directory, run.data
@@ -250,7 +271,8 @@ class Recipe:
         }
         state.complete(stage.name, settings, row)
         run.workers.barrier()
-        shutil.rmtree(progress_directory(run.directory, stage.name), ignore_errors=True)
+        if stage is not self.search:
+            shutil.rmtree(progress_directory(run.directory, stage.name), ignore_errors=True)
         keras.backend.clear_session()
         gc.collect()
         return row

@@ -37,11 +37,13 @@ class Trained:
         candidate: The network and its costs.
         scores: Its mean IoU on the held-out images, by the epochs done.
         failed: Why its training failed; empty if it did not.
+        over_budget: The costs of its finished file, if they are over the budget; empty otherwise.
     """
 
     candidate: Candidate
     scores: dict[int, float] = dataclasses.field(default_factory=dict)
     failed: str = ""
+    over_budget: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def score(self) -> float | None:
@@ -57,6 +59,7 @@ class Trained:
             "file": f"{NETWORKS}/{self.candidate.key}.keras",
             "scores": {str(epoch): score for epoch, score in self.scores.items()},
             "failed": self.failed,
+            "over_budget": dict(self.over_budget),
         }
 
     @classmethod
@@ -65,7 +68,7 @@ class Trained:
             row["network"], tuple(row["size"]), tuple(row["rank"]), costs=row["costs"], counted=True
         )
         scores = {int(epoch): score for epoch, score in row["scores"].items()}
-        return cls(candidate, scores, row["failed"])
+        return cls(candidate, scores, row["failed"], row.get("over_budget", {}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +95,10 @@ class SearchResult:
     @property
     def front(self) -> tuple[Trained, ...]:
         """The chosen network, and those of the others that are on the Pareto front of cost and score."""
-        beaten = {id(one) for one in self.trained if any(_beats(other, one) for other in self.trained)}
+        within = [one for one in self.trained if not one.over_budget]
+        beaten = {id(one) for one in within if any(_beats(other, one) for other in within)}
         return tuple(
-            one
-            for one in self.trained
-            if one is self.chosen or (id(one) not in beaten and one.score is not None)
+            one for one in within if one is self.chosen or (id(one) not in beaten and one.score is not None)
         )
 
     def load(self, trained: Trained) -> keras.Model:
@@ -174,18 +176,40 @@ def finish(budget: Budget, max_drop: float | None, run: Run, rows: Sequence[Mapp
     return content
 
 
+def another_is_due(content: Mapping) -> bool:
+    """Whether the finished file is over the budget of a search, and another candidate is left to try."""
+    return _is_over(content) and any(
+        not one.failed and not one.over_budget and str(one.candidate) != content["chosen"]
+        for one in map(Trained.from_json, content["trained"])
+    )
+
+
+def set_aside(content: Mapping) -> dict:
+    """The search log without its chosen candidate, whose finished file is over the budget."""
+    trained = list(map(Trained.from_json, content["trained"]))
+    for one in trained:
+        if str(one.candidate) == content["chosen"]:
+            one.over_budget = {**one.candidate.costs, **content["file"]["costs"]}
+    finished = ("chosen", "why", "file", "finished", "drop")
+    rest = {key: value for key, value in content.items() if key not in finished}
+    return {**rest, "trained": [one.to_json() for one in trained]}
+
+
 def missed(content: Mapping) -> str | None:
     """What a finished search violates; None if nothing."""
-    file, drop = content.get("file", {}), content.get("drop", {})
-    if file.get("exceeded"):
-        pairs = (
-            f"{short(file['costs'][kind])} of {short(content['limits'][kind])} {KINDS[kind]}"
-            for kind in file["exceeded"]
-        )
+    drop = content.get("drop", {})
+    if _is_over(content):
+        files = {
+            str(one.candidate): one.over_budget
+            for one in map(Trained.from_json, content["trained"])
+            if one.over_budget
+        }
+        files[content["chosen"]] = content["file"]["costs"]
+        told = "; ".join(f"{candidate}, {_exceeded(content, costs)}" for candidate, costs in files.items())
         return (
-            f"{file['name']} costs more than the budget {content['budget']}: {', '.join(pairs)}. Its "
-            f"untrained file did not; a later stage raised its costs, for example by layers that stay in "
-            f"float. Use `Quantize`, or a smaller `budget`. The network is kept."
+            f"No candidate's finished file is within the budget {content['budget']}: {told}. Their untrained "
+            f"files are; a later stage raised the costs, for example by layers that stay in float. Use "
+            f"`Quantize`, or a smaller `budget`. {content['file']['name']} of {content['chosen']} is kept."
         )
     if drop and not drop["kept"]:
         return (
@@ -194,6 +218,17 @@ def missed(content: Mapping) -> str | None:
             f"images. It is kept, as {drop['of']}. Raise the `budget` or `max_drop`, or train longer."
         )
     return None
+
+
+def _is_over(content: Mapping) -> bool:
+    return bool(content.get("file", {}).get("exceeded"))
+
+
+def _exceeded(content: Mapping, costs: Mapping[str, float]) -> str:
+    """The costs over their limits, such as '1.5k of 1k bytes of the int8 file'."""
+    limits = content["limits"]
+    over = [kind for kind, cost in costs.items() if cost > limits[kind]]
+    return ", ".join(f"{short(costs[kind])} of {short(limits[kind])} {KINDS[kind]}" for kind in over)
 
 
 def _float_teacher(run: Run) -> Path | Predictor:

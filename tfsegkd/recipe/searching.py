@@ -19,7 +19,14 @@ from tfsegkd.recipe.budget import Budget
 from tfsegkd.recipe.candidates import Candidate, Candidates, find, networks
 from tfsegkd.recipe.dry_run import PlannedTraining
 from tfsegkd.recipe.halving import Round, halve, rounds, trainings
-from tfsegkd.recipe.search_result import FOUND, NETWORKS, Trained, read_found
+from tfsegkd.recipe.search_result import (
+    FOUND,
+    NETWORKS,
+    Trained,
+    another_is_due,
+    read_found,
+    set_aside,
+)
 from tfsegkd.recipe.stages import PREFLIGHT, Distill, Rehearsal, Run, cache_key, check_task, fingerprint
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.statistics import rank_correlation
@@ -37,8 +44,9 @@ class Search:
     Candidates are all input sizes combined with the options that the student's spec leaves open
     (`candidates.CHOICES`). The costs of all are computed before anything is trained. Of those on the Pareto
     front within the budget, a few are trained for a part of their schedule and ranked on held-out training
-    images; the worse half is dropped, and so on. The best is trained to the end, on all training images.
-    Nothing is trained twice.
+    images; the worse half is dropped, and so on. The best is trained to the end, on all training images. If
+    its finished file turns out to be over the budget, the search goes on without it. Nothing is trained
+    twice.
 
     Args:
         budget: What the network may cost.
@@ -159,6 +167,9 @@ class _Making:
         begun = progress_directory(self._run.directory, self._search.name)
         if self._path.exists() and begun.exists():
             self._content = read_json(self._path)
+            if another_is_due(self._content):
+                self._content = set_aside(self._content)
+                write_json(self._path, self._content)
             if "chosen" in self._content:
                 return models.load(self._network(read_found(self._run.directory).chosen))
         else:
@@ -167,10 +178,11 @@ class _Making:
         trained = [Trained.from_json(row) for row in self._content["trained"]]
         planned = rounds(self._search.schedule.epochs, len(trained), self._search.halving)
         self._run.note(_told(self._search, self._content, trained))
-        finished = halve(trained, planned, lambda one, stop: self._score(trained, one, stop, planned))
+        left = [one for one in trained if not one.over_budget]
+        finished = halve(left, planned, lambda one, stop: self._score(trained, one, stop, planned))
         chosen = finished[0]
         self._content |= {"chosen": str(chosen.candidate), "why": self._why(chosen, trained, planned)}
-        if not self._search.halving:
+        if not self._search.halving and len(left) == len(trained):
             self._content["rank_correlation"] = self._correlations(finished, planned)
         self._write(trained)
         print(f"  {self._content['why']}", flush=True)
@@ -232,9 +244,13 @@ class _Making:
                 os.replace(leg / name, stage / name)
 
     def _why(self, chosen: Trained, trained: Sequence[Trained], planned: Sequence[Round]) -> str:
-        costs = self._search.budget.describe(chosen.candidate.costs)
-        reason = f"Chosen of {len(trained)}: {chosen.candidate}, {costs}"
-        others = [one for one in trained if one is not chosen and one.score is not None]
+        describe = self._search.budget.describe
+        reason = f"Chosen of {len(trained)}: {chosen.candidate}, {describe(chosen.candidate.costs)}"
+        dear = [one for one in trained if one.over_budget]
+        if dear:
+            files = "; ".join(f"{one.candidate}, {describe(one.over_budget)}" for one in dear)
+            reason = f"{reason}; set aside, because their finished files are over the budget: {files}"
+        others = [one for one in trained if one not in (chosen, *dear) and one.score is not None]
         if not others or chosen.score is None:
             return f"{reason}."
         # The runner-up: the best of the others that were trained longest.

@@ -1,6 +1,7 @@
 """The state of a run on disk: its finished stages and their settings."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfsegkd.atomic import write_json
@@ -69,6 +70,11 @@ class State:
     def complete(self, stage: str, settings: dict, result: dict) -> None:
         """Records that `stage` is finished."""
         self._record(stage, settings, result)
+
+    def forget(self, stages: Sequence[str]) -> None:
+        """Makes `stages` count as not finished, so that they run again."""
+        self._stages = {stage: record for stage, record in self._stages.items() if stage not in stages}
+        write_json(self.path, self._stages)
 
     def _record(self, stage, settings, result):
         self._stages[stage] = _as_read_again({"settings": settings, "result": result})
