@@ -2,12 +2,14 @@
 
 import functools
 import itertools
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from tfsegkd import models
 from tfsegkd.data.road_scenes import RoadScenes
+from tfsegkd.export import lowering
 from tfsegkd.graph import cost
 from tfsegkd.recipe import candidates as finding
 from tfsegkd.recipe import network_costs
@@ -147,6 +149,33 @@ def test_instructions_and_bytes_are_interpolated_between_counted_files(monkeypat
         model = BUILD(spec, size, INFO)
         estimate = costs.estimate(Network(spec, size))
         assert estimate == pytest.approx({"arm": 2 * cost(model).macs, "bytes": cost(model).parameters})
+
+
+def test_counts_are_kept_until_the_export_changes(monkeypatch, tmp_path):
+    """Counts are kept in the cache directory; another rewrite, or another line in one, makes new ones."""
+    exported = []
+
+    def export_tflite(model, path, metadata):
+        exported.append(model.name)
+        path.write_bytes(bytes(len(exported)))
+
+    monkeypatch.setenv("TFSEGKD_CACHE", str(tmp_path))
+    monkeypatch.setattr(network_costs, "export_tflite", export_tflite)
+    monkeypatch.setattr(network_costs, "quantize", lambda model, calibration: model)
+    costs = Costs(["unet(width=2)"], [(32, 32)], (32, 32), INFO, Budget.parse("bytes:1M"))
+
+    def count():
+        return costs.count([Network("unet(width=2)", (32, 32))])[0]["bytes"]
+
+    assert (count(), count()) == (1, 1)
+    with monkeypatch.context() as patch:
+        patch.setitem(lowering.CHANGES, "another", lambda editor: False)
+        assert (count(), count()) == (2, 2)
+    assert count() == 1
+    source = tmp_path / "lowering.py"
+    source.write_text(Path(lowering.__file__).read_text() + "# another line\n")
+    monkeypatch.setattr(lowering, "__file__", str(source))
+    assert (count(), count()) == (3, 3)
 
 
 def test_without_the_emulator_another_budget_is_named(monkeypatch):

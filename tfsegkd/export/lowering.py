@@ -4,7 +4,9 @@ Each rewrite replaces a pattern of a .tflite by an equivalent one, up to one ste
 """
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -213,6 +215,12 @@ def lower_for_arm(content: bytes, changes: Iterable[str] = tuple(CHANGES)) -> tu
         return content, ()
     editor.drop_unused()
     return editor.pack(), applied
+
+
+def fingerprint() -> str:
+    """Identifies the rewrites: costs that were counted on exported files hold for one fingerprint."""
+    source = Path(__file__).read_text(encoding="utf-8")
+    return hashlib.sha256("\n".join([source, *CHANGES]).encode()).hexdigest()
 
 
 def _normalization(editor: Editor) -> tuple[schema.OperatorT, int, np.ndarray, np.ndarray] | None:

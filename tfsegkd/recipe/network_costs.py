@@ -18,7 +18,7 @@ from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.atomic import read_json, write_json
 from tfsegkd.data import DatasetInfo
-from tfsegkd.export import export_tflite
+from tfsegkd.export import export_tflite, lowering
 from tfsegkd.graph import LayerCost, cost, layer_costs
 from tfsegkd.models.registry import models as builders
 from tfsegkd.progress_bar import counted
@@ -301,9 +301,10 @@ def _counts(networks: Sequence[Network], info: DatasetInfo, arm_too: bool, ops: 
 
 
 def _key(model: keras.Model, info: DatasetInfo, *what: bool) -> str:
-    packages = [importlib.metadata.version(name) for name in ("ai-edge-litert", "tensorflow")]
+    made_by = [importlib.metadata.version(name) for name in ("ai-edge-litert", "tensorflow")]
+    made_by.append(lowering.fingerprint())
     content = json.dumps(
-        [model.get_config(), info.name, info.class_names, packages, arm.DEFAULT_CORE, what],
+        [model.get_config(), info.name, info.class_names, made_by, arm.DEFAULT_CORE, what],
         sort_keys=True,
         default=str,
     )
