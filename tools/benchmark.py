@@ -11,8 +11,10 @@ python tools/benchmark.py ecosystem  # networks of other libraries, of those ins
 python tools/benchmark.py faults --kills=50 --work_dir=/tmp/faults
 python tools/benchmark.py soak --minutes=30 --work_dir=/tmp/soak
 python tools/benchmark.py arm_models  # counts every network on Arm, for docs/models.md
+python tools/benchmark.py arm_agreement  # runs every network's file on Arm and here, for docs/models.md
 python tools/benchmark.py students --json=docs/results/student_costs.json
 python tools/benchmark.py models  # writes docs/models.md, at 360x480 unless --input_size says otherwise
+python tools/benchmark.py models_page  # writes docs/models.md of what was measured before
 python tools/benchmark.py quantization  # writes docs/results/quantization_compared.md
 """
 
@@ -131,6 +133,18 @@ def count_models():
     return arm_models.run(results, sizes, FLAGS.network or models.NETWORKS, FLAGS.whole)
 
 
+def compare_on_arm():
+    size = FLAGS.input_size if FLAGS["input_size"].present else "64x96"
+    results = Path(FLAGS.json or DOCS / "results" / "arm_agreement.json")
+    networks = FLAGS.network or models.NETWORKS
+    return arm_models.compare(results, command_line.size(size, "input_size"), networks)
+
+
+def write_models_page():
+    models.write_page(DOCS / "results" / "models.json", DOCS / "models.md", (360, 480))
+    return []
+
+
 def compare_quantization():
     results = Path(FLAGS.json or DOCS / "results" / "quantization_compared.json")
     rows = quantization.run(
@@ -171,7 +185,7 @@ def try_ecosystem():
     results = Path(FLAGS.json or DOCS / "results" / "ecosystem.json")
     rows = ecosystem.run(results, FLAGS.steps, FLAGS.network[0] if FLAGS.network else "")
     if not FLAGS.json:
-        models.write_page(DOCS / "results" / "models.json", DOCS / "models.md", (360, 480))
+        write_models_page()
     return as_dicts(rows)
 
 
@@ -195,6 +209,7 @@ def work_directory():
 
 BENCHMARKS = {
     "arm": count_arm,
+    "arm_agreement": compare_on_arm,
     "arm_models": count_models,
     "distiller": measure_distiller,
     "ecosystem": try_ecosystem,
@@ -203,6 +218,7 @@ BENCHMARKS = {
     "latency": measure_latency,
     "losses": measure_losses,
     "models": measure_models,
+    "models_page": write_models_page,
     "pipeline": measure_pipeline,
     "pruned_segnet": count_pruned_segnet,
     "quantization": compare_quantization,

@@ -58,7 +58,7 @@ def test_every_json_is_on_a_page():
     """So that another digit in any of them is seen: pages hold their fingerprints."""
     told = {page.parent / file for page in MADE for file in pages.files(page)}
     told |= {RESULTS / "models.json", RESULTS / "models_arm.json", RESULTS / "quantization_compared.json"}
-    told |= {RESULTS / "ecosystem.json"}
+    told |= {RESULTS / "ecosystem.json", RESULTS / "arm_agreement.json"}
     assert {path.name for path in RESULTS.glob("*.json")} == {path.name for path in told}
 
 
@@ -75,9 +75,13 @@ def test_generated_pages_are_as_their_json_says(monkeypatch):
     ]
     assert quantization.page(rows, 32) == (RESULTS / "quantization_compared.md").read_text(encoding="utf-8")
     rows = models._ordered(models._read(RESULTS / "models.json", (360, 480)))
-    counted = arm_page.read(RESULTS / "models_arm.json")
+    counted, agreements = (
+        arm_page.read(RESULTS / f"{name}.json") for name in ("models_arm", "arm_agreement")
+    )
     others = ecosystem.read(RESULTS / "ecosystem.json")
-    assert models.page(rows, counted, others) == (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert models.page(rows, counted, others, agreements) == (ROOT / "docs" / "models.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.fixture

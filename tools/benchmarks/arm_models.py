@@ -1,4 +1,4 @@
-"""What every network takes on Arm, in int8 and in float, and what each change of the export saves."""
+"""What every network takes on Arm, what each change of the export saves, and whether classes are the same."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ from benchmarks.models import NETWORKS, NUM_CLASSES, measure
 from tfsegkd.atomic import write_json
 from tfsegkd.recipe.report import versions
 
-_CHILD = (sys.executable, "-m", "benchmarks.one_arm")
+_COUNT = (sys.executable, "-m", "benchmarks.one_arm")
+_COMPARE = (sys.executable, "-m", "benchmarks.one_arm_agreement")
 
 
 def run(
@@ -35,16 +36,52 @@ def run(
     rows = read(results)
     for size in sizes:
         for network in networks:
-            key = (network, tuple(size))
-            if key not in rows or rows[key]["cause"]:
-                request = {"network": network, "size": size, "num_classes": NUM_CLASSES, "whole": whole}
-                found = measure(_CHILD, request, minutes, gigabytes)
-                rows[key] = {"network": network, "size": list(size), **found}
-                write_json(
-                    results, {"benchmark": "arm_models", "rows": _ordered(rows), "versions": versions()}
-                )
-            print(line(rows[key]), flush=True)
+            request = {"network": network, "size": size, "num_classes": NUM_CLASSES, "whole": whole}
+            print(line(_row(results, rows, "arm_models", _COUNT, request, minutes, gigabytes)), flush=True)
     return _ordered(rows)
+
+
+def compare(
+    results: Path,
+    size: tuple[int, int],
+    networks: Sequence[str] = NETWORKS,
+    minutes: float = 60.0,
+    gigabytes: float = 10.0,
+) -> list[dict]:
+    """Runs each network's exported int8 file on Arm and here, and compares the classes of all pixels.
+
+    Rows are kept as they come, as those of `run`.
+
+    Args:
+        results: JSON with the rows, which is read first.
+        size: (height, width) of the images; small, because the emulator takes its time.
+        networks: Specs, or names of `foreign.NETWORKS`.
+        minutes, gigabytes: What one network may take.
+    """
+    rows = read(results)
+    for network in networks:
+        request = {"network": network, "size": size, "num_classes": NUM_CLASSES}
+        row = _row(results, rows, "arm_agreement", _COMPARE, request, minutes, gigabytes)
+        print(network, row["cause"] or f"{row['pixels']:.2%}", flush=True)
+    return _ordered(rows)
+
+
+def _row(
+    results: Path,
+    rows: dict,
+    benchmark: str,
+    child: Sequence[str],
+    request: dict,
+    minutes: float,
+    gigabytes: float,
+) -> dict:
+    """The row of a request, measured and written where it is missing or had a cause to fail."""
+    key = (request["network"], tuple(request["size"]))
+    if key not in rows or rows[key]["cause"]:
+        found = measure(child, request, minutes, gigabytes)
+        rows[key] = {"network": request["network"], "size": list(request["size"]), **found}
+        write_json(results, {"benchmark": benchmark, "rows": _ordered(rows), "versions": versions()})
+    return rows[key]
 
 
 def _ordered(rows: dict) -> list[dict]:

@@ -19,7 +19,7 @@ machine and at every load. They are not milliseconds. A load that misses the cac
 other cores have other kernels, and a GPU or NPU runs another program: [time your own phone](android.md).
 A core with the dot product multiplies at most 16 pairs of int8 in an instruction. Networks and sizes without
 a figure have not been counted; `python tools/benchmark.py arm_models` counts what is missing.
-{sums}{tables}
+{again}{sums}{tables}
 ### What the export saves
 
 The file that the converter writes, and the same after each change of the export
@@ -39,6 +39,31 @@ The kinds of op that keep it there: millions of instructions in int8 (in float),
 
 {networks}
 """
+# What some were to take at most, with logits at full size and at a stride.
+_AIMS = {("mobile_unet", (192, 256)): (34e6, {"output_stride=4": 30e6})}
+_DOT_PRODUCT = 16  # pairs of int8 that one instruction multiplies
+_LEFT = """
+### What was aimed at
+
+{aims}
+
+Besides the changes above these were tried, and left out: four depthwise convolutions down the columns in
+place of the second step of the last enlargement, which save a few thousandths of the whole for eleven
+operators more; and logits padded to 16 channels for the bilinear kernel, which take more than the
+convolution of two neighbours. What is left is the network's own: XNNPACK pads convolutions to its tiles of
+channels by itself, depthwise ones have no dot product to use, and additions have no convolution to go into.
+Narrower networks take less: [students](students.md).
+"""
+_AGREEMENT = """
+### The same classes
+
+The exported int8 file on the emulated core and on x86, {size}, {images} images, weights at random: the share
+of pixels with the same class, and the largest difference of two logits in steps of the file
+(`python tools/benchmark.py arm_agreement`, figures in `results/arm_agreement.json`; for a trained network of
+yours, `tools/verify.py --arm`).
+
+{networks}
+"""
 _NAMES = (
     "fold_normalization",
     "widen_normalization",
@@ -46,6 +71,9 @@ _NAMES = (
     "enlarge_in_two_steps",
     "enlarge_columns_by_convolution",
 )
+_AGAIN = """
+Files counted twice, by two starts of the emulator: {files}; the counts differ by at most {error}.
+"""
 _SUMS = """
 ≈ marks the sum of a file's ops, each kind and size of them counted once, large ones in two strips of rows: a
 whole file of that size takes the emulator hours.{error}
@@ -72,8 +100,13 @@ def figures(row: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def section(rows: Rows) -> str:
-    """The part of the page, as Markdown; empty where nothing was counted."""
+def section(rows: Rows, agreements: Rows | None = None) -> str:
+    """The part of the page, as Markdown; empty where nothing was counted.
+
+    Args:
+        rows: What was counted, as of `read`.
+        agreements: How files fared on Arm and here, as of `read`.
+    """
     counted = [row for row in rows.values() if row.get("int8")]
     if not counted:
         return ""
@@ -88,9 +121,65 @@ def section(rows: Rows) -> str:
         tables.append(f"\nAt {size[0]}×{size[1]}:\n\n{table(heads, lines)}\n")
     above = [row for row in counted if row.get("kinds")]
     text = _SECTION.format(
-        core=counted[0]["core"], tables="".join(tables), steps=_steps(counted), sums=_sums(counted)
+        core=counted[0]["core"],
+        tables="".join(tables),
+        steps=_steps(counted),
+        again=_again(counted),
+        sums=_sums(counted),
     )
-    return text + (_ABOVE.format(networks="\n".join(map(_above, above))) if above else "")
+    text += _ABOVE.format(networks="\n".join(map(_above, above))) if above else ""
+    text += _left(rows)
+    return text + _agreement([row for row in (agreements or {}).values() if "pixels" in row])
+
+
+def _left(rows: Rows) -> str:
+    """How far networks are from what they were to take, and which kinds of op take it."""
+    told = []
+    for key, (aim, at_stride) in _AIMS.items():
+        row = rows.get(key)
+        if not row or not row.get("kinds"):
+            continue
+        found = [(aim, row["int8"], "logits at full size")]
+        found += [
+            (least, row["steps"][name], f"logits at stride {name.removeprefix(_STRIDE)}")
+            for name, least in at_stride.items()
+        ]
+        parts = (
+            f"{figure(aim, 1, 1e-6)} M with {what} ({figure(taken, 2, 1e-6)} M now, {taken / aim - 1:+.1%})"
+            for aim, taken, what in found
+        )
+        most = sorted(row["kinds"].items(), key=lambda pair: -pair[1][1])[:4]
+        kinds = ", ".join(f"{kind} {figure(int8, 1, 1e-6)} M" for kind, (_, int8) in most)
+        bound = figure(row["macs"] / _DOT_PRODUCT, 1, 1e-6)
+        size = "×".join(map(str, row["size"]))
+        told.append(
+            f"`{row['network']}` at {size} was to take {' and '.join(parts)}. Most go into {kinds}; all its "
+            f"multiplications by dot products would be {bound} M."
+        )
+    return _LEFT.format(aims="\n\n".join(told)) if told else ""
+
+
+def _agreement(rows: Sequence[dict[str, Any]]) -> str:
+    if not rows:
+        return ""
+    lines = [
+        [
+            f"`{row['network']}`",
+            f"{row['pixels']:.2%}",
+            figure(row["max_difference_steps"], 1),
+            figure(row["classes"], 0),
+        ]
+        for row in rows
+    ]
+    heads = ["network", "same class", "largest difference, steps", "classes predicted"]
+    height, width = rows[0]["size"]
+    return _AGREEMENT.format(size=f"{height}×{width}", images=rows[0]["images"], networks=table(heads, lines))
+
+
+def _again(rows: Sequence[dict[str, Any]]) -> str:
+    """How far two counts of one file are from each other."""
+    errors = [abs(row["again"] / row["int8"] - 1) for row in rows if row.get("again")]
+    return _AGAIN.format(files=len(errors), error=f"{max(errors):.4%}") if errors else ""
 
 
 def _sums(rows: Sequence[dict[str, Any]]) -> str:

@@ -164,9 +164,13 @@ def _write(results: Path, document: Path, rows: list[Row]) -> None:
 def write_page(results: Path, document: Path, size: tuple[int, int]) -> None:
     """Writes the page of what the files of results beside `results` hold."""
     rows = _ordered(_read(results, size))
-    counted = arm_page.read(results.with_name("models_arm.json"))
+    counted, agreements = (
+        arm_page.read(results.with_name(name)) for name in ("models_arm.json", "arm_agreement.json")
+    )
     others = ecosystem.read(results.with_name("ecosystem.json"))
-    write_atomically(document, lambda file: file.write_text(page(rows, counted, others), encoding="utf-8"))
+    write_atomically(
+        document, lambda file: file.write_text(page(rows, counted, others, agreements), encoding="utf-8")
+    )
 
 
 def _read(results: Path, size: tuple[int, int]) -> dict[str, Row]:
@@ -234,12 +238,14 @@ def page(
     rows: Sequence[Row],
     counted: arm_page.Rows | None = None,
     others: Sequence[ecosystem_page.Row] = (),
+    agreements: arm_page.Rows | None = None,
 ) -> str:
     """The document, as Markdown.
 
     Args:
         counted: What was counted on Arm, as of `arm_page.read`.
         others: How networks of other libraries fared, as of `ecosystem.read`.
+        agreements: How files fared on Arm and here, as of `arm_page.read`.
     """
     counted = counted or {}
     causes = [f"- `{row.network}`: {row.cause}." for row in rows if row.cause]
@@ -249,7 +255,7 @@ def page(
         size=f"{height}×{width}",
         classes=NUM_CLASSES,
         causes="\n".join(["\nWhat stands in the way:\n", *causes, ""]) if causes else "",
-        arm=arm_page.section(counted),
+        arm=arm_page.section(counted, agreements),
         slow=_slow([row for row in rows if row.slow]),
         published=_published([row for row in rows if row.published and row.counted]),
         others=ecosystem_page.section(others),

@@ -45,6 +45,7 @@ def measure(request: dict, note: Callable[..., None]) -> None:
         in_float = _count([real], request["whole"])[0].instructions
         note(float=in_float)
         if request["whole"]:
+            note(again=_count([paths[exported]], whole=True)[0].instructions)
             real_ops, int8_ops = (one.instructions for one in arm.estimate([real, paths[exported]]))
             note(by_ops={"int8": int8_ops, "float": real_ops})
         if steps[exported] > GOAL * in_float:
