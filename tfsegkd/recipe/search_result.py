@@ -205,11 +205,12 @@ def missed(content: Mapping) -> str | None:
             if one.over_budget
         }
         files[content["chosen"]] = content["file"]["costs"]
-        told = "; ".join(f"{candidate}, {_exceeded(content, costs)}" for candidate, costs in files.items())
+        costly = "; ".join(f"{candidate}, {_exceeded(content, costs)}" for candidate, costs in files.items())
         return (
-            f"No candidate's finished file is within the budget {content['budget']}: {told}. Their untrained "
-            f"files are; a later stage raised the costs, for example by layers that stay in float. Use "
-            f"`Quantize`, or a smaller `budget`. {content['file']['name']} of {content['chosen']} is kept."
+            f"No candidate's finished file is within the budget {content['budget']}: {costly}. Their "
+            f"untrained files are; a later stage raised the costs, for example by layers that stay in "
+            f"float. Use `Quantize`, or a smaller `budget`. {content['file']['name']} of "
+            f"{content['chosen']} is kept."
         )
     if drop and not drop["kept"]:
         return (

@@ -134,29 +134,29 @@ def section(rows: Rows, agreements: Rows | None = None) -> str:
 
 def _left(rows: Rows) -> str:
     """How far networks are from what they were to take, and which kinds of op take it."""
-    told = []
+    found = []
     for key, (aim, at_stride) in _AIMS.items():
         row = rows.get(key)
         if not row or not row.get("kinds"):
             continue
-        found = [(aim, row["int8"], "logits at full size")]
-        found += [
+        taken = [(aim, row["int8"], "logits at full size")]
+        taken += [
             (least, row["steps"][name], f"logits at stride {name.removeprefix(_STRIDE)}")
             for name, least in at_stride.items()
         ]
         parts = (
-            f"{figure(aim, 1, 1e-6)} M with {what} ({figure(taken, 2, 1e-6)} M now, {taken / aim - 1:+.1%})"
-            for aim, taken, what in found
+            f"{figure(most, 1, 1e-6)} M with {what} ({figure(now, 2, 1e-6)} M now, {now / most - 1:+.1%})"
+            for most, now, what in taken
         )
-        most = sorted(row["kinds"].items(), key=lambda pair: -pair[1][1])[:4]
-        kinds = ", ".join(f"{kind} {figure(int8, 1, 1e-6)} M" for kind, (_, int8) in most)
+        largest = sorted(row["kinds"].items(), key=lambda pair: -pair[1][1])[:4]
+        kinds = ", ".join(f"{kind} {figure(int8, 1, 1e-6)} M" for kind, (_, int8) in largest)
         bound = figure(row["macs"] / _DOT_PRODUCT, 1, 1e-6)
         size = "×".join(map(str, row["size"]))
-        told.append(
+        found.append(
             f"`{row['network']}` at {size} was to take {' and '.join(parts)}. Most go into {kinds}; all its "
             f"multiplications by dot products would be {bound} M."
         )
-    return _LEFT.format(aims="\n\n".join(told)) if told else ""
+    return _LEFT.format(aims="\n\n".join(found)) if found else ""
 
 
 def _agreement(rows: Sequence[dict[str, Any]]) -> str:

@@ -1,24 +1,22 @@
 """Runs one network's int8 file on Arm and here: python -m benchmarks.one_arm_agreement REQUEST ANSWER."""
 
-import json
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.one_model import _build, _images
+from benchmarks.one_network import answer, build, smooth_images
 from tfsegkd import quantization, runtime
-from tfsegkd.atomic import write_json
 from tfsegkd.export import lower_for_arm
 from tfsegkd.pruning.recalibration import recalibrate
 from tfsegkd.runtime import Network, arm
 
 
-def measure(request: dict) -> dict:
-    """The share of pixels of equal class, and the largest difference of two logits in steps of the file."""
-    model = _build(request["network"], request["num_classes"], (*request["size"], 3))
-    images = _images(model.input_shape[1:])
+def measure(request: dict, note: Callable[..., None]) -> None:
+    """Notes the share of pixels of equal class, and the largest difference of logits in steps of the file."""
+    model = build(request["network"], request["num_classes"], (*request["size"], 3))
+    images = smooth_images(model.input_shape[1:])
     recalibrate(model, [images])
     content, _ = lower_for_arm(runtime.convert(quantization.quantize(model, calibration=[images])))
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
@@ -26,15 +24,14 @@ def measure(request: dict) -> dict:
         path.write_bytes(content)
         network = Network(path)
         here, there = network.predict(images), arm.run(path, images)
-    return {
-        "pixels": float((here.argmax(-1) == there.argmax(-1)).mean()),
-        "max_difference_steps": float(np.abs(here - there).max() / network.output_quantization[0]),
-        "classes": len(np.unique(here.argmax(-1))),
-        "images": len(images),
-        "core": arm.DEFAULT_CORE,
-    }
+    note(
+        pixels=float((here.argmax(-1) == there.argmax(-1)).mean()),
+        max_difference_steps=float(np.abs(here - there).max() / network.output_quantization[0]),
+        classes=len(np.unique(here.argmax(-1))),
+        images=len(images),
+        core=arm.DEFAULT_CORE,
+    )
 
 
 if __name__ == "__main__":
-    asked, answered = sys.argv[1:]
-    write_json(Path(answered), measure(json.loads(Path(asked).read_text())))
+    answer(measure)
