@@ -5,10 +5,12 @@ import pytest
 import tensorflow as tf
 
 from tfsegkd import models
-from tfsegkd._keras import keras
+from tfsegkd._keras import Interpreter, keras
 from tfsegkd.export import export_tflite
+from tfsegkd.layers import MaxUnpooling
 from tfsegkd.quantization import quantize
 from tfsegkd.runtime import Network, profile
+from tfsegkd.runtime.model_file import Editor
 
 SIZE = (64, 96)
 CLASSES = 4
@@ -40,6 +42,12 @@ SPECS = {
 }
 # Where maxima were is found by comparing, which the delegate does not do.
 PARTITIONS = {"segnet, mask": 6, "enet, mask": 3}
+# Of the pixels with a clear class, the share that the file gives the same one. Where two pixels of a window
+# are nearly equal, one step of rounding makes the other one the maximum, and what is unpooled moves by a
+# pixel: in 0.07 % of SegNet's windows at stride 1 and 3 % from stride 4 on, through five unpoolings in a
+# row. From one training to another 0.983 to 0.995 agree; with the maxima where the file found them 0.998
+# do.
+AGREEMENT = {"segnet, mask": 0.97}
 # Normalised pixels are joined with a convolution's result; their range is fixed, so they are rescaled.
 RESCALED = {"erfnet", "erfnet, grouped", "enet", "enet, mask"}
 
@@ -66,13 +74,30 @@ def settled(spec):
     return model
 
 
+def maxima_of_file(path, pixels):
+    """Where the file finds the maxima of its poolings, (N, H, W, C) for each shape (H, W, C)."""
+    content = path.read_bytes()
+    interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    (entry,) = interpreter.get_input_details()
+    compared = [int(operator.outputs[0]) for operator in Editor(content).find("EQUAL")]
+    found = {}
+    for image in pixels.astype(entry["dtype"]):
+        interpreter.set_tensor(entry["index"], image[None])
+        interpreter.invoke()
+        for number in compared:
+            places = interpreter.get_tensor(number)
+            found.setdefault(places.shape[1:], []).append(places[0])
+    return {shape: np.stack(several) for shape, several in found.items()}
+
+
 def test_every_network_of_the_registry_is_here():
     assert {name.split(",")[0] for name in SPECS} == {*models.names()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
-def test_network_becomes_int8(name, tmp_path):
+def test_network_becomes_int8(name, tmp_path, monkeypatch):
     model = settled(SPECS[name])
     pixels, _ = frames(8, seed=1)
     quantized = quantize(model, calibration=frames(32)[0].reshape(4, 8, *SIZE, 3))
@@ -86,7 +111,19 @@ def test_network_becomes_int8(name, tmp_path):
     same = from_file.argmax(-1) == from_keras.argmax(-1)
     best = np.sort(from_keras, axis=-1)[..., -2:]
     is_decided = best[..., 1] - best[..., 0] > 8 * Network(path).output_quantization[0]
-    assert same[is_decided].mean() >= 0.99
+    assert same[is_decided].mean() >= AGREEMENT.get(name, 0.99)
     assert is_decided.mean() > 0.5
     # How many others there are is a matter of the training, which machines round differently.
     assert same.mean() >= 0.9
+    if not name.endswith("mask"):
+        return
+    maxima = maxima_of_file(path, pixels)
+
+    def unpooled(self, inputs):
+        values, before, _ = inputs
+        enlarged = tf.image.resize(values, before.shape[1:3], "nearest")
+        return tf.where(maxima[tuple(before.shape[1:])], enlarged, 0.0)
+
+    monkeypatch.setattr(MaxUnpooling, "call", unpooled)
+    same = from_file.argmax(-1) == quantized(pixels, training=False).numpy().argmax(-1)
+    assert same[is_decided].mean() >= 0.99

@@ -105,7 +105,7 @@ def _up(x, before, pooled, name, unpooling):
     y = blocks.norm_relu(y, f"{name}_middle", relu=0)
     y = blocks.conv(y, filters, 1, f"{name}_expand", relu=None)
     x = blocks.conv(x, filters, 1, f"{name}_shortcut", relu=None)
-    x = blocks.unpool(x, before, pooled, f"{name}_unpool", unpooling)
+    x = blocks.unpool(x, before, pooled, name=f"{name}_unpool", unpooling=unpooling)
     return layers.ReLU(name=name)(layers.Add(name=f"{name}_add")([x, y]))
 
 

@@ -48,7 +48,7 @@ def segnet(
         pools.append((before, x))
     for stage in range(5, 0, -1):
         convs, widths = _STAGES[stage - 1]
-        x = blocks.unpool(x, *pools[stage - 1], f"unpool{stage}", unpooling)
+        x = blocks.unpool(x, *pools[stage - 1], name=f"unpool{stage}", unpooling=unpooling)
         below = _STAGES[max(stage - 2, 0)][1]
         # The first stage's second convolution is the classifier.
         filters = [width * widths] * (convs - 1) + ([width * below] if stage > 1 else [])
