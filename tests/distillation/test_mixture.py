@@ -400,6 +400,40 @@ def test_a_mixture_is_recorded_once_and_trains_a_student(tmp_path):
     assert np.isfinite(history["pixelwise"][0]) and np.isfinite(history["hint_stage"][0])
 
 
+def test_a_member_that_cuts_windows_sees_the_images_as_large_as_they_are(tmp_path):
+    kernel = tf.constant(np.random.default_rng(3).normal(0, 0.03, (3, 3, 3, CLASSES)), tf.float32)
+
+    def square(images):
+        return tf.nn.conv2d(images, kernel, 1, "SAME")
+
+    spec = tf.TensorSpec((1, HEIGHT, HEIGHT, 3), tf.float32)
+    concrete = tf.function(square).get_concrete_function(spec)
+    path = tmp_path / "square.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert())
+    own, cut = network("own"), Member(path, windows=True)
+    source, size, large = Noise(), (HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)
+    frames = source[0][0][None].astype("float32")
+
+    total, passes = np.zeros((1, *large, CLASSES)), np.zeros((1, *large, 1))
+    for left in (0, 2 * WIDTH - 2 * HEIGHT):
+        columns = slice(left, left + 2 * HEIGHT)
+        logits = square(tf.image.resize(frames[:, :, columns], (HEIGHT, HEIGHT)))
+        total[:, :, columns] += softmax(tf.image.resize(logits, (2 * HEIGHT, 2 * HEIGHT)))
+        passes[:, :, columns] += 1
+    theirs = total / passes
+    ours = softmax(resized(own.predict(resized(frames, size), verbose=0), large))
+
+    def recorded(name, members, **options):
+        return TeacherCache(tmp_path / name, load_teacher(members), source, size, **options).read(0)["logits"]
+
+    mixture = resized(np.log((ours + theirs) / 2), size)[0]
+    np.testing.assert_allclose(recorded("mixture", [own, cut]), mixture, atol=2e-2)
+    alone = resized(np.log(theirs), size)[0]
+    np.testing.assert_allclose(recorded("alone", [cut]), alone, atol=2e-2)
+    # A size that is given holds.
+    assert np.abs(recorded("asked", [cut], teacher_size=size) - alone).max() > 0.1
+
+
 def test_the_fingerprint_knows_weights_maps_and_sizes_and_not_the_order():
     one, two = network("one"), network("two", seed=3)
     table = dict(zip(CLASS_NAMES, (0, 1, 3, 2), strict=True))

@@ -34,11 +34,13 @@ class TeacherCache(Teacher):
 
     Args:
         directory: The directory of the files.
-        teacher: The teacher to record. It gets images of its own input size, else of `teacher_size`.
+        teacher: The teacher to record. It gets images of its own input size; one that cuts windows, or whose
+            members resize images themselves, gets them as large as the source has them.
         source: The images.
         size: (height, width) of the images that the student is trained on; logits are stored at this size.
         layers: The layers of the teacher to record; 'logits' is its output.
-        teacher_size: (height, width) of the images for a teacher that takes any size; `size` by default.
+        teacher_size: (height, width) of the images for any other teacher, `size` by default; if given, also
+            of those that would be as large as the source has them.
 
     Attributes:
         map_shapes: (h, w, C) of each layer, for a whole image.
@@ -68,7 +70,9 @@ class TeacherCache(Teacher):
         self.directory = Path(directory)
         self._fingerprint = teacher.fingerprint()
         self._image_size = tuple(size)
-        fed_size = tuple(teacher.size or teacher.input_size or teacher_size or size)
+        fed_size = tuple(teacher_size or size)
+        if teacher_size is None or teacher.size or teacher.input_size:
+            fed_size = teacher.size_for(source, fed_size)
         self._check_key(
             {
                 "form": _FORM,

@@ -288,11 +288,11 @@ class Recipe:
         (run.directory / TEACHER_WEIGHTS).unlink(missing_ok=True)
         size = tuple(run.data.size)
         teacher = stage.load(run.data.val.info, size, run.teacher_weights())
-        names = stage.member_names()
+        names, size = stage.member_names(), stage.size or teacher.size_for(run.data.val, size)
         if names:
-            row = _measured_members(run, stage, teacher, names, stage.size or size)
+            row = _measured_members(run, stage, teacher, names, size)
         else:
-            row = _measured(run, stage.name, Predictor(teacher, stage.size or size))
+            row = _measured(run, stage.name, Predictor(teacher, size))
         state.complete(stage.name, settings, row)
         return row
 

@@ -235,5 +235,5 @@ def _exceeded(content: Mapping, costs: Mapping[str, float]) -> str:
 def _float_teacher(run: Run) -> Path | Predictor:
     if run.pretrained is None:
         return run.find(Teacher.artefact)
-    size = run.pretrained.size or run.teacher_size
-    return Predictor(run.pretrained.load(run.held_out.info, run.teacher_size, run.teacher_weights()), size)
+    teacher = run.pretrained.load(run.held_out.info, run.teacher_size, run.teacher_weights())
+    return Predictor(teacher, run.pretrained.size or teacher.size_for(run.held_out, run.teacher_size))

@@ -124,10 +124,11 @@ class Run:
             teacher = load_teacher(models.at_size(models.load(self.find(Teacher.artefact)), fed_size))
         if cache is None:
             return teacher, None
+        fed_size = (self.pretrained and self.pretrained.size) or teacher.size_for(data.train, fed_size)
         options = {
             "size": size,
             "layers": {term.layers[0] for term in terms},
-            "teacher_size": (self.pretrained and self.pretrained.size) or self.teacher_size,
+            "teacher_size": fed_size,
         }
 
         def record(source):

@@ -59,6 +59,10 @@ class Ensemble(Teacher):
         if class_names is not None:
             self.weights(len(class_names))
 
+    @property
+    def resizes(self):
+        return all(teacher.resizes for teacher in self.members.values())
+
     def feature_extractor(self, names):
         asked = {label: [LOGITS] for label in self.members}
         found = {}
@@ -161,6 +165,8 @@ def _sized(teacher: Teacher) -> Teacher:
 def _common_size(teachers):
     """Returns the `size` and the `input_size` of an ensemble."""
     fixed = {teacher.size for teacher in teachers if teacher.size}
+    if any(teacher.resizes and teacher.input_size is None for teacher in teachers):
+        return None, None
     wanted = fixed | {teacher.input_size for teacher in teachers if teacher.input_size}
     if len(wanted) == len(fixed) == 1:
         return fixed.pop(), None
@@ -195,6 +201,10 @@ class Views(Teacher):
         self._teacher, self._flip, self._scales = teacher, flip, scales
         self._scaled = {scale: teacher if scale == 1 else teacher.scaled(scale) for scale in scales}
         self.name, self.size, self.input_size = teacher.name, teacher.size, teacher.input_size
+
+    @property
+    def resizes(self):
+        return self._teacher.resizes
 
     def feature_extractor(self, names):
         names = list(names)

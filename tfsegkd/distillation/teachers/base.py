@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import tensorflow as tf
 
 from tfsegkd import models
+from tfsegkd.data import Source
 from tfsegkd.deprecation import renamed
 
 Shapes = dict[str, tuple[int, int, int]]
@@ -19,6 +21,7 @@ class Teacher:
         name: The name in messages.
         size: (height, width) of the images that it takes; None for any.
         input_size: The size to which it resizes all images itself; None if it does not.
+        resizes: Whether it resizes all images itself, to one size or, as sliding windows do, to several.
         recorded: Whether its outputs were computed before and are part of the batches.
 
     Example:
@@ -29,6 +32,25 @@ class Teacher:
     size: tuple[int, int] | None = None
     input_size: tuple[int, int] | None = None
     recorded: bool = False
+
+    @property
+    def resizes(self) -> bool:
+        return self.input_size is not None
+
+    def size_for(self, source: Source, size: tuple[int, int]) -> tuple[int, int]:
+        """Returns (height, width) of the images to give it.
+
+        A teacher that resizes images itself gets them at their own size: shrunk to the student's, they have
+        lost what it would see.
+
+        Args:
+            source: The images; their own size is that of the first.
+            size: The size for a teacher that takes any.
+        """
+        own = self.size or self.input_size
+        if own is None and self.resizes:
+            own = np.shape(source[0][0])[:2]
+        return tuple(own or size)
 
     def feature_extractor(self, names: Iterable[str]) -> FeatureExtractor:
         """Returns a function from images (N, H, W, 3), 0…255, to the outputs of layers, by one forward pass.

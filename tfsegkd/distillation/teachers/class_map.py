@@ -34,6 +34,10 @@ class Mapped(Teacher):
         self.channels = tuple(map(tuple, channels))
         self.name, self.size, self.input_size = teacher.name, teacher.size, teacher.input_size
 
+    @property
+    def resizes(self):
+        return self.teacher.resizes
+
     def feature_extractor(self, names):
         return self._with_classes(self.teacher.feature_extractor(names))
 

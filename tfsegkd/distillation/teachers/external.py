@@ -161,6 +161,10 @@ class Normalized(Teacher):
                     f"Received: ({mean}, {deviation})."
                 )
 
+    @property
+    def resizes(self):
+        return self._teacher.resizes
+
     def feature_extractor(self, names):
         run = self._teacher.feature_extractor(names)
         return lambda images: run((tf.cast(images, tf.float32) - self._mean) / self._deviation)

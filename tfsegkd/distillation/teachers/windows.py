@@ -30,6 +30,8 @@ class Windows(Teacher):
         ValueError: for a teacher that takes images of any size.
     """
 
+    resizes = True
+
     def __init__(self, teacher: Teacher, zoom: float = 1.0):
         if teacher.input_size is None:
             raise ValueError(
