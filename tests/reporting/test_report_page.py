@@ -1,6 +1,7 @@
 """The page as a browser shows it: complete, quiet, and driven by its controls."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,13 @@ def thumbs(chrome):
 
 def painted(chrome):
     return chrome.find_element("id", "viewer").get_attribute("data-painted").split("|")
+
+
+def test_the_script_reads_nothing_that_the_page_lacks(page):
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)
+    read = set(re.findall(r"\bDATA\.(\w+)", text))
+    assert {"runs", "classes"} <= read <= json.loads(found[1]).keys()
 
 
 @needs_browser
@@ -116,7 +124,7 @@ def test_a_class_filters_the_frames_that_have_it(opened):
     odd = {name for name in every if int(name[6:8]) % 2}
     assert odd <= having and len(having) <= len(every)
     data = json.loads(opened.execute_script("return document.getElementById('data').textContent"))
-    want = {f["name"] for f in data["frames"] if f["iou"]["0/int8"][3] is not None}
+    want = {f["name"] for f in data["images"] if f["iou"]["0/int8"][3] is not None}
     assert having == want
 
 

@@ -105,7 +105,7 @@
     const section = target.closest("section").id;
     groups.filter((group) => group.dataset.section).forEach(show);
     document.querySelectorAll("select.run").forEach((select) => { select.value = run; });
-    if (DATA.frames.length) browser.changeRun();
+    if (DATA.images.length) browser.changeRun();
     document.querySelector(`#${section} select.run`)?.focus();
   });
 
@@ -181,7 +181,7 @@
     list() {
       const current = this.shown[this.place]?.name;
       const order = find("order").value;
-      const frames = DATA.frames.filter((frame) => find("class").value === "" || this.score(frame) !== null);
+      const frames = DATA.images.filter((frame) => find("class").value === "" || this.score(frame) !== null);
       const sign = order === "best" ? -1 : 1;
       frames.sort((a, b) => order === "name" ? a.name.localeCompare(b.name) : sign * (this.score(a) - this.score(b)));
       this.shown = frames;
@@ -338,5 +338,5 @@
       }).join("   ·   ");
     },
   };
-  if (DATA.frames.length) browser.start();
+  if (DATA.images.length) browser.start();
 })();
