@@ -70,9 +70,8 @@ class TeacherCache(Teacher):
         self.directory = Path(directory)
         self._fingerprint = teacher.fingerprint()
         self._image_size = tuple(size)
-        fed_size = tuple(teacher_size or size)
-        if teacher_size is None or teacher.size or teacher.input_size:
-            fed_size = teacher.size_for(source, fed_size)
+        own = teacher.size or teacher.input_size
+        fed_size = tuple(own or teacher_size or teacher.size_for(source, size))
         self._check_key(
             {
                 "form": _FORM,
