@@ -11,7 +11,7 @@ from tfsegkd._keras import keras
 from tfsegkd.export import export_tflite, lowering
 from tfsegkd.export.lowering import CHANGES, lower_for_arm
 from tfsegkd.export.output_variants import without_last_resize
-from tfsegkd.layers import ResizeLike
+from tfsegkd.layers import CropLike, ResizeLike
 from tfsegkd.models import blocks
 from tfsegkd.quantization import quantize
 from tfsegkd.runtime import Network, convert, profile
@@ -27,7 +27,7 @@ def smooth(count, seed=0, height=HEIGHT):
 
 
 def network(mean, std, context=False, height=HEIGHT):
-    """Pixels normalized, padded, a convolution, and logits enlarged by 4."""
+    """Pixels normalized, padded, convolutions, and logits enlarged by 4 and cropped."""
     layers = keras.layers
     keras.utils.set_random_seed(5)
     inputs, x = blocks.pixels((height, WIDTH, 3), mean, std, stride=4)
@@ -40,6 +40,8 @@ def network(mean, std, context=False, height=HEIGHT):
         x = layers.Add(name="add")([x, everywhere])
     x = layers.Conv2D(5, 1, name="classifier")(x)
     x = layers.UpSampling2D(4, interpolation="bilinear", name="enlarge")(x)
+    if height % 4:
+        x = CropLike(name="crop")([x, inputs])
     return keras.Model(inputs, x, name="small")
 
 
@@ -176,12 +178,15 @@ def test_a_convolution_does_not_enlarge_many_channels(contents, monkeypatch):
     assert lower_for_arm(content, ["enlarge_columns_by_convolution"]) == (content, ())
 
 
-@pytest.mark.parametrize("inputs", ["uint8", "float32"])
-def test_two_steps_enlarge_as_one(contents, inputs):
-    content = contents(inputs=inputs)
+@pytest.mark.parametrize(
+    ("inputs", "height"),
+    [("uint8", HEIGHT), ("float32", HEIGHT), ("uint8", UNEVEN), ("float32", UNEVEN)],
+)
+def test_two_steps_enlarge_as_one(contents, inputs, height):
+    content = contents(inputs=inputs, height=height)
     lowered, changes = lower_for_arm(content, ["enlarge_in_two_steps"])
     assert changes == ("enlarge_in_two_steps",) and kinds(lowered).count("RESIZE_BILINEAR") == 2
-    images, step = smooth(3, seed=1), Network(contents()).output_quantization[0]
+    images, step = smooth(3, 1, height), Network(contents(height=height)).output_quantization[0]
     difference = np.abs(Network(content).predict(images) - Network(lowered).predict(images)).max()
     assert 0 < difference <= 1.01 * step
     assert profile(lowered).delegate_partitions == 1

@@ -15,6 +15,8 @@ from tfsegkd.runtime.model_file import Editor, schema
 _INT8, _UINT8, _INT32 = schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.INT32
 # A bilinear kernel processes 16 channels at once, and takes as long for fewer.
 _FEW_CHANNELS = 14
+# What may follow the last enlargement: images padded to a multiple of the stride have cropped logits.
+_CROPS = ("DEQUANTIZE", "SLICE", "STRIDED_SLICE")
 # Maximum distance, in pixel values, of a channel's mean from the integer that pads the image.
 _BORDER = 0.5
 
@@ -118,7 +120,7 @@ def enlarge_in_two_steps(editor: Editor) -> bool:
     second step a position is a whole row. Values are rounded once more than in a single resize.
     """
     resize = editor.producer(editor.outputs[0])
-    if resize is not None and editor.kind(resize) == "DEQUANTIZE":
+    while resize is not None and editor.kind(resize) in _CROPS:
         resize = editor.producer(int(resize.inputs[0]))
     if resize is None or editor.kind(resize) != "RESIZE_BILINEAR":
         return False
