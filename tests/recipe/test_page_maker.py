@@ -123,6 +123,7 @@ def test_rows_of_two_protocols_are_refused(page, tmp_path):
         ('[1](study.json "alone.__class__")', "must be one of"),
         ('[1](study.json "[mean][0](alone)")', "cannot compute"),
         ('[1](study.json "average(alone)")', r"\| \.2f"),
+        ("[1](study.json \"mean(alone, measure='far')\")", r"quotes.*measure='far'.*\[one, other\]"),
         ('[1](gone.json "mean(alone)")', "No 'gone.json'"),
         ("<!-- table study.json\ncolumn: seeds\n-->\n<!-- end -->", "no row"),
         ("<!-- table study.json\nnonsense\n-->\n<!-- end -->", "Cannot read 'nonsense'"),
