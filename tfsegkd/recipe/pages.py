@@ -96,8 +96,8 @@ def render(path: Path) -> Page:
     def figure(found: re.Match) -> str:
         if "'" in found["expression"]:
             raise ValueError(
-                f"A link's title cannot hold the quotes of {found['expression']!r}: sites read its address to "
-                "the last of them. Write names without quotes, several as [one, other]."
+                f"A link's title cannot hold the quotes of {found['expression']!r}: sites read its address "
+                "to the last of them. Write names without quotes, several as [one, other]."
             )
         text = values.evaluate(found["file"], found["expression"])
         return f"[{_wrapped(text, found['text'])}]{found[0][len(found['text']) + 2 :]}"
