@@ -1,8 +1,12 @@
 """Which networks of other libraries can be adopted, pruned, quantized, exported, and teach and learn.
 
 Random weights, small images. keras-hub, segmentation-models and keras-unet-collection ask for other versions
-than ours: run it in an environment of its own that has them. Each library has a process of its own, because
-libraries choose their Keras when they are imported.
+than ours: run it in an environment of its own, where what they ask for does not replace what we ask for:
+
+    pip install --no-deps keras-hub==0.32 tokenizers segmentation-models==1.0.1 keras_applications==1.0.8
+        image-classifiers==1.0.0 efficientnet==1.0.0 keras-unet-collection==0.1.13
+
+Each library has a process of its own, because libraries choose their Keras when they are imported.
 """
 
 import dataclasses
@@ -27,8 +31,8 @@ _SECONDS = 900  # for one network
 def run(results: Path, steps: Sequence[str] = STEPS, only: str = "") -> list[Row]:
     """Tries networks, keeps a row for each as it comes, and prints it.
 
-    Run again, it tries what is missing, what gave no result and steps that were left out. Remove the file to
-    try all again.
+    Run again, it tries what is missing, what gave no result and steps that were left out. A result is not
+    replaced by none. Remove the file to try all again.
 
     Args:
         results: JSON with the rows, which is read first.
@@ -40,8 +44,9 @@ def run(results: Path, steps: Sequence[str] = STEPS, only: str = "") -> list[Row
         named = [network for network in networks if only.lower() in f"{library} {network}".lower()]
         wanted = [network for network in named if only or _is_due(kept.get((library, network)), steps)]
         for row in _in_a_process(library, wanted, steps):
-            kept[library, row.network] = row
-            _write(results, kept)
+            if not (row.adopt.startswith(NO_RESULT) and (library, row.network) in kept):
+                kept[library, row.network] = row
+                _write(results, kept)
             print(
                 *(
                     f"{value:<10.60}" if isinstance(value, str) else value
@@ -119,6 +124,8 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
     form = ecosystem_networks.NETWORKS[library][network]
     try:
         model = form.build()
+    except ImportError:
+        raise  # the environment lacks a package, which says nothing of the network
     except Exception as error:  # the library and Keras may not fit each other
         return Row(library, network, adopt=f"{NOT_BUILT}: {type(error).__name__}")
     images = np.random.default_rng(0).integers(0, 256, (2, *form.size, 3)).astype(np.float32)
