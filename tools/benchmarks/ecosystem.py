@@ -1,9 +1,10 @@
-"""Which networks of other libraries can be adopted, pruned, quantized, exported, and teach and learn.
+r"""Which networks of other libraries can be adopted, pruned, quantized, exported, and teach and learn.
 
 Random weights, small images. keras-hub, segmentation-models and keras-unet-collection ask for other versions
 than ours: run it in an environment of its own, where what they ask for does not replace what we ask for:
 
-    pip install --no-deps keras-hub==0.32 tokenizers segmentation-models==1.0.1 keras_applications==1.0.8
+    pip install tokenizers scikit-image
+    pip install --no-deps keras-hub==0.32 segmentation-models==1.0.1 keras_applications==1.0.8 \
         image-classifiers==1.0.0 efficientnet==1.0.0 keras-unet-collection==0.1.13
 
 Each library has a process of its own, because libraries choose their Keras when they are imported.
