@@ -30,7 +30,7 @@ from tfsegkd.runtime.workers import ending
 
 DEFAULT_CORE = next(iter(CORES))
 # Ops that are counted in one start of the emulator.
-_AT_ONCE = 16
+_AT_ONCE = 64
 _GUEST = Path(__file__).parent / "arm_guest.py"
 
 
