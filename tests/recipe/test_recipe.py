@@ -1,5 +1,6 @@
 """All stages from Python, at toy size."""
 
+import dataclasses
 import itertools
 import json
 import resource
@@ -48,6 +49,24 @@ def frames(seed=0):
 def run(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
     return directory, Recipe(STAGES).run(directory, frames(), flags={"seed": 0})
+
+
+def test_a_teacher_learns_from_its_own_images(tmp_path):
+    stages, few, others = [Teacher("unet(width=2)", SCHEDULE)], frames(), frames().val
+    seen = {
+        "by the teacher": dataclasses.replace(few, teacher_train=others),
+        "by all": dataclasses.replace(few, train=others),
+        "by none": few,
+    }
+    kernels = {}
+    for name, images in seen.items():
+        Recipe(stages, export=False).run(tmp_path / name, images)
+        kernels[name] = models.load(tmp_path / name / "teacher.keras").get_weights()
+    for ours, theirs in zip(kernels["by the teacher"], kernels["by all"], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(kernels["by none"], kernels["by all"], strict=True))
+    with pytest.raises(ValueError, match="made with other settings: teacher_train was"):
+        Recipe(stages, export=False).run(tmp_path / "by the teacher", few)
 
 
 @pytest.mark.slow

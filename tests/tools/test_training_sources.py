@@ -103,3 +103,23 @@ def test_where_labels_are_missing_it_is_said(shell, frames, flags, words):
     assert result.code == 1
     *_, line = result.err.splitlines()
     assert line.startswith("error: ") and all(word in line for word in words)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            ["--teacher_dataset=road_scenes"],
+            ["--teacher_dataset=road_scenes has", "'rest'", "same classes"],
+        ),
+        (["--teacher_dataset=folder", "--teacher=mine.keras"], ["needs a teacher to train", "mine.keras"]),
+        (["--teacher_dataset=folder", "--stages=distill"], ["needs a teacher to train", "--stages=distill"]),
+        (["--teacher_dataset=unlabelled"], ["--teacher_dataset=unlabelled", "no labels to train on"]),
+    ],
+)
+def test_images_that_teach_no_teacher_are_refused(shell, frames, flags, words):
+    where = ("--dataset=folder", f"--data_dir={frames / 'data'}", f"--output_dir={frames / 'run'}")
+    result = shell("train", *where, *SMALL, "--stages=teacher,distill", "--teacher=unet(width=4)", *flags)
+    assert result.code == 1
+    *_, line = result.err.splitlines()
+    assert line.startswith("error: ") and all(word in line for word in words), line

@@ -66,6 +66,11 @@ def define_flags():
     flags.DEFINE_string("val_split", "val", "The validation split.")
     flags.DEFINE_string("val_dataset", None, "The validation data set; --dataset by default.")
     flags.DEFINE_string(
+        "teacher_dataset",
+        None,
+        "The data set to train the teacher on, of the same classes; --dataset by default.",
+    )
+    flags.DEFINE_string(
         "unlabelled",
         None,
         "Additional images without labels, for which only the teacher's outputs are used: a directory, or a "
@@ -350,6 +355,7 @@ def main():
     workers = open_workers(FLAGS.strategy)
     exports = "export" in FLAGS.stages
     check_budget()
+    check_teacher_dataset()
     recipe = Recipe(
         stages(),
         exports,
@@ -368,22 +374,17 @@ def main():
     if not FLAGS.dry_run:  # which builds them anyway
         in_subprocess(partial(rehearse, recipe, terms, sources[0].info, crop_size or size))
 
-    if len(sources[0]) < FLAGS.batch_size:
-        raise ValueError(
-            f"Split {FLAGS.train_split!r} has {len(sources[0])} examples, fewer than one batch of "
-            f"{FLAGS.batch_size}. Lower --batch_size."
-        )
-    classes = [source.info.class_names for source in sources]
-    if classes[0] != classes[1]:
-        raise ValueError(
-            f"--val_dataset={FLAGS.val_dataset} has the classes {classes[1]}. Expected those of --dataset: "
-            f"{classes[0]}. Validate on a data set with the same classes."
-        )
+    check_a_batch(sources[0])
+    check_classes("val_dataset", sources[1], sources[0])
+    teacher_source = teacher_images(sources[0]) if FLAGS.teacher_dataset else None
     # Training images are cached while they are counted; validation images keep their own size.
     train, val = (
         read_split(source, f"{name} {split}", keep)
         for source, name, split, keep in zip(sources, datasets, splits, (size, None), strict=True)
     )
+    if teacher_source:
+        title = f"{FLAGS.teacher_dataset} {FLAGS.train_split}, for the teacher"
+        teacher_source = read_split(teacher_source, title, size).source
     for name in train.absent():
         print(f"warning: no pixel of {name!r} in {datasets[0]} {splits[0]}: it cannot be learned")
     unlabelled = None
@@ -405,6 +406,7 @@ def main():
         unlabelled=unlabelled,
         unlabelled_per_batch=FLAGS.unlabelled_per_batch if unlabelled else 0,
         unlabelled_in_batch=FLAGS.unlabelled_in_batch and unlabelled is not None,
+        teacher_train=teacher_source,
     )
     if FLAGS.dry_run:
         print(plan(recipe, FLAGS.output_dir, training_data, FLAGS.timed_steps))
@@ -676,7 +678,7 @@ def check_labels(train, val):
         )
     if train.labelled:
         return
-    trained = {"student_alone"} | (set() if saved_teachers() else {"teacher"})
+    trained = {"student_alone"} | (set() if saved_teachers() or FLAGS.teacher_dataset else {"teacher"})
     if FLAGS.task_weight or trained & {*FLAGS.stages}:
         raise ValueError(
             f"--dataset={FLAGS.dataset} has no labels to train on. Expected --task_weight=0, a saved "
@@ -685,6 +687,43 @@ def check_labels(train, val):
         )
     if not train.info.class_names:
         train.info = val.info
+
+
+def check_a_batch(source):
+    if len(source) < FLAGS.batch_size:
+        raise ValueError(
+            f"Split {FLAGS.train_split!r} of {source.info.name} has {len(source)} examples, fewer than one "
+            f"batch of {FLAGS.batch_size}. Lower --batch_size."
+        )
+
+
+def check_classes(flag, source, train):
+    """Checks that the data set of a flag has the classes of --dataset."""
+    found, expected = source.info.class_names, train.info.class_names
+    if found != expected:
+        raise ValueError(
+            f"--{flag}={getattr(FLAGS, flag)} has the classes {found}. Expected those of --dataset: "
+            f"{expected}. Name a data set with the same classes."
+        )
+
+
+def check_teacher_dataset():
+    if FLAGS.teacher_dataset and (saved_teachers() or "teacher" not in FLAGS.stages):
+        raise ValueError(
+            f"--teacher_dataset={FLAGS.teacher_dataset} needs a teacher to train. Received: "
+            f"--teacher={FLAGS.teacher}, --stages={','.join(FLAGS.stages)}. Leave it out, or name a network "
+            f"that is not saved and the stage teacher."
+        )
+
+
+def teacher_images(train):
+    """Returns the images of --teacher_dataset."""
+    source = data.load(FLAGS.teacher_dataset, FLAGS.train_split, FLAGS.data_dir)
+    if not source.labelled:
+        raise ValueError(f"--teacher_dataset={FLAGS.teacher_dataset} has no labels to train on.")
+    check_classes("teacher_dataset", source, train)
+    check_a_batch(source)
+    return source
 
 
 def read_split(source, name, size=None):

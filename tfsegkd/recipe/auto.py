@@ -1,6 +1,5 @@
 """Quantization by budget: the cheapest method within an allowed loss of accuracy."""
 
-import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -114,8 +113,7 @@ class AutoQuantize:
                 "`Quantize`, or images with labels."
             )
         fitting, held_out = hold_out(train, self.schedule.batch_size)
-        inner = copy.copy(run)
-        inner.data = dataclasses.replace(run.data, train=fitting)
+        inner = run.on(fitting)
         loaded = inner.load(*STUDENTS)
         student = as_dense(models.at_size(loaded, run.data.size))
         search_log = SearchLog(lambda model: evaluate(model, held_out).mean_iou, student, self.max_miou_drop)

@@ -115,6 +115,7 @@ class _Rehearsal:
             train=_first(data.train, count),
             val=_first(data.val, _MEASURED_IMAGES),
             unlabelled=data.unlabelled and _first(data.unlabelled, count),
+            teacher_train=data.teacher_train and _first(data.teacher_train, count),
             validate_every=0,
         )
         pretrained = next((stage for stage in recipe.stages if isinstance(stage, PretrainedTeacher)), None)

@@ -28,6 +28,7 @@ _ALWAYS = (
 _OF_STAGE = {
     "teacher": (
         "teacher",
+        "teacher_dataset",
         "teacher_size",
         "teacher_classes",
         "teacher_windows",

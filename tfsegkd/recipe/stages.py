@@ -86,6 +86,12 @@ class Run:
         other.data = dataclasses.replace(self.data, size=tuple(size))
         return other
 
+    def on(self, train: Source) -> "Run":
+        """The run with other training images."""
+        other = copy.copy(self)
+        other.data = dataclasses.replace(self.data, train=train)
+        return other
+
     def find(self, *files: str) -> Path:
         """Returns the first of `files` that exists.
 
@@ -244,6 +250,8 @@ class Rehearsal:
 class Teacher:
     """Trains the teacher, or uses a saved network.
 
+    It is trained on the images of the run, or on its `teacher_train` if there are any.
+
     Args:
         model: The spec of a network to train, or the path of a saved one.
         schedule: The schedule; not needed for a path.
@@ -265,6 +273,8 @@ class Teacher:
     def make(self, run: Run) -> keras.Model:
         if _is_path(self.model):
             return models.at_size(models.load(self.model), run.data.size)
+        if run.data.teacher_train:
+            run = run.on(run.data.teacher_train)
         return _train_on_labels(self.model, self.schedule, run, self.name)
 
 
@@ -471,8 +481,7 @@ class Distill:
         terms, run = parse_terms(self.distill), without_masks(run, self.task_weight)
         teacher, recorded = run.teacher(terms, self.cache)
         if first is not None:
-            run = copy.copy(run)
-            run.data = dataclasses.replace(run.data, train=Subset(run.data.train, list(range(first))))
+            run = run.on(Subset(run.data.train, list(range(first))))
         student, data = initialize(self.model, run, self.initialize_from), run.data
         run.check(self, teacher, student, terms, recorded)
         ignore = data.train.info.ignore_label
@@ -556,11 +565,7 @@ def check_task(terms: Sequence[Term], task_weight: float) -> None:
 
 def without_masks(run: Run, task_weight: float) -> Run:
     """Returns the run, with its masks removed if the task loss has no weight."""
-    if task_weight:
-        return run
-    blind = copy.copy(run)
-    blind.data = dataclasses.replace(run.data, train=WithoutLabels(run.data.train))
-    return blind
+    return run if task_weight else run.on(WithoutLabels(run.data.train))
 
 
 def cache_key(stage) -> dict:

@@ -95,6 +95,7 @@ class TrainingData:
         unlabelled_per_batch: The number of them that distillation adds to each batch.
         unlabelled_in_batch: Whether they replace labelled images of the batch instead, so that a step costs
             no more and labelled images are used less often.
+        teacher_train: Labelled images on which the teacher is trained; `train` if None.
         rehearse: Replaces every training: called with the distiller, its schedule, its callbacks and a
             function that trains by another schedule with one more callback. None to train.
 
@@ -115,6 +116,7 @@ class TrainingData:
     unlabelled: Source | None = None
     unlabelled_per_batch: int = 0
     unlabelled_in_batch: bool = False
+    teacher_train: Source | None = None
     rehearse: Callable | None = None
 
     @property
@@ -124,7 +126,7 @@ class TrainingData:
     def settings(self) -> dict:
         """Returns the settings that identify a run, as JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for split in ("train", "val", "unlabelled"):
+        for split in ("train", "val", "unlabelled", "teacher_train"):
             source = fields[split]
             fields[split] = source and {
                 "dataset": source.info.name,
@@ -134,7 +136,7 @@ class TrainingData:
         fields["augmentation"] = dataclasses.asdict(self.augmentation)
         del fields["validate_every"], fields["histograms"], fields["rehearse"]
         # Left out by default, so that older runs can resume.
-        for name in ("ema", "unlabelled_in_batch"):
+        for name in ("ema", "unlabelled_in_batch", "teacher_train"):
             if not fields[name]:
                 del fields[name]
         return fields
