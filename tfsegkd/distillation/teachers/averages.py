@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfsegkd.distillation.teachers.base import Teacher, digest, resized, scaled_size, size_of
+from tfsegkd.distillation.teachers.base import Teacher, Wrapper, digest, resized, scaled_size, size_of
 from tfsegkd.distillation.teachers.class_map import Mapped
 from tfsegkd.distillation.teachers.mixture import mixed, weight_table
 from tfsegkd.distillation.teachers.sized import AtSize
@@ -176,7 +176,7 @@ def _common_size(teachers):
     return None, tuple(max(sides) for sides in zip(*wanted, strict=True))
 
 
-class Views(Teacher):
+class Views(Wrapper):
     """Test-time augmentation: averages a teacher over mirrored and scaled views of each image.
 
     Its logits are the logarithm of the mean probabilities. Other layers are those of the pass over the
@@ -198,18 +198,14 @@ class Views(Teacher):
             raise ValueError(
                 f"scales must be numbers above 0, each once, such as (0.75, 1.0, 1.25). Received: {scales}."
             )
-        self._teacher, self._flip, self._scales = teacher, flip, scales
+        super().__init__(teacher)
+        self._flip, self._scales = flip, scales
         self._scaled = {scale: teacher if scale == 1 else teacher.scaled(scale) for scale in scales}
-        self.name, self.size, self.input_size = teacher.name, teacher.size, teacher.input_size
-
-    @property
-    def resizes(self):
-        return self._teacher.resizes
 
     def feature_extractor(self, names):
         names = list(names)
         if LOGITS not in names:
-            return self._teacher.feature_extractor(names)
+            return self.teacher.feature_extractor(names)
         if len(names) > 1 and 1.0 not in self._scales:
             raise ValueError(
                 f"The layers {names} of teacher {self.name!r} need the pass at scale 1, and scales "
@@ -240,10 +236,10 @@ class Views(Teacher):
         return run
 
     def fingerprint(self):
-        return digest("views", self._teacher.fingerprint(), str(bool(self._flip)), str(sorted(self._scales)))
+        return digest("views", self.teacher.fingerprint(), str(bool(self._flip)), str(sorted(self._scales)))
 
     def scaled(self, scale):
-        return Views(self._teacher.scaled(scale), self._flip, self._scales)
+        return Views(self.teacher.scaled(scale), self._flip, self._scales)
 
 
 def _size_at(images, scale):

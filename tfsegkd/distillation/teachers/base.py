@@ -118,6 +118,25 @@ class Teacher:
         return self
 
 
+class Wrapper(Teacher):
+    """A teacher that changes what another one gets or gives, for images of the same size.
+
+    Args:
+        teacher: The other teacher.
+    """
+
+    def __init__(self, teacher: Teacher):
+        self.teacher = teacher
+        self.name, self.size, self.input_size = teacher.name, teacher.size, teacher.input_size
+
+    @property
+    def resizes(self):
+        return self.teacher.resizes
+
+    def covered(self, num_classes):
+        return self.teacher.covered(num_classes)
+
+
 def digest(*parts: str | bytes) -> str:
     """Returns a hash of a sequence; different sequences have different hashes."""
     hashed = hashlib.sha256()

@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfsegkd import checks
-from tfsegkd.distillation.teachers.base import Teacher, digest
+from tfsegkd.distillation.teachers.base import Teacher, Wrapper, digest
 from tfsegkd.distillation.teachers.mixture import NEVER
 from tfsegkd.distillation.terms import LOGITS
 
@@ -17,7 +17,7 @@ ClassMap = Mapping[str, Sequence[int | str] | int | str]
 _INDEX = re.compile("[0-9]{1,9}")
 
 
-class Mapped(Teacher):
+class Mapped(Wrapper):
     """A teacher whose logits are mapped to the student's classes.
 
     The probabilities of several channels for one class are added (logsumexp of the logits). Channels for no
@@ -30,13 +30,8 @@ class Mapped(Teacher):
     """
 
     def __init__(self, teacher: Teacher, channels: Sequence[Sequence[int]]):
-        self.teacher = teacher
+        super().__init__(teacher)
         self.channels = tuple(map(tuple, channels))
-        self.name, self.size, self.input_size = teacher.name, teacher.size, teacher.input_size
-
-    @property
-    def resizes(self):
-        return self.teacher.resizes
 
     def feature_extractor(self, names):
         return self._with_classes(self.teacher.feature_extractor(names))

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsegkd import models
-from tfsegkd.distillation.teachers.base import Teacher, checked_logits, digest, fixed, resized
+from tfsegkd.distillation.teachers.base import Teacher, Wrapper, checked_logits, digest, fixed, resized
 from tfsegkd.distillation.terms import LOGITS
 
 
@@ -137,7 +137,7 @@ def chosen_output(outputs: Sequence[str], chosen: str | None, what: str) -> str:
     return chosen
 
 
-class Normalized(Teacher):
+class Normalized(Wrapper):
     """A teacher whose input is (pixel − mean) / deviation.
 
     Args:
@@ -147,8 +147,7 @@ class Normalized(Teacher):
     """
 
     def __init__(self, teacher: Teacher, mean: float | Sequence[float], deviation: float | Sequence[float]):
-        self._teacher = teacher
-        self.name, self.size, self.input_size = teacher.name, teacher.size, teacher.input_size
+        super().__init__(teacher)
         self._mean, self._deviation = np.asarray(mean, np.float32), np.asarray(deviation, np.float32)
         for values in (self._mean, self._deviation):
             if (
@@ -161,17 +160,13 @@ class Normalized(Teacher):
                     f"Received: ({mean}, {deviation})."
                 )
 
-    @property
-    def resizes(self):
-        return self._teacher.resizes
-
     def feature_extractor(self, names):
-        run = self._teacher.feature_extractor(names)
+        run = self.teacher.feature_extractor(names)
         return lambda images: run((tf.cast(images, tf.float32) - self._mean) / self._deviation)
 
     def fingerprint(self):
         numbers = (self._mean.tolist(), self._deviation.tolist())
-        return digest("normalized", self._teacher.fingerprint(), str(numbers))
+        return digest("normalized", self.teacher.fingerprint(), str(numbers))
 
     def scaled(self, scale):
-        return Normalized(self._teacher.scaled(scale), self._mean, self._deviation)
+        return Normalized(self.teacher.scaled(scale), self._mean, self._deviation)
