@@ -60,7 +60,8 @@ _AGREEMENT = """
 The exported int8 file on the emulated core and on x86, {size}, {images} images, weights at random: the share
 of pixels with the same class, and the largest difference of two logits in steps of the file
 (`python tools/benchmark.py arm_agreement`, figures in `results/arm_agreement.json`; for a trained network of
-yours, `tools/verify.py --arm`).
+yours, `tools/verify.py --arm`). Each run draws other weights: `keras_cv DeepLabV3Plus, MobileNetV3-Large` was
+equal in two other runs, up to the last op, and what differed in the one below is not known.
 
 {networks}
 """
