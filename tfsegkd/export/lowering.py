@@ -16,7 +16,7 @@ _INT8, _UINT8, _INT32 = schema.TensorType.INT8, schema.TensorType.UINT8, schema.
 # A bilinear kernel processes 16 channels at once, and takes as long for fewer.
 _FEW_CHANNELS = 14
 # What may follow the last enlargement: images padded to a multiple of the stride have cropped logits.
-_CROPS = ("DEQUANTIZE", "SLICE", "STRIDED_SLICE")
+_AFTER_ENLARGING = ("DEQUANTIZE", "SLICE", "STRIDED_SLICE")
 # Maximum distance, in pixel values, of a channel's mean from the integer that pads the image.
 _BORDER = 0.5
 
@@ -120,7 +120,7 @@ def enlarge_in_two_steps(editor: Editor) -> bool:
     second step a position is a whole row. Values are rounded once more than in a single resize.
     """
     resize = editor.producer(editor.outputs[0])
-    while resize is not None and editor.kind(resize) in _CROPS:
+    while resize is not None and editor.kind(resize) in _AFTER_ENLARGING:
         resize = editor.producer(int(resize.inputs[0]))
     if resize is None or editor.kind(resize) != "RESIZE_BILINEAR":
         return False

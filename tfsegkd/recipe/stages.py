@@ -82,14 +82,16 @@ class Run:
         """The run from here on, with networks of another size."""
         if tuple(size) == tuple(self.data.size):
             return self
-        other = copy.copy(self)
-        other.data = dataclasses.replace(self.data, size=tuple(size))
-        return other
+        return self._with(size=tuple(size))
 
     def on(self, train: Source) -> "Run":
         """The run with other training images."""
+        return self._with(train=train)
+
+    def _with(self, **changes) -> "Run":
+        """The run with some fields of its data replaced."""
         other = copy.copy(self)
-        other.data = dataclasses.replace(self.data, train=train)
+        other.data = dataclasses.replace(self.data, **changes)
         return other
 
     def find(self, *files: str) -> Path:
