@@ -190,8 +190,8 @@ def try_ecosystem():
 
 
 def count_students():
-    networks = FLAGS.network or students.NETWORKS
-    return as_dicts(students.run(command_line.size(FLAGS.input_size, "input_size"), networks))
+    given = [(network, FLAGS.input_size) for network in FLAGS.network]
+    return as_dicts(students.run(given or students.STUDENTS))
 
 
 def as_dicts(rows):

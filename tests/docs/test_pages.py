@@ -9,7 +9,7 @@ import pytest
 from pages import PAGES, ROOT, name, prose
 
 from tfsegkd.recipe import pages
-from tfsegkd.recipe.comparison_plot import description, drawn
+from tfsegkd.recipe.comparison_plot import drawn
 
 RESULTS = ROOT / "docs" / "results"
 MADE = [page for page in PAGES if "<!-- made from: " in page.read_text(encoding="utf-8")]
@@ -23,7 +23,7 @@ NUMERIC_CELL = re.compile(r"\|\s*\**[+−-]?\d[\d.,]*\**\s*(±[^|]*)?(?=\|)")
 def is_as_its_json_says(page):
     made = pages.render(page)
     return made.text == page.read_text(encoding="utf-8") and all(
-        drawn(page.parent / picture) == description(lines) for picture, lines in made.pictures.items()
+        drawn(page.parent / name) == picture.numbers for name, picture in made.pictures.items()
     )
 
 
@@ -121,8 +121,9 @@ def test_another_digit_in_the_json_is_seen(copy, seed):
 def test_another_number_in_a_picture_is_seen(copy):
     pytest.importorskip("matplotlib")
     made = pages.render(copy)
-    ((picture, lines),) = made.pictures.items()
+    ((name, picture),) = made.pictures.items()
+    lines = picture.draw.keywords["lines"]
     lines[0].last[0] += 0.01
-    pages.comparison_plot.draw(copy.parent / picture, lines)
+    picture.draw(copy.parent / name)
     assert not is_as_its_json_says(copy)
     assert pages.remake(copy) and is_as_its_json_says(copy) and not pages.remake(copy)

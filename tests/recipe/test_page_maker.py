@@ -186,6 +186,31 @@ def test_a_picture_has_every_row_and_holds_its_numbers(page, tmp_path):
     assert held[1][2] == {"the student alone": {str(k): v for k, v in enumerate(np.subtract(OTHER, ONE))}}
 
 
+def test_a_front_has_every_row_at_its_cost_and_its_score(page, tmp_path):
+    pytest.importorskip("matplotlib")
+    lines = "front front.png Arm instructions, M: of(row, parameters) / 1000; average(row)\n-->\n<!-- end"
+    content = {"alone": runs(ONE), "preset": runs(OTHER)}
+    path = page(TABLE.replace("-->\n<!-- end", lines), **content)
+    assert pages.remake(path) and not pages.remake(path)
+    with Image.open(tmp_path / "front.png") as picture:
+        assert json.loads(picture.text["Description"]) == [
+            ["the student alone", 1.234, round(np.mean(ONE), 4)],
+            ["`preset`", 1.234, round(np.mean(OTHER), 4)],
+        ]
+    content["preset"]["0"]["stages"][0]["mean_iou"] += 0.001
+    assert pages.remake(page(path.read_text(encoding="utf-8"), **content)), "another score is drawn anew"
+    with pytest.raises(ValueError, match="front FILE AXIS: COST; SCORE"):
+        pages.render(page(TABLE.replace("-->\n<!-- end", "front front.png: average(row)\n-->\n<!-- end")))
+
+
+def test_a_row_is_picked_by_several_fields(page):
+    rows = [{"name": "a", "size": "small", "ms": 2.0}, {"name": "a", "size": "large", "ms": 3.0}]
+    text = '[0](study.json "pick(rows, name, a, size, {}).ms | .1f")\n'
+    assert "[3.0]" in pages.render(page(text.format("large"), rows=rows)).text
+    with pytest.raises(ValueError, match="2 rows have"):
+        pages.render(page('[0](study.json "pick(rows, name, a).ms | .1f")', rows=rows))
+
+
 def test_any_json_can_be_tabled(page):
     text = """<!-- table study.json
 rows layer: rows

@@ -1,17 +1,14 @@
-"""The sentence, the front and the command say what the figures say."""
+"""The sentence and the command say what the figures say."""
 
 import shlex
 from pathlib import Path
 
 import pytest
 from absl import flags
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tfsegkd.reporting.run import RunRecord
 from tfsegkd.reporting.summary import (
     command,
-    front,
     grouped,
     headline_figures,
     result_sentence,
@@ -92,17 +89,6 @@ def test_the_result_sentence_of_many_runs_takes_seeds_together():
     best = "Best of 4 runs: taught (student), 65.0 ± 1.4 % mean IoU over 2 seeds"
     assert said == f"{best}; 5.0 points below its teacher."
     assert "none of which" in result_sentence([run(), run(title="other")])
-
-
-@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), max_size=12))
-def test_the_front_holds_exactly_what_nothing_beats(points):
-    def beaten(a, b):
-        return b[0] <= a[0] and b[1] >= a[1] and b != a
-
-    places = front([cost for cost, _ in points], [score for _, score in points])
-    found = [points[place] for place in places]
-    assert set(found) == {a for a in points if not any(beaten(a, b) for b in points)}
-    assert found == sorted(found) and len(set(found)) == len(found)
 
 
 def test_the_command_is_read_back_as_the_same_flags():

@@ -3,6 +3,7 @@
 from tfsegkd.evaluation.contact_sheet import contact_sheet
 from tfsegkd.evaluation.evaluate import Evaluation, evaluate
 from tfsegkd.evaluation.evaluate import evaluate_members as evaluate_members
+from tfsegkd.evaluation.pareto_front import pareto_front as pareto_front
 from tfsegkd.evaluation.plots import colored, overlay, overlays
 from tfsegkd.evaluation.predictor import Predictor
 from tfsegkd.evaluation.segment import class_shares, segment, write_mask, write_shares

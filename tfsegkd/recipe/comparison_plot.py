@@ -1,16 +1,20 @@
-"""The plot of a study."""
+"""The plots of studies: rows with their seeds, and scores against costs."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from tfsegkd.atomic import write_atomically
+from tfsegkd.evaluation import pareto_front
 from tfsegkd.recipe.comparison import Line
 from tfsegkd.recipe.statistics import interval
 
 _TITLES, _PANEL, _ROW = 2, 4, 0.42  # inches
+_FRONT = (8, 4.5)  # inches
+_MARKERS = "osD^vP*X"
 _DESCRIPTION = "Description"  # the field of the PNG with its numbers
 
 
@@ -59,8 +63,7 @@ def draw(path: Path, lines: Sequence[Line]) -> None:
     figure.legend(
         legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend), frameon=False
     )
-    metadata = {_DESCRIPTION: description(lines)}
-    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=metadata))
+    _save(figure, path, description(lines))
 
 
 def description(lines: Sequence[Line]) -> str:
@@ -76,12 +79,68 @@ def description(lines: Sequence[Line]) -> str:
     return json.dumps(rows)
 
 
+@dataclass(frozen=True)
+class Point:
+    """A row as a point: its title, cost and mean IoU in percent."""
+
+    title: str
+    cost: float
+    score: float
+
+
+def draw_front(path: Path, points: Sequence[Point], cost: str) -> None:
+    """Draws scores against costs, with a line through the Pareto front.
+
+    Args:
+        path: The PNG to write.
+        points: The rows.
+        cost: The cost and its unit, as the title of the axis.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    check_installed()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_FRONT, layout="constrained")
+    axes = figure.subplots()
+    best = [points[index] for index in pareto_front(*zip(*((p.cost, p.score) for p in points), strict=True))]
+    axes.step(
+        [point.cost for point in best],
+        [point.score for point in best],
+        where="post",
+        color="grey",
+        linestyle=":",
+        label="Pareto front",
+        zorder=0,
+    )
+    for number, point in enumerate(points):
+        style = {"color": f"C{number % 10}", "marker": _MARKERS[number % len(_MARKERS)]}
+        axes.plot(point.cost, point.score, linestyle="", markersize=8, label=point.title, **style)
+    axes.set_xlabel(cost)
+    axes.set_ylabel("mean IoU, %")
+    axes.grid(alpha=0.3)
+    axes.margins(0.1)
+    figure.legend(loc="outside right upper", frameon=False)
+    _save(figure, path, front_description(points))
+
+
+def front_description(points: Sequence[Point]) -> str:
+    """Returns all numbers of a plot of scores against costs, as the PNG stores them."""
+    return json.dumps([[point.title, round(point.cost, 4), round(point.score, 4)] for point in points])
+
+
 def drawn(path: Path) -> str | None:
     """Returns the description that a PNG contains; None if there is no file or description."""
     if not path.is_file():
         return None
     with Image.open(path) as picture:
         return getattr(picture, "text", {}).get(_DESCRIPTION)
+
+
+def _save(figure, path, numbers):
+    metadata = {_DESCRIPTION: numbers}
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=metadata))
 
 
 def _draw(axes, rows, seeds, label, also=()):

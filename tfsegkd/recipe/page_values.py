@@ -357,11 +357,12 @@ def _setting(row: Any, name: str) -> Any:
     return values[0]
 
 
-def _pick(rows: Sequence[Mapping], key: str, value: Any) -> Mapping:
-    """Returns the row whose field `key` is `value`."""
-    found = [row for row in rows if row.get(key) == value]
+def _pick(rows: Sequence[Mapping], *wanted: Any) -> Mapping:
+    """Returns the row whose fields are `wanted`: a name, its value, and so on."""
+    fields = dict(zip(wanted[::2], wanted[1::2], strict=True))
+    found = [row for row in rows if fields.items() <= row.items()]
     if len(found) != 1:
-        raise ValueError(f"{len(found)} rows have {key}={value!r}. Expected one.")
+        raise ValueError(f"{len(found)} rows have {fields}. Expected one.")
     return found[0]
 
 

@@ -19,20 +19,23 @@ A table is between two comments; the first names its file, rows and columns:
 `row TITLE: EXPRESSION` is one row, `rows TITLE: EXPRESSION` a row for each item of a list, under a first
 column TITLE; otherwise `heading TITLE` names the first column. `column: seeds` is a column for each seed,
 `column: seeds far` the same on the study's further images `far`. A picture shows every row of its table, with
-the differences to the rows after its name. With `claims` instead of `table`, each `row TITLE: compare(one,
+the differences to the rows after its name. `front FILE AXIS: COST; SCORE` draws every row by two expressions,
+and the Pareto front. With `claims` instead of `table`, each `row TITLE: compare(one,
 other)` is a claim, and the columns show whether it is significant among the others. The last comment of a
 page contains the fingerprints of its files.
 """
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tfsegkd.atomic import sha256, write_atomically
 from tfsegkd.recipe import comparison_plot
 from tfsegkd.recipe.comparison import Line
+from tfsegkd.recipe.comparison_plot import Point
 from tfsegkd.recipe.page_values import Comparison, Values, as_row, compare, seeds_of
 from tfsegkd.recipe.statistics import holm, interval, p_value
 
@@ -55,6 +58,20 @@ class _Table:
     several: str | None = None
     columns: list[tuple[str, str]] = field(default_factory=list)
     pictures: list[tuple[str, str]] = field(default_factory=list)
+    fronts: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot of a page.
+
+    Args:
+        numbers: All its numbers, as the PNG stores them.
+        draw: Writes the PNG.
+    """
+
+    numbers: str
+    draw: Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -63,11 +80,11 @@ class Page:
 
     Args:
         text: The Markdown.
-        pictures: The lines of each plot, by file name.
+        pictures: The plots, by file name.
     """
 
     text: str
-    pictures: dict[str, list[Line]]
+    pictures: dict[str, Picture]
 
 
 def render(path: Path) -> Page:
@@ -89,6 +106,7 @@ def render(path: Path) -> Page:
         else:
             cells = _cells(table, values)
             pictures.update(_pictures(table, values))
+            pictures.update(_fronts(table, values))
         rule = ["---"] * len(cells[0])
         body = "".join(f"| {' | '.join(row)} |\n" for row in (cells[0], rule, *cells[1:]))
         return f"{found[0][: found.start('body') - found.start()]}{body}<!-- end -->"
@@ -121,10 +139,9 @@ def remake(path: Path) -> bool:
         ImportError: if a picture is to be drawn and matplotlib is not installed.
     """
     page, changed = render(path), False
-    for name, lines in page.pictures.items():
-        picture = path.parent / name
-        if comparison_plot.drawn(picture) != comparison_plot.description(lines):
-            comparison_plot.draw(picture, lines)
+    for name, picture in page.pictures.items():
+        if comparison_plot.drawn(path.parent / name) != picture.numbers:
+            picture.draw(path.parent / name)
             changed = True
     if page.text != path.read_text(encoding="utf-8"):
         write_atomically(path, lambda file: file.write_text(page.text, encoding="utf-8"))
@@ -174,10 +191,13 @@ def _parsed(file: str, lines: str) -> _Table:
                 table.columns.append(("", rest.strip()))
             case "picture" if colon:
                 table.pictures.append((title, expression))
+            case "front" if colon and ";" in expression:
+                table.fronts.append((title, expression))
             case _:
                 raise ValueError(
                     f"Cannot read {line!r} before a table. Expected 'row TITLE: EXPRESSION', 'column TITLE: "
-                    f"EXPRESSION', 'rows TITLE: LIST', 'heading TITLE' or 'picture FILE: BASELINES'."
+                    f"EXPRESSION', 'rows TITLE: LIST', 'heading TITLE', 'picture FILE: BASELINES' or 'front "
+                    f"FILE AXIS: COST; SCORE'."
                 )
     return table
 
@@ -252,7 +272,7 @@ def _probability(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def _pictures(table: _Table, values: Values) -> Iterator[tuple[str, list[Line]]]:
+def _pictures(table: _Table, values: Values) -> Iterator[tuple[str, Picture]]:
     titles = [title.replace("`", "") for title, _ in table.rows]
     for name, expression in table.pictures:
         rows = [as_row(row) for _, row in _rows(table, values)]
@@ -276,7 +296,18 @@ def _pictures(table: _Table, values: Values) -> Iterator[tuple[str, list[Line]]]
             )
             for title, row in zip(titles, rows, strict=True)
         ]
-        yield name, lines
+        yield name, Picture(comparison_plot.description(lines), partial(comparison_plot.draw, lines=lines))
+
+
+def _fronts(table: _Table, values: Values) -> Iterator[tuple[str, Picture]]:
+    for title, expressions in table.fronts:
+        name, _, axis = title.partition(" ")
+        points = [
+            Point(text, *(values.value(table.file, one, row) for one in expressions.split(";")))
+            for text, row in _rows(table, values)
+        ]
+        numbers = comparison_plot.front_description(points)
+        yield name, Picture(numbers, partial(comparison_plot.draw_front, points=points, cost=axis))
 
 
 def _by_seed(row, other, varies) -> dict[int, float]:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfsegkd import metrics
+from tfsegkd.evaluation import pareto_front
 from tfsegkd.reporting.curves import Curves
 from tfsegkd.reporting.images import Disagreement
-from tfsegkd.reporting.summary import front
 from tfsegkd.runtime import OpReport
 
 # Paul Tol's 'bright' palette, for color-blind readers, on white and on black. Shapes and dashes repeat it.
@@ -64,7 +64,7 @@ class Point:
 
 def trade(points: Sequence[Point], what: str, unit: str) -> Plot:
     """Draws accuracy against a cost, with a line through the Pareto front."""
-    best = [points[index] for index in front([p.cost for p in points], [p.mean_iou for p in points])]
+    best = [points[index] for index in pareto_front([p.cost for p in points], [p.mean_iou for p in points])]
     data = [
         {
             "type": "scatter",
@@ -124,7 +124,7 @@ def search(found: Mapping, kind: str, what: str) -> Plot:
     epochs = sorted({int(epoch) for one in trained for epoch in one["scores"]})
     most, scored = found["limits"][kind], [one for one in trained if one["scores"]]
     last = [100 * one["scores"][max(one["scores"], key=int)] for one in scored]
-    best = [scored[index] for index in front([one["cost"] for one in scored], last)]
+    best = [scored[index] for index in pareto_front([one["cost"] for one in scored], last)]
     line = {
         "type": "scatter",
         "mode": "lines",

@@ -1,4 +1,4 @@
-"""The summary of runs: a sentence, the main numbers, and the Pareto front."""
+"""The summary of runs: a sentence, the main numbers, and the command."""
 
 import dataclasses
 import shlex
@@ -210,16 +210,6 @@ def spread(scores: Sequence[float], digits: int = 2) -> str:
     """Returns the mean and, for several values, the standard deviation."""
     deviation = f" ± {statistics.stdev(scores):.{digits}f}" if len(scores) > 1 else ""
     return f"{statistics.fmean(scores):.{digits}f}{deviation}" if scores else "–"
-
-
-def front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
-    """Returns the indices of the Pareto front, cheapest first."""
-    best, found = float("-inf"), []
-    for index in sorted(range(len(costs)), key=lambda index: (costs[index], -scores[index])):
-        if scores[index] > best:
-            best = scores[index]
-            found.append(index)
-    return found
 
 
 def command(flags: Mapping) -> str:

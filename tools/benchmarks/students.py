@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from tfsegkd import graph, models
+from tfsegkd.commands import command_line
 from tfsegkd.export import export_tflite
 from tfsegkd.quantization import quantize
 from tfsegkd.runtime import arm
 
-NETWORKS = (
-    "lite_unet(stages=7)",
-    "lite_unet",
-    "lite_unet(stages=4)",
-    "lite_unet(stages=4, width=24)",
-    "mobile_unet",
+# Their specs as flags have them, and the size of their images.
+STUDENTS = (
+    ("lite_unet(stages=7)", "192x256"),
+    ("lite_unet", "192x256"),
+    ("lite_unet(stages=4)", "192x256"),
+    ("lite_unet(stages=4,width=24)", "192x256"),
+    ("lite_unet", "160x208"),
+    ("mobile_unet", "192x256"),
 )
 NUM_CLASSES = 11
 
@@ -28,7 +31,7 @@ class Row:
 
     Args:
         network: Its spec.
-        input_size: (height, width).
+        input_size: HEIGHTxWIDTH of its images, as the flag has it.
         parameters, macs: Of the Keras network.
         file_bytes: Of the int8 file.
         float_ops, delegate_partitions: As of `tfsegkd.export.ExportReport`.
@@ -36,7 +39,7 @@ class Row:
     """
 
     network: str
-    input_size: tuple[int, int]
+    input_size: str
     parameters: int
     macs: int
     file_bytes: int
@@ -45,26 +48,31 @@ class Row:
     arm_instructions: int
 
 
-def run(size: tuple[int, int], networks: Sequence[str] = NETWORKS) -> list[Row]:
+def run(students: Sequence[tuple[str, str]] = STUDENTS) -> list[Row]:
     """Exports each network as it is built and counts.
 
+    Args:
+        students: The spec and the size of each, as flags have them.
+
     Raises:
-        ValueError: for a spec that cannot be built.
+        ValueError: for a spec that cannot be built, or a size that cannot be read.
         OSError: if the emulator is missing.
     """
-    built = [models.build(spec, NUM_CLASSES, (*size, 3)) for spec in networks]
+    sizes = [command_line.size(size, "input_size") for _, size in students]
+    built = [
+        models.build(spec, NUM_CLASSES, (*size, 3)) for (spec, _), size in zip(students, sizes, strict=True)
+    ]
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as directory:
         paths = [Path(directory) / f"{number}.tflite" for number in range(len(built))]
         reports = [
             export_tflite(quantize(model, calibration=_noise(size)), path)
-            for model, path in zip(built, paths, strict=True)
+            for model, size, path in zip(built, sizes, paths, strict=True)
         ]
         counts = arm.count_together(paths, ops=False)
         prices = [graph.cost(model) for model in built]
         return [
             Row(
-                spec,
-                size,
+                *student,
                 price.parameters,
                 macs=price.macs,
                 file_bytes=path.stat().st_size,
@@ -72,7 +80,9 @@ def run(size: tuple[int, int], networks: Sequence[str] = NETWORKS) -> list[Row]:
                 delegate_partitions=report.delegate_partitions,
                 arm_instructions=count.instructions,
             )
-            for spec, price, path, report, count in zip(networks, prices, paths, reports, counts, strict=True)
+            for student, price, path, report, count in zip(
+                students, prices, paths, reports, counts, strict=True
+            )
         ]
 
 
