@@ -195,7 +195,7 @@ def test_a_front_has_every_row_at_its_cost_and_its_score(page, tmp_path):
     with Image.open(tmp_path / "front.png") as picture:
         assert json.loads(picture.text["Description"]) == [
             ["the student alone", 1.234, round(np.mean(ONE), 4)],
-            ["`preset`", 1.234, round(np.mean(OTHER), 4)],
+            ["preset", 1.234, round(np.mean(OTHER), 4)],
         ]
     content["preset"]["0"]["stages"][0]["mean_iou"] += 0.001
     assert pages.remake(page(path.read_text(encoding="utf-8"), **content)), "another score is drawn anew"

@@ -303,7 +303,9 @@ def _fronts(table: _Table, values: Values) -> Iterator[tuple[str, Picture]]:
     for title, expressions in table.fronts:
         name, _, axis = title.partition(" ")
         points = [
-            Point(text, *(values.value(table.file, one, row) for one in expressions.split(";")))
+            Point(
+                text.replace("`", ""), *(values.value(table.file, one, row) for one in expressions.split(";"))
+            )
             for text, row in _rows(table, values)
         ]
         numbers = comparison_plot.front_description(points)
