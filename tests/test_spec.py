@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tfsegkd.spec import Spec, parse
+from tfsegkd.spec import Spec, parse, parse_named
 
 # The same examples every time, and no time limit: a busy machine is no fault of the parser's.
 fixed = settings(derandomize=True, deadline=None, max_examples=300)
@@ -80,6 +80,24 @@ def test_refuses(text, why):
     ) as error:
         parse(text)
     assert why in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("unet(width=8", r"a '\)' is missing"),
+        ("unet(width=8))", "cannot be read as arguments"),
+        ("unet*2", "does not have that form"),
+        ("unet@stride4", "does not have that form"),
+        ("unet,fcn", "does not have that form"),
+        ("", "does not have that form"),
+        ("folder(data_dir=/x)", "cannot be read as arguments"),
+    ],
+)
+def test_networks_and_data_sets_have_neither_layers_nor_weights(text, why):
+    with pytest.raises(ValueError, match=rf"Expected NAME or NAME\(option=value, …\).*{why}"):
+        parse_named(text)
+    assert parse_named("unet(width=8)") == Spec("unet", {"width": 8})
 
 
 @fixed

@@ -18,8 +18,9 @@ def one_of(value: Any, choices: Collection, what: str) -> Any:
 
 def did_you_mean(value: Any, choices: Collection) -> str:
     """Suggests the most similar of `choices`, as the end of an error message; empty if none is similar."""
-    close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    by_text = {str(choice): choice for choice in choices}
+    close = difflib.get_close_matches(str(value), by_text, n=1)
+    return f" Did you mean {by_text[close[0]]!r}?" if close else ""
 
 
 def in_range(value: float, low: float, high: float, what: str) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tfsegkd.checks import did_you_mean
-from tfsegkd.spec import Spec, parse
+from tfsegkd.spec import Spec, parse_named
 
 
 class Registry:
@@ -54,7 +54,7 @@ class Registry:
         Raises:
             ValueError: for an unknown name, or for arguments that the builder does not take.
         """
-        spec = parse(spec) if isinstance(spec, str) else spec
+        spec = parse_named(spec) if isinstance(spec, str) else spec
         builder = self.builder(spec.name)
         signature = inspect.signature(builder)
         try:
@@ -65,7 +65,13 @@ class Registry:
                 f"Wrong arguments for {self.kind} {spec.name!r}: {error}. Expected a choice of "
                 f"{choices}, received {spec.arguments}."
             ) from None
-        return builder(**spec.arguments, **extra)
+        try:
+            return builder(**spec.arguments, **extra)
+        except ValueError as error:
+            option, is_option, rest = str(error).partition(" must be ")
+            if not is_option or option not in spec.arguments:
+                raise
+            raise ValueError(f"{option} of {self.kind} {spec.name!r} must be {rest}") from None
 
 
 def _summary(builder) -> str:

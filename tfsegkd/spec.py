@@ -8,7 +8,7 @@
     hint*warm_up(steps=200)*stop(step=900)     with two schedules, both of which count
 
 A factor with parentheses is a schedule; one without is the weight, and comes first. Values are Python
-literals; a bare word is a string. Nothing is evaluated.
+literals; a bare word is a string. Nothing is evaluated. Networks and data sets are `name(key=value)` alone.
 """
 
 import ast
@@ -23,6 +23,10 @@ _SHAPE = re.compile(
         (?:@(?P<layers>[^*@()]+))?\s*+""",
     re.VERBOSE | re.DOTALL,
 )
+
+
+_TERM = "name(key=value)@teacher_layer:student_layer*weight*schedule(key=value), all but the name optional"
+_NAMED = "NAME or NAME(option=value, …), with quotes around text such as a path"
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,19 @@ def parse(text: str) -> Spec:
         weight = _weight(text, factors.pop(0))
     schedule = tuple(_schedule(text, factor) for factor in factors)
     return Spec(match["name"], _arguments(text, match["arguments"]), at, weight, schedule)
+
+
+def parse_named(text: str) -> Spec:
+    """Parses the spec of a network or a data set, which has neither layers nor weights.
+
+    Raises:
+        ValueError: if `text` is not of the form name(key=value); the message shows the form and the fault.
+    """
+    match = _SHAPE.fullmatch(text)
+    if match is None or match["layers"] is not None:
+        open_one = text.count("(") > text.count(")")
+        raise _malformed(text, "a ')' is missing" if open_one else "it does not have that form", _NAMED)
+    return Spec(match["name"], _arguments(text, match["arguments"], _NAMED))
 
 
 def _factors(text: str) -> list[str]:
@@ -98,31 +115,31 @@ def _schedule(text: str, factor: str) -> Spec:
     return Spec(match["name"], _arguments(text, match["arguments"]))
 
 
-def _arguments(text: str, source: str | None) -> dict[str, Any]:
+def _arguments(text: str, source: str | None, form: str = _TERM) -> dict[str, Any]:
     if source is None:
         return {}
     try:
         call = ast.parse(f"_{source}", mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise _malformed(text, f"{source} cannot be read as arguments") from None
+        raise _malformed(text, f"{source} cannot be read as arguments", form) from None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-        raise _malformed(text, f"{source} cannot be read as arguments")
+        raise _malformed(text, f"{source} cannot be read as arguments", form)
     if call.args or any(keyword.arg is None for keyword in call.keywords):
-        raise _malformed(text, "arguments need a name, as in (temperature=4)")
+        raise _malformed(text, "arguments need a name, as in (temperature=4)", form)
     names = [keyword.arg for keyword in call.keywords]
     if len(set(names)) < len(names):
-        raise _malformed(text, "an argument is given twice")
-    return {keyword.arg: _value(text, keyword.value) for keyword in call.keywords}
+        raise _malformed(text, "an argument is given twice", form)
+    return {keyword.arg: _value(text, keyword.value, form) for keyword in call.keywords}
 
 
-def _value(text: str, node: ast.expr) -> Any:
+def _value(text: str, node: ast.expr, form: str) -> Any:
     if isinstance(node, ast.Name):
         return node.id
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, RecursionError, MemoryError):
         raise _malformed(
-            text, "a value is neither a word, a number, a quoted string, a list nor a tuple"
+            text, "a value is neither a word, a number, a quoted string, a list nor a tuple", form
         ) from None
 
 
@@ -138,9 +155,5 @@ def _weight(text: str, source: str) -> float:
     return weight
 
 
-def _malformed(text: str, why: str) -> ValueError:
-    return ValueError(
-        f"Cannot read {text!r}. Expected "
-        f"name(key=value)@teacher_layer:student_layer*weight*schedule(key=value), where all but the name "
-        f"is optional; {why}."
-    )
+def _malformed(text: str, why: str, form: str = _TERM) -> ValueError:
+    return ValueError(f"Cannot read {text!r}. Expected {form}; {why}.")

@@ -149,8 +149,10 @@ def test_classes_that_nobody_knows_are_named():
         load_teacher(pair[0], class_names=CLASS_NAMES)
     with pytest.raises(ValueError, match=r"'two' predicts 2 classes, the student 4.*class_map"):
         load_teacher([network("one"), constant([0.5, 0.5], "two")], class_names=CLASS_NAMES)
-    with pytest.raises(ValueError, match="class_map of their own"):
+    with pytest.raises(ValueError, match="have one of their own"):
         load_teacher(pair, {"sky": 0}, class_names=CLASS_NAMES)
+    with pytest.raises(ValueError, match=r"weights of the teachers \['one', 'two'\] are 0"):
+        load_teacher(pair, weights=[0, 0], class_names=CLASS_NAMES)
 
 
 # Fitted weights
@@ -334,6 +336,7 @@ def test_the_text_says_where_and_how():
         ("a.keras(scales=small)", "scales=small"),
         ("a.keras(normalize=3)", r"\(mean, deviation\)"),
         ("a.keras,,b.keras", "no path"),
+        ("a.keras,b.keras(weight=0.5", r"'b.keras\(weight=0.5'.* a '\)' is missing"),
     ],
 )
 def test_what_the_text_cannot_mean_is_said(text, words):

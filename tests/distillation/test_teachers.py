@@ -546,7 +546,7 @@ def test_through_windows_nothing_is_squeezed_and_overlaps_are_averaged(tmp_path)
 
 
 def test_what_windows_cannot_do_is_said(keras3_model, model):
-    with pytest.raises(ValueError, match=r"Leave out windows"):
+    with pytest.raises(ValueError, match=r"Leave out `windows`"):
         load_teacher(model, windows=True)
     windows = load_teacher(keras3_model, windows=True)
     with pytest.raises(ValueError, match=r"'stem' not found.*Leave out windows to distil features"):
@@ -602,7 +602,7 @@ def test_classes_are_joined_in_the_students_order(form, images, tmp_path):
         ({"sky": 0, "car": True, "road": 2}, "class True"),
         ({"sky": 0, "car": 1.0, "road": 2}, r"class 1\.0"),
         ({"sky": 0, "car": [1, 2], "road": 2}, r"channels \[2\] twice"),
-        ({"sky": 0, "car": "lorry", "road": 2}, "'lorry' by name. Pass teacher_classes="),
+        ({"sky": 0, "car": "lorry", "road": 2}, "'lorry' by name. Pass `teacher_classes`"),
     ],
 )
 def test_a_class_map_that_does_not_fit_is_refused(table, words, images):

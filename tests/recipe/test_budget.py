@@ -32,7 +32,7 @@ def test_a_limit_itself_is_kept():
         ("arm:0", r"arm.*0"),
         ("arm:60M,arm:50M", r"arm:60M, arm:50M"),
         ("arm:60M,", r"''"),
-        ("latency:20", r"latency:20, device_table=None"),
+        ("latency:20", r"`budget=latency:20`, `device_table=None`"),
     ],
 )
 def test_what_is_no_budget_is_refused(text, named):

@@ -7,7 +7,7 @@ import pytest
 
 from tfsegkd._keras import keras
 from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, Source
-from tfsegkd.recipe import Distill, PretrainedTeacher, Recipe, Schedule, StudentAlone, TrainingData
+from tfsegkd.recipe import Distill, PretrainedTeacher, Recipe, Schedule, StudentAlone, TrainingData, plan
 from tfsegkd.recipe.report import describe_members, print_table
 from tfsegkd.recipe.stages import Run
 
@@ -132,6 +132,41 @@ def test_the_table_has_a_line_for_each_teacher(capsys):
 def test_weights_that_cannot_be_fitted_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         PretrainedTeacher(**options)
+
+
+def two_heads(path):
+    image = keras.Input((*SIZE, 3))
+    heads = {name: keras.layers.Conv2D(3, 1, name=name)(image) for name in ("logits", "aux")}
+    keras.Model(image, heads).save(path)
+
+
+def test_a_member_may_have_several_outputs(tmp_path):
+    two_heads(tmp_path / "two.keras")
+    teacher = PretrainedTeacher((f"{tmp_path / 'two.keras'}(output=aux)",)).load(INFO, SIZE)
+    model = keras.models.load_model(tmp_path / "two.keras", compile=False)
+    images = 200 * np.eye(3, dtype=np.float32)[np.zeros((1, *SIZE), int)]
+    np.testing.assert_allclose(
+        teacher.feature_extractor(["logits"])(images)["logits"], model(images)["aux"], atol=1e-4
+    )
+    wrong = PretrainedTeacher((f"{tmp_path / 'two.keras'}(output=foo)",))
+    with pytest.raises(ValueError, match="'foo'"):
+        wrong.load(INFO, SIZE)
+    with pytest.raises(ValueError, match="'foo'"):
+        wrong.settings()
+
+
+def test_names_of_classes_need_a_map(teachers, tmp_path):
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    own = teachers.partition(",")[0]
+    with pytest.raises(ValueError, match="names that a `class_map` uses"):
+        PretrainedTeacher((f"{own}(teacher_classes={tmp_path / 'names.txt'})",)).load(INFO, SIZE)
+
+
+def test_a_plan_reads_the_files_of_members(teachers, tmp_path):
+    stages = [PretrainedTeacher(tuple(teachers.split(",", 1))), StudentAlone("unet(width=4)", SCHEDULE)]
+    found = plan(Recipe(stages, export=False), tmp_path / "run", frames(), timed_steps=0).stages[0]
+    names = ("own.keras", "city.keras", "map.txt")
+    assert set(found.reads) >= {str(tmp_path / name) for name in names}
 
 
 def test_balanced_terms_need_labels():

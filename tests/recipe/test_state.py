@@ -32,9 +32,9 @@ def test_settings_that_changed_are_named(tmp_path):
         State(tmp_path).result("teacher", changed)
     message = str(error.value)
     for words in (
-        "schedule was {'epochs': 2} and is {'epochs': 3}",
-        "seed was 0 and is None",
-        "crop_size was None and is [32, 32]",
+        "epochs was 2 and is 3",
+        "seed was 0 and is not given",
+        "crop_size is [32, 32] and was not given",
         "`output_dir`",
     ):
         assert words in message

@@ -16,6 +16,7 @@ from absl import flags
 
 from tfsegkd import checks, data, distillation, export, grouping, losses, models, pruning, runtime
 from tfsegkd.commands import channel_flags, command_line
+from tfsegkd.commands.flag_names import in_flags
 from tfsegkd.quantization import QUANTIZERS, Precision
 from tfsegkd.recipe import (
     ASSIGNMENTS,
@@ -511,6 +512,7 @@ def check_budget():
     wrong = {
         "student_alone": "trains a student that is chosen already",
         "group": "makes another network of the one that was costed",
+        "prune": "makes another network of the one that was costed: prune it in a run of its own",
     }
     found = next((stage for stage in wrong if stage in FLAGS.stages), None)
     if found:
@@ -631,8 +633,8 @@ def held_out():
                 f"--teacher_weights_dataset={FLAGS.teacher_weights_dataset} needs --teacher_weights_split."
             )
         return None
-    dataset = FLAGS.teacher_weights_dataset or FLAGS.dataset
-    return data.load(dataset, FLAGS.teacher_weights_split, FLAGS.data_dir)
+    dataset = "teacher_weights_dataset" if FLAGS.teacher_weights_dataset else "dataset"
+    return load_data(dataset, "teacher_weights_split")
 
 
 def is_keras(path):
@@ -716,9 +718,18 @@ def check_teacher_dataset():
         )
 
 
+def load_data(dataset, split):
+    """Returns the split of a data set, both by their flags, which a fault names."""
+    name, part = (getattr(FLAGS, flag) for flag in (dataset, split))
+    try:
+        return data.load(name, part, FLAGS.data_dir)
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"--{dataset}={name}, --{split}={part}: {error}") from None
+
+
 def teacher_images(train):
     """Returns the images of --teacher_dataset."""
-    source = data.load(FLAGS.teacher_dataset, FLAGS.train_split, FLAGS.data_dir)
+    source = load_data("teacher_dataset", "train_split")
     if not source.labelled:
         raise ValueError(f"--teacher_dataset={FLAGS.teacher_dataset} has no labels to train on.")
     check_classes("teacher_dataset", source, train)
@@ -730,7 +741,7 @@ def read_split(source, name, size=None):
     """Reads every example of a split before training."""
     found = data.dataset_statistics(source, FLAGS.skip_bad_examples, size)
     for problem in found.bad.values():
-        print(f"skipped: {problem}")
+        print(f"skipped: {in_flags(problem, FLAGS)}")
     for note in source.notes:
         print(f"note: {note}")
     note = f", {len(found.bad)} left out" if found.bad else ""

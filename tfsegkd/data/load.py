@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import Source
-from tfsegkd.spec import Spec, parse
+from tfsegkd.spec import Spec, parse_named
 
 _TFDS = "tfds"
 
@@ -82,7 +82,7 @@ def load(spec: str | Spec, split: str, data_dir: str | os.PathLike | None = None
         image, mask = source[0]
         len(source), image.shape, mask.shape  # (8, (32, 48, 3), (32, 48))
     """
-    spec = parse(spec) if isinstance(spec, str) else spec
+    spec = parse_named(spec) if isinstance(spec, str) else spec
     kind, _, name = spec.name.partition(":")
     extra = {"split": split, "data_dir": data_dir}
     if "data_dir" in spec.arguments:

@@ -112,8 +112,8 @@ def adapter_for(term: Term, teacher_shape, student_shape) -> Adapter | OwnAdapte
     if term.loss.same_channels and compares_logits and teacher_shape[-1] != student_shape[-1]:
         raise ValueError(
             f"The teacher's logits have {teacher_shape[-1]} classes, the student's {student_shape[-1]}. "
-            f"Expected the same classes in the same order. Use a teacher trained on these classes, or "
-            f"distil features: Term(loss, at=(teacher_layer, student_layer))."
+            f"Expected the same classes in the same order. Use a teacher trained on these classes, a "
+            f"`class_map`, or terms between features, loss@teacher_layer:student_layer."
         )
     return Adapter(channels, name)
 

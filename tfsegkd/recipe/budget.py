@@ -75,8 +75,8 @@ class Budget:
             )
         if ("latency" in kinds) != (self.device_table is not None):
             raise ValueError(
-                "A latency and a device table need each other: a budget such as latency:20, in ms, and a CSV "
-                f"layer,ms of the device. Received: {self}, device_table={self.device_table!r}."
+                f"A latency such as latency:20, in ms, and a `device_table`, the CSV layer,ms of the device, "
+                f"need each other. Received: `budget={self}`, `device_table={self.device_table}`."
             )
 
     @classmethod

@@ -10,7 +10,7 @@ from functools import cached_property
 from tfsegkd.data import DatasetInfo, spread
 from tfsegkd.recipe.budget import Budget
 from tfsegkd.recipe.network_costs import Costs, Network, with_margin
-from tfsegkd.spec import parse
+from tfsegkd.spec import parse_named
 
 # The options that a search chooses where a student's spec does not set them; values in increasing capacity.
 CHOICES: dict[str, dict[str, tuple]] = {
@@ -83,7 +83,7 @@ def networks(student: str) -> dict[str, tuple[float, ...]]:
         >>> tfsegkd.recipe.candidates.networks("lite_unet(width=24)")["lite_unet(width=24, stages=7)"]
         (7,)
     """
-    given = parse(student)
+    given = parse_named(student)
     free = {
         name: values for name, values in CHOICES.get(given.name, {}).items() if name not in given.arguments
     }

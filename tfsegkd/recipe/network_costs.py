@@ -26,7 +26,7 @@ from tfsegkd.pruning.arm_table import layer_of
 from tfsegkd.quantization import quantize
 from tfsegkd.recipe.budget import Budget
 from tfsegkd.runtime import arm, arm_sysroot, read_times
-from tfsegkd.spec import parse
+from tfsegkd.spec import parse_named
 
 # A trained file may differ from an untrained one in the last digits of what was counted.
 _MARGIN = {"arm": 1.002, "bytes": 1.002}
@@ -269,7 +269,7 @@ def _device_times(budget: Budget, spec: str, work: _Work) -> dict[str, float]:
 
 def _build(spec: str, size: tuple[int, int], info: DatasetInfo) -> keras.Model:
     """Builds a network with random weights, on which its costs do not depend."""
-    parsed = parse(spec)
+    parsed = parse_named(spec)
     if "weights" in inspect.signature(builders.builder(parsed.name)).parameters:
         parsed = dataclasses.replace(parsed, arguments={**parsed.arguments, "weights": None})
     return models.build(parsed, info.num_classes, (*size, 3))

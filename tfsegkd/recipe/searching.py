@@ -90,8 +90,9 @@ class Search:
         checks.whole(self.candidates, 1, "candidates")
         if self.halving and self.candidates > MOST_CANDIDATES:
             raise ValueError(
-                f"A search that halves trains up to {MOST_CANDIDATES} candidates. Received: "
-                f"{self.candidates}. More would take too long for what they add."
+                f"`candidates` must be at most {MOST_CANDIDATES} where the worse half is dropped. Received: "
+                f"{self.candidates}. More would take too long for what they add. Lower it, or train all to "
+                f"the end with `halving=False`."
             )
         if self.max_drop is not None:
             checks.in_range(self.max_drop, 0.0, 100.0, "max_drop")
@@ -146,6 +147,7 @@ class _Leg(Distill):
 def candidates(search: Search, run: Run) -> Candidates:
     """Computes the costs of all candidates of a run, and counts those to train on their files."""
     data = run.data
+    print(f"  computing the costs of candidates for {search.budget}", flush=True)
     largest = data.train[0][0].shape[:2]
     size = tuple(data.size)
     return find(search.student, size, largest, data.train.info, search.budget, search.candidates)

@@ -318,7 +318,7 @@ class PretrainedTeacher:
         # Permissions do not change the teacher's outputs.
         del settings["allow_lambda"], settings["trust_model"]
         members = self.members()
-        fingerprints = [self._open(member.teacher).fingerprint() for member in members]
+        fingerprints = [self._open(member).fingerprint() for member in members]
         files = [fingerprint(file) for member in members for file in member.files()]
         # Left out by default, so that older runs can resume.
         if files:
@@ -330,17 +330,22 @@ class PretrainedTeacher:
     def __post_init__(self):
         if self.held_out is not None and (len(self.members()) < 2 or self.class_map is not None):
             raise ValueError(
-                f"Weights are fitted for several teachers, each with its own class map. Received: "
-                f"{list(self.paths)}, class_map={self.class_map}. Name several, or leave the held-out images "
-                f"out."
+                f"`held_out` images are for the weights of several teachers, each with its own class map. "
+                f"Received: {list(self.paths)}, `class_map={self.class_map}`. Name several, or leave out "
+                f"`held_out`."
             )
 
     def members(self) -> list[Member]:
         """Returns the members of the ensemble, with their options."""
         return [member for path in self.paths for member in parse_members(path)]
 
-    def _open(self, path):
-        return load_teacher(path, allow_lambda=self.allow_lambda, trust_model=self.trust_model)
+    def _open(self, member):
+        return load_teacher(
+            member.teacher,
+            output=member.output,
+            allow_lambda=self.allow_lambda,
+            trust_model=self.trust_model,
+        )
 
     def member_names(self) -> list[str]:
         """Returns the members whose logits are available besides the mean; none for a single teacher."""
@@ -368,11 +373,12 @@ class PretrainedTeacher:
         """
 
         def opened(member):
-            teacher = self._open(member.teacher)
+            teacher = self._open(member)
             if isinstance(teacher, KerasTeacher):
-                teacher = KerasTeacher(models.at_size(teacher.model, member.size or self.size or size))
+                model = models.at_size(teacher.model, member.size or self.size or size)
+                teacher = KerasTeacher(model, member.output)
             teacher.name = member.label
-            return dataclasses.replace(member, teacher=teacher)
+            return dataclasses.replace(member, teacher=teacher, output=None)
 
         members = self.members()
         return load_teacher(
@@ -596,5 +602,5 @@ def fingerprint(path: str) -> str:
     """
     file = Path(path)
     if not file.is_file():
-        raise FileNotFoundError(f"No file at {path!r}. Expected a saved network, or a table of latencies.")
+        raise FileNotFoundError(f"No file at {path!r}. Correct the path.")
     return sha256(file)

@@ -43,13 +43,7 @@ class State:
         progress = progress_directory(self.path.parent, stage)
         if record["result"] is None and not progress.exists():
             return None
-        settings = _as_read_again(settings)
-        changed = [
-            f"{key} was {record['settings'].get(key)!r} and is {settings.get(key)!r}"
-            for key in sorted({*settings, *record["settings"]})
-            if settings.get(key) != record["settings"].get(key)
-        ]
-        if changed:
+        if changed := _changes(record["settings"], _as_read_again(settings)):
             what, where = ("made", self.path.parent) if record["result"] else ("begun", progress)
             raise ValueError(
                 f"Stage {stage!r} in {str(self.path.parent)!r} was {what} with other settings: "
@@ -87,6 +81,22 @@ def _is_whole(record) -> bool:
     except (LookupError, TypeError):
         return False
     return isinstance(settings, dict) and isinstance(result, dict | None)
+
+
+def _changes(before: dict, after: dict) -> list[str]:
+    """Describes the settings that differ; of nested ones, the entries that do."""
+    found = []
+    for key in sorted({*before, *after}):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _changes(old, new)
+        elif key not in before:
+            found.append(f"{key} is {new!r} and was not given")
+        elif key not in after:
+            found.append(f"{key} was {old!r} and is not given")
+        elif old != new:
+            found.append(f"{key} was {old!r} and is {new!r}")
+    return found
 
 
 def progress_directory(run: Path, stage: str) -> Path:

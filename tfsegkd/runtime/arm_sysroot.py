@@ -86,9 +86,11 @@ def qemu_version() -> tuple[int, ...]:
 
 def plugin() -> Path:
     """Returns the emulator's plugin, compiled by the first call."""
+    fingerprint = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:8]
+    if not any(cache_directory().glob(f"instructions-*-{fingerprint}.so")):
+        _check_installed([QEMU, "gcc"], "Arm instructions are counted in an emulator, by a plugin to compile")
     # Version 9 counts per virtual processor, and rejects plugins that do not.
     api = 1 if qemu_version() < (9,) else 2
-    fingerprint = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:8]
     path = cache_directory() / f"instructions-{api}-{fingerprint}.so"
     if not path.exists():
         _check_installed(["gcc"], "The plugin that counts instructions must be compiled")
@@ -180,7 +182,7 @@ def _check_installed(programs: list[str], why: str) -> None:
     if missing:
         packages = " ".join(_PACKAGE_OF[name] for name in missing)
         raise FileNotFoundError(
-            f"{why}, and {', '.join(missing)} is not installed here. On Debian: apt-get install {packages}."
+            f"{why}. Not installed here: {', '.join(missing)}. On Debian: apt-get install {packages}."
         )
 
 

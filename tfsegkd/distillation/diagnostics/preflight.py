@@ -317,7 +317,7 @@ def _about_knowledge(check: NetworkCheck, model) -> Iterator[Finding]:
         yield Finding(
             "error",
             f"{check.name} does no better on data set {check.info.name!r} than a random baseline.",
-            f"better than the best score without looking at the images: {random_baseline}",
+            f"clearly better than the best score without looking at the images: {random_baseline}",
             received=f"{score}, where equal probabilities would have {math.log(check.info.num_classes):.2f}"
             + (f"; {state}" if untrained else ""),
             fix="Check that all its weights were loaded, and the classes and preprocessing of its training.",

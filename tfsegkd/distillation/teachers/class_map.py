@@ -122,7 +122,7 @@ def read_class_map(
 def _channel(what, name, given, num_channels, names):
     if isinstance(given, str) and names is None:
         raise ValueError(
-            f"{what} gives {name!r} the teacher's class {given!r} by name. Pass teacher_classes=, the names "
+            f"{what} gives {name!r} the teacher's class {given!r} by name. Pass `teacher_classes`, the names "
             f"of the teacher's {num_channels} classes in order, or use their indices."
         )
     channel = given

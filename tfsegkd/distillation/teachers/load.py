@@ -97,8 +97,8 @@ def load_teacher(
     if members is not None:
         if class_map is not None and any(member.class_map is not None for member in members):
             raise ValueError(
-                f"class_map={class_map!r} is for all of {[member.label for member in members]}, and some "
-                f"have a class_map of their own. Give each member its own, and leave out class_map."
+                f"`class_map={class_map!r}` is for all of {[member.label for member in members]}, and some "
+                f"have one of their own. Give each member its own, and leave out `class_map`."
             )
         allowed = {"num_threads": num_threads, "allow_lambda": allow_lambda, "trust_model": trust_model}
         is_fitted = isinstance(weights, str)
@@ -189,9 +189,14 @@ def _loaded(member: Member, class_names: Sequence[str] | None, partial: bool, al
     if class_names is not None and (channels := _num_channels(teacher)) != len(class_names):
         raise ValueError(
             f"Teacher {member.label!r} predicts {channels} classes, the student {len(class_names)}: "
-            f"{list(class_names)}. Give it a class map, as in {member.label}(class_map=FILE)."
+            f"{list(class_names)}. Give it a class map, as in {_path_or_label(member)}(class_map=FILE)."
         )
     return teacher
+
+
+def _path_or_label(member: Member) -> str:
+    is_path = isinstance(member.teacher, str | os.PathLike)
+    return os.fspath(member.teacher) if is_path else member.label
 
 
 def _adapted(
@@ -219,6 +224,11 @@ def _adapted(
         raise ValueError(
             f"Teacher {teacher.name!r} is recorded, and recorded outputs cannot be changed. Apply class_map, "
             f"normalize, windows, flip and scales before recording."
+        )
+    if teacher_classes is not None and class_map is None:
+        raise ValueError(
+            "`teacher_classes` are the names that a `class_map` uses, and there is no `class_map`. Give one, "
+            "or leave out `teacher_classes`."
         )
     if normalize is not None:
         teacher = Normalized(teacher, *normalize)

@@ -113,7 +113,14 @@ def split_members(text: str) -> list[tuple[str, str | None]]:
 
 def _split_options(part):
     # The last group of parentheses: an existing path may contain some, too.
-    if not part.endswith(")") or Path(part).exists():
+    if Path(part).exists():
+        return part, None
+    if part.count("(") > part.count(")"):
+        raise ValueError(
+            f"Cannot read the teacher {part!r}. Expected a path, with its options in parentheses; a ')' is "
+            f"missing."
+        )
+    if not part.endswith(")"):
         return part, None
     depth = 0
     for index in reversed(range(len(part))):

@@ -48,6 +48,8 @@ def weight_table(
         raise ValueError(
             f"The weights of teachers {faulty} must be finite and not negative. Received: {given.tolist()}."
         )
+    if not given.any():
+        raise ValueError(f"All weights of the teachers {list(names)} are 0. Give one a weight above 0.")
     table = np.where(covered, given.reshape(count, -1), 0.0)
     total = table.sum(0)
     if not total.all():

@@ -35,8 +35,8 @@ class Windows(Teacher):
     def __init__(self, teacher: Teacher, zoom: float = 1.0):
         if teacher.input_size is None:
             raise ValueError(
-                f"windows is for a teacher that resizes all images to its input size. Received: "
-                f"{teacher.name!r}, which takes any size. Leave out windows."
+                f"`windows` is for a teacher that resizes all images to its input size. Received: "
+                f"{teacher.name!r}, which takes any size. Leave out `windows`."
             )
         self._teacher, self._zoom = teacher, zoom
         self.name = teacher.name
