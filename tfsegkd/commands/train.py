@@ -8,6 +8,7 @@ epoch. --dry_run prints what would be done and how long it would take.
 """
 
 import dataclasses
+import os
 from functools import partial
 from pathlib import Path
 
@@ -426,7 +427,9 @@ def without_masks(info):
     try:
         return data.WithoutLabels(data.load(name, FLAGS.train_split, FLAGS.data_dir))
     except ValueError as error:
-        raise ValueError(f"--unlabelled={name!r} is neither a directory nor a data set. {error}") from None
+        # Of what looks like a path, how a data set is written would say nothing.
+        reason = "Correct the path." if os.sep in name and "(" not in name else error
+        raise ValueError(f"--unlabelled={name!r} is neither a directory nor a data set. {reason}") from None
 
 
 def stages():
