@@ -38,7 +38,9 @@ def test_rates_that_fit_reach_as_far_over_the_grid_as_the_paper_s_over_33():
     names = {layer.name for layer in model.layers}
     assert {"aspp_2_depthwise_conv", "aspp_4_depthwise_conv", "aspp_6_depthwise_conv"} <= names
     assert model.get_layer("aspp_6_depthwise_conv").dilation_rate == (6, 6)
-    with pytest.raises(ValueError, match=r"rates must be one of \['fit'\]\. Received: 'small'"):
+    with pytest.raises(
+        ValueError, match=r"rates of model 'deeplab_v3_plus' must be one of \['fit'\]\. Received: 'small'"
+    ):
         models.build("deeplab_v3_plus(weights=None, rates=small)", 3, (64, 64, 3))
 
 

@@ -80,5 +80,7 @@ def test_dilations_and_dropout_are_the_papers(paper):
 def test_dropout_can_be_left_out():
     narrow = models.build("erfnet(width_multiplier=0.25, dropout=0)", 5, (32, 48, 3))
     assert not [layer for layer in narrow.layers if "dropout" in layer.name]
-    with pytest.raises(ValueError, match=r"dropout must be a number from 0\.0 to 1\.0\. Received: 2"):
+    with pytest.raises(
+        ValueError, match=r"dropout of model 'erfnet' must be a number from 0\.0 to 1\.0\. Received: 2"
+    ):
         models.build("erfnet(dropout=2)", 5, (32, 48, 3))

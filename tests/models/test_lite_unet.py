@@ -79,11 +79,23 @@ def test_all_strides_have_a_layer_to_distill():
 @pytest.mark.parametrize(
     ("spec", "size", "message"),
     [
-        ("lite_unet(stages=3)", 64, r"stages must be one of \[4, 5, 7\]\. Received: 3"),
-        ("lite_unet(stages=five)", 64, r"stages must be one of \[4, 5, 7\]\. Received: 'five'"),
-        ("lite_unet(width=4)", 64, "width must be a whole number from 8 up. Received: 4"),
-        ("lite_unet(width=24.5)", 64, "width must be a whole number from 8 up. Received: 24.5"),
-        ("lite_unet(weights=coco)", 64, r"weights must be one of \['imagenet', None\]"),
+        ("lite_unet(stages=3)", 64, r"stages of model 'lite_unet' must be one of \[4, 5, 7\]\. Received: 3"),
+        (
+            "lite_unet(stages=five)",
+            64,
+            r"stages of model 'lite_unet' must be one of \[4, 5, 7\]\. Received: 'five'",
+        ),
+        (
+            "lite_unet(width=4)",
+            64,
+            "width of model 'lite_unet' must be a whole number from 8 up. Received: 4",
+        ),
+        (
+            "lite_unet(width=24.5)",
+            64,
+            "width of model 'lite_unet' must be a whole number from 8 up. Received: 24.5",
+        ),
+        ("lite_unet(weights=coco)", 64, r"weights of model 'lite_unet' must be one of \['imagenet', None\]"),
         (NARROW, 15, r"at least 16×16 pixels, the stride of 'efficientnet_lite0'.*\(15, 15, 3\)"),
         ("lite_unet(stages=7)", 31, "at least 32×32 pixels"),
     ],

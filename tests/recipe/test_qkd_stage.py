@@ -191,7 +191,7 @@ def test_wrong_settings_show_before_anything_is_read(options, message):
 def test_the_same_network_is_made_by_one_stage_only(tmp_path):
     with pytest.raises(ValueError, match=r"Several stages make \['student_qat'\]"):
         Recipe([Quantize(SCHEDULE), QKD(SCHEDULE)])
-    with pytest.raises(ValueError, match=r"other settings: .*method was None and is 'qkd'"):
+    with pytest.raises(ValueError, match=r"other settings: .*method is 'qkd' and was not given"):
         Recipe([QKD(SCHEDULE)], export=False).run(_made_by_qat(tmp_path), frames())
 
 
