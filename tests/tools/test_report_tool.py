@@ -1,6 +1,8 @@
 """tools/report.py: finds the data that runs noted, and says what it cannot do."""
 
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,9 @@ from PIL import Image
 
 from tfsegkd import data
 from tfsegkd._keras import keras
+from tfsegkd.reporting.summary import command
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 pytest.importorskip("plotly", reason="reports need the extra tfsegkd[report]")
 
@@ -74,3 +79,13 @@ def test_what_is_wrong_is_one_line(shell, run, tmp_path):
     assert result.code == 1 and "error: No run given." in result.err
     result = shell("report", str(tmp_path))
     assert result.code == 1 and "error: No run in" in result.err and "Traceback" not in result.err
+
+
+def test_the_command_of_a_run_runs(shell, tmp_path):
+    """It has every flag, and those that nothing needs are no fault at their defaults."""
+    flags = [f"--flagfile={CONFIGS / 'smoke.cfg'}", "--stages=student_alone", "--student=unet(width=2)"]
+    assert shell("train", *flags, "--epochs=1", f"--output_dir={tmp_path / 'run'}").code == 0
+    printed = command(json.loads((tmp_path / "run" / "flags.json").read_text()))
+    words = shlex.split(printed.replace("\\\n", " "))[2:]
+    again = shell("train", *words, f"--output_dir={tmp_path / 'again'}", "--dry_run")
+    assert again.code == 0 and "student_alone.keras" in again.out, again.err

@@ -95,6 +95,7 @@ WRONG_FLAGS = {
     "scale of a teacher": (["--teacher_scales=1,none"], ["--teacher_scales='none'"]),
     "no labels for ifvd": (["--task_weight=0", "--distill=ifvd"], ["['ifvd'] need them"]),
     "unlabelled images": (["--unlabelled=nowhere"], ["--unlabelled='nowhere'", "road_scenes"]),
+    "no unlabelled images": (["--unlabelled_in_batch"], ["--unlabelled_in_batch is for --unlabelled"]),
     "a directory": (["--unlabelled=no/where"], ["neither a directory nor a data set. Correct the path."]),
     "an option of a network": (["--student=unet(width=0)"], ["width of model 'unet' must be"]),
     "no teacher yet": (["--stages=distill"], ["teacher.keras", "--stages"]),

@@ -48,6 +48,7 @@ WEIGHT_BITS = ("8", "4", "2")
 ACTIVATION_BITS = ("8", "4")
 STAGES = ("teacher", "student_alone", "distill", "prune", "group", "quantize", "export")
 
+UNLABELLED_FLAGS = ("unlabelled_per_batch", "unlabelled_in_batch")
 BUDGET_FLAGS = ("budget_max_drop", "budget_candidates", "budget_halving")
 
 LISTS = {
@@ -357,6 +358,7 @@ def main():
     workers = open_workers(FLAGS.strategy)
     exports = "export" in FLAGS.stages
     check_budget()
+    check_used(UNLABELLED_FLAGS, "unlabelled")
     check_teacher_dataset()
     recipe = Recipe(
         stages(),
@@ -505,12 +507,18 @@ def stages():
     return trained + [make() for name, make in factories.items() if name in FLAGS.stages]
 
 
+def check_used(names, needed):
+    """Refuses flags that say nothing without another one."""
+    # The command that a report prints has every flag, the others at their defaults.
+    given = [name for name in names if FLAGS[name].value != FLAGS[name].default]
+    if given and not getattr(FLAGS, needed):
+        raise ValueError(f"--{given[0]} is for --{needed}, which is not given. Add it, or leave this out.")
+
+
 def check_budget():
     """Refuses flags that leave --budget nothing to do, or nothing to go by."""
+    check_used(BUDGET_FLAGS, "budget")
     if not FLAGS.budget:
-        given = [name for name in BUDGET_FLAGS if FLAGS[name].present]
-        if given:
-            raise ValueError(f"--{given[0]} is for --budget, which is not given. Add it, or leave this out.")
         return
     wrong = {
         "student_alone": "trains a student that is chosen already",
