@@ -25,6 +25,10 @@ WRONG = {
         [ALONE, "--budget=macs:1k", "--student=unet(width=2)", "--dry_run"],
         "unet(width=2) at",
     ),
+    "a table of files": (
+        [ALONE, "--budget=latency:20", "--latency_table={files}", "--student=unet(width=2)"],
+        "has the columns file,ms. Expected layer,ms",
+    ),
     "a table that lacks layers": (
         [ALONE, "--budget=latency:20", "--latency_table={table}", "--student=unet(width=2)", "--dry_run"],
         "phone.csv",
@@ -37,8 +41,10 @@ def test_wrong_budgets_are_told(case, shell, tmp_path):
     flags, words = WRONG[case]
     table = tmp_path / "phone.csv"
     table.write_text("layer,ms\nconv,1\n")
+    (tmp_path / "files.csv").write_text("file,ms\nmodel_int8.tflite,1\n")
     smoke = f"--flagfile={CONFIGS / 'smoke.cfg'}"
     given = [flag.replace("{table}", str(table)) for flag in flags]
+    given = [flag.replace("{files}", str(tmp_path / "files.csv")) for flag in given]
     result = shell("train", smoke, *given, f"--output_dir={tmp_path / 'run'}")
     assert result.code == 1 and words in result.err.splitlines()[-1], result.err
     assert not list(tmp_path.rglob("*.keras"))

@@ -544,6 +544,11 @@ def check_budget():
 def search(schedule, cache):
     """The stage that finds the student within --budget."""
     by_device = FLAGS.latency_table if "latency" in FLAGS.budget else None
+    if by_device and times_files():
+        raise ValueError(
+            f"--latency_table={by_device} has the columns file,ms. Expected layer,ms, the latency of each "
+            f"layer of the largest candidate, for --budget={FLAGS.budget}."
+        )
     return Search(
         Budget.parse(FLAGS.budget, by_device),
         schedule,
