@@ -41,6 +41,11 @@ def test_settings_that_changed_are_named(tmp_path):
     assert "size was [48" not in message, "a tuple and the list that JSON makes of it are equal"
 
 
+def test_a_setting_that_is_none_may_be_left_out(tmp_path):
+    State(tmp_path).complete("teacher", SETTINGS, {"mean_iou": 0.5})
+    assert State(tmp_path).result("teacher", {**SETTINGS, "crop_size": None}) == {"mean_iou": 0.5}
+
+
 @pytest.mark.parametrize("content", [b"", b'{"teacher": {"sett', b"\xff\xfe", b"[]", b'{"teacher": 3}'])
 def test_a_damaged_record_says_so(content, tmp_path):
     (tmp_path / "state.json").write_bytes(content)

@@ -88,13 +88,15 @@ def _changes(before: dict, after: dict) -> list[str]:
     found = []
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)
+        if old == new:  # what is None may as well be left out
+            continue
         if isinstance(old, dict) and isinstance(new, dict):
             found += _changes(old, new)
         elif key not in before:
             found.append(f"{key} is {new!r} and was not given")
         elif key not in after:
             found.append(f"{key} was {old!r} and is not given")
-        elif old != new:
+        else:
             found.append(f"{key} was {old!r} and is {new!r}")
     return found
 
