@@ -17,7 +17,7 @@ from tfsegkd._keras import keras
 from tfsegkd.data import Source
 from tfsegkd.data.statistics import Subset
 from tfsegkd.deprecation import renamed_arguments
-from tfsegkd.distillation import CoStudying, Distiller, KerasTeacher, parse_members, split_members
+from tfsegkd.distillation import CoStudying, Distiller, KerasTeacher
 from tfsegkd.evaluation import Predictor, evaluate
 from tfsegkd.graph import cost
 from tfsegkd.posix import peak_memory
@@ -126,7 +126,7 @@ class _Rehearsal:
     def stage(self, stage: Stage, state: State) -> PlannedStage:
         artefact = stage.artefact
         row = state.result(stage.name, {**self._data.settings(), **stage.settings()})
-        known = tuple(file for value in _values(stage) if isinstance(value, str) for file in _files_of(value))
+        known = tuple(dict.fromkeys(_files_named(stage)))
         if row is not None and (artefact is None or (self._directory / artefact).exists()):
             macs, parameters = row.get("macs"), row.get("parameters")
             self._go_on_at(row.get("input_size", self._data.size))
@@ -321,15 +321,15 @@ def _values(stage: Stage) -> list:
     return [one for value in found for one in (value if isinstance(value, tuple) else (value,))]
 
 
-def _files_of(text: str) -> list[str]:
-    """Returns the files that a setting names: itself, or those of a teacher with options."""
-    if Path(text).is_file():
-        return [text]
-    path, options = split_members(text)[0]
-    if options is None or not Path(path).exists():
-        return []
-    (member,) = parse_members(text)
-    return [path, *member.files()]
+def _files_named(stage: Stage) -> list[str]:
+    """Returns the files among the settings of a stage, and those of the teachers that it names."""
+    found = [value for value in _values(stage) if isinstance(value, str) and _is_file(value)]
+    members = stage.members() if isinstance(stage, PretrainedTeacher) else []
+    return found + [file for member in members for file in (member.teacher, *member.files())]
+
+
+def _is_file(text: str) -> bool:
+    return "(" not in text and Path(text).is_file()
 
 
 def _files(artefact: str | None) -> tuple[str, ...]:
