@@ -18,8 +18,8 @@ python tools/benchmark.py models_page  # writes docs/models.md of what was measu
 python tools/benchmark.py quantization  # writes docs/results/quantization_compared.md
 """
 
+import dataclasses
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from absl import flags
@@ -84,46 +84,41 @@ def count_arm(files):
         for one in counted.ops:
             millions = "–" if one.instructions is None else f"{one.instructions / 1e6:,.3f}"
             print(f"{millions:>12} {one.op.partition(';')[0]}")
-        rows.append({"file": Path(file).name, **asdict(counted)})
+        rows.append({"file": Path(file).name, **dataclasses.asdict(counted)})
     return rows
 
 
 def measure_distiller():
-    rows = distiller.run(command_line.size(FLAGS.input_size, "input_size"), FLAGS.batch_size, FLAGS.rounds)
-    return as_dicts(rows)
+    return distiller.run(command_line.size(FLAGS.input_size, "input_size"), FLAGS.batch_size, FLAGS.rounds)
 
 
 def measure_losses():
-    return as_dicts(losses.run())
+    return losses.run()
 
 
 def measure_grouping():
-    return as_dicts(grouping.run(rounds=FLAGS.rounds))
+    return grouping.run(rounds=FLAGS.rounds)
 
 
 def measure_latency():
-    return as_dicts(
-        latency.run(FLAGS.network, command_line.size(FLAGS.input_size, "input_size"), FLAGS.rounds)
-    )
+    return latency.run(FLAGS.network, command_line.size(FLAGS.input_size, "input_size"), FLAGS.rounds)
 
 
 def measure_pipeline():
-    rows = pipeline.run(command_line.size(FLAGS.input_size, "input_size"), FLAGS.batch_size, FLAGS.rounds)
-    return as_dicts(rows)
+    return pipeline.run(command_line.size(FLAGS.input_size, "input_size"), FLAGS.batch_size, FLAGS.rounds)
 
 
 def measure_models():
     size = FLAGS.input_size if FLAGS["input_size"].present else "360x480"
     results = Path(FLAGS.json or DOCS / "results" / "models.json")
     document = results.with_suffix(".md") if FLAGS.json else DOCS / "models.md"
-    rows = models.run(
+    return models.run(
         results,
         document,
         command_line.size(size, "input_size"),
         FLAGS.network or models.NETWORKS,
         FLAGS.rounds,
     )
-    return models.as_dicts(rows)
 
 
 def count_models():
@@ -147,7 +142,7 @@ def write_models_page():
 
 def compare_quantization():
     results = Path(FLAGS.json or DOCS / "results" / "quantization_compared.json")
-    rows = quantization.run(
+    return quantization.run(
         results,
         results.with_suffix(".md"),
         *(data.load(FLAGS.dataset, split, FLAGS.data_dir) for split in ("train", "val")),
@@ -156,11 +151,10 @@ def compare_quantization():
         FLAGS.rounds,
         Path(FLAGS.environment) if FLAGS.environment else None,
     )
-    return as_dicts(rows)
 
 
 def count_pruned_segnet():
-    return as_dicts(pruned_segnet.run())
+    return pruned_segnet.run()
 
 
 def count_faults():
@@ -169,13 +163,13 @@ def count_faults():
     # What smoke.cfg leaves out, and a kill may fall into: recording the teacher, following a path, and an
     # epoch of each phase of QKD.
     line += ["--cache_teacher", "--importance=cost_complexity", "--quantize=qkd", "--qat_epochs=3"]
-    return as_dicts(faults.run(line, work_directory(), FLAGS.kills, FLAGS.seed))
+    return faults.run(line, work_directory(), FLAGS.kills, FLAGS.seed)
 
 
 def watch_memory():
     rows = soak.run(work_directory(), FLAGS.minutes)
     print(soak.verdict(rows))
-    return {"cycles": as_dicts(rows), "growth": soak.growth(rows), "allowed": soak.TOLERANCE}
+    return {"cycles": rows, "growth": soak.growth(rows), "allowed": soak.TOLERANCE}
 
 
 def try_ecosystem():
@@ -186,16 +180,12 @@ def try_ecosystem():
     rows = ecosystem.run(results, FLAGS.steps, FLAGS.network[0] if FLAGS.network else "")
     if not FLAGS.json:
         write_models_page()
-    return as_dicts(rows)
+    return rows
 
 
 def count_students():
     given = [(network, FLAGS.input_size) for network in FLAGS.network]
-    return as_dicts(students.run(given or students.STUDENTS))
-
-
-def as_dicts(rows):
-    return [asdict(row) for row in rows]
+    return students.run(given or students.STUDENTS)
 
 
 def work_directory():

@@ -3,7 +3,6 @@
 import math
 import threading
 import time
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -90,12 +89,12 @@ def test_rows_divide_by_what_they_name():
         name: Seconds((float(place),) * 3, (2.0 * place + 1,) * 3)
         for place, name in enumerate(names, start=1)
     }
-    rows = {(row.step, row.over): row for row in distiller._rows(seconds)}
+    rows = {(row["step"], row["over"]): row for row in distiller._rows(seconds)}
     logits = rows["logits", "student + teacher"]
-    assert (logits.ratio, logits.cpu_ratio, logits.milliseconds) == (3 / (1 + 2), 7 / (3 + 5), 3000)
-    assert logits.target == 1.05
-    assert rows["three features, cached", "student"].ratio == 6
-    assert rows["our one feature", "Keras' one feature"].ratio == 10 / 14
+    assert (logits["ratio"], logits["cpu_ratio"], logits["milliseconds"]) == (3 / (1 + 2), 7 / (3 + 5), 3000)
+    assert logits["target"] == 1.05
+    assert rows["three features, cached", "student"]["ratio"] == 6
+    assert rows["our one feature", "Keras' one feature"]["ratio"] == 10 / 14
     assert len(rows) == 10
 
 
@@ -107,7 +106,7 @@ def test_a_small_run_measures_everything(theirs, capsys, monkeypatch):
         monkeypatch.setattr(distiller, "_keras", object())
     rows = distiller.run((32, 48), 2, rounds=1, teacher=SMALL, student=SMALL, features=FEATURES, xla=False)
     assert len(rows) == (10 if theirs else 6)
-    for row in map(asdict, rows):
+    for row in rows:
         assert all(math.isfinite(row[key]) and row[key] > 0 for key in ("milliseconds", "ratio", "cpu_ratio"))
     printed = capsys.readouterr().out
-    assert all(row.step in printed for row in rows) and "≤ 1.05" in printed
+    assert all(row["step"] in printed for row in rows) and "≤ 1.05" in printed

@@ -1,10 +1,8 @@
 """Networks of other libraries: rows are kept, what is missing is tried, and the page says what they hold."""
 
-import dataclasses
-
 import pytest
 from benchmarks import ecosystem, ecosystem_networks, ecosystem_page
-from benchmarks.ecosystem_page import STEPS, Row
+from benchmarks.ecosystem_page import STEPS, new_row
 
 
 @pytest.fixture
@@ -17,7 +15,7 @@ def trying(monkeypatch):
     def rows(library, networks, steps):
         for network in networks:
             tried.append(network)
-            yield Row(library, network, **{**dict.fromkeys(steps, "ok"), **given.get(network, {})})
+            yield new_row(library, network, **{**dict.fromkeys(steps, "ok"), **given.get(network, {})})
 
     monkeypatch.setattr(ecosystem, "_in_a_process", rows)
     return tried, given
@@ -34,12 +32,12 @@ def test_rows_are_kept_and_what_is_missing_is_tried(tmp_path, trying):
     tried.clear()
     rows = ecosystem.run(results, STEPS)
     assert tried == ["one"]  # a refusal is a result
-    assert [row.network for row in rows] == ["one", "two", "three"]
-    assert [row.adopt for row in rows] == ["ok", "ValueError: no", "ok"]
+    assert [row["network"] for row in rows] == ["one", "two", "three"]
+    assert [row["adopt"] for row in rows] == ["ok", "ValueError: no", "ok"]
     tried.clear()
     given["three"] = {"adopt": "no result: no module named 'there'"}
     rows = ecosystem.run(results, STEPS, only="there")
-    assert tried == ["three"] and rows[-1].adopt == "ok"
+    assert tried == ["three"] and rows[-1]["adopt"] == "ok"
 
 
 def test_steps_that_were_left_out_are_tried_later(tmp_path, trying):
@@ -48,7 +46,7 @@ def test_steps_that_were_left_out_are_tried_later(tmp_path, trying):
     given["two"] = {"adopt": "ValueError: no"}
     ecosystem.run(results, ["adopt"])
     tried.clear()
-    assert not {row.export for row in ecosystem.run(results, ["adopt"])} - {"–"} and tried == []
+    assert not {row["export"] for row in ecosystem.run(results, ["adopt"])} - {"–"} and tried == []
     given["two"] |= {"prune": "–", "quantize": "–", "export": "–"}
     given["three"] = {"quantize": "ValueError: no", "export": "–"}
     ecosystem.run(results, STEPS)
@@ -59,11 +57,14 @@ def test_steps_that_were_left_out_are_tried_later(tmp_path, trying):
 
 
 def test_the_page_counts_and_quotes():
-    fine = Row("here", "one", "2.0", *["ok"] * 6, option="output='main'")
-    refused = dataclasses.replace(
-        fine, network="two", quantize="ValueError: no `gelu`", export="–", option=""
-    )
-    unbuilt = Row("there", "three", adopt="not built: TypeError", longest_message=7)
+    fine = new_row("here", "one", version="2.0", **dict.fromkeys(STEPS, "ok"), option="output='main'")
+    refused = fine | {
+        "network": "two",
+        "quantize": "ValueError: no `gelu`",
+        "export": "–",
+        "option": "",
+    }
+    unbuilt = new_row("there", "three", adopt="not built: TypeError", longest_message=7)
     text = ecosystem_page.section([fine, refused, unbuilt])
     assert "3 networks" in text and "2 are adopted" in text
     assert "2 of 2 pruned, 1 of 2 quantized, 1 of 1 exported" in text

@@ -1,7 +1,5 @@
 """The benchmark of gradual layers at toy size: it times what it says. No time is judged here."""
 
-from dataclasses import asdict
-
 from benchmarks import grouping
 
 from tfsegkd.grouping import GradualConv2D
@@ -19,10 +17,9 @@ def test_every_layer_is_timed(capsys, monkeypatch):
     (row,) = grouping.run([(4, 3, 6, 8)], groups=2, rounds=2)
     assert [kind is GradualConv2D for kind, _ in stepped] == [False, True]
     assert all(shape == [4, 6, 8, 4] for _, shape in stepped)
-    assert row.layer == "3×3, 4 channels, 6×8" and row.groups == 2
-    assert row.ratio > 0 and row.cpu_ratio > 0 and row.dense_ms > 0 and row.target == 1.05
+    assert row["layer"] == "3×3, 4 channels, 6×8" and row["groups"] == 2
+    assert min(row["ratio"], row["cpu_ratio"], row["dense_ms"]) > 0 and row["target"] == 1.05
     assert "| 3×3, 4 channels, 6×8 | 2 |" in capsys.readouterr().out
-    assert asdict(row)["layer"] == row.layer
 
 
 def test_a_step_trains_both_layers_alike():

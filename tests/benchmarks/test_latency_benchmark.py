@@ -27,7 +27,11 @@ def test_all_files_are_timed_in_one_go(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(latency.runtime, "latency", timed)
     rows = latency.run(names, (48, 64), 5)
-    assert rows == [latency.Row(names[0], 8.0, 4.0, 1.0, 1.0), latency.Row(names[1], 2.0, 3.0, 0.25, 0.75)]
+    figures = [
+        [row[f"{kind}_{what}"] for what in ("ms", "ratio") for kind in ("float", "int8")] for row in rows
+    ]
+    assert [row["network"] for row in rows] == names
+    assert figures == [[8.0, 4.0, 1.0, 1.0], [2.0, 3.0, 0.25, 0.75]]
     assert "| 0.25 | 3.00 | 0.75 |" in capsys.readouterr().out
     with pytest.raises(ValueError, match="--network=FILE"):
         latency.run([], (48, 64), 5)

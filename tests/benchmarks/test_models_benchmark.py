@@ -5,7 +5,6 @@ import sys
 
 import pytest
 from benchmarks import models, one_model, published
-from benchmarks.models import Row
 
 SIZE = (64, 96)
 WHOLE = {"parameters": 2_000_000, "macs": 3_000_000_000, "qat": True, "int8": True, "float_ops": 0}
@@ -26,11 +25,15 @@ def test_what_is_missing_or_failed_is_measured_again(places, monkeypatch):
 
     monkeypatch.setattr(models, "measure", measure)
     rows = models.run(*places, SIZE, ["segnet", "unet"])
-    assert [(row.network, row.cause) for row in rows] == [("unet", "out of patience"), ("segnet", None)]
+    assert [(row["network"], row["cause"]) for row in rows] == [("unet", "out of patience"), ("segnet", None)]
     causes.clear()
     rows = models.run(*places, SIZE, ["enet", "segnet", "unet"])
     assert asked == ["segnet", "unet", "enet", "unet"]
-    assert [(row.network, row.cause) for row in rows] == [("enet", None), ("unet", None), ("segnet", None)]
+    assert [(row["network"], row["cause"]) for row in rows] == [
+        ("enet", None),
+        ("unet", None),
+        ("segnet", None),
+    ]
     models.run(*places, (32, 48), ["segnet"])  # another size is another table
     assert asked[4:] == ["segnet"]
     assert [row["size"] for row in json.loads(places[0].read_text())["rows"]] == [[32, 48]]
@@ -68,8 +71,16 @@ def test_a_network_that_fails_tells_what_it_knew_and_why(network, minutes, cause
 def test_the_page_shows_every_figure_and_every_cause():
     known = {"parameters": "2.00 M", "gmacs": 3.0, "num_classes": 19, "size": [512, 1024], "source": "paper"}
     rows = [
-        Row("unet", SIZE, **WHOLE, **TIMES, published={**known, "remark": "why"}, counted=COUNTED),
-        Row("segnet", SIZE, parameters=29_000_000, qat=False, cause="Layer 'x' cannot be quantized"),
+        dict(
+            network="unet", size=SIZE, **WHOLE, **TIMES, published={**known, "remark": "why"}, counted=COUNTED
+        ),
+        {
+            "network": "segnet",
+            "size": SIZE,
+            "parameters": 29_000_000,
+            "qat": False,
+            "cause": "Layer 'x' cannot be quantized",
+        },
     ]
     page = models.page(rows)
     cells = "`unet` | – | – | – | – | 2.00 | 2.00 M | 3.00 | 40.0 | 20.0 | 5.0 | 0.25 | yes | yes | 0 | 1 (2)"
@@ -85,7 +96,7 @@ def test_the_page_shows_every_figure_and_every_cause():
 def test_the_page_says_which_ops_keep_int8_slow():
     times = {**TIMES, "int8_ms": 15.0}
     slow = {"ADD": [1, 0.5], "CONV_2D": [9, 6], "RESIZE_BILINEAR": [1, 4], "MEAN": [0, 0.2], "PAD": [0, 0.1]}
-    page = models.page([Row("unet", SIZE, **WHOLE, **times, slow=slow)])
+    page = models.page([dict(network="unet", size=SIZE, **WHOLE, **times, slow=slow)])
     assert "- `unet`, 0.75: RESIZE_BILINEAR 4.0 (1.0), CONV_2D 6.0 (9.0), MEAN 0.2 (0.0)\n" in page
 
 
@@ -109,10 +120,10 @@ def test_ours_are_the_published_counts(one):
 @pytest.mark.slow
 def test_a_network_is_measured_from_end_to_end(places):
     (row,) = models.run(*places, SIZE, ["unet(width=4)"], rounds=3)
-    assert row.cause is None
-    assert row.qat and row.int8
-    assert (row.float_ops, row.partitions, row.float_partitions) == (0, 1, 1)
-    assert min(row.parameters, row.macs, row.keras_ms, row.float_ms, row.int8_ms) > 0
+    assert row["cause"] is None
+    assert row["qat"] and row["int8"]
+    assert [row[key] for key in ("float_ops", "partitions", "float_partitions")] == [0, 1, 1]
+    assert min(row[key] for key in ("parameters", "macs", "keras_ms", "float_ms", "int8_ms")) > 0
     assert "`unet(width=4)`" in places[1].read_text()
 
 

@@ -17,8 +17,8 @@ def test_what_a_cycle_keeps_is_found(tmp_path, capsys):
         kept.append(np.ones(200 * MEGABYTE // 8))
 
     rows = soak.run(tmp_path / "soak", 0, cycle)
-    assert [row.cycle for row in rows] == [1, 2]
-    assert 190 < rows[1].resident_mb - rows[0].resident_mb < 210
+    assert [row["cycle"] for row in rows] == [1, 2]
+    assert 190 < rows[1]["resident_mb"] - rows[0]["resident_mb"] < 210
     assert soak.verdict(rows).startswith("NOT flat: after the first of 2 cycles")
     assert "cycle 2: " in capsys.readouterr().out
 
@@ -45,12 +45,12 @@ def test_open_files_and_children_are_counted(tmp_path):
         os.close(file)
         child.kill()
         child.wait()
-    assert two.open_files == one.open_files + 1
-    assert two.children == one.children + 1
+    assert two["open_files"] == one["open_files"] + 1
+    assert two["children"] == one["children"] + 1
 
 
 def _row(number, resident, peak):
-    return soak.Row(number, 1.0, resident, peak, open_files=5, children=0)
+    return {"cycle": number, "resident_mb": resident, "peak_mb": peak}
 
 
 def test_growth_is_that_of_the_worst_cycle_over_the_first():

@@ -4,8 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.arm_page import read
+from benchmarks.arm_page import Rows, read
 from benchmarks.models import NETWORKS, NUM_CLASSES, measure
+from benchmarks.rows import Row
 from tfsegkd.atomic import write_json
 from tfsegkd.recipe.report import versions
 
@@ -20,7 +21,7 @@ def run(
     whole: bool = False,
     minutes: float = 240.0,
     gigabytes: float = 10.0,
-) -> list[dict]:
+) -> list[Row]:
     """Counts each network at each size in a process of its own; rows are kept as they come.
 
     Run again, it counts what is missing and what had a cause to fail. Instructions do not depend on what else
@@ -47,7 +48,7 @@ def compare(
     networks: Sequence[str] = NETWORKS,
     minutes: float = 60.0,
     gigabytes: float = 10.0,
-) -> list[dict]:
+) -> list[Row]:
     """Runs each network's exported int8 file on Arm and here, and compares the classes of all pixels.
 
     Rows are kept as they come, as those of `run`.
@@ -68,13 +69,13 @@ def compare(
 
 def _row(
     results: Path,
-    rows: dict,
+    rows: Rows,
     benchmark: str,
     child: Sequence[str],
     request: dict,
     minutes: float,
     gigabytes: float,
-) -> dict:
+) -> Row:
     """The row of a request, measured and written where it is missing or had a cause to fail."""
     key = (request["network"], tuple(request["size"]))
     if key not in rows or rows[key]["cause"]:
@@ -84,12 +85,12 @@ def _row(
     return rows[key]
 
 
-def _ordered(rows: dict) -> list[dict]:
+def _ordered(rows: Rows) -> list[Row]:
     rank = {name: number for number, name in enumerate(dict.fromkeys([*NETWORKS, *(key[0] for key in rows)]))}
     return [rows[key] for key in sorted(rows, key=lambda key: (key[1], rank[key[0]]))]
 
 
-def line(row: dict) -> str:
+def line(row: Row) -> str:
     """A row for whoever watches."""
     counts = "  ".join(f"{name} {row[name] / 1e6:,.1f} M" for name in ("int8", "float") if name in row)
     height, width = row["size"]

@@ -1,13 +1,13 @@
 """What was counted on Arm, as a part of the page of networks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks.printing import figure, table
+from benchmarks.rows import Column, Row, table
 
-Rows = dict[tuple[str, tuple[int, int]], dict[str, Any]]
+Rows = dict[tuple[str, tuple[int, int]], Row]
+HEADS = ("Arm int8, M", "Arm float, M", "int8 ÷ float", "MACs an instruction")
 GOAL = 0.5  # of float's instructions, for int8
 _CONVERTED, _STRIDE = "as converted", "output_stride="
 _SECTION = """
@@ -91,16 +91,58 @@ def read(results: Path) -> Rows:
     return {(row["network"], tuple(row["size"])): row for row in rows}
 
 
-def figures(row: dict[str, Any] | None) -> list[str]:
-    """Int8, float, their ratio and MACs an int8 instruction; dashes for what was not counted."""
-    row = row or {}
-    int8, real, macs = (row.get(name) for name in ("int8", "float", "macs"))
-    about = "≈ " if row.get("summed") else ""
-    return [
-        *(about * (number is not None) + figure(number, 1, 1e-6) for number in (int8, real)),
-        figure(int8 / real if int8 and real else None, 2),
-        figure(macs / int8 if int8 and macs else None, 2),
-    ]
+def figures(row: Row | None) -> list[str]:
+    """What stands under `HEADS`: dashes for what was not counted."""
+    return [column.cell(row or {}) for column in _FIGURES]
+
+
+def _over(one: str, other: str) -> Callable[[Row], float | None]:
+    return lambda row: row[one] / row[other] if row.get(one) and row.get(other) else None
+
+
+def _count(kind: str) -> Callable[[Row], str]:
+    """Millions of instructions, marked where they are a sum."""
+
+    def cell(row):
+        return Column(kind, form="≈ {:,.1f}" if row.get("summed") else "{:,.1f}", scale=1e-6).cell(row)
+
+    return cell
+
+
+def _step(name: str) -> Column:
+    """Instructions after a step of the export."""
+    return Column(name.replace("_", " "), lambda row: row["steps"].get(name), "{:,.2f}", 1e-6)
+
+
+def _at_stride(row: Row) -> str | None:
+    """Those with logits as small as the network computes them."""
+    for name, count in row["steps"].items():
+        if name.startswith(_STRIDE):
+            return f"{count / 1e6:,.2f} at {name.removeprefix(_STRIDE)}"
+    return None
+
+
+_NETWORK = Column("network", form="`{}`")
+_SIZE = Column("size", lambda row: "×".join(map(str, row["size"])))
+_FIGURES = (
+    Column("int8, M", _count("int8")),
+    Column("float, M", _count("float")),
+    Column("int8 ÷ float", _over("int8", "float"), "{:,.2f}"),
+    Column("MACs an instruction", _over("macs", "int8"), "{:,.2f}"),
+)
+_COUNTS = (_NETWORK, Column("GMACs", "macs", "{:,.2f}", 1e-9), *_FIGURES)
+_STEPS = (
+    _NETWORK,
+    _SIZE,
+    *map(_step, (_CONVERTED, *_NAMES)),
+    Column("logits at stride", _at_stride),
+)
+_EQUAL = (
+    _NETWORK,
+    Column("same class", "pixels", "{:.2%}"),
+    Column("largest difference, steps", "max_difference_steps", "{:.1f}"),
+    Column("classes predicted", "classes"),
+)
 
 
 def section(rows: Rows, agreements: Rows | None = None) -> str:
@@ -113,20 +155,15 @@ def section(rows: Rows, agreements: Rows | None = None) -> str:
     counted = [row for row in rows.values() if row.get("int8")]
     if not counted:
         return ""
-    heads = ["network", "GMACs", "int8, M", "float, M", "int8 ÷ float", "MACs an instruction"]
     tables = []
     for size in sorted({tuple(row["size"]) for row in counted}):
-        lines = [
-            [f"`{row['network']}`", figure(row["macs"], 2, 1e-9), *figures(row)]
-            for row in counted
-            if tuple(row["size"]) == size
-        ]
-        tables.append(f"\nAt {size[0]}×{size[1]}:\n\n{table(heads, lines)}\n")
+        of_size = table(_COUNTS, [row for row in counted if tuple(row["size"]) == size])
+        tables.append(f"\nAt {size[0]}×{size[1]}:\n\n{of_size}\n")
     above = [row for row in counted if row.get("kinds")]
     text = _SECTION.format(
         core=counted[0]["core"],
         tables="".join(tables),
-        steps=_steps(counted),
+        steps=table(_STEPS, counted),
         again=_again(counted),
         sums=_sums(counted),
     )
@@ -148,44 +185,33 @@ def _left(rows: Rows) -> str:
             for name, least in at_stride.items()
         ]
         parts = (
-            f"{figure(most, 1, 1e-6)} M with {what} ({figure(now, 2, 1e-6)} M now, {now / most - 1:+.1%})"
+            f"{most / 1e6:,.1f} M with {what} ({now / 1e6:,.2f} M now, {now / most - 1:+.1%})"
             for most, now, what in taken
         )
         largest = sorted(row["kinds"].items(), key=lambda pair: -pair[1][1])[:4]
-        kinds = ", ".join(f"{kind} {figure(int8, 1, 1e-6)} M" for kind, (_, int8) in largest)
-        bound = figure(row["macs"] / _DOT_PRODUCT, 1, 1e-6)
-        size = "×".join(map(str, row["size"]))
+        kinds = ", ".join(f"{kind} {int8 / 1e6:,.1f} M" for kind, (_, int8) in largest)
+        bound = row["macs"] / _DOT_PRODUCT
         found.append(
-            f"`{row['network']}` at {size} was to take {' and '.join(parts)}. Most go into {kinds}; all its "
-            f"multiplications by dot products would be {bound} M."
+            f"`{row['network']}` at {_SIZE.cell(row)} was to take {' and '.join(parts)}. Most go into "
+            f"{kinds}; all its multiplications by dot products would be {bound / 1e6:,.1f} M."
         )
     return _LEFT.format(aims="\n\n".join(found)) if found else ""
 
 
-def _agreement(rows: Sequence[dict[str, Any]]) -> str:
+def _agreement(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
-    lines = [
-        [
-            f"`{row['network']}`",
-            f"{row['pixels']:.2%}",
-            figure(row["max_difference_steps"], 1),
-            figure(row["classes"], 0),
-        ]
-        for row in rows
-    ]
-    heads = ["network", "same class", "largest difference, steps", "classes predicted"]
-    height, width = rows[0]["size"]
-    return _AGREEMENT.format(size=f"{height}×{width}", images=rows[0]["images"], networks=table(heads, lines))
+    size, images = _SIZE.cell(rows[0]), rows[0]["images"]
+    return _AGREEMENT.format(size=size, images=images, networks=table(_EQUAL, rows))
 
 
-def _again(rows: Sequence[dict[str, Any]]) -> str:
+def _again(rows: Sequence[Row]) -> str:
     """How far two counts of one file are from each other."""
     errors = [abs(row["again"] / row["int8"] - 1) for row in rows if row.get("again")]
     return _AGAIN.format(files=len(errors), error=f"{max(errors):.4%}") if errors else ""
 
 
-def _sums(rows: Sequence[dict[str, Any]]) -> str:
+def _sums(rows: Sequence[Row]) -> str:
     """What sums are, and how far they are from whole files where both were counted."""
     if not any(row.get("summed") for row in rows):
         return ""
@@ -195,30 +221,11 @@ def _sums(rows: Sequence[dict[str, Any]]) -> str:
     return _SUMS.format(error=error)
 
 
-def _steps(rows: Sequence[dict[str, Any]]) -> str:
-    heads = ["network", "size", _CONVERTED, *(name.replace("_", " ") for name in _NAMES), "logits at stride"]
-    lines = []
-    for row in rows:
-        steps = row["steps"]
-        stride = next((name for name in steps if name.startswith(_STRIDE)), None)
-        smaller = f"{figure(steps[stride], 2, 1e-6)} at {stride.removeprefix(_STRIDE)}" if stride else "–"
-        lines.append(
-            [
-                f"`{row['network']}`",
-                "×".join(map(str, row["size"])),
-                *(figure(steps.get(name), 2, 1e-6) for name in (_CONVERTED, *_NAMES)),
-                smaller,
-            ]
-        )
-    return table(heads, lines)
-
-
-def _above(row: dict[str, Any]) -> str:
+def _above(row: Row) -> str:
     """The kinds of op that take most of what is above half of float."""
     above = {kind: int8 - GOAL * real for kind, (real, int8) in row["kinds"].items()}
     worst = sorted((kind for kind in above if above[kind] > 0), key=above.get, reverse=True)[:4]
     kinds = (
         f"{kind} {row['kinds'][kind][1] / 1e6:.1f} ({row['kinds'][kind][0] / 1e6:.1f})" for kind in worst
     )
-    size = "×".join(map(str, row["size"]))
-    return f"- `{row['network']}` at {size}, {row['int8'] / row['float']:.2f}: {', '.join(kinds)}"
+    return f"- `{row['network']}` at {_SIZE.cell(row)}, {row['int8'] / row['float']:.2f}: {', '.join(kinds)}"

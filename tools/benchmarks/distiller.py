@@ -2,13 +2,12 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from benchmarks.interleaved import Seconds, interleaved, ratio
-from benchmarks.printing import figure, table
+from benchmarks.rows import Column, Row, table
 from benchmarks.two_keras import FEATURE, network
 from tfsegkd import _keras, models
 from tfsegkd._keras import keras
@@ -21,28 +20,15 @@ LOGITS = ("pixelwise",)
 FEATURES = ("hint@stride8:stride8", "hint@stride16:stride16", "attention@decoder:decoder")
 _NUM_CLASSES, _IGNORE = 11, 255
 _TEMPERATURE = 3.0
-_HEADS = ("a step of", "over", "ms", "ratio", "of processor time", "target")
+_COLUMNS = (
+    Column("a step of", "step"),
+    Column("over"),
+    Column("ms", "milliseconds", "{:,.0f}"),
+    Column("ratio", form="{:,.2f}"),
+    Column("of processor time", "cpu_ratio", "{:,.2f}"),
+    Column("target", form="≤ {:.2f}"),
+)
 _WITHOUT_AND_WITH_XLA = ("", " with XLA")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One step of training, against what it consists of; medians over the rounds.
-
-    Attributes:
-        step: What was timed.
-        over: What its time is divided by.
-        milliseconds: By the clock on the wall.
-        ratio, cpu_ratio: By the clock on the wall, and of the processors' time.
-        target: What the ratio should not exceed, or None.
-    """
-
-    step: str
-    over: str
-    milliseconds: float
-    ratio: float
-    cpu_ratio: float
-    target: float | None = None
 
 
 def run(
@@ -54,7 +40,7 @@ def run(
     features: Sequence[str] = FEATURES,
     xla: bool = True,
 ) -> list[Row]:
-    """Times steps of all kinds in turn, prints a table, and returns its rows.
+    """Times steps of all kinds in turn, and prints a table.
 
     Without Keras 3.12 or later, which has a Distiller, its rows are left out.
 
@@ -65,11 +51,16 @@ def run(
         teacher, student: Specs of the networks of the first half.
         features: Specs of its three feature terms.
         xla: Whether to time Keras' Distiller with XLA as well, which is its default.
+
+    Returns:
+        A row for each step: what was timed (`step`), what its time is divided by (`over`), medians over the
+        rounds of its `milliseconds` and of the `ratio`, by the clock on the wall, the `cpu_ratio` of the
+        processors' time, and what the ratio should not exceed (`target`), or None.
     """
     batch = _random_batch(size, batch_size)
     cases = _ours(teacher, student, features, batch) | _pair(batch) | _theirs(batch, xla)
     rows = _rows(interleaved(cases, rounds))
-    print(table(_HEADS, map(_cells, rows), words=2))
+    print(table(_COLUMNS, rows, words=2))
     return rows
 
 
@@ -199,14 +190,14 @@ def _repeated(function, batch) -> Callable:
 def _rows(seconds: Mapping[str, Seconds]) -> list[Row]:
     def row(step, *over, target=None):
         parts = [seconds[name] for name in over]
-        return Row(
-            step,
-            " + ".join(over),
-            1000 * statistics.median(seconds[step].wall),
-            ratio=ratio(seconds[step].wall, *(part.wall for part in parts)),
-            cpu_ratio=ratio(seconds[step].cpu, *(part.cpu for part in parts)),
-            target=target,
-        )
+        return {
+            "step": step,
+            "over": " + ".join(over),
+            "milliseconds": 1000 * statistics.median(seconds[step].wall),
+            "ratio": ratio(seconds[step].wall, *(part.wall for part in parts)),
+            "cpu_ratio": ratio(seconds[step].cpu, *(part.cpu for part in parts)),
+            "target": target,
+        }
 
     rows = [
         row("logits", "student", "teacher", target=1.05),
@@ -225,8 +216,3 @@ def _rows(seconds: Mapping[str, Seconds]) -> list[Row]:
                 row(f"our {name}", f"Keras' {name}{how}", target=1.0),
             ]
     return rows
-
-
-def _cells(row: Row) -> list[str]:
-    figures = figure(row.milliseconds), figure(row.ratio, 2), figure(row.cpu_ratio, 2)
-    return [row.step, row.over, *figures, "–" if row.target is None else f"≤ {row.target:.2f}"]

@@ -10,7 +10,6 @@ than ours: run it in an environment of its own, where what they ask for does not
 Each library has a process of its own, because libraries choose their Keras when they are imported.
 """
 
-import dataclasses
 import importlib.metadata
 import json
 import os
@@ -22,7 +21,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import ecosystem_networks
-from benchmarks.ecosystem_page import NO_RESULT, NOT_BUILT, STEPS, UNTRIED, Row
+from benchmarks.ecosystem_page import NO_RESULT, NOT_BUILT, STEPS, UNTRIED, new_row
+from benchmarks.rows import Row
 from tfsegkd.atomic import write_json
 from tfsegkd.recipe.provenance import provenance
 
@@ -40,28 +40,23 @@ def run(results: Path, steps: Sequence[str] = STEPS, only: str = "") -> list[Row
         steps: What to try of each network, some of `STEPS`.
         only: Tries the networks whose library or name holds it, also those that have a row.
     """
-    kept = {(row.library, row.network): row for row in read(results)}
+    kept = {(row["library"], row["network"]): row for row in read(results)}
     for library, networks in ecosystem_networks.NETWORKS.items():
         named = [network for network in networks if only.lower() in f"{library} {network}".lower()]
         wanted = [network for network in named if only or _is_due(kept.get((library, network)), steps)]
         for row in _in_a_process(library, wanted, steps):
-            if not (row.adopt.startswith(NO_RESULT) and (library, row.network) in kept):
-                kept[library, row.network] = row
+            key = library, row["network"]
+            if not (row["adopt"].startswith(NO_RESULT) and key in kept):
+                kept[key] = row
                 _write(results, kept)
-            print(
-                *(
-                    f"{value:<10.60}" if isinstance(value, str) else value
-                    for value in dataclasses.asdict(row).values()
-                ),
-                flush=True,
-            )
+            print(*(f"{value!s:<10.60}" for value in row.values()), flush=True)
     return read(results)
 
 
 def _write(results: Path, kept: dict[tuple[str, str], Row]) -> None:
     """In the order in which the networks are listed."""
     keys = [(library, one) for library, of in ecosystem_networks.NETWORKS.items() for one in of]
-    rows = [dataclasses.asdict(kept[key]) for key in keys if key in kept]
+    rows = [kept[key] for key in keys if key in kept]
     write_json(results, {"benchmark": "ecosystem", "rows": rows, **provenance()})
 
 
@@ -69,19 +64,18 @@ def read(results: Path) -> list[Row]:
     """The rows of a file of results; none where there is no such file."""
     if not results.exists():
         return []
-    return [Row(**row) for row in json.loads(results.read_text(encoding="utf-8"))["rows"]]
+    return json.loads(results.read_text(encoding="utf-8"))["rows"]
 
 
 def _is_due(row: Row | None, steps: Sequence[str]) -> bool:
     """Whether a step has not been tried that could be."""
-    if row is None or row.adopt.startswith(NO_RESULT):
+    if row is None or row["adopt"].startswith(NO_RESULT):
         return True
-    if row.adopt.startswith(NOT_BUILT):
+    if row["adopt"].startswith(NOT_BUILT):
         return False
     needs = {"prune": ["adopt"], "quantize": ["adopt"], "export": ["adopt", "quantize"]}
     return any(
-        getattr(row, step) == UNTRIED
-        and all(getattr(row, before) in ("ok", UNTRIED) for before in needs.get(step, []))
+        row[step] == UNTRIED and all(row[before] in ("ok", UNTRIED) for before in needs.get(step, []))
         for step in steps
     )
 
@@ -105,7 +99,7 @@ def _in_a_process(library: str, networks: Sequence[str], steps: Sequence[str]) -
         ):
             for line in child.stdout:
                 if line.startswith("{"):  # libraries print as well
-                    yield Row(**json.loads(line))
+                    yield json.loads(line)
                     left.pop(0)
             child.wait()
             if not left:
@@ -113,7 +107,7 @@ def _in_a_process(library: str, networks: Sequence[str], steps: Sequence[str]) -
             log.seek(0)
             *_, last = ["", *log.read().strip().splitlines()]
             cause = f"its process ended with code {child.returncode}. {last}"
-            yield Row(library, left.pop(0), adopt=f"{NO_RESULT}: {cause}")
+            yield new_row(library, left.pop(0), adopt=f"{NO_RESULT}: {cause}")
 
 
 def tried(library: str, network: str, steps: Sequence[str]) -> Row:
@@ -128,7 +122,7 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
     except ImportError:
         raise  # the environment lacks a package, which says nothing of the network
     except Exception as error:  # the library and Keras may not fit each other
-        return Row(library, network, adopt=f"{NOT_BUILT}: {type(error).__name__}")
+        return new_row(library, network, adopt=f"{NOT_BUILT}: {type(error).__name__}")
     images = np.random.default_rng(0).integers(0, 256, (2, *form.size, 3)).astype(np.float32)
     found, kept, longest = {}, {}, 0
 
@@ -168,7 +162,8 @@ def tried(library: str, network: str, steps: Sequence[str]) -> Row:
 
     attempt("student", learnt)
     option = ", ".join(f"{key}={value!r}" for key, value in form.options.items())
-    return Row(library, network, _version(library), option=option, longest_message=longest, **found)
+    about = {"version": _version(library), "option": option, "longest_message": longest}
+    return new_row(library, network, **about, **found)
 
 
 def _version(library: str) -> str:
@@ -214,7 +209,7 @@ def main(library: str, networks: Sequence[str], steps: Sequence[str]) -> None:
 
     for network in networks:
         signal.alarm(_SECONDS)  # ends the process where nothing else would
-        print("\n" + json.dumps(dataclasses.asdict(tried(library, network, steps))), flush=True)
+        print("\n" + json.dumps(tried(library, network, steps)), flush=True)
         keras.backend.clear_session()
 
 

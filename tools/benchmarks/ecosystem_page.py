@@ -1,9 +1,8 @@
 """How networks of other libraries fared, as a part of the page of networks."""
 
-import dataclasses
 from collections.abc import Sequence
 
-from benchmarks.printing import line
+from benchmarks.rows import Column, Row, table
 
 STEPS = ("adopt", "prune", "quantize", "export", "teacher", "student")
 UNTRIED, NOT_BUILT, NO_RESULT = "–", "not built", "no result"
@@ -27,36 +26,24 @@ The longest of these messages has {longest} characters.
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One network.
+def new_row(library: str, network: str, **found) -> Row:
+    """What became of one network.
 
     Args:
         library, network: What it is.
-        version: The library's.
-        adopt, prune, quantize, export, teacher, student: 'ok', a refusal, or '–' where it was not tried.
-        option: What `adopt` was told: an output or a size.
-        longest_message: The characters of its longest refusal.
+        found: The library's `version`; of each of `STEPS` 'ok', a refusal, or '–' where it was not tried;
+            what `adopt` was told, an output or a size (`option`); the characters of its longest refusal
+            (`longest_message`).
     """
-
-    library: str
-    network: str
-    version: str = ""
-    adopt: str = UNTRIED
-    prune: str = UNTRIED
-    quantize: str = UNTRIED
-    export: str = UNTRIED
-    teacher: str = UNTRIED
-    student: str = UNTRIED
-    option: str = ""
-    longest_message: int = 0
+    empty = {"version": "", **dict.fromkeys(STEPS, UNTRIED), "option": "", "longest_message": 0}
+    return {"library": library, "network": network, **empty, **found}
 
 
 def section(rows: Sequence[Row]) -> str:
     """The part of the page, as Markdown; nothing without rows."""
     if not rows:
         return ""
-    done = {step: [getattr(row, step) for row in rows] for step in STEPS}
+    done = {step: [row[step] for row in rows] for step in STEPS}
     words = ("pruned", "quantized", "exported", "teach", "learn")
     counts = ", ".join(
         f"{done[step].count('ok')} of {sum(result != UNTRIED for result in done[step])} {word}"
@@ -68,21 +55,22 @@ def section(rows: Sequence[Row]) -> str:
         counts=counts,
         tables="".join(
             f"\n### {' '.join(library).strip()}\n\n"
-            f"{_table([row for row in rows if (row.library, row.version) == library])}\n"
-            for library in dict.fromkeys((row.library, row.version) for row in rows)
+            f"{_table([row for row in rows if (row['library'], row['version']) == library])}\n"
+            for library in dict.fromkeys((row["library"], row["version"]) for row in rows)
         ),
-        longest=max(row.longest_message for row in rows),
+        longest=max(row["longest_message"] for row in rows),
         refusals="\n".join(_refusals(rows)),
     )
 
 
 def _table(rows: Sequence[Row]) -> str:
-    lines = [["network", *STEPS], ["---"] * (1 + len(STEPS))]
-    for row in rows:
-        adopted, *others = (_cell(getattr(row, step)) for step in STEPS)
-        option = f", `{row.option}`" if row.option and adopted == "ok" else ""
-        lines.append([row.network, adopted + option, *others])
-    return "\n".join(map(line, lines))
+    def adopted(row):
+        told = f", `{row['option']}`" if row["option"] and row["adopt"] == "ok" else ""
+        return _cell(row["adopt"]) + told
+
+    others = (Column(step, lambda row, step=step: _cell(row[step])) for step in STEPS[1:])
+    columns = [Column("network"), Column(STEPS[0], adopted), *others]
+    return table(columns, rows, words=len(columns))
 
 
 def _refusals(rows: Sequence[Row]) -> list[str]:
@@ -90,9 +78,9 @@ def _refusals(rows: Sequence[Row]) -> list[str]:
     networks: dict[str, list[str]] = {}
     for row in rows:
         for step in STEPS:
-            result = getattr(row, step)
-            if _cell(result) == "refused":
-                networks.setdefault(result, []).append(f"{row.library}, {row.network}: {step}")
+            if _cell(row[step]) == "refused":
+                where = f"{row['library']}, {row['network']}: {step}"
+                networks.setdefault(row[step], []).append(where)
     return [f"- {'; '.join(where)}. `{message.replace('`', '')}`" for message, where in networks.items()]
 
 

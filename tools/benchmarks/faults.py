@@ -9,9 +9,9 @@ import subprocess
 import time
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.rows import Row
 from tfsegkd.recipe.progress import fault
 
 # The longest attempt, in shares of an undisturbed run: none reaches the end at once.
@@ -21,23 +21,6 @@ _MOST = 12
 _ADDRESS = re.compile(rb'"shared_object_id": \d+')
 # Not parts of the result: what the clock and the machine say, and logs of every attempt.
 _STAMPED = ("report.json", "report.html", "flags.json", "state.json", "overlays.png", ".lock")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One run that was killed until it was done.
-
-    Attributes:
-        kills: How often it was killed.
-        stages: In which stages the kills fell; a kill before the first is 'start'.
-        torn: Files that were half-written after a kill, with what is wrong with them.
-        different: Files that are not, byte by byte or weight by weight, those of an undisturbed run.
-    """
-
-    kills: int
-    stages: dict[str, int]
-    torn: tuple[str, ...]
-    different: tuple[str, ...]
 
 
 def run(command: Sequence[str], directory: Path, kills: int, seed: int) -> list[Row]:
@@ -54,7 +37,9 @@ def run(command: Sequence[str], directory: Path, kills: int, seed: int) -> list[
         seed: Seed of their moments.
 
     Returns:
-        A row for each run.
+        A row for each run: how often it was killed (`kills`), in which stages the kills fell (`stages`; one
+        before the first is 'start'), what was half-written after a kill, and what is wrong with it (`torn`),
+        and which files are not, byte by byte or weight by weight, those of an undisturbed run (`different`).
 
     Raises:
         ChildProcessError: if an attempt ends by itself with an error; the message has its last lines.
@@ -66,10 +51,9 @@ def run(command: Sequence[str], directory: Path, kills: int, seed: int) -> list[
     duration = time.monotonic() - began
     print(f"undisturbed: {duration:.0f} s; seed {seed}", flush=True)
     rows, moments = [], random.Random(seed)
-    while sum(row.kills for row in rows) < kills:
+    while sum(row["kills"] for row in rows) < kills:
         rows.append(_under_fire(command, directory / f"run_{len(rows)}", whole, duration, moments))
-        row = rows[-1]
-        print(f"{row.kills} kills, {row.stages}: torn {row.torn}, different {row.different}", flush=True)
+        print("{kills} kills, {stages}: torn {torn}, different {different}".format(**rows[-1]), flush=True)
     return rows
 
 
@@ -80,7 +64,7 @@ def _under_fire(command, target, whole, duration, moments):
         stage = _stage(target)
         stages[stage] = stages.get(stage, 0) + 1
         torn += [f"{path.relative_to(target)}: {what}" for path, what in _torn(target)]
-    return Row(count, stages, tuple(torn), different=tuple(differences(whole, target)))
+    return {"kills": count, "stages": stages, "torn": torn, "different": differences(whole, target)}
 
 
 def _attempt(command, target, seconds):

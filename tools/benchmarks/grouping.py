@@ -2,12 +2,11 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import tensorflow as tf
 
 from benchmarks.interleaved import interleaved, ratio
-from benchmarks.printing import figure, table
+from benchmarks.rows import Column, Row, table
 from tfsegkd._keras import keras
 from tfsegkd.grouping import make_gradual, set_alpha
 
@@ -16,27 +15,14 @@ LAYERS = ((64, 1, 90, 120), (64, 3, 90, 120), (128, 1, 45, 60), (128, 3, 45, 60)
 TARGET = 1.05
 _BATCH = 4
 _ALPHA = 0.5
-
-
-@dataclass(frozen=True)
-class Row:
-    """One layer; the median over the rounds.
-
-    Args:
-        layer: What it is.
-        groups: Its groups in the end.
-        dense_ms: A training step of the dense layer, by the clock.
-        ratio: That of the gradual layer over it, round by round; `cpu_ratio` of processor time, which other
-            processes disturb less.
-        target: What `ratio` should not exceed.
-    """
-
-    layer: str
-    groups: int
-    dense_ms: float
-    ratio: float
-    cpu_ratio: float
-    target: float = TARGET
+_COLUMNS = (
+    Column("layer"),
+    Column("groups"),
+    Column("dense ms", "dense_ms", "{:,.1f}"),
+    Column("gradual / dense", "ratio", "{:,.3f}"),
+    Column("of processor time", "cpu_ratio", "{:,.3f}"),
+    Column("target", form="≤ {:.2f}"),
+)
 
 
 def run(layers: Sequence[tuple[int, int, int, int]] = LAYERS, groups: int = 4, rounds: int = 20) -> list[Row]:
@@ -46,6 +32,11 @@ def run(layers: Sequence[tuple[int, int, int, int]] = LAYERS, groups: int = 4, r
         layers: (channels, kernel, height, width) of each.
         groups: Of the gradual layers.
         rounds: How often each step is timed.
+
+    Returns:
+        A row for each layer: `groups` in the end, a training step of the dense layer by the clock
+        (`dense_ms`), that of the gradual layer over it (`ratio`, the median over the rounds; `cpu_ratio` of
+        processor time, which other processes disturb less), and what `ratio` should not exceed (`target`).
     """
     rows = []
     for channels, kernel, height, width in layers:
@@ -56,16 +47,16 @@ def run(layers: Sequence[tuple[int, int, int, int]] = LAYERS, groups: int = 4, r
         seconds = interleaved({"dense": _step(dense, batch), "gradual": _step(gradual, batch)}, rounds)
         taken = seconds["dense"], seconds["gradual"]
         rows.append(
-            Row(
-                f"{kernel}×{kernel}, {channels} channels, {height}×{width}",
-                groups,
-                1000 * statistics.median(taken[0].wall),
-                ratio=ratio(taken[1].wall, taken[0].wall),
-                cpu_ratio=ratio(taken[1].cpu, taken[0].cpu),
-            )
+            {
+                "layer": f"{kernel}×{kernel}, {channels} channels, {height}×{width}",
+                "groups": groups,
+                "dense_ms": 1000 * statistics.median(taken[0].wall),
+                "ratio": ratio(taken[1].wall, taken[0].wall),
+                "cpu_ratio": ratio(taken[1].cpu, taken[0].cpu),
+                "target": TARGET,
+            }
         )
-    heads = ("layer", "groups", "dense ms", "gradual / dense", "of processor time", "target")
-    print(table(heads, map(_cells, rows)))
+    print(table(_COLUMNS, rows))
     return rows
 
 
@@ -90,8 +81,3 @@ def _step(model: keras.Model, batch: tf.Tensor) -> Callable[[], object]:
         return loss + tf.reduce_sum(below[0, 0, 0])
 
     return lambda: float(step(batch))
-
-
-def _cells(row: Row) -> list[object]:
-    ratios = figure(row.ratio, 3), figure(row.cpu_ratio, 3)
-    return [row.layer, row.groups, figure(row.dense_ms, 1), *ratios, f"≤ {row.target:.2f}"]

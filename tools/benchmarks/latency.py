@@ -2,30 +2,25 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.printing import figure, table
+from benchmarks.rows import Column, Row, table
 from tfsegkd import models, runtime
 
-
-@dataclass(frozen=True)
-class Row:
-    """One network; medians for one image, on one thread.
-
-    Args:
-        network: Its file.
-        float_ms, int8_ms: Of its float and its int8 `.tflite`.
-        float_ratio, int8_ratio: The same, over those of the first network.
-    """
-
-    network: str
-    float_ms: float
-    int8_ms: float
-    float_ratio: float
-    int8_ratio: float
+_KINDS = ("float", "int8")
+_COLUMNS = (
+    Column("network"),
+    *(
+        column
+        for kind in _KINDS
+        for column in (
+            Column(f"{kind} ms", f"{kind}_ms", "{:,.2f}"),
+            Column("to first", f"{kind}_ratio", "{:,.2f}"),
+        )
+    ),
+)
 
 
 def run(networks: Sequence[str], size: tuple[int, int], rounds: int) -> list[Row]:
@@ -38,6 +33,10 @@ def run(networks: Sequence[str], size: tuple[int, int], rounds: int) -> list[Row
         size: (height, width) of the image.
         rounds: How often each file is run.
 
+    Returns:
+        A row for each network: its file, the median for one image on one thread of its float and its int8
+        `.tflite` (`float_ms`, `int8_ms`), and the same over those of the first (`float_ratio`, `int8_ratio`).
+
     Raises:
         ValueError: if there is no network.
     """
@@ -48,7 +47,7 @@ def run(networks: Sequence[str], size: tuple[int, int], rounds: int) -> list[Row
         files = {}
         for number, network in enumerate(networks):
             model = models.at_size(models.load(network), size)
-            for kind, data in (("float", None), ("int8", noise)):
+            for kind, data in zip(_KINDS, (None, noise), strict=True):
                 files[f"{kind} {network}"] = Path(directory, f"{number}_{kind}.tflite")
                 files[f"{kind} {network}"].write_bytes(
                     runtime.convert(model, "float32", "float32", calibration=data)
@@ -56,15 +55,10 @@ def run(networks: Sequence[str], size: tuple[int, int], rounds: int) -> list[Row
         taken = {key: report.median_ms for key, report in runtime.latency(files, rounds).items()}
     rows = []
     for network in dict.fromkeys(networks):
-        times = [taken[f"{kind} {network}"] for kind in ("float", "int8")]
-        ratios = [
-            time / taken[f"{kind} {networks[0]}"] for time, kind in zip(times, ("float", "int8"), strict=True)
-        ]
-        rows.append(Row(network, *(round(value, 3) for value in (*times, *ratios))))
-    print(table(("network", "float ms", "to first", "int8 ms", "to first"), map(_cells, rows)))
+        times = {kind: taken[f"{kind} {network}"] for kind in _KINDS}
+        row: Row = {"network": network}
+        row |= {f"{kind}_ms": round(times[kind], 3) for kind in _KINDS}
+        row |= {f"{kind}_ratio": round(times[kind] / taken[f"{kind} {networks[0]}"], 3) for kind in _KINDS}
+        rows.append(row)
+    print(table(_COLUMNS, rows))
     return rows
-
-
-def _cells(row: Row) -> list[str]:
-    figures = (row.float_ms, row.float_ratio, row.int8_ms, row.int8_ratio)
-    return [row.network, *(figure(value, 2) for value in figures)]

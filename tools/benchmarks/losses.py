@@ -10,54 +10,45 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 
-from benchmarks.printing import figure, line, table
+from benchmarks.rows import Column, Row, line, table
 
 SIZES = ((33, 33), (65, 65), (64, 128), (128, 256))
 CHANNELS = {"pairwise": 128, "csc": 19}
 # The P×P form holds two similarity matrices, their difference, its square and a gradient at once.
 MATRICES = 5
 
-
-@dataclass(frozen=True)
-class Row:
-    """One loss at one size; times are medians, in seconds, of value and gradient for one image.
-
-    Attributes:
-        pp_seconds, pp_mb: Of the P×P form; None where it was skipped, for the reason in `note`.
-        gram_mb: Peak memory of the whole process; `gram_own_mb` of that, what was not there before the loss.
-        error: Of the value, relative to the P×P form in float64, summed block by block.
-        gradient_error: Largest difference of the gradients over the largest gradient, of the two forms.
-    """
-
-    loss: str
-    height: int
-    width: int
-    channels: int
-    gram_seconds: float
-    gram_mb: float
-    gram_own_mb: float
-    pp_seconds: float | None
-    pp_mb: float | None
-    error: float
-    gradient_error: float | None
-    note: str = ""
-
-    @property
-    def speedup(self) -> float | None:
-        return None if self.pp_seconds is None else self.pp_seconds / self.gram_seconds
+_COLUMNS = (
+    Column("loss"),
+    Column("positions", lambda row: f"{row['height']}×{row['width']}"),
+    Column("C", "channels"),
+    Column("P×P s", "pp_seconds", "{:,.4f}"),
+    Column("Gram s", "gram_seconds", "{:,.4f}"),
+    Column("speed-up", lambda row: row["pp_seconds"] and row["pp_seconds"] / row["gram_seconds"], "{:.1f}×"),
+    Column("P×P MB", "pp_mb", "{:,.0f}"),
+    Column("Gram MB", "gram_mb", "{:,.0f}"),
+    Column("of it the loss", "gram_own_mb", "{:,.0f}"),
+    Column("error", form="{:.1e}"),
+    Column("", "note"),
+)
 
 
 def run(sizes=SIZES, names=tuple(CHANNELS)) -> list[Row]:
-    """Measures every loss of `names` at every size of `sizes`, prints a table, and returns its rows."""
-    heads = "loss|positions|C|P×P s|Gram s|speed-up|P×P MB|Gram MB|of it the loss|error|"
-    print(table(heads.split("|"), []), flush=True)
+    """Measures every loss of `names` at every size of `sizes`, and prints a table.
+
+    Returns:
+        A row for each. Times are medians, in seconds, of value and gradient for one image; `pp_seconds` and
+        `pp_mb`, of the P×P form, are None where it was skipped, for the reason in `note`. `gram_mb` is the
+        peak memory of the whole process, `gram_own_mb` what of it was not there before the loss. `error` is
+        that of the value, relative to the P×P form in float64, summed block by block; `gradient_error` the
+        largest difference of the gradients of the two forms over the largest gradient.
+    """
+    print(table(_COLUMNS, []), flush=True)
     rows = []
     for name in names:
         for size in sizes:
             rows.append(_row(name, *size))
-            print(line(_cells(rows[-1])), flush=True)
+            print(line(_COLUMNS, rows[-1]), flush=True)
     return rows
 
 
@@ -67,38 +58,24 @@ def _row(name: str, height: int, width: int) -> Row:
     needed, free = MATRICES * 4 * (height * width) ** 2, _available_bytes()
     fits = needed < 0.7 * free
     pp = _measure(name, height, width, "pp") if fits else None
-    return Row(
-        loss=name,
-        height=height,
-        width=width,
-        channels=CHANNELS[name],
-        gram_seconds=gram["seconds"],
-        gram_mb=gram["peak_mb"],
-        gram_own_mb=gram["peak_mb"] - gram["before_mb"],
-        pp_seconds=pp and pp["seconds"],
-        pp_mb=pp and pp["peak_mb"],
-        error=abs(gram["value"] / exact["value"] - 1),
-        gradient_error=pp and _difference(gram["gradient"], pp["gradient"]),
-        note="" if fits else f"P×P needs about {needed / 2**30:.0f} GiB, {free / 2**30:.0f} are free",
-    )
+    return {
+        "loss": name,
+        "height": height,
+        "width": width,
+        "channels": CHANNELS[name],
+        "gram_seconds": gram["seconds"],
+        "gram_mb": gram["peak_mb"],
+        "gram_own_mb": gram["peak_mb"] - gram["before_mb"],
+        "pp_seconds": pp and pp["seconds"],
+        "pp_mb": pp and pp["peak_mb"],
+        "error": abs(gram["value"] / exact["value"] - 1),
+        "gradient_error": pp and _difference(gram["gradient"], pp["gradient"]),
+        "note": "" if fits else f"P×P needs about {needed / 2**30:.0f} GiB, {free / 2**30:.0f} are free",
+    }
 
 
 def _difference(one, other):
     return max(abs(a - b) for a, b in zip(one, other, strict=True)) / max(map(abs, other))
-
-
-def _cells(row: Row) -> list[object]:
-    return [
-        row.loss,
-        f"{row.height}×{row.width}",
-        row.channels,
-        figure(row.pp_seconds, 4),
-        figure(row.gram_seconds, 4),
-        "–" if row.speedup is None else f"{row.speedup:.1f}×",
-        *(figure(value) for value in (row.pp_mb, row.gram_mb, row.gram_own_mb)),
-        f"{row.error:.1e}",
-        row.note,
-    ]
 
 
 def _available_bytes() -> int:

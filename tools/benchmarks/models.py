@@ -8,12 +8,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from benchmarks import arm_page, ecosystem, ecosystem_page, foreign
-from benchmarks.printing import figure, table
+from benchmarks.rows import Column, Row, table
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.recipe.provenance import provenance
 
@@ -76,45 +75,46 @@ More than {goal} of the float file's time, and the kinds of op that keep it ther
 """
 
 
-@dataclass(frozen=True)
-class Row:
-    """One network; None where a figure could not be had.
+_MARKS = {True: "yes", False: "**no**", None: None}
+_PARTITIONS = Column("int8", "partitions"), Column("float", "float_partitions")
 
-    Args:
-        network: Its spec, or the name of one of others.
-        size: (height, width) of the image.
-        parameters, macs: What it costs.
-        published, counted: A published count, and our network counted in the same way.
-        keras_ms, float_ms, int8_ms: Medians for one image.
-        qat: Whether it can be made quantization-aware and trained.
-        int8: Whether its int8 file computes nothing in float.
-        float_ops: How many operations of the int8 file compute in float.
-        partitions, float_partitions: Into how many pieces the delegate cuts the two files.
-        slow: Where int8 gains less than `GOAL` asks: what each kind of op takes in float and in int8, in ms.
-        cause: What stood in the way.
-    """
 
-    network: str
-    size: tuple[int, int]
-    parameters: int | None = None
-    macs: int | None = None
-    published: dict[str, Any] | None = None
-    counted: dict[str, Any] | None = None
-    keras_ms: float | None = None
-    float_ms: float | None = None
-    int8_ms: float | None = None
-    qat: bool | None = None
-    int8: bool | None = None
-    float_ops: int | None = None
-    partitions: int | None = None
-    float_partitions: int | None = None
-    slow: dict[str, list[float]] | None = None
-    cause: str | None = None
+def _ratio(row: Row) -> float | None:
+    """Latency in int8 over that in float."""
+    return row["int8_ms"] / row["float_ms"] if row.get("int8_ms") and row.get("float_ms") else None
 
-    @property
-    def ratio(self) -> float | None:
-        """Latency in int8 over that in float."""
-        return self.int8_ms / self.float_ms if self.int8_ms and self.float_ms else None
+
+def _our_parameters(row: Row) -> str:
+    """With as many digits as were published."""
+    ours = row["counted"]["parameters"]
+    return f"{ours / 1e6:.2f} M" if " M" in row["published"]["parameters"] else f"{ours:,}"
+
+
+_COLUMNS = (
+    Column("network", form="`{}`"),
+    *map(Column, arm_page.HEADS),
+    Column("parameters, M", "parameters", "{:,.2f}", 1e-6),
+    Column("published", lambda row: (row.get("published") or {}).get("parameters")),
+    Column("GMACs", "macs", "{:,.2f}", 1e-9),
+    Column("Keras ms", "keras_ms", "{:,.1f}"),
+    Column("float ms", "float_ms", "{:,.1f}"),
+    Column("int8 ms", "int8_ms", "{:,.1f}"),
+    Column("int8 ÷ float, ms", _ratio, "{:,.2f}"),
+    Column("QAT", lambda row: _MARKS[row.get("qat")]),
+    Column("int8", lambda row: _MARKS[row.get("int8")]),
+    Column("float ops", "float_ops"),
+    Column("partitions", lambda row: "{} ({})".format(*(column.cell(row) for column in _PARTITIONS))),
+)
+_PUBLISHED_COLUMNS = (
+    Column("network", form="`{}`"),
+    Column("counted for", "published", "{0[num_classes]} classes, {0[size][0]}×{0[size][1]}"),
+    Column("parameters", "published", "{[parameters]}"),
+    Column("ours", _our_parameters),
+    Column("GMACs", lambda row: row["published"]["gmacs"], "{:,.3f}"),
+    Column("ours", lambda row: row["counted"]["gmacs"], "{:,.3f}"),
+    Column("source", "published", "{[source]}"),
+    Column("remark", "published", "{[remark]}"),
+)
 
 
 def run(
@@ -139,12 +139,23 @@ def run(
         networks: Specs, or names of `foreign.NETWORKS`.
         rounds: At most so many timed runs of each network.
         minutes, gigabytes: What one network may take.
+
+    Returns:
+        A row for each `network`, a spec or the name of one of others, with images of (height, width) `size`;
+        what could not be had is missing or None. `parameters` and `macs` are what it costs, `published` a
+        published count and `counted` our network counted in the same way, `keras_ms`, `float_ms` and
+        `int8_ms` medians for one image. `qat`: whether it can be made quantization-aware and trained, `int8`:
+        whether its int8 file computes nothing in float, `float_ops`: how many operations of it do,
+        `partitions` and `float_partitions`: into how many pieces the delegate cuts the two files. `slow`,
+        where int8 gains less than `GOAL` asks, holds what each kind of op takes in float and in int8, in ms,
+        and `cause` what stood in the way.
     """
     rows = _read(results, size)
     for network in networks:
-        if network not in rows or rows[network].cause:
+        if network not in rows or rows[network]["cause"]:
             request = {"network": network, "size": size, "num_classes": NUM_CLASSES, "rounds": rounds}
-            rows[network] = Row(network, size, **measure(_CHILD, request, minutes, gigabytes))
+            found = measure(_CHILD, request, minutes, gigabytes)
+            rows[network] = {"network": network, "size": list(size), **found}
             _write(results, document, _ordered(rows))
         print(_networks([rows[network]]).splitlines()[-1], flush=True)
     _write(results, document, _ordered(rows))
@@ -157,8 +168,8 @@ def _ordered(rows: dict[str, Row]) -> list[Row]:
 
 
 def _write(results: Path, document: Path, rows: list[Row]) -> None:
-    write_json(results, {"benchmark": "models", "rows": as_dicts(rows), **provenance()})
-    write_page(results, document, rows[0].size)
+    write_json(results, {"benchmark": "models", "rows": rows, **provenance()})
+    write_page(results, document, rows[0]["size"])
 
 
 def write_page(results: Path, document: Path, size: tuple[int, int]) -> None:
@@ -176,12 +187,8 @@ def write_page(results: Path, document: Path, size: tuple[int, int]) -> None:
 def _read(results: Path, size: tuple[int, int]) -> dict[str, Row]:
     if not results.exists():
         return {}
-    names = {one.name for one in fields(Row)}
-    rows = [
-        Row(**{name: value for name, value in row.items() if name in names})
-        for row in json.loads(results.read_text())["rows"]
-    ]
-    return {row.network: row for row in rows if tuple(row.size) == tuple(size)}
+    rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
+    return {row["network"]: row for row in rows if tuple(row["size"]) == tuple(size)}
 
 
 def measure(child: Sequence[str], request: dict, minutes: float, gigabytes: float) -> dict[str, Any]:
@@ -237,7 +244,7 @@ def _why(code: int, output: str) -> str:
 def page(
     rows: Sequence[Row],
     counted: arm_page.Rows | None = None,
-    others: Sequence[ecosystem_page.Row] = (),
+    others: Sequence[Row] = (),
     agreements: arm_page.Rows | None = None,
 ) -> str:
     """The document, as Markdown.
@@ -248,42 +255,27 @@ def page(
         agreements: How files fared on Arm and here, as of `arm_page.read`.
     """
     counted = counted or {}
-    causes = [f"- `{row.network}`: {row.cause}." for row in rows if row.cause]
-    height, width = rows[0].size
+    causes = [f"- `{row['network']}`: {row['cause']}." for row in rows if row.get("cause")]
     return _DOCUMENT.format(
         networks=_networks(rows, counted),
-        size=f"{height}×{width}",
+        size="×".join(map(str, rows[0]["size"])),
         classes=NUM_CLASSES,
         causes="\n".join(["\nWhat stands in the way:\n", *causes, ""]) if causes else "",
         arm=arm_page.section(counted, agreements),
-        slow=_slow([row for row in rows if row.slow]),
-        published=_published([row for row in rows if row.published and row.counted]),
+        slow=_slow([row for row in rows if row.get("slow")]),
+        published=table(
+            _PUBLISHED_COLUMNS, [row for row in rows if row.get("published") and row.get("counted")]
+        ),
         others=ecosystem_page.section(others),
     )
 
 
 def _networks(rows: Sequence[Row], counted: arm_page.Rows | None = None) -> str:
-    heads = "network|Arm int8, M|Arm float, M|int8 ÷ float|MACs an instruction|parameters, M|published|GMACs"
-    heads += "|Keras ms|float ms|int8 ms|int8 ÷ float, ms|QAT|int8|float ops"
-    lines = [
-        [
-            f"`{row.network}`",
-            *arm_page.figures((counted or {}).get((row.network, tuple(row.size)))),
-            figure(row.parameters, 2, 1e-6),
-            row.published["parameters"] if row.published else "–",
-            figure(row.macs, 2, 1e-9),
-            figure(row.keras_ms, 1),
-            figure(row.float_ms, 1),
-            figure(row.int8_ms, 1),
-            figure(row.ratio, 2),
-            _mark(row.qat),
-            _mark(row.int8),
-            figure(row.float_ops, 0),
-            f"{figure(row.partitions, 0)} ({figure(row.float_partitions, 0)})",
-        ]
-        for row in rows
-    ]
-    return table([*heads.split("|"), "partitions"], lines)
+    def with_arm(row):
+        figures = arm_page.figures((counted or {}).get((row["network"], tuple(row["size"]))))
+        return {**row, **dict(zip(arm_page.HEADS, figures, strict=True))}
+
+    return table(_COLUMNS, map(with_arm, rows))
 
 
 def _slow(rows: Sequence[Row]) -> str:
@@ -292,39 +284,8 @@ def _slow(rows: Sequence[Row]) -> str:
         return ""
     lines = []
     for row in rows:
-        above = {kind: inside - GOAL * before for kind, (before, inside) in row.slow.items()}
+        above = {kind: inside - GOAL * before for kind, (before, inside) in row["slow"].items()}
         worst = sorted((kind for kind in above if above[kind] > 0), key=above.get, reverse=True)[:3]
-        kinds = (f"{kind} {row.slow[kind][1]:.1f} ({row.slow[kind][0]:.1f})" for kind in worst)
-        lines.append(f"- `{row.network}`, {row.ratio:.2f}: {', '.join(kinds)}")
+        kinds = ("{0} {2:.1f} ({1:.1f})".format(kind, *row["slow"][kind]) for kind in worst)
+        lines.append(f"- `{row['network']}`, {_ratio(row):.2f}: {', '.join(kinds)}")
     return _SLOW.format(goal=GOAL, networks="\n".join(lines))
-
-
-def _published(rows: Sequence[Row]) -> str:
-    heads = ["network", "counted for", "parameters", "ours", "GMACs", "ours", "source", "remark"]
-    lines = []
-    for row in rows:
-        one, height, width = row.published, *row.published["size"]
-        exact = " M" not in one["parameters"]
-        ours = row.counted["parameters"]
-        lines.append(
-            [
-                f"`{row.network}`",
-                f"{one['num_classes']} classes, {height}×{width}",
-                one["parameters"],
-                f"{ours:,}" if exact else f"{ours / 1e6:.2f} M",
-                figure(one["gmacs"], 3),
-                figure(row.counted["gmacs"], 3),
-                one["source"],
-                one["remark"],
-            ]
-        )
-    return table(heads, lines)
-
-
-def _mark(value: bool | None) -> str:
-    return {None: "–", True: "yes", False: "**no**"}[value]
-
-
-def as_dicts(rows: Sequence[Row]) -> list[dict]:
-    """The rows as a report file holds them."""
-    return [{**asdict(row), "ratio": row.ratio} for row in rows]

@@ -3,13 +3,13 @@
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
 from benchmarks.interleaved import Seconds, interleaved, ratio
-from benchmarks.printing import figure, table
+from benchmarks.rows import Column, Row, table
 from tfsegkd import data, models
 from tfsegkd._keras import keras
 from tfsegkd.losses import SegmentationLoss
@@ -19,24 +19,13 @@ _FRAMES = 32
 _STEP = "a step on one batch"
 _FED, _FED_ANEW = "steps on kept frames", "steps, decoding each time"
 _BATCHES, _BATCHES_ANEW = "batches of kept frames", "batches, decoding each time"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One part of the way from a file into a step; medians over the rounds.
-
-    Attributes:
-        what: What was timed.
-        milliseconds: For an image, by the clock on the wall.
-        cpu_milliseconds: For an image, of all processors together.
-        ratio, cpu_ratio: Over the same of a step on a batch that is there already.
-    """
-
-    what: str
-    milliseconds: float
-    cpu_milliseconds: float
-    ratio: float
-    cpu_ratio: float
+_COLUMNS = (
+    Column("an image of", "what"),
+    Column("ms", "milliseconds", "{:,.2f}"),
+    Column("processor ms", "cpu_milliseconds", "{:,.2f}"),
+    Column("over a step", "ratio", "{:,.2f}"),
+    Column("of processor time", "cpu_ratio", "{:,.2f}"),
+)
 
 
 def run(
@@ -47,7 +36,7 @@ def run(
     frame_size: tuple[int, int] = (360, 480),
     batches_per_round: int = 24,
 ) -> list[Row]:
-    """Times the parts in turn, prints a table and what bounds the speed, and returns the rows.
+    """Times the parts of the way from a file into a step in turn; prints a table and what bounds the speed.
 
     Frames are road scenes in files, as PNG with a mask, of the size of CamVid's.
 
@@ -59,14 +48,18 @@ def run(
         frame_size: (height, width) of the images in the files.
         batches_per_round: How many batches are made or taken in a round. With few of them the time to set a
             pipeline going, which training spends once, outweighs all else.
+
+    Returns:
+        A row for each part: `what` was timed, medians over the rounds of its `milliseconds` for an image by
+        the clock on the wall and of all processors together (`cpu_milliseconds`), and both over those of a
+        step on a batch that is there already (`ratio`, `cpu_ratio`).
     """
     with tempfile.TemporaryDirectory() as directory:
         write_frames(Path(directory), max(_FRAMES, batch_size), frame_size)
         cases = _cases(Path(directory), size, batch_size, student, batches_per_round)
         seconds = interleaved({name: run for name, (run, _) in cases.items()}, rounds, warmup=1)
     rows = _rows(seconds, {name: images for name, (_, images) in cases.items()})
-    heads = ("an image of", "ms", "processor ms", "over a step", "of processor time")
-    print(table(heads, map(_cells, rows)))
+    print(table(_COLUMNS, rows))
     print(bound(rows))
     return rows
 
@@ -132,29 +125,24 @@ def _step(student, size, info) -> Callable:
 def _rows(seconds: Mapping[str, Seconds], images: Mapping[str, int]) -> list[Row]:
     step = seconds[_STEP]
     return [
-        Row(
-            what,
-            1000 * statistics.median(taken.wall) / images[what],
-            1000 * statistics.median(taken.cpu) / images[what],
-            ratio=ratio(taken.wall, step.wall) * images[_STEP] / images[what],
-            cpu_ratio=ratio(taken.cpu, step.cpu) * images[_STEP] / images[what],
-        )
+        {
+            "what": what,
+            "milliseconds": 1000 * statistics.median(taken.wall) / images[what],
+            "cpu_milliseconds": 1000 * statistics.median(taken.cpu) / images[what],
+            "ratio": ratio(taken.wall, step.wall) * images[_STEP] / images[what],
+            "cpu_ratio": ratio(taken.cpu, step.cpu) * images[_STEP] / images[what],
+        }
         for what, taken in seconds.items()
     ]
 
 
 def bound(rows: Sequence[Row]) -> str:
     """What holds training up, in a sentence for each way that frames come."""
-    by_name = {row.what: row for row in rows}
+    by_name = {row["what"]: row for row in rows}
     sentences = []
     for batches, fed in ((_BATCHES, _FED), (_BATCHES_ANEW, _FED_ANEW)):
-        behind = by_name[batches].milliseconds > by_name[_STEP].milliseconds
+        behind = by_name[batches]["milliseconds"] > by_name[_STEP]["milliseconds"]
         holds = "the pipeline" if behind else "the network"
-        more = 100 * (by_name[fed].ratio - 1)
+        more = 100 * (by_name[fed]["ratio"] - 1)
         sentences.append(f"{batches}: {holds} is the bound; a step takes {more:+.0f} %.")
     return "\n".join(sentences)
-
-
-def _cells(row: Row) -> list[str]:
-    figures = (row.milliseconds, row.cpu_milliseconds, row.ratio, row.cpu_ratio)
-    return [row.what, *(figure(value, 2) for value in figures)]

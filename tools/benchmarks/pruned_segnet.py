@@ -1,8 +1,6 @@
 """SegNet on CamVid pruned by others, beside ours pruned to the same MACs."""
 
-from dataclasses import dataclass
-
-from benchmarks.printing import figure, table
+from benchmarks.rows import Column, Row, table
 from tfsegkd import models
 from tfsegkd.graph import cost
 from tfsegkd.pruning import prune_channels
@@ -17,29 +15,25 @@ PUBLISHED = (
     ("FPGM", 52.54, 32.95, None, SOURCE),
     ("CAP, 30 %", 56.37, 30.01, 6.03, SOURCE),
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One published network, and ours of the same MACs.
-
-    Args:
-        method, mean_iou, gmacs, parameters, source: As published; parameters in millions.
-        our_gmacs, our_parameters: Of our SegNet, every layer pruned alike; what is left of the parameters
-            depends on which layers lose, what is left of the MACs does not.
-    """
-
-    method: str
-    mean_iou: float
-    gmacs: float
-    parameters: float | None
-    source: str
-    our_gmacs: float
-    our_parameters: float
+_COLUMNS = (
+    Column("method"),
+    Column("published mean IoU %", "mean_iou"),
+    Column("GMACs", "gmacs"),
+    Column("parameters", form="{:.2f} M"),
+    Column("source"),
+    Column("our GMACs", "our_gmacs", "{:,.2f}"),
+    Column("our parameters", "our_parameters", "{:.2f} M"),
+)
 
 
 def run() -> list[Row]:
-    """Counts all of them, and prints a Markdown table."""
+    """Counts all of them, and prints a Markdown table.
+
+    Returns:
+        A row for each published network: `method`, `mean_iou`, `gmacs`, `parameters` (in millions) and
+        `source` as published; `our_gmacs` and `our_parameters` of our SegNet, every layer pruned alike. What
+        is left of the parameters depends on which layers lose, what is left of the MACs does not.
+    """
     model = models.build("segnet", NUM_CLASSES, (*SIZE, 3))
     full, rows = cost(model), []
     for method, mean_iou, gmacs, parameters, source in PUBLISHED:
@@ -47,14 +41,16 @@ def run() -> list[Row]:
         if method == "dense":
             share = 1.0
         _, report = prune_channels(model, f"macs:{share:.6g}", "l1", "local", compensate=False)
-        ours = report.after.macs / 1e9, report.after.parameters / 1e6
-        rows.append(Row(method, mean_iou, gmacs, parameters, source, *ours))
-    heads = ["method", "published mean IoU %", "GMACs", "parameters", "source", "our GMACs", "our parameters"]
-    print(table(heads, map(_cells, rows)))
+        rows.append(
+            {
+                "method": method,
+                "mean_iou": mean_iou,
+                "gmacs": gmacs,
+                "parameters": parameters,
+                "source": source,
+                "our_gmacs": report.after.macs / 1e9,
+                "our_parameters": report.after.parameters / 1e6,
+            }
+        )
+    print(table(_COLUMNS, rows))
     return rows
-
-
-def _cells(row: Row) -> list[object]:
-    known = f"{row.parameters:.2f} M" if row.parameters else "–"
-    ours = figure(row.our_gmacs, 2), f"{row.our_parameters:.2f} M"
-    return [row.method, row.mean_iou, row.gmacs, known, row.source, *ours]

@@ -4,13 +4,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.one_quantization import WAYS
-from benchmarks.printing import figure, line, table
+from benchmarks.rows import Column, Row, line, table
 from tfsegkd import models, runtime
 from tfsegkd.atomic import write_atomically, write_json
 from tfsegkd.data import Source, resize_image, spread
@@ -39,36 +38,18 @@ turn, so read the ratios to float. *Agreement*: the share of pixels with the cla
 chooses. {remark}
 {causes}"""
 
-
-@dataclass(frozen=True)
-class Row:
-    """One network, made int8 in one way.
-
-    Args:
-        network, way: Which; a spec, or a path.
-        name: What the table calls it.
-        size: (height, width) of its input.
-        float_ops: How many operations compute in float.
-        partitions: Into how many pieces the delegate cuts the file.
-        file_bytes: Its size.
-        latency_ms, ratio: For one image, and relative to the float file.
-        agreement: The share of pixels that get the class that the float file gives them.
-        mean_iou: On the data set; None for weights at random.
-        cause: Why there is no file, or why it does not run.
-    """
-
-    network: str
-    way: str
-    name: str
-    size: tuple[int, int]
-    float_ops: int | None = None
-    partitions: int | None = None
-    file_bytes: int | None = None
-    latency_ms: float | None = None
-    ratio: float | None = None
-    agreement: float | None = None
-    mean_iou: float | None = None
-    cause: str | None = None
+_COLUMNS = (
+    Column("network", "name", "`{}`"),
+    Column("size", lambda row: "×".join(map(str, row["size"]))),
+    Column("way"),
+    Column("float ops", lambda row: "**raises**" if row.get("cause") else row["float_ops"]),
+    Column("partitions"),
+    Column("KB", "file_bytes", "{:,.0f}", 1e-3),
+    Column("ms", "latency_ms", "{:,.2f}"),
+    Column("÷ float", "ratio", "{:,.2f}"),
+    Column("agreement %", "agreement", "{:,.2f}", 100),
+    Column("mean IoU %", "mean_iou", "{:,.2f}", 100),
+)
 
 
 def run(
@@ -93,6 +74,14 @@ def run(
         rounds: Timed runs of each file.
         environment: Where the virtual environment of ai-edge-quantizer is, or is built to be kept; a
             temporary one unless given.
+
+    Returns:
+        A row for each `way` to make a `network`, a spec or a path, int8. `name` is what the table calls it,
+        `size` the (height, width) of its input. Of the file: how many operations compute in float
+        (`float_ops`), into how many pieces the delegate cuts it (`partitions`), `file_bytes`, `latency_ms` of
+        one image and their `ratio` to the float file's, the share of pixels that get the class that the float
+        file gives them (`agreement`), `mean_iou` on the data set (None for weights at random), or why there
+        is no file, or why it does not run (`cause`).
     """
     rows = []
     with tempfile.TemporaryDirectory(prefix="tfsegkd_") as scratch:
@@ -104,8 +93,8 @@ def run(
             paths, causes = _files(network, shape, val.info.num_classes, Path(scratch), python, missing)
             rows += _measured(network, name, paths, causes, images, val, rounds)
             for row in rows[-len(WAYS) - 1 :]:
-                print(line(_cells(row)), flush=True)
-    write_json(results, {"benchmark": "quantization", "rows": [asdict(row) for row in rows], **provenance()})
+                print(line(_COLUMNS, row), flush=True)
+    write_json(results, {"benchmark": "quantization", "rows": rows, **provenance()})
     text = page(rows, min(_IMAGES, len(train)))
     write_atomically(document, lambda file: file.write_text(text, encoding="utf-8"))
     return rows
@@ -181,25 +170,19 @@ def _measured(network, name, paths, causes, images, val, rounds) -> list[Row]:
     timings = runtime.latency(runnable, runs=rounds) if runnable else {}
     rows = []
     for way in (*WAYS, FOREIGN):
-        if way not in runnable:
-            rows.append(Row(network, way, name, size=size, cause=causes[way]))
-            continue
-        operations = runtime.profile(paths[way])
-        rows.append(
-            Row(
-                network,
-                way,
-                name,
-                size=size,
-                float_ops=len(operations.float_ops),
-                partitions=operations.delegate_partitions,
-                file_bytes=paths[way].stat().st_size,
-                latency_ms=timings[way].median_ms,
-                ratio=timings[way].median_ms / timings["float"].median_ms if "float" in timings else None,
-                agreement=float((labels[way] == labels["float"]).mean()) if "float" in labels else None,
-                mean_iou=evaluate(paths[way], val).mean_iou if Path(network).exists() else None,
-            )
-        )
+        row: Row = {"network": network, "way": way, "name": name, "size": size, "cause": causes.get(way)}
+        if way in runnable:
+            operations = runtime.profile(paths[way])
+            row |= {
+                "float_ops": len(operations.float_ops),
+                "partitions": operations.delegate_partitions,
+                "file_bytes": paths[way].stat().st_size,
+                "latency_ms": timings[way].median_ms,
+                "ratio": timings[way].median_ms / timings["float"].median_ms if "float" in timings else None,
+                "agreement": float((labels[way] == labels["float"]).mean()) if "float" in labels else None,
+                "mean_iou": evaluate(paths[way], val).mean_iou if Path(network).exists() else None,
+            }
+        rows.append(row)
     return rows
 
 
@@ -210,39 +193,12 @@ def _last_line(text: str) -> str:
 
 def page(rows: Sequence[Row], num_images: int) -> str:
     """The document, as Markdown."""
-    causes = [f"- `{row.name}`, {row.way}: {row.cause}" for row in rows if row.cause]
-    heads = [
-        "network",
-        "size",
-        "way",
-        "float ops",
-        "partitions",
-        "KB",
-        "ms",
-        "÷ float",
-        "agreement %",
-        "mean IoU %",
-    ]
-    scored = any(row.mean_iou is not None for row in rows)
+    causes = ["- `{name}`, {way}: {cause}".format(**row) for row in rows if row.get("cause")]
+    scored = any(row.get("mean_iou") is not None for row in rows)
     return _DOCUMENT.format(
-        rows=table([*heads, "agreement %", "mean IoU %"], map(_cells, rows), words=3),
+        rows=table(_COLUMNS, rows, words=3),
         images=num_images,
         requirement=REQUIREMENT,
         remark="" if scored else "Weights at random: no mean IoU; pass saved networks with `--network=`.",
         causes="\n".join(["\nWhat raised:\n", *causes, ""]) if causes else "",
     )
-
-
-def _cells(row: Row) -> list[str]:
-    return [
-        f"`{row.name}`",
-        "×".join(map(str, row.size)),
-        row.way,
-        "**raises**" if row.cause else figure(row.float_ops),
-        figure(row.partitions),
-        figure(row.file_bytes, 0, 1e-3),
-        figure(row.latency_ms, 2),
-        figure(row.ratio, 2),
-        figure(row.agreement, 2, 100),
-        figure(row.mean_iou, 2, 100),
-    ]

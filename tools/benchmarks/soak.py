@@ -6,36 +6,19 @@ import resource
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.rows import Row
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.recipe import Distill, Quantize, Recipe, Schedule, Teacher, TrainingData
 
 # By how much the memory may grow after the first cycle, in which TensorFlow and Keras settle.
 TOLERANCE = 0.05
 _SIZE = (48, 64)
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a cycle left behind.
-
-    Attributes:
-        cycle: Its number, from 1.
-        seconds: How long it took.
-        resident_mb: The memory that the process holds at its end.
-        peak_mb: The most memory that one of its children, which do the work, has had until then.
-        open_files: How many files, pipes and sockets are open then.
-        children: How many processes that it started still run then.
-    """
-
-    cycle: int
-    seconds: float
-    resident_mb: float
-    peak_mb: float
-    open_files: int
-    children: int
+_LINE = (
+    "cycle {cycle}: {resident_mb:.0f} MB, a child up to {peak_mb:.0f} MB, "
+    "{open_files} open files, {children} children, {seconds:.0f} s"
+)
 
 
 def run(directory: Path, minutes: float, cycle: Callable[[Path], None] | None = None) -> list[Row]:
@@ -47,7 +30,10 @@ def run(directory: Path, minutes: float, cycle: Callable[[Path], None] | None = 
         cycle: What to repeat, given a directory; from frames to an int8 file unless given.
 
     Returns:
-        A row for each cycle.
+        A row for each cycle: its number from 1, how long it took (`seconds`), and at its end the memory that
+        the process holds (`resident_mb`), the most that one of its children, which do the work, has had until
+        then (`peak_mb`), how many files, pipes and sockets are open (`open_files`), and how many processes
+        that it started still run (`children`).
     """
     directory.mkdir(parents=True)
     rows, began = [], time.monotonic()
@@ -56,19 +42,14 @@ def run(directory: Path, minutes: float, cycle: Callable[[Path], None] | None = 
         (cycle or _cycle)(directory / "run")
         shutil.rmtree(directory / "run", ignore_errors=True)
         gc.collect()
-        row = _row(len(rows) + 1, time.monotonic() - started)
-        rows.append(row)
-        print(
-            f"cycle {row.cycle}: {row.resident_mb:.0f} MB, a child up to {row.peak_mb:.0f} MB, "
-            f"{row.open_files} open files, {row.children} children, {row.seconds:.0f} s",
-            flush=True,
-        )
+        rows.append(_row(len(rows) + 1, time.monotonic() - started))
+        print(_LINE.format(**rows[-1]), flush=True)
     return rows
 
 
 def growth(rows: list[Row]) -> float:
     """By which share the memory after any later cycle, or of a child, exceeds that after the first."""
-    kinds = ([row.resident_mb for row in rows], [row.peak_mb for row in rows])
+    kinds = ([row[kind] for row in rows] for kind in ("resident_mb", "peak_mb"))
     return max(max(later) / first - 1 for first, *later in kinds)
 
 
@@ -102,11 +83,11 @@ def _row(cycle, seconds):
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     tasks = Path("/proc/self/task").glob("*/children")
-    return Row(
-        cycle,
-        round(seconds, 1),
-        round(int(resident.split()[1]) / 1024, 1),
-        peak_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
-        open_files=len(os.listdir("/proc/self/fd")),
-        children=sum(len(task.read_text(encoding="utf-8").split()) for task in tasks),
-    )
+    return {
+        "cycle": cycle,
+        "seconds": round(seconds, 1),
+        "resident_mb": round(int(resident.split()[1]) / 1024, 1),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
+        "open_files": len(os.listdir("/proc/self/fd")),
+        "children": sum(len(task.read_text(encoding="utf-8").split()) for task in tasks),
+    }

@@ -2,11 +2,11 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.rows import Row
 from tfsegkd import graph, models
 from tfsegkd.commands import command_line
 from tfsegkd.export import export_tflite
@@ -25,34 +25,16 @@ STUDENTS = (
 NUM_CLASSES = 11
 
 
-@dataclass(frozen=True)
-class Row:
-    """One student.
-
-    Args:
-        network: Its spec.
-        input_size: HEIGHTxWIDTH of its images, as the flag has it.
-        parameters, macs: Of the Keras network.
-        file_bytes: Of the int8 file.
-        float_ops, delegate_partitions: As of `tfsegkd.export.ExportReport`.
-        arm_instructions: An image, in the int8 file, on one emulated core.
-    """
-
-    network: str
-    input_size: str
-    parameters: int
-    macs: int
-    file_bytes: int
-    float_ops: int
-    delegate_partitions: int
-    arm_instructions: int
-
-
 def run(students: Sequence[tuple[str, str]] = STUDENTS) -> list[Row]:
     """Exports each network as it is built and counts.
 
     Args:
         students: The spec and the size of each, as flags have them.
+
+    Returns:
+        A row for each student: its spec (`network`) and `input_size`, `parameters` and `macs` of the Keras
+        network, `file_bytes` of the int8 file, `float_ops` and `delegate_partitions` as of
+        `tfsegkd.export.ExportReport`, and `arm_instructions` an image of that file on one emulated core.
 
     Raises:
         ValueError: for a spec that cannot be built, or a size that cannot be read.
@@ -71,16 +53,17 @@ def run(students: Sequence[tuple[str, str]] = STUDENTS) -> list[Row]:
         counts = arm.count_together(paths, ops=False)
         prices = [graph.cost(model) for model in built]
         return [
-            Row(
-                *student,
-                price.parameters,
-                macs=price.macs,
-                file_bytes=path.stat().st_size,
-                float_ops=len(report.float_ops),
-                delegate_partitions=report.delegate_partitions,
-                arm_instructions=count.instructions,
-            )
-            for student, price, path, report, count in zip(
+            {
+                "network": spec,
+                "input_size": size,
+                "parameters": price.parameters,
+                "macs": price.macs,
+                "file_bytes": path.stat().st_size,
+                "float_ops": len(report.float_ops),
+                "delegate_partitions": report.delegate_partitions,
+                "arm_instructions": count.instructions,
+            }
+            for (spec, size), price, path, report, count in zip(
                 students, prices, paths, reports, counts, strict=True
             )
         ]
