@@ -89,6 +89,12 @@ def test_there_are_at_least_two_classes(num_classes):
         models.build("unet(width=4)", num_classes, (32, 32, 3))
 
 
+def test_a_network_too_large_for_memory_says_which_weight():
+    message = r"'unet\(width=3000000\)' does not fit into memory.*\[3,3,3000000,3000000\]"
+    with pytest.raises(ValueError, match=message):
+        models.build("unet(width=3000000)", NUM_CLASSES, (32, 32, 3))
+
+
 def test_a_network_is_filled_from_a_file_of_the_same_at_another_size(trained):
     saved, path = trained
     model = models.build("unet(width=4)", NUM_CLASSES, (16, 16, 3), weights=path)

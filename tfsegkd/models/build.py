@@ -1,6 +1,7 @@
 """Networks by name."""
 
 import os
+import re
 
 import tensorflow as tf
 
@@ -62,8 +63,8 @@ def build(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for an unknown name or argument, a shape that is not (H, W, 3), or weights of another
-            network.
+        ValueError: for an unknown name or argument, a shape that is not (H, W, 3), a network that does not fit
+            into memory, or weights of another network.
 
     Example:
         model = models.build("unet(width=2)", num_classes=11, input_shape=(32, 32, 3))
@@ -72,7 +73,14 @@ def build(
     checks.in_range(num_classes, 2, 65535, what="num_classes")
     if len(input_shape) != 3 or input_shape[2] != 3 or min(input_shape) < 1:
         raise ValueError(f"input_shape must be (height, width, 3). Received: {input_shape}.")
-    model = models.build(spec, num_classes=num_classes, input_shape=tuple(input_shape))
+    try:
+        model = models.build(spec, num_classes=num_classes, input_shape=tuple(input_shape))
+    except tf.errors.ResourceExhaustedError as error:
+        shape = re.search(r"shape\s*(\[[\d,]+\])", error.message)
+        raise ValueError(
+            f"The network {(spec if isinstance(spec, str) else spec.name)!r} does not fit into memory"
+            f"{f': it has a weight of shape {shape[1]}' if shape else ''}. Expected fewer channels."
+        ) from None
     if weights is not None:
         _fill(model, os.fspath(weights))
     return model
