@@ -63,8 +63,8 @@ def build(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for an unknown name or argument, a shape that is not (H, W, 3), a network too large for the
-            memory, or weights of another network.
+        ValueError: for an unknown name or argument, a shape that is not (H, W, 3), a network too large
+            for the memory, or weights of another network.
 
     Example:
         model = models.build("unet(width=2)", num_classes=11, input_shape=(32, 32, 3))
