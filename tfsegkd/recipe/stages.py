@@ -211,10 +211,11 @@ class Run:
 
     def _check(self, how, teacher, student, terms, recorded, balanced):
         data = self.data
-        batches = itertools.islice(
-            self.unaugmented_batches(min(8, len(data.train)), recorded), _CHECKED_BATCHES
-        )
         count = len(data.train)
+        batch_size = min(8, count)
+        # The batches repeat, and no image is checked twice.
+        number = min(_CHECKED_BATCHES, count // batch_size)
+        batches = itertools.islice(self.unaugmented_batches(batch_size, recorded), number)
         options = {"num_training_images": count, "balanced": balanced}
         report = preflight(teacher, student, batches, data.train.info, terms, **options)
         print("  " + str(report).replace("\n", "\n  "), flush=True)
