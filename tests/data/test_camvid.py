@@ -74,6 +74,17 @@ def test_parts_are_cut_in_the_order_of_names_and_miss_no_frame(tree):
     assert data.load("camvid(part=(0.4, 1))", "train", tree).names == ordered[1:]
 
 
+def test_a_few_frames_and_all_others_are_the_whole(tree):
+    ordered = sorted(NAMES)
+    assert data.load("camvid(spread=2)", "train", tree).names == [ordered[0], ordered[2]]
+    assert data.load("camvid(without_spread=2)", "train", tree).names == [ordered[1]]
+    assert data.load("camvid(part=(0.4, 1), spread=1)", "train", tree).names == ordered[1:2]
+    with pytest.raises(ValueError, match="spread of camvid must be a whole number from 1 to 3"):
+        data.load("camvid(spread=4)", "train", tree)
+    with pytest.raises(ValueError, match="No frame .* is left .*without_spread=3"):
+        data.load("camvid(without_spread=3)", "train", tree)
+
+
 @pytest.mark.parametrize("part", ["0.5", "(0.5, 0.5)", "(0, 0.5, 1)", "(-1, 1)", "('a', 1)"])
 def test_a_part_that_is_no_part_is_refused(tree, part):
     with pytest.raises(ValueError, match="fractions"):

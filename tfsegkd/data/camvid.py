@@ -10,6 +10,7 @@ from tfsegkd.data.masks import MaskReading
 from tfsegkd.data.paths import directory, files_in, listed_pairs
 from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import DatasetInfo, Source
+from tfsegkd.data.source import spread as even_places
 
 INFO = DatasetInfo(
     name="camvid",
@@ -52,6 +53,8 @@ def camvid(
     without: str | Sequence[str] = (),
     only: str | Sequence[str] = (),
     part: tuple[float, float] = (0, 1),
+    spread: int | None = None,
+    without_spread: int | None = None,
 ) -> Source:
     """Road scenes from a car in Cambridge, 11 classes.
 
@@ -73,6 +76,8 @@ def camvid(
         only: The prefix of the sequence, or sequences, to keep.
         part: Two fractions of the remaining frames, in the order of their names: (0, 0.5) is the first half,
             (0.5, 1) the second.
+        spread: Keeps so many of the frames that are left, at equal distances: a few labels from everywhere.
+        without_spread: Leaves out the frames that `spread` with this number keeps.
 
     Raises:
         FileNotFoundError: if a list, a folder or a file is missing.
@@ -102,13 +107,18 @@ def camvid(
         for image, mask in pairs
         if (not only or image.name.startswith(only)) and not image.name.startswith(without)
     ]
-    if (begin, end) != (0, 1):
+    if (begin, end) != (0, 1) or spread is not None or without_spread is not None:
         pairs.sort(key=lambda pair: pair[0].name)
         pairs = pairs[round(begin * len(pairs)) : round(end * len(pairs))]
+    for name, count in (("spread", spread), ("without_spread", without_spread)):
+        if count is not None and pairs:
+            checks.whole(count, 1, f"{name} of camvid", len(pairs))
+            chosen = even_places(len(pairs), count)
+            pairs = [pair for place, pair in enumerate(pairs) if (place in chosen) == (name == "spread")]
     if not pairs:
         raise ValueError(
             f"No frame of split {split!r} in {str(root)!r} is left with only={only!r}, "
-            f"without={without!r} and part={part!r}."
+            f"without={without!r}, part={part!r}, spread={spread} and without_spread={without_spread}."
         )
     if layout == "segnet":
         return FileSource(INFO, pairs, MaskReading({_VOID: INFO.ignore_label}))
