@@ -81,7 +81,7 @@ def test_a_few_frames_and_all_others_are_the_whole(tree):
     assert data.load("camvid(part=(0.4, 1), spread=1)", "train", tree).names == ordered[1:2]
     with pytest.raises(ValueError, match="spread of camvid must be a whole number from 1 to 3"):
         data.load("camvid(spread=4)", "train", tree)
-    with pytest.raises(ValueError, match="No frame .* is left .*without_spread=3"):
+    with pytest.raises(ValueError, match=r"No frame .* is left .*without_spread=3"):
         data.load("camvid(without_spread=3)", "train", tree)
 
 
