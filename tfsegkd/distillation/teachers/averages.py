@@ -196,7 +196,8 @@ class Views(Wrapper):
         scales = tuple(map(float, scales))
         if not scales or len(set(scales)) < len(scales) or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(
-                f"scales must be numbers above 0, each once, such as (0.75, 1.0, 1.25). Received: {scales}."
+                f"scales of teacher {teacher.name!r} must be numbers above 0, each once, such as "
+                f"(0.75, 1.0, 1.25). Received: {scales}."
             )
         super().__init__(teacher)
         self._flip, self._scales = flip, scales
