@@ -111,6 +111,14 @@ def test_wrong_flags_are_one_line(case, shell, tmp_path):
     assert not list(tmp_path.rglob("*.keras"))
 
 
+@pytest.mark.parametrize("dry_run", ["--dry_run", "--nodry_run"])
+def test_networks_are_checked_before_images_are_read(dry_run, shell, tmp_path):
+    smoke, output = f"--flagfile={CONFIGS / 'smoke.cfg'}", f"--output_dir={tmp_path / 'run'}"
+    result = shell("train", smoke, "--student=unet(width=0)", dry_run, output)
+    says(result, "width of model 'unet' must be")
+    assert "examples" not in result.out
+
+
 @pytest.mark.parametrize(
     ("layer_name", "word"),
     [

@@ -375,9 +375,7 @@ def main():
     datasets = (FLAGS.dataset, FLAGS.val_dataset or FLAGS.dataset)
     sources = [data.load(name, split, FLAGS.data_dir) for name, split in zip(datasets, splits, strict=True)]
     check_labels(*sources)
-    if not FLAGS.dry_run:  # which builds them anyway
-        in_subprocess(partial(rehearse, recipe, terms, sources[0].info, crop_size or size))
-
+    in_subprocess(partial(rehearse, recipe, terms, sources[0].info, crop_size or size))
     check_a_batch(sources[0])
     check_classes("val_dataset", sources[1], sources[0])
     teacher_source = teacher_images(sources[0]) if FLAGS.teacher_dataset else None
