@@ -261,7 +261,7 @@ def test_a_fault_that_a_sure_softmax_hides_is_found(k, monkeypatch):
     model = head(k, lambda L, x: L.Conv2D(3, 1, activation="softmax", name="end")(x))
     kernel, bias = model.get_layer("end").get_weights()
     model.get_layer("end").set_weights([kernel, bias + np.array([500.0, 0, 0], np.float32)])
-    assert np.asarray(model(images()))[..., 0].min() == 1
+    assert np.asarray(model(images()))[..., 0].min() > 1 - 1e-6
     assert models.adopt(model)[1].difference < 1e-5
 
     def spoilt(graph, changes=None):

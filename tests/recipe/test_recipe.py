@@ -176,6 +176,37 @@ class Flat(Source):
         return np.full((48, 64, 3), 10 * (index % 11), np.uint8), mask
 
 
+@keras.utils.register_keras_serializable("test")
+class GreyToADegree(Grey):
+    """The same, but of bright pixels it says only whether they are on the left."""
+
+    def call(self, images):
+        columns = tf.range(tf.shape(images)[2])
+        left = tf.one_hot(tf.cast(columns < tf.shape(images)[2] // 2, tf.int32), 11)
+        return tf.where(images[..., :1] < 150, super().call(images), 8 * left)
+
+
+@pytest.mark.parametrize(("cache", "shade", "warns"), [("cache", 200, True), (None, 50, False)])
+def test_unlabelled_images_that_the_teacher_does_not_know_are_told(cache, shade, warns, tmp_path, capsys):
+    images = keras.Input((48, 64, 3))
+    keras.Model(images, GreyToADegree(name="says")(images), name="oracle").save(tmp_path / "oracle.keras")
+    (tmp_path / "more").mkdir()
+    for number in range(4):
+        Image.fromarray(np.full((48, 64, 3), shade, np.uint8)).save(tmp_path / f"more/{number}.png")
+    more = UnlabelledImages(tmp_path / "more", Flat().info)
+    data = TrainingData(Flat(), Flat(), size=(48, 64), unlabelled=more, unlabelled_per_batch=2)
+    stages = [
+        PretrainedTeacher((str(tmp_path / "oracle.keras"),)),
+        Distill(
+            "unet(width=2)", SCHEDULE, ["pixelwise"], cache=cache and str(tmp_path / cache), preflight="warn"
+        ),
+    ]
+    Recipe(stages, export=False).run(tmp_path / "run", data)
+    printed = capsys.readouterr().out
+    assert ("seems not to know the unlabelled images" in printed) == warns
+    assert f"100.0% of IoU on labelled, {0 if warns else 100:.1f}% on unlabelled" in printed
+
+
 @pytest.mark.slow
 def test_without_labels_and_from_the_cache_of_a_pretrained_teacher(tmp_path, monkeypatch, capsys):
     images = keras.Input((48, 64, 3))

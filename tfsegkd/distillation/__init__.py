@@ -4,6 +4,7 @@ from tfsegkd.distillation.averaging import AverageWeights
 from tfsegkd.distillation.cache import TeacherCache
 from tfsegkd.distillation.callbacks import StopAtNaN
 from tfsegkd.distillation.co_studying import CoStudying, StudyPhases
+from tfsegkd.distillation.diagnostics.mirror_agreement import mirror_agreement
 from tfsegkd.distillation.diagnostics.preflight import PreflightReport, preflight
 from tfsegkd.distillation.distiller import Distiller
 from tfsegkd.distillation.schedules import CosineDecay, Schedule, Stop, WarmUp
@@ -43,6 +44,7 @@ __all__ = [
     "WarmUp",
     "fit_weights",
     "load_teacher",
+    "mirror_agreement",
     "parse_members",
     "parse_terms",
     "preflight",

@@ -24,6 +24,7 @@ from tfsegkd.distillation import (
     Term,
     fit_weights,
     load_teacher,
+    mirror_agreement,
     parse_members,
     parse_terms,
     preflight,
@@ -216,7 +217,11 @@ class Run:
         # The batches repeat, and no image is checked twice.
         number = min(_CHECKED_BATCHES, count // batch_size)
         batches = itertools.islice(self.unaugmented_batches(batch_size, recorded), number)
-        options = {"num_training_images": count, "balanced": balanced}
+        options = {
+            "num_training_images": count,
+            "balanced": balanced,
+            "mirror_agreements": self._mirror_agreements(teacher, recorded),
+        }
         report = preflight(teacher, student, batches, data.train.info, terms, **options)
         print("  " + str(report).replace("\n", "\n  "), flush=True)
         rows = State(self.directory)
@@ -228,6 +233,18 @@ class Run:
                 report.raise_for_errors()
             except ValueError as error:
                 raise ValueError(f"{error} Or continue with `preflight=warn`.") from None
+
+    def _mirror_agreements(self, teacher, recorded) -> tuple[float, float] | None:
+        """Returns those of the teacher on labelled and unlabelled images, if there are both."""
+        data = self.data
+        if data.unlabelled is None or not data.train.labelled:
+            return None
+        teachers = (recorded.train, recorded.unlabelled) if recorded else (teacher, teacher)
+        found = tuple(
+            mirror_agreement(one, source, data.size)
+            for one, source in zip(teachers, (data.train, data.unlabelled), strict=True)
+        )
+        return None if None in found else found
 
 
 @dataclasses.dataclass(frozen=True)
