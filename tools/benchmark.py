@@ -7,6 +7,7 @@ python tools/benchmark.py grouping
 python tools/benchmark.py latency --input_size=360x480 --network=dense.keras --network=pruned.keras
 python tools/benchmark.py pipeline --rounds=10
 python tools/benchmark.py pruned_segnet
+python tools/benchmark.py mirrored --network=teacher.keras --images=folder@val --images=folder@far --data_dir=DIR
 python tools/benchmark.py ecosystem  # networks of other libraries, of those installed, for docs/models.md
 python tools/benchmark.py faults --kills=50 --work_dir=/tmp/faults
 python tools/benchmark.py soak --minutes=30 --work_dir=/tmp/soak
@@ -31,6 +32,7 @@ from benchmarks import (
     grouping,
     latency,
     losses,
+    mirrored,
     models,
     pipeline,
     pruned_segnet,
@@ -64,8 +66,10 @@ def define_flags():
     flags.DEFINE_multi_string(
         "network",
         [],
-        "Spec of a network, all by default; of models, quantization and students. Its file; of latency.",
+        "Spec of a network, all by default; of models, quantization and students. Its file; of latency and "
+        "mirrored.",
     )
+    flags.DEFINE_multi_string("images", [], "DATASET@SPLIT of labelled images; of mirrored.")
     flags.DEFINE_enum("core", arm.DEFAULT_CORE, list(arm.CORES), "The emulated Arm core; of arm.")
     flags.DEFINE_bool("whole", False, "Run whole files instead of adding up their ops; of arm_models.")
     flags.DEFINE_string(
@@ -102,6 +106,16 @@ def measure_grouping():
 
 def measure_latency():
     return latency.run(FLAGS.network, command_line.size(FLAGS.input_size, "input_size"), FLAGS.rounds)
+
+
+def measure_mirrored():
+    images = []
+    for text in FLAGS.images:
+        dataset, at, split = text.rpartition("@")
+        if not at:
+            raise ValueError(f"--images={text!r} must be DATASET@SPLIT, such as camvid@val.")
+        images.append((text, data.load(dataset, split, FLAGS.data_dir)))
+    return mirrored.run(FLAGS.network, images, command_line.size(FLAGS.input_size, "input_size"))
 
 
 def measure_pipeline():
@@ -207,6 +221,7 @@ BENCHMARKS = {
     "grouping": measure_grouping,
     "latency": measure_latency,
     "losses": measure_losses,
+    "mirrored": measure_mirrored,
     "models": measure_models,
     "models_page": write_models_page,
     "pipeline": measure_pipeline,
