@@ -7,7 +7,7 @@ python tools/benchmark.py grouping
 python tools/benchmark.py latency --input_size=360x480 --network=dense.keras --network=pruned.keras
 python tools/benchmark.py pipeline --rounds=10
 python tools/benchmark.py pruned_segnet
-python tools/benchmark.py mirrored --network=teacher.keras --images=folder@val --images=folder@far --data_dir=DIR
+python tools/benchmark.py mirrored --network=teacher.keras --images=camvid@val --data_dir=DIRECTORY
 python tools/benchmark.py ecosystem  # networks of other libraries, of those installed, for docs/models.md
 python tools/benchmark.py faults --kills=50 --work_dir=/tmp/faults
 python tools/benchmark.py soak --minutes=30 --work_dir=/tmp/soak
