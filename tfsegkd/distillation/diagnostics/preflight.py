@@ -27,8 +27,8 @@ _FEW_IMAGES = 2000
 # Gradient norms of terms relative to that of the task loss. In docs/results/camvid_unet.md 78 cost eight
 # points.
 _TOO_HIGH, _TOO_LOW = 30.0, 1e-3
-# Mirror agreement on unlabelled images relative to that on labelled ones. In docs/results/nuclei.md it is 0.68,
-# and learning from them cost more than ten points; of a public teacher on CamVid 0.95, and they gained three.
+# Mirror agreement on unlabelled images relative to that on labelled ones: in docs/results/nuclei.md 0.68,
+# where a teacher knows half as much, and 0.95 for a public teacher on CamVid, which knows nearly as much.
 _UNSURE = 0.8
 
 
