@@ -240,8 +240,9 @@ class Run:
         if data.unlabelled is None or not data.train.labelled:
             return None
         teachers = (recorded.train, recorded.unlabelled) if recorded else (teacher, teacher)
+        size = data.training_shape[:2]
         found = tuple(
-            mirror_agreement(one, source, data.size)
+            mirror_agreement(one, source, size)
             for one, source in zip(teachers, (data.train, data.unlabelled), strict=True)
         )
         return None if None in found else found
