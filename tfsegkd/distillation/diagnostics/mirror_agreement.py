@@ -8,10 +8,13 @@ import tensorflow as tf
 from tfsegkd import checks
 from tfsegkd.data import Source, resize_image, spread
 from tfsegkd.distillation.cache import TeacherCache
-from tfsegkd.distillation.teachers import load_teacher
+from tfsegkd.distillation.teachers import Teacher, load_teacher
 from tfsegkd.distillation.teachers.load import Loadable
 from tfsegkd.distillation.terms import LOGITS
 from tfsegkd.metrics import confusion_matrix, mean_iou
+
+# The logits of an image, and those of its mirror image, mirrored back, by its index.
+_BothViews = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 def mirror_agreement(
@@ -55,14 +58,11 @@ def mirror_agreement(
     return mean_iou(matrix)
 
 
-Views = Callable[[int], tuple[np.ndarray, np.ndarray]]
-
-
-def _recorded(cache: TeacherCache) -> Views:
+def _recorded(cache: TeacherCache) -> _BothViews:
     return lambda index: tuple(cache.read(index, mirrored)[LOGITS] for mirrored in (False, True))
 
 
-def _computed(teacher, source: Source, size: tuple[int, int]) -> Views:
+def _computed(teacher: Teacher, source: Source, size: tuple[int, int]) -> _BothViews:
     size = teacher.size_for(source, size)
     logits = tf.function(teacher.feature_extractor([LOGITS]))
 
