@@ -149,7 +149,7 @@ def test_a_map_of_another_resolution_looks_where_its_frame_does(key, frame, crop
     # Each position of the map holds its own centre, in pixels of the frame.
     rows, columns = ((np.arange(n) + 0.5) * m / n for n, m in zip(whole, frame, strict=True))
     centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).astype(np.float32)
-    seen = look_at_map(centres[None], views([key], frame, crop, GEOMETRY_ONLY), frame, crop)[0].numpy()
+    seen = look_at_map(centres, views([key], frame, crop, GEOMETRY_ONLY)[0], frame, crop).numpy()
     scale, top, left, mirrored = geometry(key, frame, crop, GEOMETRY_ONLY)
     assert seen.shape[:2] == tuple(round(w * c / f) for w, c, f in zip(whole, crop, frame, strict=True))
     assert seen.shape[:2] == crop_of_map(whole, frame, crop)

@@ -104,12 +104,12 @@ def training_batches(
 
     def example(key):
         image, mask = read(key[2])
-        view = random_view(key, size, crop_size, augmentation)[None]
-        image = look(tf.cast(image, tf.float32)[None], view, crop_size, _FILL, nearest=False)
-        mask = look(mask[None, ..., None], view, crop_size, source.info.ignore_label, nearest=True)
+        view = random_view(key, size, crop_size, augmentation)
+        image = look(tf.cast(image, tf.float32)[None], view[None], crop_size, _FILL, nearest=False)
+        mask = look(mask[None, ..., None], view[None], crop_size, source.info.ignore_label, nearest=True)
         moved = {}
-        for name, values in (read_maps(key[2], view[0, 0] < 0) if maps else {}).items():
-            moved[name] = look_at_map(values[None], view, size, crop_size)[0]
+        for name, values in (read_maps(key[2], view[0] < 0) if maps else {}).items():
+            moved[name] = look_at_map(values, view, size, crop_size)
         return image[0], mask[0, ..., 0], key, moved
 
     def finish(images, masks, keys, moved):

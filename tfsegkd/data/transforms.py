@@ -106,36 +106,34 @@ def crop_of_map(
 
 
 def look_at_map(
-    maps: tf.Tensor, view: tf.Tensor, frame_size: tuple[int, int], crop_size: tuple[int, int]
+    values: tf.Tensor, view: tf.Tensor, frame_size: tuple[int, int], crop_size: tuple[int, int]
 ) -> tf.Tensor:
-    """Samples maps of another resolution than their images through the images' views.
+    """Samples a map of another resolution than its image through the image's view.
 
-    Positions outside of a map repeat the nearest one; the mask is void there.
+    Positions outside of the map repeat the nearest one; the mask is void there. Views turn no axis, so that
+    each is sampled by itself, in a third of the time of `look`.
 
     Shapes:
-        maps: (N, h, w, C). view: (N, 8), of `random_view` for these sizes.
-        returns: (N, h', w', C), where h' and w' are to the crop as h and w are to the image.
+        values: (h, w, C). view: (8,), of `random_view` for these sizes.
+        returns: (h', w', C), where h' and w' are to the crop as h and w are to the image.
     """
-    size = tuple(maps.shape[1:3])
-    out = crop_of_map(size, frame_size, crop_size)
-    # With u = x + ½, an image position is u_frame = step · u_crop + offset; both sides are rescaled.
-    rows, columns = size[0] / frame_size[0], size[1] / frame_size[1]
-    step_x, step_y = view[:, 0], view[:, 4]
-    offset_x = view[:, 2] + 0.5 - 0.5 * step_x
-    offset_y = view[:, 5] + 0.5 - 0.5 * step_y
-    step_x *= columns * crop_size[1] / out[1]
-    step_y *= rows * crop_size[0] / out[0]
-    shift_x = offset_x * columns + 0.5 * step_x - 0.5
-    shift_y = offset_y * rows + 0.5 * step_y - 0.5
-    zero = tf.zeros_like(step_x)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=maps,
-        transforms=tf.stack([step_x, zero, shift_x, zero, step_y, shift_y, zero, zero], 1),
-        output_shape=out,
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
-    )
+    out = crop_of_map(values.shape[:2], frame_size, crop_size)
+    for axis, (step, shift) in enumerate(((view[4], view[5]), (view[0], view[2]))):
+        # With u = x + ½, an image position is u_frame = step · u_crop + offset; both sides are rescaled.
+        crop = (tf.range(out[axis], dtype=tf.float32) + 0.5) * (crop_size[axis] / out[axis])
+        frame = step * crop + shift + 0.5 - 0.5 * step
+        values = _interpolated(values, frame * (values.shape[axis] / frame_size[axis]) - 0.5, axis)
+    return values
+
+
+def _interpolated(values, positions, axis):
+    """Interpolates linearly along an axis of (h, w, C); positions outside repeat the nearest value."""
+    last = values.shape[axis] - 1
+    positions = tf.clip_by_value(positions, 0, last)
+    first = tf.cast(positions, tf.int32)
+    share = tf.reshape(positions - tf.cast(first, tf.float32), (-1, 1) if axis else (-1, 1, 1))
+    low, high = (tf.gather(values, tf.minimum(index, last), axis=axis) for index in (first, first + 1))
+    return low + share * (high - low)
 
 
 def _stream(key, number):
