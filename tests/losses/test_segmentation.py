@@ -102,3 +102,26 @@ def test_it_comes_back_from_its_config(weights):
     assert type(copy) is SegmentationLoss and copy.get_config() == loss.get_config()
     labels = np.where(LABELS == VOID, 4, LABELS)
     np.testing.assert_array_equal(copy(labels, LOGITS), loss(labels, LOGITS))
+
+
+@pytest.mark.parametrize("shift", [0.0, 40.0, 300.0, -300.0])
+def test_value_and_gradient_are_exact_whatever_the_size_of_the_logits(shift):
+    """Exponentials of the last two do not fit into float32; logits of a pixel may lie far apart, too."""
+    logits = LOGITS * np.where(np.arange(7) % 2, 1, 20)[:, None] + shift
+    labels = np.where(LABELS == VOID, 0, LABELS)
+    shares = np.exp(logits.astype("float64") - logits.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    target = np.eye(CLASSES)[labels]
+    values = -np.log((shares * target).sum(-1))
+    logits = tf.constant(logits, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        got = SegmentationLoss(reduction="none")(labels, logits)
+    np.testing.assert_allclose(got, values.mean((1, 2)), rtol=2e-5)
+    pulled = tape.gradient(got, logits).numpy() * values[0].size
+    np.testing.assert_allclose(pulled, shares - target, atol=5e-5)
+
+
+def test_a_label_that_is_no_class_is_an_error():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="= 4 is not in"):
+        SegmentationLoss()(np.full_like(LABELS, CLASSES), LOGITS)

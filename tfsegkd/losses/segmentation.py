@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.layers.binary import two_logits
+from tfsegkd.losses.functional import cross_entropy
 
 
 @keras.utils.register_keras_serializable("tfsegkd")
@@ -42,7 +43,7 @@ class SegmentationLoss(keras.losses.Loss):
         labels = tf.where(valid, labels, 0)
         if y_pred.shape[-1] == 1:
             y_pred = two_logits(y_pred)
-        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(y_pred, tf.float32))
+        entropy = cross_entropy(labels, tf.cast(y_pred, tf.float32))
         weights = tf.cast(valid, tf.float32)
         if self.class_weights is not None:
             weights *= tf.gather(tf.constant(self.class_weights), labels)
