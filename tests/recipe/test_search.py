@@ -259,12 +259,18 @@ def test_the_plan_counts_the_slowest_to_the_end():
         ({"candidates": 7}, r"6.*7"),
         ({"max_drop": -1}, r"max_drop.*-1"),
         ({"task_weight": 0, "distill": ()}, r"task_weight=0"),
+        ({"cache": None}, r"'pixelwise'.*without a `cache`"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(options, named):
-    given = {"student": "unet(width=2)", "distill": ("pixelwise",), **options}
+    given = {"student": "unet(width=2)", "distill": ("pixelwise",), "cache": "cache", **options}
     with pytest.raises(ValueError, match=named):
-        Search(Budget.parse("macs:1M"), SCHEDULE, cache="cache", **given)
+        Search(Budget.parse("macs:1M"), SCHEDULE, **given)
+
+
+def test_a_drop_needs_a_teacher_to_drop_from():
+    with pytest.raises(ValueError, match="`max_drop` is measured against a teacher"):
+        Recipe([stage(max_drop=2)])
 
 
 def test_crops_do_not_go_with_a_search(tmp_path):
@@ -311,14 +317,13 @@ def small(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_budget_in_a_network_out(tmp_path, small):
-    teacher = models.build("unet(width=8)", 11, (32, 32, 3))
-    teacher.save(tmp_path / "teacher_of_another.keras")
+@pytest.mark.parametrize("taught", [True, False])
+def test_a_budget_in_a_network_out(tmp_path, small, taught):
+    teacher = tmp_path / "teacher_of_another.keras"
+    models.build("unet(width=8)", 11, (32, 32, 3)).save(teacher)
     budget = int(1.5 * cost(models.build("unet(width=2)", 11, (48, 48, 3))).macs)
     options = {"student": "unet", "schedule": SCHEDULE, "distill": ("pixelwise",), "preflight": "off"}
-    found = search(
-        frames(), str(tmp_path / "teacher_of_another.keras"), f"macs:{budget}", tmp_path / "run", **options
-    )
+    found = search(frames(), str(teacher) if taught else None, f"macs:{budget}", tmp_path / "run", **options)
     network = found.load(found.chosen)
     assert cost(network).macs == found.chosen.candidate.costs["macs"] <= budget
     report = json.loads((tmp_path / "run" / "report.json").read_text())
@@ -344,4 +349,4 @@ def test_a_run_keeps_the_budget_on_the_file_and_says_what_it_lost(tmp_path, smal
     found = json.loads((tmp_path / "run" / "report.json").read_text())["search"]
     trained = {f"{one['network']} at {one['size'][0]}x{one['size'][1]}": one for one in found["trained"]}
     assert found["file"]["costs"] == trained[found["chosen"]]["costs"] and found["file"]["exceeded"] == []
-    assert found["drop"]["images"] == 1 and found["drop"]["kept"] == (found["drop"]["points"] <= 0)
+    assert found["drop"]["images"] == 2 and found["drop"]["kept"] == (found["drop"]["points"] <= 0)

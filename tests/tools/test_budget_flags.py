@@ -7,15 +7,19 @@ import pytest
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STAGES = "--stages=teacher,distill,quantize,export"
-ALONE = "--stages=distill"
+ALONE = "--stages=student_alone"
 
 WRONG = {
     "an unknown kind": ([STAGES, "--budget=flops:60M"], "'arm', 'bytes', 'macs', 'latency'"),
     "an unknown unit": ([STAGES, "--budget=bytes:1MB"], "'MB'"),
     "two limits of a kind": ([STAGES, "--budget=macs:60M,macs:50M"], "macs:60M, macs:50M"),
     "no device table": ([STAGES, "--budget=latency:20"], "--budget=latency:20, --latency_table=None"),
-    "a student alone": (["--stages=student_alone,distill", "--budget=macs:60M"], "student_alone"),
-    "no student": (["--stages=teacher", "--budget=macs:60M"], "distill"),
+    "two students": (["--stages=student_alone,distill", "--budget=macs:60M"], "in one stage"),
+    "no student": (["--stages=teacher", "--budget=macs:60M"], "student_alone or distill"),
+    "a drop from no teacher": (
+        ["--stages=student_alone,export", "--budget=macs:60M", "--budget_max_drop=2"],
+        "--budget_max_drop is measured against a teacher",
+    ),
     "pruning": ([STAGES.replace("distill", "distill,prune"), "--budget=macs:60M"], "a run of its own"),
     "crops": ([STAGES, "--budget=macs:60M", "--crop_size=32x32"], "--crop_size"),
     "a drop without a budget": (["--budget_max_drop=2"], "--budget_max_drop is for --budget"),

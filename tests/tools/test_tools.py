@@ -102,6 +102,18 @@ WRONG_FLAGS = {
 }
 
 
+@pytest.mark.parametrize("flag", ["--dense=student.keras", "--teacher=one.keras,two.tflite"])
+def test_a_saved_network_needs_the_name_of_its_data(flag, shell, tmp_path):
+    result = shell("train", flag, "--stages=quantize", f"--output_dir={tmp_path / 'run'}")
+    says(result, flag, "--dataset=folder")
+
+
+def test_a_saved_teacher_that_no_stage_uses_is_noted(shell, tmp_path):
+    flags = ("--teacher=mine.keras", "--stages=student_alone", "--dataset=folder", "--data_dir=nowhere")
+    result = shell("train", *flags, f"--output_dir={tmp_path / 'run'}")
+    assert "note: --teacher=mine.keras is not used" in result.out
+
+
 @pytest.mark.parametrize("case", WRONG_FLAGS)
 def test_wrong_flags_are_one_line(case, shell, tmp_path):
     flags, words = WRONG_FLAGS[case]

@@ -358,6 +358,7 @@ def main():
     workers = open_workers(FLAGS.strategy)
     exports = "export" in FLAGS.stages
     check_budget()
+    check_saved_networks()
     check_used(UNLABELLED_FLAGS, "unlabelled")
     check_teacher_dataset()
     recipe = Recipe(
@@ -458,9 +459,13 @@ def stages():
     # Only requested stages are created: a student alone needs no teacher's file.
     factories = {
         "teacher": lambda: teacher(schedule(FLAGS.teacher_epochs, FLAGS.teacher_learning_rate)),
-        "student_alone": lambda: StudentAlone(FLAGS.student, student, FLAGS.initialize_from),
+        "student_alone": lambda: (
+            search(student, distill=(), cache=None)
+            if FLAGS.budget
+            else StudentAlone(FLAGS.student, student, FLAGS.initialize_from)
+        ),
         "distill": lambda: (
-            search(student, cache)
+            search(student, FLAGS.distill, cache or teacher_cache())
             if FLAGS.budget
             else Distill(
                 FLAGS.student,
@@ -519,7 +524,6 @@ def check_budget():
     if not FLAGS.budget:
         return
     wrong = {
-        "student_alone": "trains a student that is chosen already",
         "group": "makes another network of the one that was costed",
         "prune": "makes another network of the one that was costed: prune it in a run of its own",
     }
@@ -527,20 +531,33 @@ def check_budget():
     if found:
         raise ValueError(
             f"--budget chooses the student, and the stage {found} {wrong[found]}. Expected --stages such as "
-            f"teacher,distill,quantize,export. Received: {','.join(FLAGS.stages)}."
+            f"student_alone,quantize,export. Received: {','.join(FLAGS.stages)}."
         )
-    if "distill" not in FLAGS.stages:
+    if len({"student_alone", "distill"} & {*FLAGS.stages}) != 1:
         raise ValueError(
-            f"--budget chooses the student in the stage distill, which is not in --stages="
-            f"{','.join(FLAGS.stages)}. Add it, or leave --budget out."
+            f"--budget chooses the student in one stage, student_alone or distill. Received: --stages="
+            f"{','.join(FLAGS.stages)}. Name one of the two, or leave --budget out."
         )
     for name in ("dense", "initialize_from", "crop_size"):
         if getattr(FLAGS, name):
             raise ValueError(f"--{name} does not go with --budget, which chooses network and input size.")
 
 
-def search(schedule, cache):
-    """The stage that finds the student within --budget."""
+def check_saved_networks():
+    """Refuses saved networks without their data, and says which of them no stage uses."""
+    saved = {"dense": FLAGS.dense, "teacher": saved_teachers() and FLAGS.teacher}
+    for flag, path in saved.items():
+        if path and FLAGS["dataset"].using_default_value:
+            raise ValueError(
+                f"--{flag}={path} was trained on images of its own. Received: no --dataset, which is then "
+                f"{FLAGS.dataset}. Name its data, such as --dataset=folder --data_dir=DIRECTORY."
+            )
+    if saved["teacher"] and "teacher" not in FLAGS.stages:
+        print(f"note: --teacher={FLAGS.teacher} is not used; add teacher and distill to --stages to use it")
+
+
+def search(schedule, distill, cache):
+    """Returns the stage that finds the student within --budget."""
     by_device = FLAGS.latency_table if "latency" in FLAGS.budget else None
     if by_device and times_files():
         raise ValueError(
@@ -550,8 +567,8 @@ def search(schedule, cache):
     return Search(
         Budget.parse(FLAGS.budget, by_device),
         schedule,
-        FLAGS.distill,
-        cache=cache or teacher_cache(),
+        distill,
+        cache=cache,
         student=FLAGS.student,
         task_weight=FLAGS.task_weight,
         preflight=FLAGS.preflight,

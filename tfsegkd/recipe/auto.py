@@ -30,8 +30,9 @@ from tfsegkd.recipe.training import Schedule
 TRIED = "quantization.json"
 _CALIBRATION_IMAGES = 64
 _SENSITIVITY_IMAGES = 4
-# The share of the training images that is held out to measure attempts, and its maximum number.
-_HELD_OUT, _MOST_HELD_OUT = 0.1, 64
+# The share of the training images that is held out to measure attempts, the least and the most. Of few
+# images it is a quarter.
+_HELD_OUT, _LEAST_HELD_OUT, _MOST_HELD_OUT = 0.1, 8, 64
 # At most this share of the kernels falls back to float.
 _MOST_FLOAT = 0.25
 
@@ -228,7 +229,8 @@ def hold_out(source: Source, batch_size: int, otherwise: str = "use `Quantize`")
     Raises:
         ValueError: if fewer than a batch are left to train on.
     """
-    count = min(max(round(_HELD_OUT * len(source)), 1), _MOST_HELD_OUT)
+    few = min(_LEAST_HELD_OUT, len(source) // 4)
+    count = min(max(round(_HELD_OUT * len(source)), few, 1), _MOST_HELD_OUT)
     left = len(source) - count
     if left < batch_size:
         raise ValueError(

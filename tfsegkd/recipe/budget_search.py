@@ -15,7 +15,7 @@ from tfsegkd.recipe.training import Schedule, TrainingData
 
 def search(
     data: TrainingData,
-    teacher: str | Teacher | PretrainedTeacher,
+    teacher: str | Teacher | PretrainedTeacher | None,
     budget: str | Budget,
     output_dir: str | Path,
     *,
@@ -34,13 +34,14 @@ def search(
 
     Args:
         data: The training data; `data.size` is the teacher's input size and the middle of the input sizes.
-        teacher: The file of a saved teacher, or the stage that makes one.
+        teacher: The file of a saved teacher, or the stage that makes one. None: candidates learn from the
+            labels alone.
         budget: For example 'arm:60M,bytes:1M', as for `Budget.parse`.
         output_dir: Where everything is written.
         student: The student's spec; options that it sets are not searched.
         schedule: The training of a candidate that is trained to the end; by default 60 epochs with a maximum
             learning rate of 1e-3.
-        distill: The distillation terms.
+        distill: The distillation terms; not used without a teacher.
         options: Other arguments of `Search`: `candidates`, `max_drop`, `task_weight` and so on.
 
     Returns:
@@ -61,12 +62,12 @@ def search(
     stage = Search(
         Budget.parse(budget) if isinstance(budget, str) else budget,
         schedule or Schedule(60, 1e-3),
-        distill,
+        distill if teacher else (),
         cache=str(Path(output_dir) / "teacher.cache"),
         student=student,
         **options,
     )
     # The result has this information, too.
     with contextlib.suppress(BudgetNotKept):
-        Recipe([teacher, stage], export=False).run(output_dir, data)
+        Recipe([teacher, stage] if teacher else [stage], export=False).run(output_dir, data)
     return read_found(output_dir)

@@ -113,6 +113,11 @@ class Recipe:
                 f"`Search` or `TrainedStudent`, `Quantize` or `QKD` or `AutoQuantize`. Leave one out, or run "
                 f"it in another directory."
             )
+        if self.search and self.search.max_drop is not None and Teacher.name not in names:
+            raise ValueError(
+                f"`max_drop` is measured against a teacher, and no stage makes one. Received: "
+                f"{self.search.max_drop:g}. Add the stage {Teacher.name}, or leave it out."
+            )
         self.export = export
         self.workers = workers or open_workers()
         self.grouped_form = checks.one_of(grouped_form, (MEASURED, *FORMS), "grouped_form")

@@ -51,8 +51,9 @@ class Search:
     Args:
         budget: What the network may cost.
         schedule: The training of a candidate that is trained to the end.
-        distill: The distillation terms, as for `Distill`.
-        cache: Where the teacher is recorded, for each input size.
+        distill: The distillation terms, as for `Distill`; without any, candidates learn from the labels
+            alone, as in `StudentAlone`.
+        cache: Where the teacher is recorded, for each input size; needed with terms only.
         student: The spec of the student; options that it sets are not searched.
         task_weight, preflight, balanced_terms: As for `Distill`.
         candidates: How many are trained.
@@ -62,7 +63,8 @@ class Search:
             the early scores rank them.
 
     Raises:
-        ValueError: for a number of candidates or points out of range, or terms that do not fit the task.
+        ValueError: for a number of candidates or points out of range, terms that do not fit the task, or
+            terms without a cache.
 
     Example:
         budget = recipe.Budget.parse("arm:60M")
@@ -71,8 +73,8 @@ class Search:
 
     budget: Budget
     schedule: Schedule
-    distill: Sequence[str]
-    cache: str
+    distill: Sequence[str] = ()
+    cache: str | None = None
     student: str = "lite_unet"
     task_weight: float = 1.0
     preflight: str = "refuse"
@@ -86,6 +88,11 @@ class Search:
     def __post_init__(self):
         checks.one_of(self.preflight, PREFLIGHT, "preflight")
         check_task(parse_terms(self.distill), self.task_weight)
+        if self.distill and self.cache is None:
+            raise ValueError(
+                f"A search records its teacher once for each input size. Received: the terms "
+                f"{list(self.distill)} without a `cache`. Name a directory for it, or leave out `distill`."
+            )
         networks(self.student)
         checks.whole(self.candidates, 1, "candidates")
         if self.halving and self.candidates > MOST_CANDIDATES:
@@ -121,7 +128,7 @@ class Search:
         return _Making(self, run).make()
 
     def rehearsal(self, cache: str) -> Rehearsal:
-        search = dataclasses.replace(self, cache=cache)
+        search = dataclasses.replace(self, cache=self.cache and cache)
         return Rehearsal(partial(_rehearsed, search), records=self.cache, planned=self.planned)
 
     def planned(self, tried: Sequence[PlannedTraining]) -> list[PlannedTraining]:

@@ -106,7 +106,7 @@ PUBLISHED = (
         parameters="51.45 M",
         gmacs=None,
         source="arXiv 1903.04197",
-        remark="there with an auxiliary head of 4.73 M and an entrance of 0.12 M more",
+        remark="there with an auxiliary head of 4.73 M and a stem of 0.12 M more",
     ),
 )
 
