@@ -111,7 +111,7 @@ def look_at_map(
     """Samples a map of another resolution than its image through the image's view.
 
     Positions outside of the map repeat the nearest one; the mask is void there. Views turn no axis, so that
-    each is sampled by itself, in a third of the time of `look`.
+    each can be sampled by itself, which is faster than `look`.
 
     Shapes:
         values: (h, w, C). view: (8,), of `random_view` for these sizes.
