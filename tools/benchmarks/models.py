@@ -45,8 +45,8 @@ _DOCUMENT = """# The networks
 
 Written by `python tools/benchmark.py models`; figures in `results/models.json`, those of Arm, by
 `python tools/benchmark.py arm_models`, in `results/models_arm.json`. How
-[networks of other libraries](#networks-of-other-libraries) fare stands below; the pretrained `lite_unet`, by its cost, is on the page of
-[students](students.md).
+[networks of other libraries](#networks-of-other-libraries) fare stands below.
+The pretrained `lite_unet`, by its cost, is on the page of [students](students.md).
 
 {networks}
 
