@@ -25,8 +25,11 @@ from tfsegkd.recipe import (
     Schedule,
     StudentAlone,
     Teacher,
+    TrainedStudent,
     TrainingData,
+    plan,
 )
+from tfsegkd.reporting import read_runs
 
 STUDENT = "mobile_unet(width_multiplier=0.5)"
 SCHEDULE = Schedule(epochs=1, learning_rate=4e-3, batch_size=4)
@@ -256,3 +259,30 @@ def test_without_labels_there_must_be_something_to_learn():
 def test_a_teacher_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.keras"):
         Recipe([Teacher(str(tmp_path / "gone.keras"))]).run(tmp_path, frames())
+
+
+def test_a_stage_is_not_reused_where_another_network_would_be_read(tmp_path):
+    """Stages one by one in a directory; the last one reads the latest network of this run's stages."""
+    alone, taught = StudentAlone("unet(width=2)", SCHEDULE), TrainedStudent(str(tmp_path / "other.keras"))
+    models.build("unet(width=2)", 11, (48, 64, 3)).save(tmp_path / "other.keras")
+    quantize, directory = Quantize(SCHEDULE, ()), tmp_path / "run"
+    Recipe([alone, quantize], export=False).run(directory, frames())
+    with pytest.raises(ValueError, match=r"made of student_alone.keras.*made of student.keras"):
+        Recipe([alone, taught, quantize], export=False).run(directory, frames())
+    with pytest.raises(ValueError, match=r"made of student_alone.keras.*made of student.keras"):
+        plan(Recipe([alone, taught, quantize], export=False), directory, frames(), timed_steps=0)
+    # student.keras, which the second run has made, is not of this one.
+    report = Recipe([alone, quantize], export=False).run(directory, frames())
+    assert [row["name"] for row in report["stages"]] == ["student_alone", "student_qat"]
+    (directory / "student_alone.keras").write_bytes((tmp_path / "other.keras").read_bytes())
+    with pytest.raises(ValueError, match=r"made of another student_alone.keras"):
+        Recipe([alone, quantize], export=False).run(directory, frames())
+
+
+def test_the_last_stages_alone_report_the_earlier_ones_too(tmp_path):
+    alone, quantize = StudentAlone("unet(width=2)", SCHEDULE), Quantize(SCHEDULE, ())
+    Recipe([alone], export=False).run(tmp_path, frames())
+    report = Recipe([quantize], export=False).run(tmp_path, frames())
+    assert [row["name"] for row in report["stages"]] == ["student_alone", "student_qat"]
+    (read,) = read_runs([tmp_path])
+    assert [row["name"] for row in read.stages] == ["student_alone", "student_qat"]

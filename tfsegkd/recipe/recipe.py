@@ -141,8 +141,9 @@ class Recipe:
             ValueError: if the images are not what a search needs.
         """
         pretrained = next((stage for stage in self.stages if isinstance(stage, PretrainedTeacher)), None)
+        artefacts = [stage.artefact for stage in self.stages]
         if self.search is None:
-            return Run(directory, data, pretrained, workers=self.workers)
+            return Run(directory, data, pretrained, workers=self.workers, artefacts=artefacts)
         if data.crop_size is not None:
             raise ValueError(
                 f"A search chooses the size of the input, which crops would not follow. Received: crop_size="
@@ -159,6 +160,7 @@ class Recipe:
             workers=self.workers,
             teacher_size=tuple(data.size),
             held_out=held_out,
+            artefacts=artefacts,
         )
 
     @renamed_arguments(frames="data")
@@ -202,12 +204,19 @@ class Recipe:
         for stage in self.stages:
             rows.append(_apart(stage.name, partial(self._stage, stage, run, flags)))
             run = run.at_size(rows[-1].get("input_size", run.data.size))
+        rows = self._earlier_rows(run.directory) + rows
         report = {"stages": rows}
         if self.workers.chief:
             peak = peak_memory(with_children=True)
             report = _apart("report", partial(self._report, run, rows, flags or {}, peak=peak))
         self.workers.barrier()
         return report
+
+    def _earlier_rows(self, directory: Path) -> list[dict]:
+        """Returns the rows of stages that earlier runs in the directory have made before this run's first."""
+        own = {stage.name for stage in self.stages}
+        before = itertools.takewhile(lambda item: item[0] not in own, State(directory).rows().items())
+        return [row for _, row in before if "file" not in row or (directory / row["file"]).exists()]
 
     def _go_on_searching(self, directory: Path) -> None:
         """Makes the search and the stages after it run again, for its next candidate."""
@@ -255,8 +264,10 @@ class Recipe:
         path = run.directory / stage.artefact
         row = state.result(stage.name, settings)
         if row is not None and path.exists():
+            run.check_read(state.read(stage.name), path)
             print(f"{stage.name}: done before, reusing {path}", flush=True)
             return row
+        run.read.clear()
         print(f"{stage.name}:", flush=True)
         state.begin(stage.name, settings)
         began = time.monotonic()
@@ -274,7 +285,7 @@ class Recipe:
             "file_bytes": path.stat().st_size,
             "seconds": round(time.monotonic() - began, 1),
         }
-        state.complete(stage.name, settings, row)
+        state.complete(stage.name, settings, row, run.read)
         run.workers.barrier()
         if stage is not self.search:
             shutil.rmtree(progress_directory(run.directory, stage.name), ignore_errors=True)

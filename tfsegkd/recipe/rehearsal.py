@@ -120,7 +120,8 @@ class _Rehearsal:
         )
         pretrained = next((stage for stage in recipe.stages if isinstance(stage, PretrainedTeacher)), None)
         teacher_size = tuple(data.size) if recipe.search else None
-        self.run = _RehearsedRun(scratch, few, pretrained, recipe.workers, teacher_size)
+        artefacts = [stage.artefact for stage in recipe.stages]
+        self.run = _RehearsedRun(scratch, few, pretrained, recipe.workers, teacher_size, artefacts=artefacts)
         self._recorded: set[str] = set()
 
     def stage(self, stage: Stage, state: State) -> PlannedStage:
@@ -128,6 +129,8 @@ class _Rehearsal:
         row = state.result(stage.name, {**self._data.settings(), **stage.settings()})
         known = tuple(dict.fromkeys(_files_named(stage)))
         if row is not None and (artefact is None or (self._directory / artefact).exists()):
+            if artefact is not None:
+                self.run.check_read(state.read(stage.name), self._directory / artefact)
             macs, parameters = row.get("macs"), row.get("parameters")
             self._go_on_at(row.get("input_size", self._data.size))
             return PlannedStage(
@@ -163,7 +166,7 @@ class _Rehearsal:
         keras.backend.clear_session()
         return PlannedStage(
             stage.name,
-            (*known, *(name for name in self.run.read if name not in known)),
+            tuple(dict.fromkeys([*known, *(file for file, _ in self.run.read.values())])),
             _files(stage.artefact),
             finished=False,
             network=network.name,
@@ -208,28 +211,21 @@ class _Rehearsal:
 
 
 class _RehearsedRun(Run):
-    """A run that records which files a stage reads, and the time of a recorded teacher per image."""
+    """A run that records what a stage prints, and the time of a recorded teacher per image."""
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
         # Lists, because a stage may use a copy of the run.
-        self.read: list[str] = []
         self.notes: list[str] = []
         self.image_seconds: list[float] = []
 
     def begin(self, trial: "_Trial") -> None:
         """Begins a stage, whose trainings `trial` replaces."""
-        self.read, self.notes, self.image_seconds = [], [], []
+        self.read, self.notes, self.image_seconds = {}, [], []
         self.data = dataclasses.replace(self.data, rehearse=trial)
 
     def note(self, text):
         self.notes += [line.strip() for line in text.splitlines()]
-
-    def find(self, *files):
-        path = super().find(*files)
-        if path.name not in self.read:
-            self.read.append(path.name)
-        return path
 
     def teacher(self, terms, cache):
         if terms and cache and self.data.rehearse.timed_steps:

@@ -32,7 +32,7 @@ from tfsegkd.distillation import (
 from tfsegkd.distillation import Teacher as LoadedTeacher
 from tfsegkd.distillation.teachers import unlike
 from tfsegkd.recipe.report import describe_members
-from tfsegkd.recipe.state import State, progress_directory
+from tfsegkd.recipe.state import Read, State, progress_directory
 from tfsegkd.recipe.strategy import Workers, open_workers
 from tfsegkd.recipe.training import Recorded, Schedule, TrainingData, train
 
@@ -57,6 +57,11 @@ class Run:
         teacher_size: (height, width) of the images of a recorded teacher without an input size; by default
             that of the images.
         held_out: Labelled images on which nothing is trained; None if there are none.
+        artefacts: The files that the run's own stages make, which are preferred to others in the directory.
+
+    Attributes:
+        read: The networks that a stage has read: the names to choose from, and the chosen one with its
+            SHA-256. Copies of the run share it.
     """
 
     def __init__(
@@ -67,8 +72,11 @@ class Run:
         workers: Workers | None = None,
         teacher_size: tuple[int, int] | None = None,
         held_out: Source | None = None,
+        artefacts: Sequence[str | None] = (),
     ):
         self.directory = directory
+        self.artefacts = frozenset(artefacts)
+        self.read: Read = {}
         self.data = data
         self.pretrained = pretrained
         self.workers = workers or open_workers()
@@ -96,18 +104,39 @@ class Run:
         return other
 
     def find(self, *files: str) -> Path:
-        """Returns the first of `files` that exists.
+        """Returns the first of `files` that exists; those that a stage of this run makes come first.
 
         Raises:
             FileNotFoundError: if there is none.
         """
-        for file in files:
+        for file in sorted(files, key=lambda file: file not in self.artefacts):
             if (self.directory / file).exists():
+                self.read[files] = file, fingerprint(str(self.directory / file))
                 return self.directory / file
         raise FileNotFoundError(
             f"None of {list(files)} is in {str(self.directory)!r}, and a later stage needs it. Add the stage "
             f"that makes it to `stages`, or use the `output_dir` of the run that has it."
         )
+
+    def check_read(self, read: Read, artefact: Path) -> None:
+        """Checks that a finished stage would read the same networks now.
+
+        Args:
+            read: What it has read.
+            artefact: What it has made.
+
+        Raises:
+            ValueError: if it would read another one.
+        """
+        for files, (file, content) in read.items():
+            self.find(*files)
+            now = self.read[files]
+            if now != (file, content):
+                other = f"{now[0]}" if now[0] != file else f"another {file}"
+                raise ValueError(
+                    f"{str(artefact)!r} was made of {file}, and in this run it would be made of {other}. "
+                    f"Delete it to make it again, or choose another `output_dir`."
+                )
 
     def load(self, *files: str) -> keras.Model:
         """Loads the first of `files` that exists, at the size of training."""

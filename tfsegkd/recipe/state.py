@@ -6,6 +6,9 @@ from pathlib import Path
 
 from tfsegkd.atomic import write_json
 
+# Networks that a stage has read: the names to choose from, and the chosen one with its SHA-256.
+Read = dict[tuple[str, ...], tuple[str, str]]
+
 
 class State:
     """The stages in a run directory, with their settings.
@@ -55,23 +58,31 @@ class State:
         """Returns the result of `stage`, whatever its settings; None if it is not finished."""
         return self._stages.get(stage, {}).get("result")
 
+    def rows(self) -> dict[str, dict]:
+        """Returns the results of finished stages by name, in the order in which they were begun first."""
+        return {stage: record["result"] for stage, record in self._stages.items() if record["result"]}
+
     def begin(self, stage: str, settings: dict) -> None:
         """Records the settings with which `stage` starts."""
         if self._flags:
             write_json(self.path.with_name("flags.json"), self._flags)
-        self._record(stage, settings, None)
+        self._record(stage, settings, None, [])
 
-    def complete(self, stage: str, settings: dict, result: dict) -> None:
-        """Records that `stage` is finished."""
-        self._record(stage, settings, result)
+    def complete(self, stage: str, settings: dict, result: dict, read: Read | None = None) -> None:
+        """Records that `stage` is finished, and what it has read."""
+        self._record(stage, settings, result, list((read or {}).items()))
+
+    def read(self, stage: str) -> Read:
+        """Returns what a finished stage has read; nothing for a record that does not say."""
+        return {tuple(files): tuple(found) for files, found in self._stages.get(stage, {}).get("read", ())}
 
     def forget(self, stages: Sequence[str]) -> None:
         """Makes `stages` count as not finished, so that they run again."""
         self._stages = {stage: record for stage, record in self._stages.items() if stage not in stages}
         write_json(self.path, self._stages)
 
-    def _record(self, stage, settings, result):
-        self._stages[stage] = _as_read_again({"settings": settings, "result": result})
+    def _record(self, stage, settings, result, read):
+        self._stages[stage] = _as_read_again({"settings": settings, "result": result, "read": read})
         write_json(self.path, self._stages)
 
 

@@ -62,7 +62,9 @@ class RunRecord:
             # A stage that was repeated after the report has its current result.
             if result and any(row.get(key) != value for key, value in result.items()):
                 rows[name] = dict(result)
-        return list(rows.values())
+        # A run of the last stages alone reports them first.
+        order = {name: number for number, name in enumerate(self.state)}
+        return sorted(rows.values(), key=lambda row: order.get(row["name"], len(order)))
 
     @cached_property
     def unfinished(self) -> list[Unfinished]:
