@@ -34,6 +34,18 @@ def test_a_second_run_is_kept_out_until_the_first_is_gone(tmp_path):
         pass
 
 
+def test_files_of_others_are_left_alone(tmp_path):
+    """The directory may hold other runs, of which one is at work, and files that look alike."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".lock").touch()
+    kept = [tmp_path / "other" / ".epoch_000003.17.tmp", tmp_path / "mine" / ".notes.tmp"]
+    for path in kept:
+        path.mkdir(parents=True)
+        (path / "file").write_text("x")
+    with locked(tmp_path):
+        assert all((path / "file").exists() for path in kept)
+
+
 def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
     half = tmp_path / "student" / "progress" / ".epoch_000003.17.tmp"
     half.mkdir(parents=True)

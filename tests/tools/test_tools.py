@@ -1,6 +1,7 @@
 """The command lines: what they write, and the one line that they say when something is wrong."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -106,6 +107,31 @@ WRONG_FLAGS = {
 def test_a_saved_network_needs_the_name_of_its_data(flag, shell, tmp_path):
     result = shell("train", flag, "--stages=quantize", f"--output_dir={tmp_path / 'run'}")
     says(result, flag, "--dataset=folder")
+
+
+def test_a_directory_needs_the_name_of_its_data_set(shell, tmp_path):
+    for command, *flags in (["train"], ["evaluate", "--model=mine.keras"], ["inspect_data"]):
+        result = shell(command, *flags, f"--data_dir={tmp_path}")
+        says(result, f"--data_dir={tmp_path}", "'road_scenes' is generated", "--dataset=folder")
+
+
+def test_home_is_found_in_every_path(shell):
+    says(shell("evaluate", "--model=~/gone.keras"), os.path.expanduser("~/gone.keras"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--prune=macs:0.3", "--prune is not used; add prune to --stages"),
+        ("--groups=8", "--groups is not used; add group to --stages"),
+        ("--max_miou_drop=2", "it is for --quantize=auto"),
+    ],
+)
+def test_a_flag_of_a_stage_that_is_not_run_is_noted(flag, words, shell, tmp_path):
+    result = shell(
+        "train", flag, "--dataset=folder", "--data_dir=nowhere", f"--output_dir={tmp_path / 'run'}"
+    )
+    assert words in result.out
 
 
 def test_a_saved_teacher_that_no_stage_uses_is_noted(shell, tmp_path):

@@ -1,5 +1,6 @@
 """Flags that several commands share, and how their errors are shown."""
 
+import os
 import re
 import shutil
 import sys
@@ -130,6 +131,7 @@ def run(main: Callable[..., None], define_flags: Callable[[], None], takes_words
         try:
             if len(arguments) > 1 and not takes_words:
                 raise ValueError(f"Unexpected arguments {arguments[1:]}. All options begin with --.")
+            _expand_home()
             main(*([arguments[1:]] if takes_words else []))
         except _USER_ERRORS as error:
             if FLAGS.debug:
@@ -143,6 +145,18 @@ def run(main: Callable[..., None], define_flags: Callable[[], None], takes_words
     app.define_help_flags()
     flags.DEFINE_flag(_Help(main.__globals__["__doc__"].strip()))
     app.run(guarded, flags_parser=_parse_or_exit)
+
+
+def _expand_home() -> None:
+    """Replaces ~ at the start of paths, which a shell leaves in --flag=~/path and in flagfiles."""
+
+    def expanded(value):
+        return os.path.expanduser(value) if isinstance(value, str) else value
+
+    for flag in _own_flags():
+        is_list = isinstance(flag.value, list)
+        # The value alone: an assignment to FLAGS would count as given.
+        flag.value = [*map(expanded, flag.value)] if is_list else expanded(flag.value)
 
 
 def _fail(message) -> None:

@@ -48,6 +48,12 @@ WEIGHT_BITS = ("8", "4", "2")
 ACTIVATION_BITS = ("8", "4")
 STAGES = ("teacher", "student_alone", "distill", "prune", "group", "quantize", "export")
 
+# The flags that choose what a stage does.
+STAGE_FLAGS = {
+    "prune": ("prune", "importance", "scope", "prune_rounds", "prune_distill"),
+    "group": ("groups", "group_layers", "group_shape", "group_assignment", "group_distill"),
+    "quantize": ("quantize", "quantizer", "weight_bits", "activation_bits"),
+}
 UNLABELLED_FLAGS = ("unlabelled_per_batch", "unlabelled_in_batch")
 BUDGET_FLAGS = ("budget_max_drop", "budget_candidates", "budget_halving")
 
@@ -359,6 +365,7 @@ def main():
     exports = "export" in FLAGS.stages
     check_budget()
     check_saved_networks()
+    note_unused()
     check_used(UNLABELLED_FLAGS, "unlabelled")
     check_teacher_dataset()
     recipe = Recipe(
@@ -554,6 +561,16 @@ def check_saved_networks():
             )
     if saved["teacher"] and "teacher" not in FLAGS.stages:
         print(f"note: --teacher={FLAGS.teacher} is not used; add teacher and distill to --stages to use it")
+
+
+def note_unused():
+    """Prints the flags of stages that are not in --stages; a flagfile of several runs may have them."""
+    for stage, names in STAGE_FLAGS.items():
+        given = [name for name in names if FLAGS[name].value != FLAGS[name].default]
+        if given and stage not in FLAGS.stages:
+            print(f"note: --{given[0]} is not used; add {stage} to --stages to use it")
+    if FLAGS.max_miou_drop != FLAGS["max_miou_drop"].default and FLAGS.quantize != "auto":
+        print("note: --max_miou_drop is not used; it is for --quantize=auto")
 
 
 def search(schedule, distill, cache):

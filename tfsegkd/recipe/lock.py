@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import time
@@ -11,6 +12,8 @@ from typing import IO
 
 from tfsegkd import posix
 
+# Names that `write_atomically` and `Progress` give to what is not finished: with the number of a process.
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp(\.\w+)?")
 # The process of a stage ends shortly after its run.
 _SECONDS = 3
 
@@ -44,9 +47,18 @@ def locked(directory: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
-        for path in [*directory.rglob(".*.tmp*")]:
+        for path in _unfinished(directory):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         yield
+
+
+def _unfinished(directory: Path) -> list[Path]:
+    """Returns the temporary files and directories of this run; a directory with a lock is another run's."""
+    found = []
+    for root, directories, files in os.walk(directory):
+        found += [Path(root, name) for name in (*directories, *files) if _TEMPORARY.fullmatch(name)]
+        directories[:] = [name for name in directories if not Path(root, name, ".lock").exists()]
+    return found
 
 
 def _taken(file: IO) -> bool:

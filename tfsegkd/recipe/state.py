@@ -9,6 +9,9 @@ from tfsegkd.atomic import write_json
 # Networks that a stage has read: the names to choose from, and the chosen one with its SHA-256.
 Read = dict[tuple[str, ...], tuple[str, str]]
 
+# Settings that change nothing in what is finished: how a loss that became NaN is answered from here on.
+_WITHOUT_EFFECT = {"halve_at_nan"}
+
 
 class State:
     """The stages in a run directory, with their settings.
@@ -97,7 +100,7 @@ def _is_whole(record) -> bool:
 def _changes(before: dict, after: dict) -> list[str]:
     """Describes the settings that differ; of nested ones, the entries that do."""
     found = []
-    for key in sorted({*before, *after}):
+    for key in sorted({*before, *after} - _WITHOUT_EFFECT):
         old, new = before.get(key), after.get(key)
         if old == new:  # what is None may as well be left out
             continue

@@ -279,7 +279,10 @@ def _advice(distiller, batch_size, batch):
         except tf.errors.ResourceExhaustedError:
             fitting //= 2
     fix = f"`batch_size={fitting}` fits" if fitting else "not even one image fits: use a smaller `input_size`"
-    return f"A step with {batch_size} images does not fit into memory; {fix}. Finished epochs are kept."
+    return (
+        f"A step with {batch_size} images does not fit into memory; {fix}. Finished stages are kept. Use "
+        f"another `output_dir` for the new setting; the teacher.keras of this one can be its `teacher`."
+    )
 
 
 def _logs(directory, data):
