@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfsegkd.data import Source
+from tfsegkd._keras import keras
+from tfsegkd.data import DatasetInfo, Source
 from tfsegkd.evaluation import evaluate
-from tfsegkd.export import verify
+from tfsegkd.export import export_tflite, verify
 from tfsegkd.runtime import Network
 
 
@@ -162,3 +163,42 @@ def test_another_network_is_refused(exported, images):
 
     with pytest.raises(ValueError, match=r"same shape.*\(64, 96, 5\) and \(64, 96, 7\)"):
         verify(exported[0], Other(), images)
+
+
+def one_channel(seed, activation=None):
+    """A network of one logit, or of its probability, that changes its sign among the images."""
+    image = keras.Input((64, 96, 3), name="image")
+    logit = keras.layers.Conv2D(1, 1, activation=activation, name="logit")(image)
+    model = keras.Model(image, logit, name="binary")
+    kernel = np.random.default_rng(seed).normal(size=3) / 32
+    model.get_layer("logit").set_weights([kernel.reshape(1, 1, 3, 1), -127.5 * kernel.sum(keepdims=True)])
+    return model
+
+
+@pytest.mark.parametrize(("activation", "threshold"), [(None, 0), ("sigmoid", 0.5)])
+def test_one_channel_is_two_classes(images, tmp_path, activation, threshold):
+    other, network = one_channel(1, activation), one_channel(2, activation)
+    export_tflite(other, tmp_path / "other.tflite", "float32", "float32")
+    report = verify(tmp_path / "other.tflite", network, images, layers=False)
+    ours, theirs = (
+        model(images.astype(np.float32)).numpy()[..., 0] > threshold for model in (other, network)
+    )
+    assert 0.1 < (ours == theirs).mean() < 0.9
+    assert report.int8_agreement == pytest.approx((ours == theirs).mean(), abs=1e-3)
+    for name, label in (("0", False), ("1", True)):
+        share = (ours[theirs == label] == label).mean()
+        assert report.class_agreement[name] == pytest.approx(share, abs=1e-3)
+    assert report.border_agreement is not None
+
+
+def test_one_channel_and_a_data_set_of_two_classes(images, tmp_path):
+    info = DatasetInfo("yard", ("ground", "sky"), ((0, 0, 0), (1, 1, 1)))
+    other, network = one_channel(1), one_channel(2)
+    export_tflite(other, tmp_path / "other.tflite", "float32", "float32")
+    source = Toy(info, images, network)
+    source._masks = (network(images.astype(np.float32)).numpy()[..., 0] > 0).astype(np.uint8)
+    report = verify(tmp_path / "other.tflite", network, source, layers=False)
+    assert set(report.class_agreement) == {"ground", "sky"} and None not in report.class_agreement.values()
+    assert report.mean_iou.keras == evaluate(network, source).mean_iou == 1
+    assert report.mean_iou.file == pytest.approx(evaluate(tmp_path / "other.tflite", source).mean_iou)
+    assert report.mean_iou.file < 0.9

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import tensorflow as tf
 
-from tfsegkd import metrics, runtime
+from tfsegkd import metrics, models, runtime
 from tfsegkd._keras import is_keras3, keras
 from tfsegkd.data import IGNORE_LABEL, Source, resize_image
 from tfsegkd.graph import check_functional
@@ -45,7 +46,7 @@ class VerifyReport:
     """The agreement of a file and its Keras network, and the profile of the file.
 
     Args:
-        int8_agreement: The share of pixels with the same predicted class.
+        int8_agreement: The share of pixels with the same predicted class; a single channel predicts two.
         class_agreement: The same for each class that the Keras network predicts, by class name, or by label
             without names; None for classes that it never predicts.
         border_agreement: The same for pixels with another predicted class within two pixels of their row or
@@ -161,7 +162,7 @@ def verify(
             f"{network.output_shape} and {tuple(model.output_shape[1:])}. Pass the model that the file was "
             f"exported from."
         )
-    classes, void = network.num_classes, IGNORE_LABEL
+    classes, void = max(network.num_classes, 2), IGNORE_LABEL
     names: Sequence[str] = [str(label) for label in range(classes)]
     if isinstance(source, Source):
         names, void = source.info.class_names, source.info.ignore_label
@@ -173,10 +174,13 @@ def verify(
     same = np.zeros((classes, 2), np.int64)  # by class: agreeing pixels, and all
     at_border = np.zeros(2, np.int64)
     confusions, first, num_images, difference = [], [], 0, 0.0
+    head = models.head_of(model)
     for images, masks in _batches(source, network.input_shape[:2]):
         from_file = network.predict(images)
         from_keras = np.asarray(model(images.astype(np.float32), training=False), np.float32)
-        chosen, agrees = from_keras.argmax(-1), from_file.argmax(-1) == from_keras.argmax(-1)
+        both = [class_logits(from_keras, head), class_logits(from_file, of_file(head))]
+        chosen, found = (logits.argmax(-1) for logits in both)
+        agrees = found == chosen
         counted = (np.bincount(labels, minlength=classes) for labels in (chosen[agrees], chosen.ravel()))
         same += np.stack([*counted], 1)
         border = _near_border(chosen)
@@ -186,7 +190,7 @@ def verify(
             first.append(images[: _LAYER_IMAGES - num_images])
         num_images += len(images)
         if masks is not None:
-            confusions.append([_confusion(one, masks, void) for one in (from_keras, from_file)])
+            confusions.append([_confusion(one, masks, void) for one in both])
     if not num_images:
         raise ValueError("source must contain at least one image. Received: none.")
     step = network.output_quantization[0] if network.output_quantization else None
@@ -207,6 +211,16 @@ def verify(
         op_times=runtime.op_times(path) if layers else (),
         sqnr_db=layer_sqnr(model, np.concatenate(first)) if measures_layers else {},
     )
+
+
+def class_logits(output: np.ndarray, head: str) -> np.ndarray:
+    """Returns an output as logits of two or more classes, see `models.as_logits`."""
+    return np.asarray(models.as_logits(tf.convert_to_tensor(output), head))
+
+
+def of_file(head: str) -> str:
+    """Returns the head of the file of a network; its probabilities may be rounded to 0."""
+    return head if head == models.heads.LOGITS else models.heads.UNKNOWN
 
 
 def _batches(source, size) -> Iterator[tuple[np.ndarray, Sequence[np.ndarray] | None]]:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfsegkd import models
 from tfsegkd._keras import keras
+from tfsegkd.export.verify import class_logits, of_file
 from tfsegkd.runtime import Network, arm
 
 
@@ -15,7 +17,7 @@ class Agreement:
     """The agreement of two networks on the same images.
 
     Args:
-        pixels: The share of pixels with the same predicted class.
+        pixels: The share of pixels with the same predicted class; a single channel predicts two.
         by_class: The same for each class that the other network predicts, by class name; None for classes
             that it never predicts.
         max_difference: The largest difference between two logits.
@@ -101,27 +103,29 @@ def verify_on_arm(
     network = Network(path)
     there, here = arm.run(path, images, core), network.predict(images)
     exact = np.asarray(model(np.asarray(images, np.float32), training=False), np.float32)
-    names = class_names or [str(label) for label in range(network.num_classes)]
+    names = class_names or [str(label) for label in range(max(network.num_classes, 2))]
+    head = models.head_of(model)
+    outputs = ((there, of_file(head)), (here, of_file(head)), (exact, head))
+    labels = [class_logits(output, kind).argmax(-1) for output, kind in outputs]
     step = network.output_quantization[0] if network.output_quantization else None
     return ArmReport(
         core=core,
         instructions=arm.count(path, ops=False, core=core).instructions,
         num_images=len(images),
-        here=_agreement(there, here, names, step),
-        keras=_agreement(there, exact, names, step),
+        here=_agreement(labels[0] == labels[1], labels[1], np.abs(there - here).max(), names, step),
+        keras=_agreement(labels[0] == labels[2], labels[2], np.abs(there - exact).max(), names, step),
     )
 
 
-def _agreement(there: np.ndarray, other: np.ndarray, names: Sequence[str], step: float | None) -> Agreement:
-    chosen = other.argmax(-1)
-    equal = there.argmax(-1) == chosen
-    difference = float(np.abs(there - other).max())
+def _agreement(
+    equal: np.ndarray, chosen: np.ndarray, difference: float, names: Sequence[str], step: float | None
+) -> Agreement:
     return Agreement(
         pixels=float(equal.mean()),
         by_class={
             name: float(equal[chosen == label].mean()) if (chosen == label).any() else None
             for label, name in enumerate(names)
         },
-        max_difference=difference,
-        max_difference_steps=difference / step if step else None,
+        max_difference=float(difference),
+        max_difference_steps=float(difference) / step if step else None,
     )
