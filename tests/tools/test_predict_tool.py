@@ -50,6 +50,22 @@ def test_images_of_one_name_do_not_overwrite_each_other(shell, network, tmp_path
     assert "3 images in" in result.out and "a second" in result.out and " ms each" in result.out
 
 
+def test_symbolic_links_have_names_of_their_own(shell, network, tmp_path):
+    stored = tmp_path / "annex" / "ab" / "1f00"
+    stored.parent.mkdir(parents=True)
+    plain("blue").save(stored, "PNG")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("street.png", "again.png"):
+        (photos / name).symlink_to(stored)
+    out = tmp_path / "out"
+    result = shell("predict", f"--model={network}", f"--images={photos}", f"--output_dir={out}")
+    assert result.code == 0, result.err
+    assert shares(out)[1] == {"street": [0, 0, 1], "again": [0, 0, 1]}
+    pictures = {"street_mask.png", "street_overlay.png", "again_mask.png", "again_overlay.png"}
+    assert {path.name for path in out.iterdir()} == {"shares.csv", *pictures}
+
+
 def test_windows_see_what_is_too_small_when_resized(shell, network, tmp_path):
     image = np.zeros((320, 480, 3), np.uint8)
     image[..., 0] = 200

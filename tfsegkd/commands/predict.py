@@ -106,8 +106,10 @@ def find_images(pattern):
 
 def names(paths):
     """Returns a unique output name for each file, below --output_dir."""
-    shared = Path(os.path.commonpath([path.resolve().parent for path in paths]))
-    found = [path.resolve().relative_to(shared) for path in paths]
+    # Not resolve(): a symbolic link is named after itself, not after its target.
+    found = [Path(os.path.abspath(path)) for path in paths]
+    shared = os.path.commonpath([path.parent for path in found])
+    found = [path.relative_to(shared) for path in found]
     count = Counter(path.with_suffix("") for path in found)
     return [str(path if count[path.with_suffix("")] > 1 else path.with_suffix("")) for path in found]
 
