@@ -69,6 +69,19 @@ def test_yolo_outlines_are_shares_of_the_image(tmp_path):
         data.load("yolo", "test", root)
 
 
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [("train2017", "val2017"), ("Train_Images", "valid_images"), ("train", "train_and_test/val")],
+)
+def test_yolo_splits_are_words_in_names_of_directories(tmp_path, train, val):
+    root = yolo(tmp_path, {f"{train}/a": line(1, 0, 0, 6, 4), f"{val}/b": line(0, 1, 1, 9, 7)})
+    found, source = masks("yolo", root, "train")
+    assert list(found) == [f"images/{train}/a.png"] and source.info.class_names[1:] == ("kerb", "tree")
+    assert list(masks("yolo", root, "val")[0]) == [f"images/{val}/b.png"]
+    with pytest.raises(ValueError, match=r"No split 'fold' .*'train', 'val'\]"):
+        data.load("yolo", "fold", root)
+
+
 def test_yolo_without_splits_and_with_a_list_of_classes(tmp_path):
     root = yolo(tmp_path, {f"a{n}": line(1, 0, 0, 6, 4) for n in range(5)}, names=None)
     with pytest.raises(FileNotFoundError, match=r"data\.yaml with 'names', or a classes\.txt"):

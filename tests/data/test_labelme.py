@@ -96,6 +96,13 @@ def test_directories_are_splits_with_the_classes_of_all(tmp_path):
         data.load("labelme", "test", tmp_path)
 
 
+def test_directories_have_splits_among_their_words(tmp_path):
+    write(tmp_path, "train_images/a", [shape("tree", box(0, 0, 4, 4))])
+    write(tmp_path, "images_val2/b", [shape("bush", box(0, 0, 4, 4))])
+    assert list(masks(tmp_path, "train")[0]) == ["train_images/a.png"]
+    assert list(masks(tmp_path, "val")[0]) == ["images_val2/b.png"]
+
+
 def test_without_directories_splits_are_made_and_said(tmp_path):
     for number in range(10):
         write(tmp_path, f"shot{number}", [shape("tree", box(0, 0, 4, 4))])

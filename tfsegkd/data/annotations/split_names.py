@@ -23,8 +23,13 @@ def same_split(name: str, split: str) -> bool:
 
 
 def in_split(path: Path, root: Path, split: str) -> bool:
-    """Whether a file is in a directory of a split."""
-    return any(same_split(part, split) for part in path.relative_to(root).parts[:-1])
+    """Whether a file is in a directory of a split: train, or else train2017 or train_images."""
+    parts = path.relative_to(root).parts[:-1]
+    if any(same_split(part, split) for part in parts):
+        return True
+    if any(part.lower() in _KNOWN for part in parts):
+        return False
+    return _SPELLINGS.get(split, split) in split_names(path.parent / "_", root)[-1:]
 
 
 def directories_of(paths: Iterable[Path], root: Path) -> list[str]:
