@@ -300,6 +300,21 @@ def test_logits_and_features_come_in_one_pass_a_member(images):
     assert [len(noted) for noted in calls] == [1, 1]
 
 
+def test_only_members_that_are_asked_run(images):
+    calls = [], [], []
+    three = [network(f"n{index}", seed=index, calls=calls[index]) for index in range(3)]
+    teacher = load_teacher(three)
+    expected = teacher.feature_extractor(["logits", "n1/logits", "n2/stage"])(tf.constant(images))
+    cases = [(["n1/logits"], [0, 1, 0]), (["n1/logits", "n2/stage"], [0, 1, 1]), (["logits"], [1, 1, 1])]
+    for names, runs in cases:
+        for noted in calls:
+            noted.clear()
+        found = teacher.feature_extractor(iter(names))(tf.constant(images))
+        assert [len(noted) for noted in calls] == runs and set(found) == set(names)
+        for name in names:
+            np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+
+
 # The text of --teacher
 
 

@@ -64,20 +64,25 @@ class Ensemble(Teacher):
         return all(teacher.resizes for teacher in self.members.values())
 
     def feature_extractor(self, names):
-        asked = {label: [LOGITS] for label in self.members}
-        found = {}
-        for name in names:
-            if name != LOGITS:
-                label, layer = self._owner(name)
-                asked[label] += [layer] if layer not in asked[label] else []
-                found[name] = label, layer
-        runs = {label: self.members[label].log_feature_extractor(layers) for label, layers in asked.items()}
+        names = list(names)
+        found = {name: self._owner(name) for name in names if name != LOGITS}
+        asked = {label: [LOGITS] if LOGITS in names else [] for label in self.members}
+        for label, layer in found.values():
+            asked[label] += [layer] if layer not in asked[label] else []
+        # Only the members that are needed run.
+        runs = {
+            label: self.members[label].log_feature_extractor(layers)
+            for label, layers in asked.items()
+            if layers
+        }
 
         def run(images):
             outputs = {label: run(images) for label, run in runs.items()}
             features = {name: outputs[label][layer] for name, (label, layer) in found.items()}
+            if LOGITS not in names:
+                return features
             logs = [each[LOGITS] for each in outputs.values()]
-            return features | ({LOGITS: mixed(logs, self._table(logs))} if LOGITS in names else {})
+            return features | {LOGITS: mixed(logs, self._table(logs))}
 
         return run
 
