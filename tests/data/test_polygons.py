@@ -5,6 +5,7 @@ import pytest
 from pycocotools import mask as coco_masks
 
 from tfsegkd.data.annotations.polygons import area, circle, fill, from_runs, paint
+from tfsegkd.data.annotations.source import Drawing, Region, draw
 
 
 def by_loops(points, size):
@@ -71,3 +72,26 @@ def test_runs_are_those_of_coco():
 def test_runs_of_another_length_are_refused(runs):
     with pytest.raises(ValueError, match="7×5"):
         from_runs(runs, (7, 5))
+
+
+@pytest.mark.parametrize("order", ["area", "file"])
+def test_masks_are_decoded_once_and_drawn_over_each_other(order):
+    random = np.random.default_rng(5)
+    size, decoded = (9, 13), []
+    masks = [random.random(size) < share for share in (0.2, 0.7, 0, 0.4)]
+    masks[0][:, :4] = masks[0][:2] = False  # within a box of its own
+
+    def region(number):
+        def decode():
+            decoded.append(number)
+            return masks[number]
+
+        return Region(number + 1, f"mask {number}", mask=decode)
+
+    found = draw([region(number) for number in range(4)], size, Drawing(0, order))
+    assert sorted(decoded) == [0, 1, 2, 3]
+    expected = np.zeros(size)
+    for number in sorted(range(4), key=lambda number: -masks[number].sum() if order == "area" else number):
+        for row, column in np.argwhere(masks[number]):
+            expected[row, column] = number + 1
+    np.testing.assert_array_equal(found, expected)

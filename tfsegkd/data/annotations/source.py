@@ -100,28 +100,38 @@ def draw(regions: Sequence[Region], size: tuple[int, int], drawing: Drawing) -> 
         ValueError: for a region without an outline, with an invalid one, or outside of the image.
     """
     mask = np.full(size, drawing.rest, np.uint8)
-    for region in regions:
-        _check(region, size)
+    drawn = [(region, _checked(region, size)) for region in regions]
     if drawing.order == "area":
-        regions = sorted(regions, key=lambda region: -_area(region))  # in file order for equal areas
-    for region in regions:
-        if region.mask is not None:
-            mask[region.mask()] = region.label
+        drawn.sort(key=lambda each: -_area(*each))  # in file order for equal areas
+    for region, decoded in drawn:
+        if decoded is not None:
+            box, pixels = decoded
+            mask[box][pixels] = region.label
         for points in region.polygons:
             paint(mask, points, region.label)
     return mask
 
 
-def _area(region) -> float:
-    return float(region.mask().sum()) if region.mask else sum(map(area, region.polygons))
+def _area(region: Region, decoded: tuple | None) -> float:
+    return sum(map(area, region.polygons)) if decoded is None else float(decoded[1].sum())
 
 
-def _check(region, size):
-    if region.mask is not None:
-        found = region.mask().shape
-        if found != tuple(size):
-            raise _fault(region, f"is a mask of {found[0]}×{found[1]} for an image of {size[0]}×{size[1]}")
-        return
+def _checked(region: Region, size: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray] | None:
+    """Returns the box of a mask and its pixels there, decoded once; None for outlines."""
+    if region.mask is None:
+        _check_outlines(region, size)
+        return None
+    pixels = region.mask()
+    if pixels.shape != tuple(size):
+        height, width = pixels.shape
+        raise _fault(region, f"is a mask of {height}×{width} for an image of {size[0]}×{size[1]}")
+    rows, columns = (np.flatnonzero(pixels.any(axis)) for axis in (1, 0))
+    # An image may have hundreds of masks, most of them small.
+    box = tuple(slice(found[0], found[-1] + 1) if len(found) else slice(0) for found in (rows, columns))
+    return box, pixels[box].copy()
+
+
+def _check_outlines(region: Region, size: tuple[int, int]) -> None:
     if not len(region.polygons):
         raise _fault(region, "has no outline, perhaps only a box")
     for points in region.polygons:
