@@ -16,6 +16,7 @@ from tfsegkd.data import (
     UnlabelledImages,
     WithoutLabels,
     dataset_statistics,
+    evaluation_batches,
     mixed_batches,
     training_batches,
 )
@@ -58,6 +59,16 @@ def test_inside_a_frame_is_unlabelled_and_outside_is_void(frames):
     # Half the height and width: a quarter of the pixels.
     np.testing.assert_array_equal(inside.sum((1, 2)), [12] * 5)
     assert (images.numpy()[masks.numpy() == 255] >= 0).all()
+
+
+def test_evaluation_batches_are_marked_like_those_of_training(frames):
+    grey = []
+    for images, masks in evaluation_batches(frames, SIZE, 2):
+        assert masks.shape == images.shape[:3] and (masks.numpy() == UNLABELLED).all()
+        grey += images.numpy()[:, 0, 0, 0].tolist()
+    assert sorted(grey) == [0, 10, 20, 30, 40]
+    (_, labelled), *_ = evaluation_batches(Labelled(), SIZE, 4)
+    np.testing.assert_array_equal(labelled[:, 0, 0], [0, 1, 0, 1])
 
 
 def test_a_batch_holds_both_kinds_in_order(frames):

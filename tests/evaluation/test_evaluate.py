@@ -9,8 +9,9 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
 from tfsegkd import runtime
-from tfsegkd.data import DatasetInfo
-from tfsegkd.evaluation import Predictor, evaluate
+from tfsegkd.data import DatasetInfo, WithoutLabels
+from tfsegkd.distillation import load_teacher
+from tfsegkd.evaluation import Predictor, evaluate, evaluate_members
 from tfsegkd.metrics import labels_at
 
 SIZES = [SIZE, (16, 24), (11, 17), SIZE, (5, 30)]
@@ -106,6 +107,14 @@ def test_another_void_label():
 def test_other_classes_are_refused(source):
     with pytest.raises(ValueError, match=r"predicts 3 classes and data set 'fake' has 5.*'boat'"):
         evaluate(network(classes=3), source)
+
+
+def test_images_without_labels_are_refused(model, source):
+    bare = WithoutLabels(source)
+    with pytest.raises(ValueError, match=r"with labels\. Received: 5 images of data set 'fake'"):
+        evaluate(model, bare)
+    with pytest.raises(ValueError, match=r"Received: 5 images of data set 'fake', which has none"):
+        evaluate_members(load_teacher([model, model]), ["linear", "linear_2"], bare, SIZE)
 
 
 def test_the_result_is_plain_json(model, source):

@@ -113,9 +113,7 @@ def training_batches(
         return image[0], mask[0, ..., 0], key, moved
 
     def finish(images, masks, keys, moved):
-        images, masks = jitter(images, keys), tf.cast(masks, tf.int32)
-        if not source.labelled:
-            masks = tf.where(masks == source.info.ignore_label, masks, UNLABELLED)
+        images, masks = jitter(images, keys), _marked(masks, source)
         return ({"images": images, "teacher": moved} if maps else images), masks
 
     def epoch_batches(epoch):
@@ -154,7 +152,8 @@ def evaluation_batches(source: Source, size: tuple[int, int], batch_size: int) -
         A dataset of (images, masks) that ends after one pass.
 
     Shapes:
-        images: (N, *size, 3), float32, 0…255. masks: (N, *size), int32.
+        images: (N, *size, 3), float32, 0…255.
+        masks: (N, *size), int32; `UNLABELLED` for unlabelled images.
 
     Example:
         for images, masks in data.evaluation_batches(source, (32, 48), batch_size=4):
@@ -164,9 +163,15 @@ def evaluation_batches(source: Source, size: tuple[int, int], batch_size: int) -
     indices = tf.data.Dataset.range(len(source)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
     return (
         indices.batch(batch_size)
-        .map(lambda images, masks: (tf.cast(images, tf.float32), tf.cast(masks, tf.int32)))
+        .map(lambda images, masks: (tf.cast(images, tf.float32), _marked(masks, source)))
         .prefetch(2)
     )
+
+
+def _marked(masks: tf.Tensor, source: Source) -> tf.Tensor:
+    """Returns masks as int32, without labels where the source has none."""
+    masks = tf.cast(masks, tf.int32)
+    return masks if source.labelled else tf.where(masks == source.info.ignore_label, masks, UNLABELLED)
 
 
 def _reader(source: Source, size: tuple[int, int]) -> Callable:

@@ -66,7 +66,8 @@ def evaluate(
         Scores and the confusion matrix that they come from.
 
     Raises:
-        ValueError: if the network has another number of classes than the data set.
+        ValueError: if the network has another number of classes than the data set, or the split has no
+            labels.
 
     Example:
         result = evaluation.evaluate(student, source)
@@ -91,7 +92,8 @@ def evaluate_members(
         batch_size: Images per batch.
 
     Raises:
-        ValueError: if the teacher has another number of classes than the data set.
+        ValueError: if the teacher has another number of classes than the data set, or the split has no
+            labels.
     """
     predictor = Predictor(teacher, size)
     layers = ["logits", *(f"{member}/logits" for member in members)]
@@ -114,6 +116,11 @@ def _evaluations(
 ) -> list[Evaluation]:
     """Returns the scores of each of the logits that `run` computes."""
     info = source.info
+    if not source.labelled:
+        raise ValueError(
+            f"Networks are evaluated on images with labels. Received: {len(source)} images of data set "
+            f"{info.name!r}, which has none. Name a data set with labels."
+        )
     if predictor.num_classes != info.num_classes:
         raise ValueError(
             f"The network predicts {predictor.num_classes} classes and data set {info.name!r} has "
