@@ -51,6 +51,8 @@ def test_what_does_not_fit_is_one_line(shell, box, tmp_path):
     refused(export(labels, "--golden=a.png"), "--golden is for a bundle", "--bundle")
     refused(export(labels, "--bundle"), "'bright' is a float network", "calibration")
     refused(export(labels, "--bundle", f"--calibration={tmp_path}"), "contains no image")
+    photos = ("--dataset=unlabelled", f"--data_dir={box / 'photos'}", f"--calibration={box / 'photos'}")
+    refused(export(labels, "--bundle", *photos), "--dataset=unlabelled has no labels to evaluate")
     np.save(tmp_path / "small.npy", np.zeros((2, 8, 8, 3), np.uint8))
     np.save(tmp_path / "normalised.npy", np.full((2, 32, 48, 3), 0.5, np.float32))
     refused(export(labels, "--bundle", f"--calibration={tmp_path / 'small.npy'}"), "input shape")

@@ -73,6 +73,11 @@ def main():
         )
     model = models.load(FLAGS.model)
     source = data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir) if FLAGS.dataset else None
+    if source is not None and not source.labelled:
+        raise ValueError(
+            f"--dataset={FLAGS.dataset} has no labels to evaluate the bundle on. Name a data set with "
+            f"labels, or leave it out."
+        )
     info = classes(model, source)
     images = calibration_images(tuple(model.input_shape[1:3]))
     if FLAGS.bundle:
