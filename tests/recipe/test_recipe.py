@@ -13,7 +13,7 @@ from PIL import Image
 
 from tfsegkd import export, models
 from tfsegkd._keras import keras
-from tfsegkd.data import Augmentation, Source, UnlabelledImages
+from tfsegkd.data import Augmentation, Source, UnlabelledImages, WithoutLabels
 from tfsegkd.data.road_scenes import RoadScenes
 from tfsegkd.distillation import Distiller
 from tfsegkd.evaluation import evaluate
@@ -70,6 +70,14 @@ def test_a_teacher_learns_from_its_own_images(tmp_path):
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(kernels["by none"], kernels["by all"], strict=True))
     with pytest.raises(ValueError, match="made with other settings: teacher_train was"):
         Recipe(stages, export=False).run(tmp_path / "by the teacher", few)
+
+
+def test_validation_images_without_labels_are_refused_before_training(tmp_path):
+    few = frames()
+    unknown = dataclasses.replace(few, val=WithoutLabels(few.val))
+    with pytest.raises(ValueError, match=r"with labels\. Received: val='road_scenes', 8 images without"):
+        Recipe(STAGES).run(tmp_path, unknown)
+    assert not list(tmp_path.rglob("*.keras"))
 
 
 @pytest.mark.slow

@@ -138,8 +138,13 @@ class Recipe:
         """The run in a directory, before its first stage.
 
         Raises:
-            ValueError: if the images are not what a search needs.
+            ValueError: if the validation images have no labels, or the images are not what a search needs.
         """
+        if not data.val.labelled:
+            raise ValueError(
+                f"The networks of a recipe are evaluated on validation images with labels. Received: "
+                f"val={data.val.info.name!r}, {len(data.val)} images without. Pass a split with labels."
+            )
         pretrained = next((stage for stage in self.stages if isinstance(stage, PretrainedTeacher)), None)
         artefacts = [stage.artefact for stage in self.stages]
         if self.search is None:
@@ -179,7 +184,8 @@ class Recipe:
             The content of `report.json`.
 
         Raises:
-            ValueError: if the directory contains a stage with other settings.
+            ValueError: if the directory contains a stage with other settings, or the validation images have
+                no labels.
             BlockingIOError: if another run uses the directory.
             ChildProcessError: if the process of a stage was killed.
             BudgetNotKept: if the finished network exceeds the budget of a search, or loses too much accuracy;
