@@ -46,6 +46,21 @@ def test_a_setting_that_is_none_may_be_left_out(tmp_path):
     assert State(tmp_path).result("teacher", {**SETTINGS, "crop_size": None}) == {"mean_iou": 0.5}
 
 
+def test_other_class_names_are_noticed_unless_an_older_record_lacks_them(tmp_path):
+    def with_train(**more):
+        return {**SETTINGS, "train": {"dataset": "folder", "fingerprint": "ab", **more}}
+
+    older, newer = State(tmp_path / "older"), State(tmp_path / "newer")
+    older.complete("teacher", with_train(), {"mean_iou": 0.5})
+    newer.complete("teacher", with_train(class_names=["road", "car"]), {"mean_iou": 0.5})
+    swapped = with_train(class_names=["car", "road"])
+    assert older.result("teacher", swapped) == {"mean_iou": 0.5}
+    with pytest.raises(ValueError, match=r"class_names was \['road', 'car'\] and is \['car', 'road'\]"):
+        newer.result("teacher", swapped)
+    with pytest.raises(ValueError, match="dataset was 'folder' and is 'coco'"):
+        older.result("teacher", with_train(dataset="coco"))
+
+
 @pytest.mark.parametrize("content", [b"", b'{"teacher": {"sett', b"\xff\xfe", b"[]", b'{"teacher": 3}'])
 def test_a_damaged_record_says_so(content, tmp_path):
     (tmp_path / "state.json").write_bytes(content)

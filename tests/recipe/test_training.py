@@ -309,5 +309,10 @@ def test_settings_tell_runs_apart(frames):
     ):
         fields = {"train": frames.train, "val": frames.val, "size": SIZE, "seed": 3} | change
         assert json.dumps(TrainingData(**fields).settings()) != base, change
+    of_names = [
+        TrainingData(frames.train, Void(DatasetInfo("other", names, info.palette)), SIZE).settings()["val"]
+        for names in (("a", "b"), ("b", "a"))
+    ]
+    assert of_names[0] != of_names[1]
     logging_only = TrainingData(frames.train, frames.val, SIZE, seed=3, validate_every=5)
     assert json.dumps(logging_only.settings()) == base

@@ -94,6 +94,16 @@ def test_runs_of_different_data_are_refused_with_the_reason(copy):
     assert [run.title for run in read_runs([one, copy("fourth")])] == ["one", "fourth"]
 
 
+def test_a_record_of_more_keys_can_be_compared_with_an_older_one(copy):
+    def name_classes(state):
+        for record in state.values():
+            record["settings"]["val"]["class_names"] = ["road", "car"]
+
+    older, newer = copy("older"), copy("newer")
+    changed(newer, "state.json", name_classes)
+    assert len(read_runs([older, newer])) == 2
+
+
 def test_what_is_no_run_is_named(copy, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No run in .*gone.*output directory"):
         read_runs([tmp_path / "gone"])

@@ -11,6 +11,8 @@ Read = dict[tuple[str, ...], tuple[str, str]]
 
 # Settings that change nothing in what is finished: how a loss that became NaN is answered from here on.
 _WITHOUT_EFFECT = {"halve_at_nan"}
+# Settings that older records lack: there they may be anything, so that older runs can resume.
+_LATER = ("class_names",)
 
 
 class State:
@@ -103,6 +105,8 @@ def _changes(before: dict, after: dict) -> list[str]:
     for key in sorted({*before, *after} - _WITHOUT_EFFECT):
         old, new = before.get(key), after.get(key)
         if old == new:  # what is None may as well be left out
+            continue
+        if key in _LATER and key not in before:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             found += _changes(old, new)

@@ -132,6 +132,7 @@ class TrainingData:
                 "dataset": source.info.name,
                 "examples": len(source),
                 "fingerprint": source.fingerprint(),
+                "class_names": list(source.info.class_names),
             }
         fields["augmentation"] = dataclasses.asdict(self.augmentation)
         del fields["validate_every"], fields["histograms"], fields["rehearse"]

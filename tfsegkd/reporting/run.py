@@ -224,12 +224,19 @@ def _check_comparable(runs: Sequence[RunRecord]) -> None:
             ("validation split", lambda run: run.validation),
         ):
             one, other = of(first), of(run)
-            if one and other and one != other:
+            if one and other and not _alike(one, other):
                 raise ValueError(
                     f"Runs of different data cannot be compared: the {what} of {first.title!r} is "
                     f"{_short(one)}, of {run.title!r} {_short(other)}. Expected the same data set and split, "
                     f"because mean IoU on different images cannot be compared. Write separate reports."
                 )
+
+
+def _alike(one, other) -> bool:
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return one == other
+    # Older records have fewer keys.
+    return all(one[key] == other[key] for key in {*one} & {*other})
 
 
 def _short(value) -> str:
