@@ -82,6 +82,14 @@ def test_yolo_splits_are_words_in_names_of_directories(tmp_path, train, val):
         data.load("yolo", "fold", root)
 
 
+def test_an_edited_yolo_outline_is_another_fingerprint(tmp_path):
+    def fingerprint(right):
+        files = {name: line(1, 0, 0, edge, 4) for name, edge in (("a", 3), ("b", right), ("c", 3))}
+        return data.load("yolo", "all", yolo(tmp_path, files)).fingerprint()
+
+    assert fingerprint(6) == fingerprint(6) != fingerprint(9)
+
+
 def test_yolo_without_splits_and_with_a_list_of_classes(tmp_path):
     root = yolo(tmp_path, {f"a{n}": line(1, 0, 0, 6, 4) for n in range(5)}, names=None)
     with pytest.raises(FileNotFoundError, match=r"data\.yaml with 'names', or a classes\.txt"):

@@ -195,6 +195,16 @@ def test_what_is_no_outline_is_refused_when_its_image_is_read(tmp_path, segmenta
     assert list(found.bad) == ["images/a.png"] and found.pixels[1] == 16
 
 
+def test_an_edited_outline_is_another_fingerprint(tmp_path):
+    def fingerprint(right):
+        outlines = [box(2, 1, 9, 6), box(2, 1, right, 6), box(2, 1, 9, 6)]
+        annotations = [annotation(outline, image=n, number=n) for n, outline in enumerate(outlines, 1)]
+        write(tmp_path, annotations, ("a.png", "b.png", "c.png"))
+        return data.load("coco", "all", tmp_path).fingerprint()
+
+    assert fingerprint(7) == fingerprint(7) != fingerprint(8)
+
+
 def test_outlines_that_reach_over_the_border_are_cut(tmp_path):
     root = write(tmp_path, [annotation(box(-3, -3, 5, 40))])
     np.testing.assert_array_equal(masks(root)[0]["images/a.png"], drawn((1, 0, 0, 5, HEIGHT)))

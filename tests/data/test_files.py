@@ -1,6 +1,7 @@
 """Frames and masks from files: what can be read is read as it is, what cannot is named."""
 
 import re
+import shutil
 import struct
 import zlib
 
@@ -12,7 +13,8 @@ from tfsegkd.data.files import FileSource
 from tfsegkd.data.images import read_image
 from tfsegkd.data.masks import MaskReading, read_mask
 from tfsegkd.data.paths import directory
-from tfsegkd.data.source import DatasetInfo
+from tfsegkd.data.source import DatasetInfo, same_fingerprint
+from tfsegkd.data.statistics import Subset
 
 INFO = DatasetInfo("streets", ("road", "car", "sky"), ((0, 0, 0), (9, 0, 0), (0, 0, 9)))
 IMAGE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
@@ -291,3 +293,26 @@ def test_a_directory_must_be_given_and_exist(tmp_path):
         directory(None, "folder")
     with pytest.raises(FileNotFoundError, match=r"data_dir='.*nowhere'"):
         directory(tmp_path / "nowhere", "folder")
+
+
+def test_an_edit_of_any_file_is_another_fingerprint_and_a_copy_is_not(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+
+    def opened(directory):
+        pairs = [(directory / f"image_{n}.png", directory / f"mask_{n}.png") for n in range(5)]
+        return FileSource(INFO, pairs)
+
+    for number in range(5):
+        pair(here, name=f"{number}.png")
+    shutil.copytree(here, there, copy_function=shutil.copyfile)
+    before, part = opened(here).fingerprint(), Subset(opened(here), [1, 2, 3]).fingerprint()
+    assert opened(there).fingerprint() == before
+    for edited in ("mask_2.png", "image_2.png"):
+        shutil.copytree(there, here, dirs_exist_ok=True)
+        Image.new("RGB" if "image" in edited else "L", (5, 4)).save(here / edited)
+        after = opened(here).fingerprint()
+        assert after != before and not same_fingerprint(before, after)
+        assert Subset(opened(here), [1, 2, 3]).fingerprint() != part
+        # The first and the last example are as before, and older fingerprints are of these.
+        assert same_fingerprint(before.partition("-")[0], after)

@@ -176,3 +176,12 @@ def test_missing_and_damaged_files(tmp_path):
     (root / "a.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"No image 'a\.png'"):
         data.load("labelme", "all", root)
+
+
+def test_an_edited_shape_is_another_fingerprint(tmp_path):
+    def fingerprint(right):
+        for name, edge in (("a", 4), ("b", right), ("c", 4)):
+            write(tmp_path, name, [shape("tree", box(0, 0, edge, 4))])
+        return data.load("labelme", "all", tmp_path).fingerprint()
+
+    assert fingerprint(7) == fingerprint(7) != fingerprint(8)

@@ -99,6 +99,12 @@ def test_a_frame_that_cannot_be_read_is_named_or_left_out(frames):
     assert len(found.source) == 4 and not found.source.labelled
 
 
+def test_another_frame_of_the_same_name_is_another_fingerprint(frames):
+    before = frames.fingerprint()
+    Image.new("RGB", (999, 9)).save(frames.paths[2])
+    assert frames.fingerprint() != before
+
+
 def test_labels_can_be_left_out():
     labelled, bare = Labelled(), WithoutLabels(Labelled())
     assert bare.fingerprint() == labelled.fingerprint() and bare.names == labelled.names

@@ -61,6 +61,19 @@ def test_other_class_names_are_noticed_unless_an_older_record_lacks_them(tmp_pat
         older.result("teacher", with_train(dataset="coco"))
 
 
+def test_an_older_fingerprint_is_compared_as_far_as_it_goes(tmp_path):
+    def with_train(fingerprint):
+        return {**SETTINGS, "train": {"fingerprint": fingerprint}, "held_out": fingerprint}
+
+    older, newer = State(tmp_path / "older"), State(tmp_path / "newer")
+    older.complete("teacher", with_train("ab"), {"mean_iou": 0.5})
+    newer.complete("teacher", with_train("ab-12"), {"mean_iou": 0.5})
+    assert older.result("teacher", with_train("ab-13")) == {"mean_iou": 0.5}
+    for state, changed in ((older, "cd-12"), (newer, "ab-13")):
+        with pytest.raises(ValueError, match=rf"held_out was .*; fingerprint was .* and is '{changed}'"):
+            state.result("teacher", with_train(changed))
+
+
 @pytest.mark.parametrize("content", [b"", b'{"teacher": {"sett', b"\xff\xfe", b"[]", b'{"teacher": 3}'])
 def test_a_damaged_record_says_so(content, tmp_path):
     (tmp_path / "state.json").write_bytes(content)

@@ -21,6 +21,7 @@ from tfsegkd.data.pipeline import evaluation_batches, training_batches
 from tfsegkd.data.pipeline import mixed_batches as mixed_batches
 from tfsegkd.data.resize import resize_image, resize_mask
 from tfsegkd.data.source import IGNORE_LABEL, UNLABELLED, DatasetInfo, Source
+from tfsegkd.data.source import same_fingerprint as same_fingerprint
 from tfsegkd.data.source import spread as spread
 from tfsegkd.data.statistics import DatasetStatistics, dataset_statistics
 from tfsegkd.data.transforms import NO_AUGMENTATION, Augmentation

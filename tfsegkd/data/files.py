@@ -1,6 +1,7 @@
 """A source of image and mask files."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -42,6 +43,9 @@ class FileSource(Source):
         self.pairs = list(pairs)
         self.notes = tuple(notes)
         self._labels, self._like_image = LabelReader(info, reading), reading.like_image
+
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        return self.pairs[index]
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         image_path, mask_path = self.pairs[index]

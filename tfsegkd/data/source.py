@@ -2,8 +2,9 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from tfsegkd.deprecation import renamed
 IGNORE_LABEL = 255
 # In batches, the label of unlabelled pixels, for which teacher outputs are used, unlike for void.
 UNLABELLED = -1
+# Files of text are hashed if all of a source are at most this large.
+_TEXT, _MOST_HASHED = (".json", ".txt", ".xml"), 64 << 20
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,23 @@ class Source:
 
     frames = renamed(resized)
 
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        """Returns the files that an example is read from, such as image and mask, if there are any."""
+        return ()
+
     def fingerprint(self) -> str:
-        """Returns a hash of the examples' names and of the first and last example."""
+        """Returns a hash of the examples' names and of the first and last example.
+
+        If examples have files, a hash of the size of each follows after a hyphen, and of the content of small
+        annotations. It does not depend on where and when the files were written, and an edit that keeps the
+        size of an image or a mask is not seen.
+        """
         digest = hashlib.sha256("\n".join(self.names).encode())
         for index in sorted({0, len(self) - 1}):
             for array in self.read(index):
                 digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()[:16]
+        files = dict.fromkeys(path for index in range(len(self)) for path in self.files_of(index))
+        return "-".join([digest.hexdigest()[:16], *([_hash_of(files)] if files else ())])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -122,3 +135,19 @@ class Source:
 
     def __iter__(self) -> Iterator[Example]:
         return (self.read(index) for index in range(len(self)))
+
+
+def same_fingerprint(one: str, other: str) -> bool:
+    """Whether two fingerprints are of the same examples; older ones, without a hyphen, lack the files."""
+    (examples, _, files), (other_examples, _, other_files) = one.partition("-"), other.partition("-")
+    return examples == other_examples and (files == other_files or not files or not other_files)
+
+
+def _hash_of(files: Collection[Path]) -> str:
+    sizes = {path: path.stat().st_size for path in files}
+    text = [path for path in files if path.suffix.lower() in _TEXT]
+    digest = hashlib.sha256(" ".join(map(str, sizes.values())).encode())
+    if sum(sizes[path] for path in text) <= _MOST_HASHED:
+        for path in text:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -117,6 +117,9 @@ class Subset(Source):
         self._source, self._indices = source, indices
         self.labelled, self.notes = source.labelled, source.notes
 
+    def files_of(self, index):
+        return self._source.files_of(self._indices[index])
+
     def read(self, index):
         return self._source.read(self._indices[index])
 

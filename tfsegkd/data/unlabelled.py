@@ -41,6 +41,9 @@ class UnlabelledImages(Source):
             )
         super().__init__(info, [str(Path(path).relative_to(root)) for path in self.paths])
 
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        return (self.paths[index],)
+
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the image and an empty mask."""
         image = read_image(self.paths[index])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfsegkd.atomic import write_json
+from tfsegkd.data import same_fingerprint
 
 # Networks that a stage has read: the names to choose from, and the chosen one with its SHA-256.
 Read = dict[tuple[str, ...], tuple[str, str]]
@@ -13,6 +14,8 @@ Read = dict[tuple[str, ...], tuple[str, str]]
 _WITHOUT_EFFECT = {"halve_at_nan"}
 # Settings that older records lack: there they may be anything, so that older runs can resume.
 _LATER = ("class_names",)
+# Those of images.
+_FINGERPRINTS = ("fingerprint", "held_out")
 
 
 class State:
@@ -107,6 +110,8 @@ def _changes(before: dict, after: dict) -> list[str]:
         if old == new:  # what is None may as well be left out
             continue
         if key in _LATER and key not in before:
+            continue
+        if key in _FINGERPRINTS and old and new and same_fingerprint(old, new):
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             found += _changes(old, new)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfsegkd.atomic import write_atomically
-from tfsegkd.data import Source
+from tfsegkd.data import Source, same_fingerprint
 from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.reporting import figures, summary
 from tfsegkd.reporting.images import Examination, chosen, examine, pictures
@@ -81,7 +81,7 @@ def write_report(
 def _check_source(runs: Sequence[RunRecord], source: Source) -> None:
     for run in runs:
         split = run.validation
-        if split and split["fingerprint"] != source.fingerprint():
+        if split and not same_fingerprint(split["fingerprint"], source.fingerprint()):
             raise ValueError(
                 f"Run {run.title!r} was measured on {split['examples']} images of {split['dataset']!r} "
                 f"({split['fingerprint']}). Received: {len(source)} images of {source.info.name!r} "

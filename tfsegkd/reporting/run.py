@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tfsegkd.atomic import read_json
+from tfsegkd.data import same_fingerprint
 from tfsegkd.reporting.curves import Curves, read_curves
 
 
@@ -236,7 +237,9 @@ def _alike(one, other) -> bool:
     if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
         return one == other
     # Older records have fewer keys.
-    return all(one[key] == other[key] for key in {*one} & {*other})
+    shared = {*one} & {*other} - {"fingerprint"}
+    prints = (str(split.get("fingerprint")) for split in (one, other))
+    return same_fingerprint(*prints) and all(one[key] == other[key] for key in shared)
 
 
 def _short(value) -> str:

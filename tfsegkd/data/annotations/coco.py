@@ -122,7 +122,7 @@ def _example(file, number, image, labels, index, split) -> Annotated:
             if file.categories[category] in labels
         ]
 
-    return Annotated(index.name_of(path), path, regions, size=size)
+    return Annotated(index.name_of(path), path, regions, size=size, files=(file.path,))
 
 
 def _region(outline, label, where) -> Region:

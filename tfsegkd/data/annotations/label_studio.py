@@ -91,7 +91,8 @@ def label_studio(
         drawn = [brush for brush in several if brush.annotation == last and brush.label in words.labels]
         path = _image(index, name, root)
         size = size_and_orientation(several[0].path)[0] if several else None
-        examples.append(Annotated(index.name_of(path), path, _regions(drawn, words.labels), size=size))
+        regions, files = _regions(drawn, words.labels), tuple(brush.path for brush in drawn)
+        examples.append(Annotated(index.name_of(path), path, regions, size=size, files=files))
     source = opened(options, split, examples, words, len(set(tasks) - set(brushes)), is_split=False)
     if again:
         source.notes += (f"{again} tasks were annotated more than once: the latest annotation counts.",)

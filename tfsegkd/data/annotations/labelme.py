@@ -100,7 +100,8 @@ def labelme(
     index, examples = ImageIndex(root), []
     for file in chosen:
         path = index.find(file.image, file.path.parent)
-        examples.append(Annotated(index.name_of(path), path, _regions(file, words.labels), size=file.size))
+        regions = _regions(file, words.labels)
+        examples.append(Annotated(index.name_of(path), path, regions, size=file.size, files=(file.path,)))
     named = {example.image for example in examples}
     without = [
         path for path in index.paths if path not in named and (not choices or in_split(path, root, split))

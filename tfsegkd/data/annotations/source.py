@@ -39,12 +39,14 @@ class Annotated:
         image: The file.
         regions: Returns the regions for the (height, width) of the image.
         size: The annotated (height, width), if the annotations contain it.
+        files: The files of its annotations, which may be those of other images, too.
     """
 
     name: str
     image: Path
     regions: Callable[[tuple[int, int]], Sequence[Region]]
     size: tuple[int, int] | None = None
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ class AnnotatedSource(Source):
     ):
         super().__init__(info, [example.name for example in examples])
         self.examples, self.drawing, self.notes = list(examples), drawing, tuple(notes)
+
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        return (self.examples[index].image, *self.examples[index].files)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         example = self.examples[index]

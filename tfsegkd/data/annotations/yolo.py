@@ -87,7 +87,12 @@ def yolo(
         )
     without = sum(not outlines[image] for image in chosen)
     examples = [
-        Annotated(index.name_of(image), image, _regions(outlines[image], names, words.labels))
+        Annotated(
+            index.name_of(image),
+            image,
+            _regions(outlines[image], names, words.labels),
+            files=tuple(filter(None, [files[image]])),
+        )
         for image in chosen
         if outlines[image] or unannotated == "background"
     ]
