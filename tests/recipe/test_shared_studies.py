@@ -23,7 +23,8 @@ if given.get("fail") == given["seed"]:
     sys.exit("out of memory")
 (target / "student.keras").write_text("weights")
 row = {"name": "student", "mean_iou": 0.5 + 0.01 * int(given["seed"]), "file": "student.keras"}
-(target / "report.json").write_text(json.dumps({"stages": [row]}))
+flags = {"data_dir": given.get("data_dir")}
+(target / "report.json").write_text(json.dumps({"stages": [row], "flags": flags}))
 """
 EVALUATE = """
 import json, pathlib, sys
@@ -118,6 +119,14 @@ def test_a_run_that_two_studies_share_is_trained_once(code, tmp_path):
     run_study(study(tmp_path, "four", code), 1, code="def")
     run_study(study(tmp_path, "five", code), 1)
     assert len(trained(tmp_path)) == 10
+
+
+def test_a_run_of_another_data_set_is_not_shared(code, tmp_path):
+    for name, data_dir in (("one", "roads"), ("two", "cells"), ("three", "./cells"), ("four", None)):
+        flags = ("--dataset=folder", *([f"--data_dir={data_dir}"] if data_dir else ()))
+        run_study(study(tmp_path, name, code, flags=flags), 1, code="abc")
+    assert len(trained(tmp_path)) == 6, "the third shares those of the second"
+    assert (tmp_path / "studies" / "three" / "alone" / "seed_0").resolve().parents[1].name == "two"
 
 
 def test_a_shared_run_whose_study_is_gone_is_trained_again(code, tmp_path):

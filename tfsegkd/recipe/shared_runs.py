@@ -22,14 +22,17 @@ def changed(report: Mapping) -> list[str]:
     return [name for name, sha in before.items() if Path(name).is_file() and sha256(name) != sha]
 
 
-def find_alike(directory: Path, flags: list[str], seed: int, code: str | None) -> Path | None:
-    """Finds a finished run with the same flags, seed, code and input files in this study or one beside it.
+def find_alike(
+    directory: Path, flags: list[str], seed: int, code: str | None, data_dir: str | None = None
+) -> Path | None:
+    """Finds a finished run of the same flags, seed, code, data and files in this study or one beside it.
 
     Args:
         directory: The directory of the study.
         flags: All flags of the run except seed and directories.
         seed: The seed.
         code: The hash of the code; without it no run matches.
+        data_dir: The directory of the run's data set, if it has one.
     """
     if code is None:
         return None
@@ -39,6 +42,8 @@ def find_alike(directory: Path, flags: list[str], seed: int, code: str | None) -
             continue
         report = read_json(path)
         if report.get("code") != code or by_name(report.get("asked", [])) != wanted:
+            continue
+        if _resolved((report.get("flags") or {}).get("data_dir")) != _resolved(data_dir):
             continue
         files = inputs(flags, seed) if files is None else files
         if report.get("inputs") == files:
@@ -53,3 +58,7 @@ def share(run: Path, other: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(other.resolve(), run.parent.resolve()), target_is_directory=True)
     os.replace(temporary, run)
+
+
+def _resolved(directory: str | None) -> Path | None:
+    return Path(directory).expanduser().resolve() if directory else None

@@ -171,3 +171,7 @@ class Study:
     def flags_of(self, method: Method) -> list[str]:
         """Returns all flags of a method's runs except seed and directories."""
         return [*self.shared_flags, *method.flags]
+
+    def data_dir_of(self, method: Method) -> str | None:
+        """Returns the directory of the data set of a method's runs."""
+        return settings.by_name([*self.command, *method.flags]).get("data_dir", (None,))[-1]

@@ -34,8 +34,8 @@ def run_study(
     """Runs every method with every seed, each in its own process, and collects the reports.
 
     Seeds vary slowest, so that an interrupted study has complete pairs. Finished runs are reused, also those
-    of another study with equal flags, code and input files; interrupted runs resume; a failed run does not
-    stop the others.
+    of another study with equal flags, code, data directory and input files; interrupted runs resume; a failed
+    run does not stop the others.
 
     Args:
         study: The study.
@@ -229,7 +229,8 @@ class _Runner:
             target.unlink()  # the shared run no longer exists
         report = _done_before(self.study, method, seed, self.code)
         if report is None and not target.exists():
-            other = shared_runs.find_alike(self.study.directory, asked, seed, self.code)
+            data_dir = self.study.data_dir_of(method)
+            other = shared_runs.find_alike(self.study.directory, asked, seed, self.code, data_dir)
             if other:
                 shared_runs.share(target, other)
                 report = _done_before(self.study, method, seed)
