@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tfsegkd.recipe import clone, settings
+from tfsegkd.recipe import clone, settings, shared_runs
 from tfsegkd.recipe.comparison import compare, page, record, table, write_study
 from tfsegkd.recipe.study import Method, Study, parse_measure
 from tfsegkd.recipe.study_runs import run_study
@@ -146,6 +146,22 @@ def test_another_teacher_of_the_same_name_is_another_run(code, tmp_path):
     assert trained(tmp_path) == ["taught 0", "taught 1", "taught 0"], "seed 1 read no file and is shared"
     with pytest.raises(ValueError, match=r"other files of these names: teacher_0\.keras"):
         run_study(study(tmp_path, "one", code, (method,)), 1, code="abc")
+
+
+def test_the_files_of_teachers_with_options_are_inputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("own_1.keras", "city.tflite", "map.txt", "odd(1).keras"):
+        (tmp_path / name).write_text(name)
+
+    def named(teacher):
+        flags = [f"--teacher={teacher}", "--distill=pixelwise(temperature=4)"]
+        return list(shared_runs.inputs(flags, seed=1))
+
+    assert named("own_1.keras") == named("own_{seed}.keras(flip=true)") == ["own_1.keras"]
+    several = "own_{seed}.keras(scales=(0.75,1)),city.tflite(class_map=map.txt,weight=0.5)"
+    assert named(several) == ["city.tflite", "map.txt", "own_1.keras"]
+    assert named("odd(1).keras(flip=true)") == named("odd(1).keras") == ["odd(1).keras"]
+    assert named("deeplab_v3_plus(width=0.5)") == named("gone.keras(flip=true)") == []
 
 
 def test_rows_are_measured_on_further_frames(code, tmp_path):

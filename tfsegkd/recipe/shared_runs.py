@@ -5,15 +5,26 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tfsegkd.atomic import read_json, sha256
+from tfsegkd.distillation import parse_members, split_members
 from tfsegkd.recipe.settings import by_name
 
 
 def inputs(flags: Iterable[str], seed: int) -> dict[str, str]:
     """Returns the files that a run's flags name, such as its teacher, with fingerprints."""
-    values = {
-        part for flag in flags for part in flag.partition("=")[2].replace("{seed}", str(seed)).split(",")
-    }
+    values: set[str] = set()
+    for flag in flags:
+        name, _, value = flag.lstrip("-").partition("=")
+        value = value.replace("{seed}", str(seed))
+        values.update(value.split(","), _of_teacher(value) if name == "teacher" else ())
     return {value: sha256(value) for value in sorted(values) if value and Path(value).is_file()}
+
+
+def _of_teacher(text: str) -> set[str]:
+    """Returns the files of saved teachers and their options; none of a network that is trained."""
+    paths = {path for path, _ in split_members(text)}
+    if not any(Path(path).is_file() for path in paths):
+        return set()
+    return paths.union(*(member.files() for member in parse_members(text)))
 
 
 def changed(report: Mapping) -> list[str]:
