@@ -1,6 +1,7 @@
 """Quantization by budget: the order, where it stops, and what it writes down."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -100,21 +101,24 @@ def test_a_run_that_finds_nothing_good_enough_tries_all(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_at_last_the_teacher_helps(tmp_path, monkeypatch):
+def test_at_last_the_teacher_helps(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(SearchLog, "take", _never(SearchLog.take))
     monkeypatch.setattr(automatic, "_MOST_FLOAT", 0)
     teacher = models.build("unet(width=8)", 11, (48, 64, 3))
     teacher.save(tmp_path / "teacher_of_another.keras")
     terms = ("pixelwise", "hint@stage4:stage4")
+    cache = str(tmp_path / "cache")
     stages = [
         Teacher(str(tmp_path / "teacher_of_another.keras")),
-        Distill("unet(width=4)", SCHEDULE, terms, preflight="off"),
-        AutoQuantize(SCHEDULE, terms),
+        Distill("unet(width=4)", SCHEDULE, terms, cache=cache, preflight="off"),
+        AutoQuantize(SCHEDULE, terms, cache=cache),
     ]
     report = Recipe(stages, export=False).run(tmp_path / "run", frames())
     tried = report["quantization"]["tried"]
     assert [one["name"] for one in tried] == [*LADDER, "training", "training with the teacher"]
     assert not any(one["skipped"] for one in tried[-2:])
+    recorded = "teacher cache: (.*) images recorded"
+    assert re.findall(recorded, capsys.readouterr().out) == ["12 of 12", "0 of 12"]
 
 
 def _never(take):

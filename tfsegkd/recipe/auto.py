@@ -118,7 +118,7 @@ class AutoQuantize:
         loaded = inner.load(*STUDENTS)
         student = as_dense(models.at_size(loaded, run.data.size))
         search_log = SearchLog(lambda model: evaluate(model, held_out).mean_iou, student, self.max_miou_drop)
-        for name, make in self._attempts(inner, student, search_log):
+        for name, make in self._attempts(inner, run, student, search_log):
             if search_log.take(name, make):
                 break
         write_json(run.directory / TRIED, {**search_log.to_json(), "held_out_images": len(held_out)})
@@ -126,9 +126,16 @@ class AutoQuantize:
         return regroup(model) if written_dense(model) else model
 
     def _attempts(
-        self, run: Run, student: keras.Model, search_log: "SearchLog"
+        self, run: Run, whole: Run, student: keras.Model, search_log: "SearchLog"
     ) -> Iterator[tuple[str, Callable[[], keras.Model]]]:
-        """Yields the attempts, cheapest first; some continue from the best of `search_log`."""
+        """Yields the attempts, cheapest first; some continue from the best of `search_log`.
+
+        Args:
+            run: The run without the held-out images.
+            whole: The run with all training images, for which the teacher is recorded.
+            student: The float network.
+            search_log: What was tried before.
+        """
         images = calibration_images(run)
         batches = [images[start : start + 8] for start in range(0, len(images), 8)]
         yield "calibration", lambda: post_training(student, batches)
@@ -143,7 +150,7 @@ class AutoQuantize:
         if self.task_weight:
             yield "training", lambda: _Trained(**trained).make(run)
         if on_logits(self.distill):
-            taught = {**trained, "distill": self.distill, "cache": self.cache}
+            taught = {**trained, "distill": self.distill, "cache": self.cache, "whole": whole}
             yield "training with the teacher", lambda: _TrainedWithTeacher(**taught).make(run)
 
 
@@ -206,8 +213,14 @@ class _Trained(Quantize):
     name = f"{Quantize.name}/progress/labels"
 
 
+@dataclasses.dataclass(frozen=True)
 class _TrainedWithTeacher(Quantize):
+    whole: Run | None = None
     name = f"{Quantize.name}/progress/teacher"
+
+    def teacher(self, run, terms):
+        # The images of `run` are the first of all, for which earlier stages have recorded the teacher.
+        return self.whole.teacher(terms, self.cache)
 
 
 def read_tried(directory: Path) -> dict | None:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from tfsegkd import models
 from tfsegkd._keras import keras
 from tfsegkd.distillation import Distiller, Term, parse_terms
+from tfsegkd.distillation import Teacher as LoadedTeacher
 from tfsegkd.grouping import as_dense, regroup, written_dense
 from tfsegkd.pruning import KeepZeros
 from tfsegkd.quantization import FreezeBatchNorm, FreezeRanges, Precision, quantize
 from tfsegkd.recipe.stages import STUDENTS, Rehearsal, Run, cache_key, check_task, without_masks
-from tfsegkd.recipe.training import Schedule, train
+from tfsegkd.recipe.training import Recorded, Schedule, train
 
 _CALIBRATION_BATCHES = 8
 
@@ -89,10 +90,14 @@ class Quantize(QuantizedStudent):
 
     def train(self, run, student, quantized, callbacks) -> None:
         terms = on_logits(self.distill)
-        teacher, recorded = run.teacher(terms, self.cache)
+        teacher, recorded = self.teacher(run, terms)
         ignore = run.data.train.info.ignore_label
         distiller = Distiller(teacher, quantized, terms, task_weight=self.task_weight, ignore_label=ignore)
         train(distiller, run.data, self.schedule, run.directory / self.name, callbacks, recorded)
+
+    def teacher(self, run: Run, terms: Sequence[Term]) -> tuple[LoadedTeacher | None, Recorded | None]:
+        """Returns the teacher for `terms`, or its recorded outputs."""
+        return run.teacher(terms, self.cache)
 
 
 def on_logits(distill: Sequence[str]) -> list[Term]:
