@@ -1,13 +1,23 @@
 """Several teachers in a run: measured, weighted on held-out frames, recorded, distilled."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tfsegkd._keras import keras
 from tfsegkd.data import NO_AUGMENTATION, DatasetInfo, Source
-from tfsegkd.recipe import Distill, PretrainedTeacher, Recipe, Schedule, StudentAlone, TrainingData, plan
+from tfsegkd.recipe import (
+    Distill,
+    PretrainedTeacher,
+    Quantize,
+    Recipe,
+    Schedule,
+    StudentAlone,
+    TrainingData,
+    plan,
+)
 from tfsegkd.recipe.report import describe_members, print_table
 from tfsegkd.recipe.stages import Run
 
@@ -172,3 +182,20 @@ def test_a_plan_reads_the_files_of_members(teachers, tmp_path):
 def test_balanced_terms_need_labels():
     with pytest.raises(ValueError, match="balanced_terms"):
         Distill("unet", SCHEDULE, ["pixelwise"], task_weight=0, balanced_terms=True)
+
+
+def test_fine_tuning_balances_its_terms_too(monkeypatch):
+    given = {}
+
+    def distiller(*_, **options):
+        given.update(options)
+        raise InterruptedError
+
+    monkeypatch.setattr("tfsegkd.recipe.quantizing.Distiller", distiller)
+    run = SimpleNamespace(teacher=lambda *_: (None, None), data=frames())
+    for balanced in (True, False):
+        with pytest.raises(InterruptedError):
+            Quantize(SCHEDULE, ["pixelwise"], balanced_terms=balanced).train(run, None, None, [])
+        assert given["balance"] is balanced
+    with pytest.raises(ValueError, match="balanced_terms"):
+        Quantize(SCHEDULE, ["pixelwise"], task_weight=0, balanced_terms=True)

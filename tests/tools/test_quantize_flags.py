@@ -11,6 +11,10 @@ WRONG = {
     "bits": (["--weight_bits=6"], "weight_bits"),
     "activations that no file has": (["--activation_bits=4"], "no 4-bit activations"),
     "a ladder of other steps": (["--quantize=auto", "--quantizer=lsq"], "--quantize=auto is for 8 bits"),
+    "balanced phases": (
+        ["--quantize=qkd", "--qat_epochs=3", "--balanced_terms"],
+        "--balanced_terms does not go with",
+    ),
     "too short for three phases": (["--quantize=qkd", "--qat_epochs=2"], "an epoch for each"),
     "no labels": (["--quantize=qkd", "--qat_epochs=3", "--task_weight=0"], "task_weight"),
     "a student that is not there": (

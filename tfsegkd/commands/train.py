@@ -602,17 +602,28 @@ def quantize(schedule, cache):
     if precision.activation_bits == 4 and "export" in FLAGS.stages:
         raise ValueError("TFLite has no 4-bit activations. Leave export out with --activation_bits=4.")
     if FLAGS.quantize == "qkd":
+        if FLAGS.balanced_terms:
+            raise ValueError("--balanced_terms does not go with --quantize=qkd. Leave one of them out.")
         return QKD(schedule, FLAGS.distill, FLAGS.task_weight, precision, preflight=FLAGS.preflight)
     # Without these stages there may be no teacher.
     distill = FLAGS.distill if {"teacher", "distill"} & {*FLAGS.stages} else ()
     if FLAGS.quantize == "qat":
-        return Quantize(schedule, distill, FLAGS.task_weight, cache, precision)
+        return Quantize(
+            schedule, distill, FLAGS.task_weight, cache, precision, FLAGS.balanced_terms and bool(distill)
+        )
     if precision != Precision():
         raise ValueError(
             "--quantize=auto is for 8 bits and ranges read from the values. Leave out --quantizer, "
             "--weight_bits and --activation_bits, or use --quantize=qat."
         )
-    return AutoQuantize(schedule, distill, FLAGS.task_weight, cache=cache, max_miou_drop=FLAGS.max_miou_drop)
+    return AutoQuantize(
+        schedule,
+        distill,
+        FLAGS.task_weight,
+        cache=cache,
+        max_miou_drop=FLAGS.max_miou_drop,
+        balanced_terms=FLAGS.balanced_terms and bool(distill),
+    )
 
 
 def times_files():

@@ -108,7 +108,7 @@ class Source:
     frames = renamed(resized)
 
     def files_of(self, index: int) -> tuple[Path, ...]:
-        """Returns the files that an example is read from, such as image and mask, if there are any."""
+        """Returns the files that an example is read from, if any: the image first, then its labels."""
         return ()
 
     def fingerprint(self) -> str:

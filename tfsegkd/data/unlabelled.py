@@ -86,6 +86,9 @@ class WithoutLabels(Source):
         super().__init__(source.info, source.names)
         self._source = source
 
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        return self._source.files_of(index)[:1]
+
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the image and an empty mask."""
         image, mask = self._source.read(index)

@@ -81,6 +81,7 @@ class AutoQuantize:
             skipped.
         task_weight, cache: As of `Quantize`.
         max_miou_drop: The budget, in points of mean IoU (0…100).
+        balanced_terms: As for `Distill`.
 
     Example:
         stage = recipe.AutoQuantize(recipe.Schedule(epochs=6, learning_rate=1e-4), max_miou_drop=0.5)
@@ -91,18 +92,25 @@ class AutoQuantize:
     task_weight: float = 1.0
     cache: str | None = None
     max_miou_drop: float = 0.5
+    balanced_terms: bool = False
     name = QuantizedStudent.name
     artefact = QuantizedStudent.artefact
 
     def __post_init__(self):
         checks.in_range(self.max_miou_drop, 0.0, 100.0, "max_miou_drop")
-        check_task(on_logits(self.distill), self.task_weight)
+        check_task(on_logits(self.distill), self.task_weight, self.balanced_terms)
 
     def settings(self) -> dict:
         return {**cache_key(self), "quantize": "auto"}
 
     def rehearsal(self, cache: str) -> Rehearsal:
-        training = Quantize(self.schedule, self.distill, self.task_weight, cache=self.cache)
+        training = Quantize(
+            self.schedule,
+            self.distill,
+            self.task_weight,
+            cache=self.cache,
+            balanced_terms=self.balanced_terms,
+        )
         note = "at most twice these steps, and none if calibration is enough"
         return dataclasses.replace(training.rehearsal(cache), note=note)
 
@@ -150,7 +158,13 @@ class AutoQuantize:
         if self.task_weight:
             yield "training", lambda: _Trained(**trained).make(run)
         if on_logits(self.distill):
-            taught = {**trained, "distill": self.distill, "cache": self.cache, "whole": whole}
+            taught = {
+                **trained,
+                "distill": self.distill,
+                "cache": self.cache,
+                "balanced_terms": self.balanced_terms,
+                "whole": whole,
+            }
             yield "training with the teacher", lambda: _TrainedWithTeacher(**taught).make(run)
 
 

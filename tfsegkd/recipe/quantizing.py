@@ -67,6 +67,7 @@ class Quantize(QuantizedStudent):
         task_weight: The factor of the task loss.
         cache: As for `Distill`.
         precision: The bits and the quantizer.
+        balanced_terms: As for `Distill`.
 
     Example:
         stage = recipe.Quantize(recipe.Schedule(epochs=6, learning_rate=1e-4), distill=["pixelwise"])
@@ -77,9 +78,10 @@ class Quantize(QuantizedStudent):
     task_weight: float = 1.0
     cache: str | None = None
     precision: Precision = dataclasses.field(default_factory=Precision)
+    balanced_terms: bool = False
 
     def __post_init__(self):
-        check_task(on_logits(self.distill), self.task_weight)
+        check_task(on_logits(self.distill), self.task_weight, self.balanced_terms)
 
     def settings(self) -> dict:
         return cache_key(self)
@@ -92,7 +94,14 @@ class Quantize(QuantizedStudent):
         terms = on_logits(self.distill)
         teacher, recorded = self.teacher(run, terms)
         ignore = run.data.train.info.ignore_label
-        distiller = Distiller(teacher, quantized, terms, task_weight=self.task_weight, ignore_label=ignore)
+        distiller = Distiller(
+            teacher,
+            quantized,
+            terms,
+            task_weight=self.task_weight,
+            ignore_label=ignore,
+            balance=self.balanced_terms,
+        )
         train(distiller, run.data, self.schedule, run.directory / self.name, callbacks, recorded)
 
     def teacher(self, run: Run, terms: Sequence[Term]) -> tuple[LoadedTeacher | None, Recorded | None]:

@@ -87,7 +87,7 @@ class Search:
 
     def __post_init__(self):
         checks.one_of(self.preflight, PREFLIGHT, "preflight")
-        check_task(parse_terms(self.distill), self.task_weight)
+        check_task(parse_terms(self.distill), self.task_weight, self.balanced_terms)
         if self.distill and self.cache is None:
             raise ValueError(
                 f"A search records its teacher once for each input size. Received: the terms "

@@ -509,12 +509,7 @@ class Distill:
 
     def __post_init__(self):
         checks.one_of(self.preflight, PREFLIGHT, "preflight")
-        check_task(parse_terms(self.distill), self.task_weight)
-        if self.balanced_terms and not self.task_weight:
-            raise ValueError(
-                "`balanced_terms` goes by the labels' gradient. Received: a task weight of 0. "
-                "Leave one of them out."
-            )
+        check_task(parse_terms(self.distill), self.task_weight, self.balanced_terms)
 
     def settings(self) -> dict:
         return cache_key(self)
@@ -609,8 +604,13 @@ def initialize(spec: str, run: Run, initialize_from: str | None) -> keras.Model:
     return network
 
 
-def check_task(terms: Sequence[Term], task_weight: float) -> None:
-    """Raises ValueError if no term can be trained without labels and there are none."""
+def check_task(terms: Sequence[Term], task_weight: float, balanced_terms: bool = False) -> None:
+    """Raises ValueError if there are no labels, and no term can do without or terms are balanced by them."""
+    if balanced_terms and not task_weight:
+        raise ValueError(
+            "`balanced_terms` goes by the labels' gradient. Received: a task weight of 0. "
+            "Leave one of them out."
+        )
     blind = [term.name for term in terms if term.loss.needs_labels]
     if not task_weight and (blind or not terms):
         what = f"the terms {blind} need them" if blind else "no term uses the logits"
