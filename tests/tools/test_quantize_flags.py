@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tfsegkd import models
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 WRONG = {
@@ -36,6 +38,16 @@ def test_wrong_flags_of_quantization_are_told(case, shell, tmp_path):
     result = shell("train", smoke, "--stages=quantize,export", *flags, f"--output_dir={tmp_path / 'run'}")
     assert result.code == 1 and words in result.err.splitlines()[-1], result.err
     assert not list(tmp_path.rglob("*.keras"))
+
+
+def test_a_teacher_that_qkd_cannot_train_is_refused_before_training(shell, tmp_path):
+    models.build("unet(width=2)", 11, (32, 48, 3)).save(tmp_path / "teacher.keras")
+    flags = [f"--teacher={tmp_path / 'teacher.keras'}(flip=true)", "--quantize=qkd", "--qat_epochs=3"]
+    stages = "--stages=teacher,student_alone,quantize"
+    smoke = f"--flagfile={CONFIGS / 'smoke.cfg'}"
+    result = shell("train", smoke, stages, *flags, f"--output_dir={tmp_path / 'run'}")
+    assert result.code == 1 and "QKD trains its teacher" in result.err.splitlines()[-1], result.err
+    assert not list((tmp_path / "run").rglob("*.keras"))
 
 
 @pytest.mark.slow

@@ -718,16 +718,19 @@ def rehearse(recipe, terms, info, size):
         export.check_output_stride(exported, recipe.output_stride)
     stage = next((stage for stage in recipe.stages if stage.name == "teacher"), None)
     learns = "distill" in FLAGS.stages or ("quantize" in FLAGS.stages and FLAGS.quantize == "qkd")
-    if FLAGS.dense or not (stage and learns):
+    if not (stage and learns):
         return
     if isinstance(stage, PretrainedTeacher):
         # At the student's size, although a cache may record larger images: the layers are the same.
         teaches = dataclasses.replace(stage, size=None).load(info, size)
+        if any(isinstance(stage, QKD) for stage in recipe.stages):
+            QKD.check_teacher(teaches)
     elif saved_teachers():
         teaches = models.at_size(models.load(stage.model), size)
     else:
         teaches = models.build(stage.model, info.num_classes, (*size, 3))
-    distillation.Distiller(teaches, student, terms)
+    if not FLAGS.dense:
+        distillation.Distiller(teaches, student, terms)
 
 
 def check_labels(train, val):

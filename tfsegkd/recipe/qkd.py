@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tfsegkd import checks, models
 from tfsegkd._keras import keras
 from tfsegkd.distillation import CoStudying, KerasTeacher, StudyPhases, parse_terms
+from tfsegkd.distillation import Teacher as LoadedTeacher
 from tfsegkd.quantization import Precision
 from tfsegkd.recipe.quantizing import QuantizedStudent
 from tfsegkd.recipe.stages import PREFLIGHT, Rehearsal, Run
@@ -105,15 +106,20 @@ class QKD(QuantizedStudent):
             teacher_schedule=dataclasses.replace(self.schedule, epochs=last - first),
         )
 
-    def _teacher(self, run: Run, terms) -> keras.Model:
-        """Returns the teacher as a network for training images, resized to the run's size for it."""
-        teacher, _ = run.teacher(terms, cache=None)
+    @staticmethod
+    def check_teacher(teacher: LoadedTeacher) -> None:
+        """Raises ValueError if a teacher cannot be trained."""
         if not isinstance(teacher, KerasTeacher):
             raise ValueError(
                 f"QKD trains its teacher, which must be a Keras network of the run's classes. Received: "
                 f"{teacher.name!r}, a {type(teacher).__name__}. Set `teacher` to such a network, without a "
                 f"class map, windows, mirror images or scales."
             )
+
+    def _teacher(self, run: Run, terms) -> keras.Model:
+        """Returns the teacher as a network for training images, resized to the run's size for it."""
+        teacher, _ = run.teacher(terms, cache=None)
+        self.check_teacher(teacher)
         size, shape = run.data.size, run.data.training_shape[:2]
         own = (run.pretrained and run.pretrained.size) or size
         # A crop is resized by the same factor as an image.
