@@ -112,7 +112,7 @@ def test_a_saved_network_needs_the_name_of_its_data(flag, shell, tmp_path):
 def test_a_directory_needs_the_name_of_its_data_set(shell, tmp_path):
     for command, *flags in (["train"], ["evaluate", "--model=mine.keras"], ["inspect_data"]):
         result = shell(command, *flags, f"--data_dir={tmp_path}")
-        says(result, f"--data_dir={tmp_path}", "'road_scenes' is generated", "--dataset=folder")
+        says(result, f"--data_dir={tmp_path}", "then road_scenes", "--dataset=folder")
 
 
 def test_home_is_found_in_every_path(shell):

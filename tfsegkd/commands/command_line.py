@@ -45,6 +45,19 @@ def define_data() -> None:
     )
 
 
+def check_data() -> None:
+    """Checks that a directory has the name of its data set; the default data set is generated.
+
+    Raises:
+        ValueError: if --data_dir is given without --dataset.
+    """
+    if FLAGS.data_dir and FLAGS["dataset"].using_default_value:
+        raise ValueError(
+            f"--data_dir={FLAGS.data_dir} needs the name of its data set. Received: no --dataset, which is "
+            f"then {FLAGS.dataset}, generated images. Give --dataset=folder, or one of {data.names()}."
+        )
+
+
 def define_trust() -> None:
     """Defines --allow_lambda and --trust_model."""
     flags.DEFINE_bool("allow_lambda", False, "Load Lambda layers of saved networks, which are Python code.")

@@ -31,6 +31,7 @@ def define_flags():
 
 
 def main():
+    command_line.check_data()
     # Faults of the table are reported before images are read.
     device_ms = on_device(Path(FLAGS.model)) if FLAGS.latency_table else None
     source = data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir)

@@ -28,6 +28,7 @@ def define_flags():
 
 
 def main():
+    command_line.check_data()
     directory, report = Path(FLAGS.output_dir), {"dataset": FLAGS.dataset, "splits": {}}
     for split in FLAGS.splits:
         source = data.load(FLAGS.dataset, split, FLAGS.data_dir)

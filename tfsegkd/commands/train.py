@@ -350,6 +350,7 @@ def main():
     if FLAGS.list:
         command_line.print_choices(LISTS[FLAGS.list]())
         return
+    command_line.check_data()
     for stage in FLAGS.stages:
         checks.one_of(stage, STAGES, "--stages")
     for name in ("teacher", "dense", "initialize_from"):

@@ -38,6 +38,7 @@ def define_flags():
 
 
 def main():
+    command_line.check_data()
     source = data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir)
     model = models.load(FLAGS.model)
     if FLAGS.arm:

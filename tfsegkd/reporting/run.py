@@ -63,9 +63,8 @@ class RunRecord:
             # A stage that was repeated after the report has its current result.
             if result and any(row.get(key) != value for key, value in result.items()):
                 rows[name] = dict(result)
-        # A run of the last stages alone reports them first.
-        order = {name: number for number, name in enumerate(self.state)}
-        return sorted(rows.values(), key=lambda row: order.get(row["name"], len(order)))
+        # Rows that the report lacks have come after it, and the file is made of the last network.
+        return sorted(rows.values(), key=lambda row: row["name"] == "int8")
 
     @cached_property
     def unfinished(self) -> list[Unfinished]:

@@ -87,14 +87,5 @@ def road_scenes(
     num_images: int | None = None,
     seed: int = 0,
 ) -> RoadScenes:
-    """Built-in road scenes, drawn by the package itself: see `RoadScenes`.
-
-    Raises:
-        ValueError: for a `data_dir`, which would not be read.
-    """
-    if data_dir is not None:
-        raise ValueError(
-            f"Data set 'road_scenes' is generated and has no directory. Received: `data_dir={data_dir}`. "
-            f"Name the data set that is there, such as `dataset=folder`, or leave the directory out."
-        )
+    """Built-in road scenes, drawn by the package itself: see `RoadScenes`. `data_dir` has no use here."""
     return RoadScenes(split, height, width, num_images, seed)
