@@ -19,7 +19,6 @@ def test_what_a_cycle_keeps_is_found(tmp_path, capsys):
     rows = soak.run(tmp_path / "soak", 0, cycle)
     assert [row["cycle"] for row in rows] == [1, 2]
     assert 190 < rows[1]["resident_mb"] - rows[0]["resident_mb"] < 210
-    assert soak.verdict(rows).startswith("NOT flat: after the first of 2 cycles")
     assert "cycle 2: " in capsys.readouterr().out
 
 
