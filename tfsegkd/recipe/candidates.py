@@ -17,8 +17,8 @@ CHOICES: dict[str, dict[str, tuple]] = {
     "lite_unet": {"stages": (4, 5, 7), "width": (24, 48, 72)},
     "mobile_unet": {"width_multiplier": (0.5, 0.75, 1.0, 1.5)},
 }
-# Input sizes, relative to the given size.
-SCALES = tuple(eighths / 8 for eighths in range(4, 13))
+# Input sizes, relative to the given size: fine steps, so that a network can use most of a budget.
+SCALES = tuple(number / 24 for number in range(12, 37))
 # Sides are multiples of this and at least as long as the deepest encoder needs; rounding may change the
 # aspect ratio by at most this relative amount.
 _MULTIPLE, _SHORTEST, _DISTORTION = 8, 32, 0.06
