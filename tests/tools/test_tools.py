@@ -79,6 +79,19 @@ WRONG_FLAGS = {
     "missing teacher": (["--teacher=gone.keras"], ["gone.keras"]),
     "unknown stage": (["--stages=teacher,destill"], ["--stages", "'destill'", "distill"]),
     "unknown layer": (["--distill=attention@stage4:stage7"], ["'stage7' not found in student", "stage4"]),
+    "unknown layer in fine-tuning": (
+        ["--stages=teacher,student_alone,quantize", "--distill=attention@stage4:stage7"],
+        ["'stage7' not found in student"],
+    ),
+    "unknown layer in pruning": (
+        ["--stages=student_alone,prune", "--prune_distill=hint@stage4:stage7"],
+        ["'stage7' not found in student"],
+    ),
+    "unknown layer in grouping": (
+        ["--stages=teacher,student_alone,group", "--group_distill=attention@stage4:stage7"],
+        ["'stage7' not found in student"],
+    ),
+    "unknown layer to group": (["--stages=student_alone,group", "--group_layers=stage7"], ["'stage7'"]),
     "input size": (["--input_size=48by64"], ["--input_size='48by64'", "HEIGHTxWIDTH"]),
     "crop size": (["--crop_size=48x0"], ["--crop_size='48x0'"]),
     "scale": (["--min_scale=2", "--max_scale=1"], ["max_scale"]),

@@ -95,6 +95,15 @@ def test_frames_of_a_data_set_are_those_of_its_directory(shell, tmp_path):
             ["--task_weight=0", "--stages=distill"],
             ["unlabelled cannot be used for validation", "--val_dataset=NAME"],
         ),
+        (
+            [
+                "--task_weight=0",
+                "--stages=distill,prune",
+                "--prune_distill=pixelwise",
+                "--val_dataset=folder",
+            ],
+            ["--importance='taylor' is measured on labelled images", "'l1'"],
+        ),
     ],
 )
 def test_where_labels_are_missing_it_is_said(shell, frames, flags, words):

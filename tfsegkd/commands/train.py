@@ -711,27 +711,41 @@ def teacher_cache():
 
 def rehearse(recipe, terms, info, size):
     """Builds the networks and terms once, so that wrong options and layers are found before training."""
-    student = models.build(FLAGS.student, info.num_classes, (*size, 3))
+    if FLAGS.dense:
+        student = models.at_size(models.load(FLAGS.dense), size)
+    else:
+        student = models.build(FLAGS.student, info.num_classes, (*size, 3))
     if FLAGS.initialize_from:
         models.initialize_from(student, FLAGS.initialize_from)
     if recipe.export and recipe.output_stride != 1:
-        exported = models.at_size(models.load(FLAGS.dense), size) if FLAGS.dense else student
-        export.check_output_stride(exported, recipe.output_stride)
-    stage = next((stage for stage in recipe.stages if stage.name == "teacher"), None)
-    learns = "distill" in FLAGS.stages or ("quantize" in FLAGS.stages and FLAGS.quantize == "qkd")
-    if not (stage and learns):
-        return
-    if isinstance(stage, PretrainedTeacher):
-        # At the student's size, although a cache may record larger images: the layers are the same.
-        teaches = dataclasses.replace(stage, size=None).load(info, size)
-        if any(isinstance(stage, QKD) for stage in recipe.stages):
-            QKD.check_teacher(teaches)
-    elif saved_teachers():
-        teaches = models.at_size(models.load(stage.model), size)
-    else:
-        teaches = models.build(stage.model, info.num_classes, (*size, 3))
-    if not FLAGS.dense:
+        export.check_output_stride(student, recipe.output_stride)
+    teaches = rehearsed_teacher(recipe, info, size)
+    # Other students may be those of an earlier run in the directory, and not of --student.
+    is_known = bool(FLAGS.dense or {"student_alone", "distill"} & {*FLAGS.stages})
+    if teaches is not None and is_known and {"distill", "quantize"} & {*FLAGS.stages}:
         distillation.Distiller(teaches, student, terms)
+    for stage in recipe.stages:
+        if isinstance(stage, Prune) and is_known:
+            stage.check_terms(student)
+        elif isinstance(stage, Group) and (stage.model or (is_known and "prune" not in FLAGS.stages)):
+            stage.check_terms(teaches, student)
+
+
+def rehearsed_teacher(recipe, info, size):
+    """Returns the teacher of stages that learn from one; None if there is none."""
+    stage = next((stage for stage in recipe.stages if stage.name == "teacher"), None)
+    learns = {"distill", "quantize"} & {*FLAGS.stages} or ("group" in FLAGS.stages and FLAGS.group_distill)
+    if not (stage and learns):
+        return None
+    if not isinstance(stage, PretrainedTeacher):
+        if saved_teachers():
+            return models.at_size(models.load(stage.model), size)
+        return models.build(stage.model, info.num_classes, (*size, 3))
+    # At the student's size, although a cache may record larger images: the layers are the same.
+    teaches = dataclasses.replace(stage, size=None).load(info, size)
+    if any(isinstance(stage, QKD) for stage in recipe.stages):
+        QKD.check_teacher(teaches)
+    return teaches
 
 
 def check_labels(train, val):

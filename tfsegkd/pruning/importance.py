@@ -172,6 +172,8 @@ _BY_LOSS: dict[str, Callable] = {
     "hessian": _hessian,
     "class_balanced_taylor": _class_balanced_taylor,
 }
+# Those that are measured on images with labels.
+BY_LABELS = tuple(_BY_LOSS)
 # Every name, with what it measures.
 IMPORTANCES = {
     "l1": "The sum of the absolute weights of the filters that make a channel.",

@@ -8,6 +8,7 @@ from tfsegkd._keras import keras
 from tfsegkd.atomic import write_json
 from tfsegkd.deprecation import renamed_arguments
 from tfsegkd.distillation import Distiller, parse_terms
+from tfsegkd.distillation import Teacher as LoadedTeacher
 from tfsegkd.grouping import GradualConv2D, GradualGroupingSchedule, make_gradual, regroup
 from tfsegkd.recipe.stages import (
     DENSE_STUDENTS,
@@ -83,6 +84,12 @@ class Group:
             )
         self._callback(1)
 
+    def check_terms(self, teacher: LoadedTeacher | keras.Model | None, dense: keras.Model) -> None:
+        """Raises ValueError if groups, layers or, with a teacher, terms do not fit the dense network."""
+        gradual = self._gradual(dense)
+        if teacher is not None:
+            Distiller(teacher, gradual, parse_terms(self.distill))
+
     def settings(self) -> dict:
         return cache_key(self)
 
@@ -114,10 +121,13 @@ class Group:
             dense = run.load(PRUNED, *DENSE_STUDENTS)
         else:
             dense = initialize(self.model, run, self.initialize_from)
-        network = make_gradual(dense, self.groups, self.layers or None, self.assignment == "shuffle")
+        network = self._gradual(dense)
         if self.model and not self.end:
             _start_grouped(network)
         return network
+
+    def _gradual(self, dense: keras.Model) -> keras.Model:
+        return make_gradual(dense, self.groups, self.layers or None, self.assignment == "shuffle")
 
     def _callback(self, steps: int) -> GradualGroupingSchedule:
         begin, end = (round(share * steps) for share in (self.begin, self.end))

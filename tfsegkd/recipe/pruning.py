@@ -25,6 +25,7 @@ from tfsegkd.pruning import (
     sparsity_report,
     strip,
 )
+from tfsegkd.pruning.importance import BY_LABELS
 from tfsegkd.recipe.stages import (
     DENSE_STUDENTS,
     PRUNED,
@@ -35,7 +36,7 @@ from tfsegkd.recipe.stages import (
     without_masks,
 )
 from tfsegkd.recipe.state import progress_directory
-from tfsegkd.recipe.training import Schedule, train
+from tfsegkd.recipe.training import Schedule, TrainingData, train
 from tfsegkd.runtime import arm
 
 _SPARSITY = "sparsity:"
@@ -106,6 +107,22 @@ class Prune:
     @property
     def _chooses(self) -> bool:
         return self.importance == COST_COMPLEXITY and ":" not in self.target
+
+    def check_data(self, data: TrainingData) -> None:
+        """Raises ValueError if the importance scores need labels that the training images lack."""
+        if data.train.labelled or self.target.startswith(_SPARSITY):
+            return
+        if self.importance in (*BY_LABELS, COST_COMPLEXITY):
+            free = [name for name in IMPORTANCES if name not in BY_LABELS]
+            raise ValueError(
+                f"`importance={self.importance!r}` is measured on labelled images. Received: "
+                f"{len(data.train)} images of {data.train.info.name!r} without labels. Choose one of {free}."
+            )
+
+    def check_terms(self, dense: keras.Model) -> None:
+        """Raises ValueError if the terms do not fit the network that will be pruned."""
+        if self.distill:
+            Distiller(models.at_size(dense, dense.input_shape[1:3]), dense, parse_terms(self.distill))
 
     def settings(self) -> dict:
         table = self.latency_table and fingerprint(self.latency_table)

@@ -138,13 +138,16 @@ class Recipe:
         """The run in a directory, before its first stage.
 
         Raises:
-            ValueError: if the validation images have no labels, or the images are not what a search needs.
+            ValueError: if images lack labels that a stage needs, or are not what a search needs.
         """
         if not data.val.labelled:
             raise ValueError(
                 f"The networks of a recipe are evaluated on validation images with labels. Received: "
                 f"val={data.val.info.name!r}, {len(data.val)} images without. Pass a split with labels."
             )
+        for stage in self.stages:
+            if isinstance(stage, Prune):
+                stage.check_data(data)
         pretrained = next((stage for stage in self.stages if isinstance(stage, PretrainedTeacher)), None)
         artefacts = [stage.artefact for stage in self.stages]
         if self.search is None:
