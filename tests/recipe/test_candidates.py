@@ -74,12 +74,12 @@ def test_every_choice_can_be_built():
 
 
 def test_sizes_are_no_larger_than_the_frames():
-    assert sizes(BASE, (216, 288)) == [
-        (96, 128), (104, 136), (112, 152), (120, 160), (128, 168), (136, 184), (144, 192), (152, 200),
-        (160, 216), (168, 224), (176, 232), (184, 248), (192, 256), (200, 264), (208, 280), (216, 288)
+    assert sizes(BASE, (224, 320)) == [
+        (96, 128), (112, 144), (128, 176), (144, 192), (160, 208), (160, 224), (176, 240), (192, 256),
+        (192, 272), (208, 272), (224, 288), (224, 304)
     ]  # fmt: skip
     assert sizes(BASE, (100, 100)) == [(192, 256)]
-    assert sizes((32, 48), (500, 500)) == [(32, 48), (48, 72)]  # 40x56 would be distorted
+    assert sizes((32, 48), (500, 500)) == [(32, 48)]  # 48x64 would be distorted
 
 
 def test_the_edge_holds_what_nothing_within_the_budget_contains():

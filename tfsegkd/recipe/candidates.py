@@ -19,9 +19,9 @@ CHOICES: dict[str, dict[str, tuple]] = {
 }
 # Input sizes, relative to the given size: fine steps, so that a network can use most of a budget.
 SCALES = tuple(number / 24 for number in range(12, 37))
-# Sides are multiples of this and at least as long as the deepest encoder needs; rounding may change the
-# aspect ratio by at most this relative amount.
-_MULTIPLE, _SHORTEST, _DISTORTION = 8, 32, 0.06
+# Sides are multiples of this, so that decoders resize by whole factors, which costs less; and at least as
+# long as the deepest encoder needs. Rounding may change the aspect ratio by at most this relative amount.
+_MULTIPLE, _SHORTEST, _DISTORTION = 16, 32, 0.06
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
