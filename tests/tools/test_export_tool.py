@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from tfsegkd._keras import keras
+from tfsegkd.export import read_labels
 
 CLASSES = ("dark", "middle", "light")
 
@@ -63,6 +65,33 @@ def test_what_does_not_fit_is_one_line(shell, box, tmp_path):
     (tmp_path / "two.txt").write_text("dark\nlight")
     refused(export(f"--labels={tmp_path / 'two.txt'}", "--bundle"), "names 2 classes", "predicts 3")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_network_of_one_channel_has_a_class_and_its_background(shell, box, tmp_path):
+    image = keras.Input((32, 48, 3), name="image")
+    x = keras.layers.Conv2D(1, 1, activation="sigmoid", name="light")(image)
+    model = keras.Model(image, x, name="light")
+    # Light is what is brighter than 128.
+    model.get_layer("light").set_weights([np.full((1, 1, 3, 1), 0.02), np.array([-0.06 * 128])])
+    model.save(tmp_path / "light.keras")
+    (tmp_path / "labels.txt").write_text("background\nlight")
+    flags = (f"--model={tmp_path / 'light.keras'}", f"--labels={tmp_path / 'labels.txt'}")
+    result = shell("export", *flags, f"--calibration={box / 'photos'}", f"--output_dir={tmp_path / 'files'}")
+    assert result.code == 0, result.err
+    file = tmp_path / "files" / "model_int8.tflite"
+    assert read_labels(file.read_bytes()) == ("background", "light")
+    interpreter = Interpreter(str(file))
+    interpreter.allocate_tensors()
+    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+    picture = np.asarray(Image.open(box / "photos" / "0.png"))[None]
+    scale, zero = given["quantization"]
+    pixels = picture if given["dtype"] == np.uint8 else np.rint(picture / scale + zero)
+    interpreter.set_tensor(given["index"], pixels.astype(given["dtype"]))
+    interpreter.invoke()
+    logits = interpreter.get_tensor(made["index"])
+    assert logits.shape == (1, 32, 48, 2)
+    sure = np.abs(picture[..., 0].astype(int) - 128) > 20
+    assert (logits.argmax(-1) == (picture[..., 0] > 128))[sure].all()
 
 
 @pytest.mark.slow
