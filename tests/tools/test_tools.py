@@ -185,6 +185,13 @@ def test_a_wrong_layer_shows_before_the_student_is_trained_alone(shell, folder, 
     assert not (folder.parent / "run").exists()
 
 
+def test_a_network_of_other_classes_shows_before_its_teacher_is_trained(shell, saved, tmp_path):
+    flags = (f"--flagfile={CONFIGS / 'smoke.cfg'}", "--dataset=road_scenes", "--stages=teacher,quantize")
+    result = shell("train", *flags, f"--dense={saved}", f"--output_dir={tmp_path / 'run'}")
+    says(result, "predicts 3 classes, the data set has 11")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("losses", "pairwise"), ("models", "erfnet"), ("datasets", "tfds:NAME"), ("importance", "taylor")],

@@ -712,7 +712,7 @@ def teacher_cache():
 def rehearse(recipe, terms, info, size):
     """Builds the networks and terms once, so that wrong options and layers are found before training."""
     if FLAGS.dense:
-        student = models.at_size(models.load(FLAGS.dense), size)
+        student = TrainedStudent(FLAGS.dense).load(info, size)
     else:
         student = models.build(FLAGS.student, info.num_classes, (*size, 3))
     if FLAGS.initialize_from:

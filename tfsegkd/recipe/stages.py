@@ -574,8 +574,16 @@ class TrainedStudent:
         return {"sha256": fingerprint(self.path)}
 
     def make(self, run: Run) -> keras.Model:
-        student = models.at_size(models.load(self.path), run.data.size)
-        classes = run.data.train.info.num_classes
+        return self.load(run.data.train.info, run.data.size)
+
+    def load(self, info: DatasetInfo, size: tuple[int, int]) -> keras.Model:
+        """Loads the network at a size.
+
+        Raises:
+            ValueError: if it has another number of classes than `info`.
+        """
+        student = models.at_size(models.load(self.path), size)
+        classes = info.num_classes
         if student.output_shape[-1] != classes:
             raise ValueError(
                 f"The network in {self.path!r} predicts {student.output_shape[-1]} classes, the data set "
