@@ -113,6 +113,30 @@ def test_what_costs_more_than_was_estimated_makes_room():
     assert {networks("lite_unet")[one.network][0] for one in seen.finalists} & {5, 7}
 
 
+@pytest.mark.parametrize("by", [0.8, 1.25])
+def test_wrong_estimates_leave_no_part_of_the_budget_unused(by):
+    class Wrong(Counted):
+        wrong: ClassVar = {4: by, 5: by, 7: by}
+
+    most = 6e6
+    seen = found(most, count=9, costs=Wrong)
+    assert seen.finalists and all(one.counted for one in seen.finalists)
+    larger = sizes(BASE, (360, 480))
+    for one in seen.finalists:
+        assert macs(Network(one.network, one.size)) <= most
+        after = larger[larger.index(one.size) + 1]
+        assert macs(Network(one.network, after)) > most or any(other.size == after for other in seen.edge)
+
+
+def test_a_network_within_the_budget_is_found_although_no_estimate_is():
+    class Wrong(Counted):
+        wrong: ClassVar = {4: 0.5, 5: 0.5, 7: 0.5}
+
+    smallest = macs(Network("lite_unet(stages=4, width=24)", (96, 128)))
+    (only,) = found(smallest, costs=Wrong).finalists
+    assert (only.network, only.size) == ("lite_unet(stages=4, width=24)", (96, 128)) and only.counted
+
+
 def test_a_budget_below_the_smallest_says_what_that_costs():
     smallest = macs(Network("lite_unet(stages=4, width=24)", (96, 128)))
     with pytest.raises(ValueError, match=r"stages=4, width=24\) at 96x128: 1\.18M of 1M MACs"):

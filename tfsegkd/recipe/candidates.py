@@ -5,7 +5,6 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 
 from tfsegkd.data import DatasetInfo, spread
 from tfsegkd.recipe.budget import Budget
@@ -22,6 +21,8 @@ SCALES = tuple(number / 24 for number in range(12, 37))
 # Sides are multiples of this, so that decoders resize by whole factors, which costs less; and at least as
 # long as the deepest encoder needs. Rounding may change the aspect ratio by at most this relative amount.
 _MULTIPLE, _SHORTEST, _DISTORTION = 16, 32, 0.06
+# How often counts may change which candidates are chosen; each round exports some networks.
+_ROUNDS = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,63 +147,69 @@ def find(
     finalists = finding.finalists(count)
     if not finalists:
         finding.refuse()
-    return Candidates(tuple(every), len(finding.within), tuple(finding.edge), finalists=tuple(finalists))
+    within = finding.within()
+    return Candidates(tuple(finding.known()), len(within), tuple(_outer(within)), tuple(finalists))
 
 
 class _Finding:
     """Chooses candidates by estimated costs, counts their files, and corrects the estimates by the counts."""
 
     def __init__(self, every: Sequence[Candidate], price: Costs, budget: Budget):
-        self._every, self._price, self._budget = every, price, budget
-        self._counted: dict[Candidate, Candidate] = {}
-
-    @cached_property
-    def within(self) -> list[Candidate]:
-        return [one for one in self._every if not self._budget.exceeded(one.costs)]
-
-    @cached_property
-    def edge(self) -> list[Candidate]:
-        """Sorts by input size, so that an even spread has networks of every kind."""
-        return _outer(self.within)
+        self._price, self._budget = price, budget
+        self._estimated = {one.key: one for one in every}
+        self._counted: dict[str, Candidate] = {}
 
     def finalists(self, count: int) -> list[Candidate]:
-        left = list(self.within)
-        while left:
-            edge = _outer(left)
-            chosen = [edge[index] for index in spread(len(edge), count)]
+        """Returns up to so many candidates of the Pareto front, counted; none if none keeps the budget."""
+        for _ in range(_ROUNDS):
+            chosen = _chosen(self.within(), count)
+            if chosen and all(one.counted for one in chosen):
+                return chosen
             self._count(chosen)
-            dear = [one for one in chosen if not self._keeps(self._counted[one].costs)]
-            if not dear:
-                return [self._counted[one] for one in chosen]
-            # Where counted costs exceed the estimate, smaller inputs of the same network are considered.
-            left = [one for one in left if not any(self._too_dear(one, counted) for counted in dear)]
-        return []
+        # Counts go on to change what is chosen, or no estimate keeps the budget.
+        if not any(one.counted for one in self.within()):
+            self._cheapest()
+        return _chosen([one for one in self.within() if one.counted], count)
 
-    def _too_dear(self, one: Candidate, dear: Candidate) -> bool:
-        """Whether one exceeds the budget if its estimate is off by as much as that of another of its kind."""
-        if one.network != dear.network:
-            return False
-        counts = self._counted[dear].costs
-        corrected = {kind: cost * counts[kind] / dear.costs[kind] for kind, cost in one.costs.items()}
-        return one is dear or not self._keeps(corrected)
+    def within(self) -> list[Candidate]:
+        """Those that keep the budget, as far as is known."""
+        return [one for one in self.known() if self._keeps(one)]
+
+    def known(self) -> list[Candidate]:
+        """All candidates with their counted costs, or else their estimates, corrected."""
+        return [self._counted.get(key) or self._corrected(one) for key, one in self._estimated.items()]
+
+    def _corrected(self, one: Candidate) -> Candidate:
+        """Corrects an estimate by what the count of the same network at the nearest size says of its own."""
+        same = [other for other in self._counted.values() if other.network == one.network]
+        if not same:
+            return one
+        nearest = min(same, key=lambda other: abs(math.log(math.prod(other.size) / math.prod(one.size))))
+        estimate = self._estimated[nearest.key].costs
+        costs = {kind: cost * nearest.costs[kind] / estimate[kind] for kind, cost in one.costs.items()}
+        return dataclasses.replace(one, costs=costs)
 
     def _count(self, chosen: Iterable[Candidate]) -> None:
-        new = [one for one in chosen if one not in self._counted]
+        new = [one for one in chosen if not one.counted]
         counts = self._price.count([Network(one.network, one.size) for one in new])
         for one, costs in zip(new, counts, strict=True):
-            self._counted[one] = dataclasses.replace(one, costs=costs, counted=True)
+            self._counted[one.key] = dataclasses.replace(one, costs=costs, counted=True)
 
-    def _keeps(self, costs: Mapping[str, float]) -> bool:
-        return not self._budget.exceeded(with_margin(costs))
+    def _keeps(self, one: Candidate) -> bool:
+        return not self._budget.exceeded(with_margin(one.costs) if one.counted else one.costs)
+
+    def _cheapest(self) -> Candidate:
+        """Returns the cheapest, counted."""
+        while not (cheapest := min(self.known(), key=lambda one: self._budget.share(one.costs))).counted:
+            self._count([cheapest])
+        return cheapest
 
     def refuse(self) -> None:
-        """An error that names the cheapest candidate and its costs."""
-        cheapest = min(self._every, key=lambda one: self._budget.share(one.costs))
-        self._count([cheapest])
-        counted = self._counted[cheapest]
+        """Raises an error that names the cheapest candidate and its costs."""
+        cheapest = self._cheapest()
         raise ValueError(
-            f"No network is within the budget {self._budget}. The cheapest of {len(self._every)} is "
-            f"{cheapest}: {self._budget.describe(counted.costs)}. Raise the `budget`, or choose a smaller "
+            f"No network is within the budget {self._budget}. The cheapest of {len(self._estimated)} is "
+            f"{cheapest}: {self._budget.describe(cheapest.costs)}. Raise the `budget`, or choose a smaller "
             f"`size` or another `student`."
         )
 
@@ -211,3 +218,9 @@ def _outer(found: Sequence[Candidate]) -> list[Candidate]:
     """The Pareto front, the smallest inputs first."""
     kept = [one for one in found if not any(other.contains(one) for other in found)]
     return sorted(kept, key=lambda one: (math.prod(one.size), one.rank))
+
+
+def _chosen(found: Sequence[Candidate], count: int) -> list[Candidate]:
+    """Up to so many of the Pareto front, evenly spread over its input sizes."""
+    front = _outer(found)
+    return [front[index] for index in spread(len(front), count)]
