@@ -168,6 +168,15 @@ def test_photographs_are_read_upright(tmp_path, orientation):
             source[0]
 
 
+def test_a_bad_tag_does_not_hide_a_photograph(tmp_path):
+    """Its orientation is known; what else its EXIF data say, nobody asked."""
+    tags = [(0x0100, 2, b"no\0\0"), (0x0112, 3, struct.pack("<HH", 6, 0))]
+    entries = b"".join(struct.pack("<HHI", tag, kind, 1) + value for tag, kind, value in tags)
+    exif = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    Image.fromarray(IMAGE).save(tmp_path / "photo.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "photo.png"), TURNS[6](IMAGE))
+
+
 def picture_that_claims(width, height):
     """A PNG of a few bytes whose header speaks of any size."""
 

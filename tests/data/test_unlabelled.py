@@ -114,6 +114,27 @@ def test_labels_can_be_left_out():
         np.testing.assert_array_equal(unknown.numpy(), np.where(masks == 255, 255, UNLABELLED))
 
 
+def test_void_may_be_any_label():
+    info = DatasetInfo("two", ("a", "b"), ((0, 0, 0), (1, 1, 1)), ignore_label=0)
+    source = Labelled()
+    source.info = info
+    ((_, masks),) = evaluation_batches(WithoutLabels(source), SIZE, 4)
+    assert (masks.numpy() == UNLABELLED).all()
+
+
+def test_linked_directories_are_read_once(frames, tmp_path):
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "frames").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "around").symlink_to(tmp_path / "linked")
+    Image.new("RGB", (8, 6)).save(tmp_path / "elsewhere" / "one.png")
+    (tmp_path / "linked" / "deep").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "linked" / "deep" / "two.png")
+    (tmp_path / "linked" / "again").symlink_to(tmp_path / "linked" / "deep")
+    found = UnlabelledImages(tmp_path / "linked", INFO)
+    assert found.names == ["deep/two.png", "frames/one.png"]
+
+
 def test_a_directory_without_images_is_refused(tmp_path):
     with pytest.raises(ValueError, match="No image in"):
         UnlabelledImages(tmp_path, INFO)

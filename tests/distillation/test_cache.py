@@ -183,3 +183,17 @@ def test_the_cache_says_where_it_is_inexact(tmp_path):
     assert cache.inexact(NO_AUGMENTATION) == [] and cache.inexact(FLIPS) == []
     assert ["scaling" in reason for reason in cache.inexact(Augmentation(0.5, 2, True, 0, 0, 0, 0))] == [True]
     assert len(cache.inexact(Augmentation())) == 2
+
+
+def test_outputs_of_other_images_are_refused(tmp_path):
+    class Part(Noise):
+        def __init__(self, numbers):
+            super().__init__(len(numbers))
+            self.names = [f"frame_{number}" for number in numbers]
+
+    recorded = cached(tmp_path / "cache")
+    training_batches(Part([0, 1, 2]), SIZE, batch_size=2, maps=recorded)  # the first of them
+    with pytest.raises(
+        ValueError, match="6 were recorded, from 'frame_0' on, and these are 3, from 'frame_2'"
+    ):
+        training_batches(Part([2, 3, 4]), SIZE, batch_size=2, maps=recorded)

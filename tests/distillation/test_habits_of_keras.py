@@ -130,3 +130,81 @@ def test_weights_of_another_network_are_refused(tmp_path):
     other.save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ValueError, match=r"Layer count mismatch|expected|shape"):
         distiller.load_weights(tmp_path / "other.weights.h5")
+
+
+# Weights and losses.
+
+
+def test_weights_of_images_may_have_an_axis():
+    images, masks = batch()
+    logs = []
+    for weights in (np.array([2.0, 0.5, 1.0], "float32"), np.array([[2.0], [0.5], [1.0]], "float32")):
+        distiller = Distiller(network("teacher", seed=1), network("student", seed=2), [Term("pixelwise")])
+        distiller.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+        logs.append(distiller.train_on_batch(images, masks, weights, return_dict=True))
+    assert logs[0] == pytest.approx(logs[1])
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 24), (3, 16, 24, 1), (3, 2)])
+def test_weights_of_pixels_are_refused(shape):
+    distiller = Distiller(network("teacher", seed=1), network("student", seed=2), [Term("pixelwise")])
+    distiller.compile(keras.optimizers.SGD(0.0))
+    with pytest.raises(ValueError, match="Sample weights must be one for each image"):
+        distiller.fit(*batch(), sample_weight=np.ones(shape, "float32"), batch_size=3, verbose=0)
+
+
+def test_weights_of_classes_are_refused():
+    distiller = Distiller(None, network("student", seed=2))
+    distiller.compile(keras.optimizers.SGD(0.0))
+    with pytest.raises(ValueError, match="class_weight"):
+        distiller.fit(*batch(), class_weight={0: 1.0, 1: 2.0}, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        "binary_crossentropy",
+        keras.losses.sparse_categorical_crossentropy,
+        keras.losses.SparseCategoricalCrossentropy(),
+        keras.losses.CategoricalFocalCrossentropy(),
+    ],
+)
+def test_a_loss_of_probabilities_is_refused(loss):
+    with pytest.raises(ValueError, match="takes probabilities"):
+        Distiller(None, network("student")).compile(keras.optimizers.SGD(0.0), loss=loss)
+
+
+def test_a_loss_of_logits_is_keras_own():
+    images, masks = batch()
+    student, loss = (
+        network("student", seed=2),
+        keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255),
+    )
+    distiller = Distiller(None, student)
+    distiller.compile(keras.optimizers.SGD(0.0), loss=loss)
+    logs = distiller.test_on_batch(images[:1], masks[:1], return_dict=True)
+    scores = student(images[:1], training=False).numpy().astype("float64")
+    chances = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    known = [
+        -np.log(chances[(*place, label)]) for place, label in np.ndenumerate(masks[:1]) if label != IGNORE
+    ]
+    assert logs["loss"] == pytest.approx(np.sum(known) / masks[:1].size, rel=1e-4) or logs[
+        "loss"
+    ] == pytest.approx(np.mean(known), rel=1e-4)
+
+
+def test_images_alone_teach_what_the_teacher_says():
+    images, _ = batch()
+    teacher, student = network("teacher", seed=1), network("student", seed=2)
+    logs = []
+    for masks in (None, np.full(images.shape[:3], -1)):
+        distiller = Distiller(teacher, student, [Term("pixelwise")], task_weight=0)
+        distiller.compile(keras.optimizers.SGD(0.0))
+        history = distiller.fit(images, masks, batch_size=3, verbose=0).history
+        logs.append({name: value for name, (value,) in history.items()})
+    assert logs[0]["pixelwise"] > 0 and logs[0] == pytest.approx(logs[1])
+    distiller = Distiller(teacher, student, [Term("pixelwise")])
+    distiller.compile(keras.optimizers.SGD(0.0))
+    with pytest.raises(ValueError, match="images alone"):
+        distiller.fit(images, batch_size=3, verbose=0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tfsegkd.data import read_mask
+from tfsegkd.data import DatasetInfo, read_mask
 from tfsegkd.evaluation import class_shares, segment, write_mask, write_shares
 from tfsegkd.evaluation.segment import starts
 
@@ -100,6 +100,14 @@ def test_a_mask_s_palette_shows_it_and_its_values_are_labels(tmp_path):
     with Image.open(tmp_path / "mask.png") as picture:
         assert picture.mode == "P"
         np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), np.array(INFO.palette)[mask])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 11, 21])
+def test_void_stays_void_in_a_mask(classes, tmp_path):
+    info = DatasetInfo("some", tuple(map(str, range(classes))), ((9, 9, 9),) * classes)
+    mask = np.array([[0, 1], [255, classes - 1]], np.uint8)
+    write_mask(tmp_path / "mask.png", mask, info)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), mask)
 
 
 def test_shares_are_numbers_and_names_are_no_formulas(tmp_path):

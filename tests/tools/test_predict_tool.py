@@ -99,3 +99,16 @@ def test_what_was_seen_before_a_damaged_file_is_kept(shell, network, tmp_path):
     result = shell("predict", f"--model={network}", f"--images={tmp_path}", f"--output_dir={out}")
     assert result.code == 1 and result.err.splitlines()[-1].startswith("error: Cannot read")
     assert shares(out)[1] == {"a": [1, 0, 0]}
+
+
+def test_files_of_others_are_not_replaced(shell, network, tmp_path):
+    plain("red").save(tmp_path / "a.png")
+    Image.new("L", (64, 40), 7).save(tmp_path / "a_mask.png")
+    flags = (f"--model={network}", f"--images={tmp_path / 'a.png'}", f"--output_dir={tmp_path}")
+    result = shell("predict", *flags)
+    assert result.code == 1 and "a_mask.png' exists" in result.err and "--output_dir" in result.err
+    with Image.open(tmp_path / "a_mask.png") as mask:
+        assert mask.getextrema() == (7, 7)
+    (tmp_path / "a_mask.png").unlink()
+    for _ in range(2):  # its own results are
+        assert shell("predict", *flags).code == 0

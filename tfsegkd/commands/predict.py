@@ -25,6 +25,7 @@ from tfsegkd.data.paths import files_in, is_hidden
 from tfsegkd.evaluation import Predictor, class_shares, overlay, segment, write_mask, write_shares
 
 FLAGS = flags.FLAGS
+MASK, OVERLAY, SHARES = "_mask.png", "_overlay.png", "shares.csv"
 
 
 def define_flags():
@@ -47,6 +48,7 @@ def main():
     predictor = Predictor(FLAGS.model)
     info = classes(predictor.num_classes)
     directory = Path(FLAGS.output_dir)
+    check_output(directory, paths)
     found, seconds, began = [], 0.0, time.monotonic()
     try:
         for path, name in zip(paths, names(paths), strict=True):
@@ -55,21 +57,38 @@ def main():
                 started = time.monotonic()
                 mask = segment(predictor, image, FLAGS.sliding_window, FLAGS.overlap)
                 seconds += time.monotonic() - started
-                write_mask(directory / f"{frame}_mask.png", mask, info)
+                write_mask(directory / f"{frame}{MASK}", mask, info)
                 picture = Image.fromarray(overlay(image, mask, info))
-                write_atomically(directory / f"{frame}_overlay.png", picture.save)
+                write_atomically(directory / f"{frame}{OVERLAY}", picture.save)
                 shares.append(class_shares(mask, info.num_classes))
                 found.append((frame, shares[-1]))
             print(f"{path}: {describe(np.mean(shares, axis=0), info.class_names)}", flush=True)
     finally:
         # Results before an unreadable file are kept.
         if found:
-            write_shares(directory / "shares.csv", info.class_names, found)
+            write_shares(directory / SHARES, info.class_names, found)
     count, passed = len(found), time.monotonic() - began
     print(
         f"{count} images in {directory}: {count / passed:.1f} a second; the network alone takes "
         f"{1000 * seconds / count:.1f} ms each ({count / seconds:.1f} a second)"
     )
+
+
+def check_output(directory, paths):
+    """Refuses a directory in which results would replace files that are not those of an earlier call."""
+    if (directory / SHARES).exists():
+        return
+    targets = (
+        directory / f"{name}{ending}"
+        for path, name in zip(paths, names(paths), strict=True)
+        if not is_video(path)
+        for ending in (MASK, OVERLAY)
+    )
+    if (there := next((path for path in targets if path.exists()), None)) is not None:
+        raise FileExistsError(
+            f"{str(there)!r} exists, and is not of an earlier call: there is no {SHARES} beside it. Choose "
+            f"another --output_dir."
+        )
 
 
 def classes(count):

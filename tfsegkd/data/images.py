@@ -1,11 +1,12 @@
 """Reading image files."""
 
 import os
+import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 # Some formats of Pillow run other programs; these do not.
@@ -79,11 +80,12 @@ def decode(
             stored = Stored(image.format, _raw_mode(image))
             image.load()
             exif = image.getexif()
-            # Checked first, because transposing always copies.
-            if exif.setdefault(_EXIF_ORIENTATION, orientation) != 1:
-                image = ImageOps.exif_transpose(image)
+            # Not by ImageOps.exif_transpose, which writes all EXIF data anew and fails at a single bad tag.
+            turn = _TURNS.get(exif.get(_EXIF_ORIENTATION, orientation))
+            if turn is not None:
+                image = image.transpose(turn)
             return convert(image, stored)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(
             f"Cannot read {os.fspath(path)!r}: {error}. Expected an image file; replace it, or leave such "
             f"examples out with `skip_bad=True`."
@@ -101,7 +103,7 @@ def size_and_orientation(path: str | os.PathLike) -> tuple[tuple[int, int], int]
             # The EXIF data of a PNG may follow its pixels: only earlier data are read here.
             exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
             return (image.height, image.width), exif.get(_EXIF_ORIENTATION, 1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(f"Cannot read {os.fspath(path)!r}: {error}.") from None
 
 

@@ -45,16 +45,22 @@ def files_in(folder: Path, suffixes: Collection[str], below: bool = False) -> li
     Args:
         folder: The directory.
         suffixes: Such as `IMAGE_SUFFIXES`.
-        below: Whether to include sub-directories.
+        below: Whether to include sub-directories, also symbolic links to directories that are not included
+            otherwise.
     """
-    found = []
-    for path in folder.iterdir():
-        if is_hidden(path):
+    found, directories, links, seen = [], [folder], [], set()
+    while directories or links:
+        directory = directories.pop() if directories else links.pop()
+        if (target := directory.resolve()) in seen:
             continue
-        if path.suffix.lower() in suffixes and path.is_file():
-            found.append(path)
-        elif below and path.is_dir() and not path.is_symlink():
-            found += files_in(path, suffixes, below=True)
+        seen.add(target)
+        for path in directory.iterdir():
+            if is_hidden(path):
+                continue
+            if path.suffix.lower() in suffixes and path.is_file():
+                found.append(path)
+            elif below and path.is_dir():
+                (links if path.is_symlink() else directories).append(path)
     return sorted(found)
 
 

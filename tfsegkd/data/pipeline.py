@@ -24,6 +24,7 @@ class Maps(Protocol):
 
     Attributes:
         map_shapes: The shape (h, w, C) of each map of a whole image, by name.
+        names: Optional: the names of the images, against which a source is checked.
     """
 
     map_shapes: dict[str, tuple[int, int, int]]
@@ -74,7 +75,7 @@ def training_batches(
         maps: (batch_size, h, w, C), float32; h and w are proportional to the crop.
 
     Raises:
-        ValueError: if the source has fewer examples than a batch.
+        ValueError: if the source has fewer examples than a batch, or the maps are of other images.
 
     Example:
         batches = data.training_batches(source, (32, 48), batch_size=4, crop_size=(32, 32), seed=1)
@@ -91,7 +92,7 @@ def training_batches(
     crop_size = tuple(crop_size or size)
     jitter = ColorJitter(augmentation)
     read = _reader(source, tuple(size))
-    read_maps = _map_reader(maps) if maps else None
+    read_maps = _map_reader(maps, source) if maps else None
 
     def epoch_keys(epoch):
         order = tf.random.experimental.stateless_shuffle(
@@ -185,7 +186,15 @@ def _reader(source: Source, size: tuple[int, int]) -> Callable:
     return read
 
 
-def _map_reader(maps: Maps) -> Callable:
+def _map_reader(maps: Maps, source: Source) -> Callable:
+    images = getattr(maps, "names", None)
+    # A source may be the first part of what was recorded.
+    if images is not None and list(images[: len(source)]) != list(source.names):
+        raise ValueError(
+            f"The maps are not of the images of {source.info.name!r}: {len(images)} were recorded, from "
+            f"{images[0]!r} on, and these are {len(source)}, from {source.names[0]!r} on. Record the source "
+            f"that is trained on."
+        )
     names = sorted(maps.map_shapes)
 
     def arrays(index, mirrored):

@@ -12,6 +12,11 @@ from tfsegkd.data.registry import datasets
 from tfsegkd.data.source import DatasetInfo, Source
 
 
+def _placeholder(shape: tuple[int, int], info: DatasetInfo) -> np.ndarray:
+    """Returns a mask without labels, which is not void either."""
+    return np.full(shape, int(info.ignore_label == 0), np.uint8)
+
+
 class UnlabelledImages(Source):
     """All image files below a directory, without labels.
 
@@ -47,7 +52,7 @@ class UnlabelledImages(Source):
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the image and an empty mask."""
         image = read_image(self.paths[index])
-        return image, np.zeros(image.shape[:2], np.uint8)
+        return image, _placeholder(image.shape[:2], self.info)
 
 
 @datasets.register("unlabelled")
@@ -92,7 +97,7 @@ class WithoutLabels(Source):
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the image and an empty mask."""
         image, mask = self._source.read(index)
-        return image, np.zeros_like(mask)
+        return image, _placeholder(mask.shape, self.info)
 
     def resized(self, size):
         """Uses the cache of the other source."""
@@ -100,7 +105,7 @@ class WithoutLabels(Source):
 
         def without_labels(index, example=None):
             image, mask = images(index)
-            return image, np.zeros_like(mask)
+            return image, _placeholder(mask.shape, self.info)
 
         return without_labels
 

@@ -19,6 +19,11 @@ class AverageWeights(keras.callbacks.Callback):
     Keras' optimizers average too (`use_ema`), but without the statistics of BatchNorm, and they validate with
     the weights of the last step.
 
+    The network has the averages during validation only. A callback that saves or restores weights at the end
+    of an epoch, such as `ModelCheckpoint(save_best_only=True)` or `EarlyStopping(restore_best_weights=True)`,
+    gets those of the last step, which are not what was validated: train with a fixed number of epochs, and
+    apply the averages at the end.
+
     Args:
         network: The trained network.
 

@@ -37,25 +37,54 @@ class Batch:
         return tf.reduce_sum(values)
 
 
-def read_batch(data, ignore_label: int, num_classes: int) -> Batch:
+def read_batch(data, ignore_label: int, num_classes: int, needs_masks: bool = True) -> Batch:
     """Reads the data of a Keras step: (images, masks[, sample_weight]).
 
     Masks may have a channel axis or be one-hot; see `labels_of`. With a recorded teacher the first element is
     {"images": …, "teacher": {layer: …}}.
 
+    Args:
+        data: The data.
+        ignore_label: The label of void pixels.
+        num_classes: The number of channels of one-hot masks.
+        needs_masks: Whether images alone are refused; otherwise all their pixels are unlabelled.
+
     Raises:
-        ValueError: for a dictionary without images, or an array that is no mask.
+        ValueError: for a dictionary without images, an array that is no mask, missing masks, or weights other
+            than one for each image.
     """
     inputs, masks, weights = keras.utils.unpack_x_y_sample_weight(data)
+    images = images_of(inputs)
+    if masks is None and needs_masks:
+        raise ValueError(
+            f"A batch must be (images, masks). Received: images alone. Pass masks, where {UNLABELLED} marks "
+            f"unlabelled pixels, or use `task_weight=0` to train on the teacher alone."
+        )
+    if masks is None:
+        masks = tf.fill(tf.shape(images)[:3], UNLABELLED)
     masks = labels_of(masks, num_classes, ignore_label)
     return Batch(
-        images_of(inputs),
+        images,
         masks,
         tf.where(masks == UNLABELLED, ignore_label, masks),
         valid=tf.cast(masks != ignore_label, tf.float32),
-        weights=weights,
+        weights=None if weights is None else _weights_of_images(weights),
         recorded=inputs.get("teacher") if isinstance(inputs, Mapping) else None,
     )
+
+
+def _weights_of_images(weights) -> tf.Tensor:
+    """Returns sample weights as (N,)."""
+    weights = tf.convert_to_tensor(weights)
+    shape = weights.shape
+    if shape.rank == 2 and shape[-1] == 1:
+        return weights[:, 0]
+    if shape.rank not in (1, None):
+        raise ValueError(
+            f"Sample weights must be one for each image, (N,). Received: shape {tuple(shape)}. Weigh classes "
+            f"with `compile(loss=SegmentationLoss(class_weights=…))`; give others the void label."
+        )
+    return weights
 
 
 def images_of(inputs) -> tf.Tensor:
@@ -86,7 +115,8 @@ def first_batches(count: int, args: tuple, kwargs: dict) -> tuple[Iterable, tupl
     elif isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
         batches = islice(x, count)
     else:
-        arrays = (x, bound.arguments.get("y"))
+        masks = bound.arguments.get("y")
+        arrays = (x,) if masks is None else (x, masks)
         if (weights := bound.arguments.get("sample_weight")) is not None:
             arrays += (weights,)
         batches = _slices(arrays, bound.arguments.get("batch_size") or 32, count)

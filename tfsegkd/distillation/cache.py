@@ -44,6 +44,7 @@ class TeacherCache(Teacher):
 
     Attributes:
         map_shapes: (h, w, C) of each layer, for a whole image.
+        names: The names of the images.
         added: The number of images that the constructor computed.
 
     Raises:
@@ -66,7 +67,7 @@ class TeacherCache(Teacher):
         layers: Sequence[str] = (LOGITS,),
         teacher_size: tuple[int, int] | None = None,
     ):
-        self.name = teacher.name
+        self.name, self.names = teacher.name, tuple(source.names)
         self.directory = Path(directory)
         self._fingerprint = teacher.fingerprint()
         self._image_size = tuple(size)

@@ -14,6 +14,7 @@ from tfsegkd.distillation.features import feature_extractor
 from tfsegkd.distillation.keras3_arguments import (
     check_callbacks,
     check_compiled,
+    check_takes_logits,
     data_of,
     optimizer_of,
 )
@@ -172,7 +173,8 @@ class Distiller(keras.Model):
         Args:
             optimizer, metrics, options: As in Keras. A Keras 3 optimizer is converted to that of tf_keras
                 with the same settings.
-            loss: The task loss, a mean over the images; None means cross-entropy over the pixels that are not
+            loss: The task loss, a mean over the images, of labels (N, H, W) and logits of all classes, also
+                where the student ends in probabilities; None means cross-entropy over the pixels that are not
                 void.
             critic_optimizer: The optimizer of the critics of `holistic` terms, with one step per batch; None
                 means Adam(1e-4, beta_1=0, beta_2=0.9), as in WGAN-GP.
@@ -183,7 +185,8 @@ class Distiller(keras.Model):
                 the next, also after a resume; those at the end of training are lost.
 
         Raises:
-            ValueError: if `accumulate_steps` is not a whole number of at least 1; for a
+            ValueError: if `accumulate_steps` is not a whole number of at least 1; for a `loss` of Keras that
+                takes probabilities; for a
                 `critic_optimizer` without a critic; for `jit_compile=True` with a term that XLA cannot
                 compile: those with a schedule, and `cirkd` with queues. XLA reports at the first step what it
                 cannot compile in the student, such as the gradient of a nearest UpSampling2D.
@@ -192,6 +195,7 @@ class Distiller(keras.Model):
         if options.get("jit_compile"):
             _check_compilable(self.terms, self._balance)
         check_compiled(loss=loss, metrics=metrics)
+        check_takes_logits(loss)
         loss = SegmentationLoss(self.ignore_label) if loss is None else loss
         super().compile(optimizer=optimizer_of(optimizer), loss=loss, metrics=metrics, **options)
         with self.distribute_strategy.scope():
@@ -234,7 +238,8 @@ class Distiller(keras.Model):
         return self._log(parts, batch, student_outputs[LOGITS])
 
     def _read(self, data):
-        return read_batch(data, self.ignore_label, self._student_features.output_shape[LOGITS][-1])
+        classes = self._student_features.output_shape[LOGITS][-1]
+        return read_batch(data, self.ignore_label, classes, needs_masks=bool(self.task_weight))
 
     def _learn(self, batch, teacher_outputs, freezes_student=False):
         """Takes one step of the student; returns the losses and the student's outputs.
@@ -341,6 +346,11 @@ class Distiller(keras.Model):
         """Trains, as in Keras. Before the first step, adapters are initialized by least squares."""
         bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
         check_callbacks(bound.arguments.get("callbacks"))
+        if bound.arguments.get("class_weight") is not None:
+            raise ValueError(
+                "`class_weight` is for labels of whole images. Weigh the classes of pixels with "
+                "`compile(loss=SegmentationLoss(class_weights=…))`."
+            )
         for name in ("x", "validation_data"):
             if name in bound.arguments:
                 bound.arguments[name] = data_of(bound.arguments[name])

@@ -1,4 +1,4 @@
-"""Conversion of Keras 3 optimizers and data sets, and checks of other Keras 3 arguments."""
+"""Conversion of Keras 3 optimizers and data sets, and checks of other arguments of Keras."""
 
 import inspect
 from typing import Any
@@ -82,6 +82,25 @@ def check_compiled(**parts: Any) -> None:
                         f"tf_keras.{base.lower().replace('loss', 'losse')}s.{type(item).__name__}, or leave "
                         f"it out: the default is cross-entropy without void pixels."
                     )
+
+
+def check_takes_logits(loss: Any) -> None:
+    """Checks that no loss of Keras takes probabilities: the gradient of most logits would be 0.
+
+    Raises:
+        ValueError: with what to pass.
+    """
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    by_name = isinstance(loss, str) or loss in vars(keras.losses).values()
+    of_probabilities = by_name and "crossentropy" in name.replace("_", "").lower()
+    if isinstance(loss, keras.losses.Loss):
+        of_probabilities = loss.get_config().get("from_logits") is False
+    if of_probabilities:
+        raise ValueError(
+            f"The loss gets logits, and {name} takes probabilities. Leave `loss` out for cross-entropy "
+            f"without void pixels, or pass "
+            f"tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)."
+        )
 
 
 def check_callbacks(callbacks: Any) -> None:

@@ -107,7 +107,12 @@ def write_mask(path: Path, mask: np.ndarray, info: DatasetInfo) -> None:
         evaluation.write_mask(Path("labels.png"), source[0][1], info)
     """
     drawn = Image.fromarray(mask).convert("P")
-    drawn.putpalette(np.array(info.palette, np.uint8).tobytes())
+    # All 256 colors: with fewer Pillow stores labels in fewer bits, and void becomes a class.
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(info.palette)] = info.palette
+    if info.ignore_label >= len(info.palette):
+        palette[info.ignore_label] = 255
+    drawn.putpalette(palette.tobytes())
     write_atomically(path, drawn.save)
 
 
