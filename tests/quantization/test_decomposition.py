@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfsegkd import models, quantization
 from tfsegkd._keras import keras
@@ -145,3 +146,36 @@ def test_every_kind_of_layer_becomes_int8_in_one_piece(tmp_path):
     quantized.save(tmp_path / "network.h5")
     again = models.load(tmp_path / "network.h5")
     np.testing.assert_array_equal(again.predict(pixels, verbose=0), from_keras)
+
+
+@pytest.mark.parametrize("kind", ["UpSampling2D", "Resizing"])
+def test_an_interpolation_that_int8_lacks_is_refused(kind):
+    image = keras.Input((8, 12, 3))
+    more = {"UpSampling2D": {"size": 2}, "Resizing": {"height": 16, "width": 24}}[kind]
+    x = getattr(layers, kind)(interpolation="bicubic", name="larger", **more)(layers.Conv2D(2, 1)(image))
+    with pytest.raises(ValueError, match=r"'larger' .* no interpolation 'bicubic' in int8"):
+        decompose(keras.Model(image, x))
+
+
+def _of_mobilenet(x):
+    return tf.nn.relu6(x + 3) / 6
+
+
+_of_mobilenet.__name__ = "hard_sigmoid"
+
+
+def _another(x):
+    return tf.nn.relu6(2 * x)
+
+
+_another.__name__ = "relu6"
+
+
+def test_an_activation_is_what_it_computes_and_not_its_name():
+    image = keras.Input((4, 5, 3))
+    model = keras.Model(image, layers.Activation(_of_mobilenet)(layers.Conv2D(4, 1)(image)))
+    images = np.random.default_rng(0).uniform(-9, 9, (2, 4, 5, 3)).astype(np.float32)
+    np.testing.assert_allclose(rebuild(decompose(model))(images), model(images), atol=1e-5)
+    model = keras.Model(image, layers.Activation(_another, name="odd")(image))
+    with pytest.raises(ValueError, match=r"'odd' .* called 'relu6' and computes something else"):
+        decompose(model)

@@ -57,7 +57,7 @@ def test_what_cannot_be_trained_is_left_out():
         return None if name in "ab" else 0.5
 
     assert halve("abcd", rounds(60, 4), score) == ["c"]
-    with pytest.raises(FloatingPointError, match=r"None of 4 .* epoch 12"):
+    with pytest.raises(FloatingPointError, match=r"No candidate .* epoch 12"):
         halve("abcd", rounds(60, 4), lambda name, stop: None)
 
 

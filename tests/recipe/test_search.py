@@ -1,5 +1,6 @@
 """A search as a stage: what is trained when, what is kept, and how it goes on after a kill."""
 
+import dataclasses
 import functools
 import json
 from collections import namedtuple
@@ -55,6 +56,7 @@ def tiny(size):
 def world(monkeypatch, tmp_path):
     """Candidates of four sizes, whose trainings leave a network and a score; what was trained, in order."""
     trained = []
+    (tmp_path / "teacher.keras").touch()
     four = tuple(Candidate("unet(width=2)", size, (), {"macs": size[0]}, counted=True) for size in SIZES)
     scores = {32: 0.1, 40: 0.4, 48: 0.3, 56: 0.2}
 
@@ -242,6 +244,39 @@ def test_a_loss_that_became_nan_leaves_a_candidate_out(world, monkeypatch):
     assert stage().make(run).input_shape == (None, 48, 48, 3)
     failed = {one.candidate.size[0]: one.failed for one in read_found(run.directory).trained}
     assert failed == {32: "", 40: "the loss is NaN", 48: "", 56: ""}
+
+
+def test_where_the_last_candidate_fails_another_goes_on(world, monkeypatch):
+    _, run = world
+    well = searching._Making._trained
+
+    def train(self, candidate, until, *arguments):
+        if candidate.size == (40, 40) and until == SCHEDULE.epochs and not self._search.schedule.halve_at_nan:
+            raise FloatingPointError("the loss is NaN")
+        return well(self, candidate, until, *arguments)
+
+    monkeypatch.setattr(searching._Making, "_trained", train)
+    assert stage().make(run).input_shape == (None, 48, 48, 3)
+    assert {one.candidate.size[0] for one in read_found(run.directory).trained if one.failed} == {40}
+
+
+def test_failed_candidates_go_on_with_a_lower_rate(world, monkeypatch):
+    trained, run = world
+    well = searching._Making._trained
+
+    def train(self, candidate, until, *arguments):
+        if until == SCHEDULE.epochs and not self._search.schedule.halve_at_nan:
+            raise FloatingPointError("the loss is NaN")
+        return well(self, candidate, until, *arguments)
+
+    monkeypatch.setattr(searching._Making, "_trained", train)
+    for _ in range(2):
+        with pytest.raises(FloatingPointError, match="halve_at_nan=3"):
+            stage().make(run)
+    trained.clear()
+    later = dataclasses.replace(SCHEDULE, halve_at_nan=3)
+    assert dataclasses.replace(stage(), schedule=later).make(run).input_shape == (None, 40, 40, 3)
+    assert trained == [(40, SCHEDULE.epochs, True)]
 
 
 def test_the_plan_counts_the_slowest_to_the_end():

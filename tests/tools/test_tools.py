@@ -113,6 +113,8 @@ WRONG_FLAGS = {
     "a directory": (["--unlabelled=no/where"], ["neither a directory nor a data set. Correct the path."]),
     "an option of a network": (["--student=unet(width=0)"], ["width of model 'unet' must be"]),
     "no teacher yet": (["--stages=distill"], ["teacher.keras", "--stages"]),
+    "no teacher after a student": (["--stages=student_alone,distill"], ["teacher.keras", "--stages"]),
+    "nothing to export": (["--stages=student_alone,export"], ["student_qat.keras", "--stages"]),
 }
 
 

@@ -72,7 +72,7 @@ def main():
             "--output_stride does not apply to a bundle, which always contains smaller logits. Leave it out."
         )
     model = models.load(FLAGS.model)
-    if model.output_shape[-1] == 1:
+    if model.output_shape[-1] == 1 and not runtime.is_quantization_aware(model):
         # A class and its background, which have two names.
         model, _ = models.adopt(model)
     source = data.load(FLAGS.dataset, FLAGS.split, FLAGS.data_dir) if FLAGS.dataset else None

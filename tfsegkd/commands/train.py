@@ -15,7 +15,18 @@ from pathlib import Path
 import tensorflow as tf
 from absl import flags
 
-from tfsegkd import checks, data, distillation, export, grouping, losses, models, pruning, runtime
+from tfsegkd import (
+    checks,
+    data,
+    distillation,
+    export,
+    grouping,
+    losses,
+    models,
+    pruning,
+    quantization,
+    runtime,
+)
 from tfsegkd.commands import channel_flags, command_line
 from tfsegkd.commands.flag_names import in_flags
 from tfsegkd.quantization import QUANTIZERS, Precision
@@ -722,8 +733,12 @@ def rehearse(recipe, terms, info, size):
     teaches = rehearsed_teacher(recipe, info, size)
     # Other students may be those of an earlier run in the directory, and not of --student.
     is_known = bool(FLAGS.dense or {"student_alone", "distill"} & {*FLAGS.stages})
-    if teaches is not None and is_known and {"distill", "quantize"} & {*FLAGS.stages}:
+    if teaches is not None and is_known:
+        if "distill" not in FLAGS.stages and FLAGS.quantize != "qkd":
+            terms = [term for term in terms if term.at is None]  # others are ignored in quantization
         distillation.Distiller(teaches, student, terms)
+    if FLAGS.dense and "quantize" in FLAGS.stages:
+        quantization.quantize(grouping.as_dense(student))
     for stage in recipe.stages:
         if isinstance(stage, Prune) and is_known:
             stage.check_terms(student)
@@ -741,8 +756,15 @@ def rehearsed_teacher(recipe, info, size):
         if saved_teachers():
             return models.at_size(models.load(stage.model), size)
         return models.build(stage.model, info.num_classes, (*size, 3))
-    # At the student's size, although a cache may record larger images: the layers are the same.
-    teaches = dataclasses.replace(stage, size=None).load(info, size)
+    try:
+        # At the student's size, although a cache may record larger images: the layers are the same.
+        teaches = dataclasses.replace(stage, size=None).load(info, size)
+    except ValueError:
+        if not stage.size:
+            raise
+        # A network of its own size, which is recorded: its layers cannot be compared here.
+        stage.load(info, size)
+        return None
     if any(isinstance(stage, QKD) for stage in recipe.stages):
         QKD.check_teacher(teaches)
     return teaches

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from tfsegkd import data, export, models
+from tfsegkd import data, export, models, runtime
 from tfsegkd.atomic import write_json
 from tfsegkd.commands import command_line
 from tfsegkd.runtime import arm
@@ -43,6 +43,8 @@ def main():
     model = models.load(FLAGS.model)
     if FLAGS.arm:
         arm.check()  # before what takes minutes
+    if model.output_shape[-1] == 1 and runtime.Network(FLAGS.file).num_classes == 2:
+        model, _ = models.adopt(model)  # as the export does
     report = export.verify(FLAGS.file, model, source)
     print(report)
     content = json.loads(report.to_json())

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfsegkd._keras import keras
 from tfsegkd.graph import geometry
@@ -339,16 +340,27 @@ def _by_interpolation(layer):
     return Scale.SAME if layer.interpolation == "nearest" else Scale.POOLED
 
 
+def _resized(layer, x, weights, build):
+    if layer.interpolation not in ("nearest", "bilinear"):
+        raise NotDecomposable(
+            f"TFLite has no interpolation {layer.interpolation!r} in int8. Use 'bilinear' or 'nearest'."
+        )
+
+
 def _repeated_pixels(layer, x, weights, build):
     """The delegate enlarges int8 images bilinearly only."""
     if layer.interpolation != "nearest":
-        return None
+        return _resized(layer, x, weights, build)
     return build.add(RepeatPixels(layer.size, name=layer.name), x)
 
 
 def twin(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
     """A layer of the same configuration but for `changes`; its weights are its own."""
-    return type(layer).from_config({**layer.get_config(), **changes})
+    other = type(layer).from_config({**layer.get_config(), **changes})
+    if callable(getattr(layer, "activation", None)) and "activation" not in changes:
+        # A configuration has the name only, and another function may have it, too.
+        other.activation = layer.activation
+    return other
 
 
 def affine(build, x, scale, offset, name: str, trainable: bool = False):
@@ -395,6 +407,15 @@ _ACTIVATIONS = {
     "hard_sigmoid": _hard_sigmoid,
     "hard_swish": _hard_swish,
 }
+# What they compute, because libraries have other functions of the same names.
+_COMPUTED = {
+    "relu": tf.nn.relu,
+    "relu6": tf.nn.relu6,
+    "swish": tf.nn.silu,
+    "silu": tf.nn.silu,
+    "hard_sigmoid": keras.activations.hard_sigmoid,
+    "hard_swish": lambda x: x * tf.nn.relu6(x + 3) / 6,
+}
 # TFLite has these as they are.
 _PLAIN = ("linear", "sigmoid", "tanh", "softmax")
 
@@ -412,7 +433,19 @@ def _decomposed_activation(layer, x, weights, build):
         raise NotDecomposable(
             f"TFLite has no {name!r} in int8. Replace it by one of {sorted((*_ACTIVATIONS, *_PLAIN))}."
         )
+    if name == "hard_sigmoid" and _computes(layer.activation, lambda x: tf.nn.relu6(x + 3) / 6):
+        return _hard_sigmoid(build, x, layer.name, slope=1 / 6)
+    if not _computes(layer.activation, _COMPUTED[name]):
+        raise NotDecomposable(
+            f"Its activation is called {name!r} and computes something else than TensorFlow's. Use one of "
+            f"{sorted((*_ACTIVATIONS, *_PLAIN))} of tf_keras."
+        )
     return _ACTIVATIONS[name](build, x, layer.name)
+
+
+def _computes(function, expected):
+    values = tf.linspace(-8.0, 8.0, 65)
+    return np.allclose(function(values), expected(values), atol=1e-5)
 
 
 def _without_activation(layer, x, weights, build):
@@ -724,7 +757,7 @@ enter(
     LayerSpec(scale=_by_interpolation, decompose=_repeated_pixels, keeps_mean=True, keras3=True, **_ENLARGED),
     layers.UpSampling2D,
 )
-enter(LayerSpec(scale=_by_interpolation, opened=True, **_ENLARGED), layers.Resizing)
+enter(LayerSpec(scale=_by_interpolation, decompose=_resized, opened=True, **_ENLARGED), layers.Resizing)
 enter(LayerSpec(scale=Scale.SAME, keeps_mean=True, **_ENLARGED), RepeatPixels)
 enter(LayerSpec(_flatten, scale=Scale.SAME, keras3=True), layers.Flatten)
 enter(LayerSpec(_reshape, scale=Scale.SAME, keras3=True), layers.Reshape)

@@ -15,11 +15,13 @@ from tfsegkd.recipe.stages import (
     GROUPED,
     PREFLIGHT,
     PRUNED,
+    Reads,
     Rehearsal,
     Run,
     cache_key,
     check_task,
     initialize,
+    teacher_of,
     without_masks,
 )
 from tfsegkd.recipe.training import Schedule, train
@@ -89,6 +91,11 @@ class Group:
         gradual = self._gradual(dense)
         if teacher is not None:
             Distiller(teacher, gradual, parse_terms(self.distill))
+
+    @property
+    def reads(self) -> Reads:
+        student = () if self.model else ((PRUNED, *DENSE_STUDENTS),)
+        return (*student, *teacher_of(parse_terms(self.distill)))
 
     def settings(self) -> dict:
         return cache_key(self)

@@ -85,8 +85,8 @@ def halve(
         )
         if not order:
             raise FloatingPointError(
-                f"None of {len(left)} candidates could be trained to epoch {one.until}: the loss of each "
-                f"became NaN or infinite. Lower the `learning_rate`."
+                f"No candidate could be trained to epoch {one.until}: each loss became NaN or infinite. "
+                f"Repeat with `halve_at_nan=3`, or use a lower `learning_rate` in another `output_dir`."
             )
         left = [left[index] for index in order]
     return left

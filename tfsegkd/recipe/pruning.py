@@ -29,6 +29,7 @@ from tfsegkd.pruning.importance import BY_LABELS
 from tfsegkd.recipe.stages import (
     DENSE_STUDENTS,
     PRUNED,
+    Reads,
     Rehearsal,
     Run,
     check_task,
@@ -112,6 +113,8 @@ class Prune:
         """Raises ValueError if the importance scores need labels that the training images lack."""
         if data.train.labelled or self.target.startswith(_SPARSITY):
             return
+        if not self._chooses and parse_target(self.target)[1] == 1:  # nothing is removed
+            return
         if self.importance in (*BY_LABELS, COST_COMPLEXITY):
             free = [name for name in IMPORTANCES if name not in BY_LABELS]
             raise ValueError(
@@ -123,6 +126,10 @@ class Prune:
         """Raises ValueError if the terms do not fit the network that will be pruned."""
         if self.distill:
             Distiller(models.at_size(dense, dense.input_shape[1:3]), dense, parse_terms(self.distill))
+
+    @property
+    def reads(self) -> Reads:
+        return (DENSE_STUDENTS,)
 
     def settings(self) -> dict:
         table = self.latency_table and fingerprint(self.latency_table)

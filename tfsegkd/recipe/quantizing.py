@@ -11,7 +11,16 @@ from tfsegkd.distillation import Teacher as LoadedTeacher
 from tfsegkd.grouping import as_dense, regroup, written_dense
 from tfsegkd.pruning import KeepZeros
 from tfsegkd.quantization import FreezeBatchNorm, FreezeRanges, Precision, quantize
-from tfsegkd.recipe.stages import STUDENTS, Rehearsal, Run, cache_key, check_task, without_masks
+from tfsegkd.recipe.stages import (
+    STUDENTS,
+    Reads,
+    Rehearsal,
+    Run,
+    cache_key,
+    check_task,
+    teacher_of,
+    without_masks,
+)
 from tfsegkd.recipe.training import Recorded, Schedule, train
 
 _CALIBRATION_BATCHES = 8
@@ -26,6 +35,10 @@ class QuantizedStudent:
 
     name = "student_qat"
     artefact = "student_qat.keras"
+
+    @property
+    def reads(self) -> Reads:
+        return (STUDENTS, *teacher_of(on_logits(self.distill)))
 
     def make(self, run: Run) -> keras.Model:
         run = without_masks(run, self.task_weight)

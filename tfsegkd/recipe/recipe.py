@@ -43,6 +43,7 @@ from tfsegkd.recipe.stages import (
     StudentAlone,
     Teacher,
     TrainedStudent,
+    missing,
 )
 from tfsegkd.recipe.state import State, progress_directory
 from tfsegkd.recipe.strategy import Workers, open_workers
@@ -150,13 +151,14 @@ class Recipe:
                 stage.check_data(data)
         pretrained = next((stage for stage in self.stages if isinstance(stage, PretrainedTeacher)), None)
         artefacts = [stage.artefact for stage in self.stages]
-        if self.search is None:
-            return Run(directory, data, pretrained, workers=self.workers, artefacts=artefacts)
-        if data.crop_size is not None:
+        if self.search and data.crop_size is not None:
             raise ValueError(
                 f"A search chooses the size of the input, which crops would not follow. Received: crop_size="
                 f"{tuple(data.crop_size)}. Leave it out."
             )
+        self._check_complete(directory)
+        if self.search is None:
+            return Run(directory, data, pretrained, workers=self.workers, artefacts=artefacts)
         held_out = None
         if self.search.max_drop is not None:
             train, held_out = self.search.hold_out(data.train)
@@ -170,6 +172,20 @@ class Recipe:
             held_out=held_out,
             artefacts=artefacts,
         )
+
+    def _check_complete(self, directory: Path) -> None:
+        """Raises FileNotFoundError if a stage would find no network to read, before anything is trained."""
+        made: set[str | None] = set()
+        for stage in self.stages:
+            # A finished stage may be reused, and its networks deleted.
+            done = stage.artefact and (directory / stage.artefact).exists()
+            for files in () if done else getattr(stage, "reads", ()):
+                if not made & {*files} and not any((directory / file).exists() for file in files):
+                    raise missing(files, directory)
+            # An external teacher has no file.
+            made.add(Teacher.artefact if isinstance(stage, PretrainedTeacher) else stage.artefact)
+        if self.export and Quantize.artefact not in made and not (directory / Quantize.artefact).exists():
+            raise missing([Quantize.artefact], directory)
 
     @renamed_arguments(frames="data")
     def run(self, output_dir: str | Path, data: TrainingData, flags: dict | None = None) -> dict:
@@ -323,7 +339,10 @@ class Recipe:
 
     def _export(self, run: Run, rows: list[dict]) -> dict:
         print("export:", flush=True)
-        model, info = models.load(run.find(Quantize.artefact)), run.data.val.info
+        quantized, info = run.find(Quantize.artefact), run.data.val.info
+        if Quantize.artefact not in run.artefacts:  # it is of an earlier run, maybe of another student
+            run.check_read(State(run.directory).read(Quantize.name), quantized)
+        model = models.load(quantized)
         files = {
             name: export.export_tflite(
                 model,

@@ -27,7 +27,17 @@ from tfsegkd.recipe.search_result import (
     read_found,
     set_aside,
 )
-from tfsegkd.recipe.stages import PREFLIGHT, Distill, Rehearsal, Run, cache_key, check_task, fingerprint
+from tfsegkd.recipe.stages import (
+    PREFLIGHT,
+    Distill,
+    Reads,
+    Rehearsal,
+    Run,
+    cache_key,
+    check_task,
+    fingerprint,
+    teacher_of,
+)
 from tfsegkd.recipe.state import progress_directory
 from tfsegkd.recipe.statistics import rank_correlation
 from tfsegkd.recipe.training import Schedule
@@ -103,6 +113,10 @@ class Search:
             )
         if self.max_drop is not None:
             checks.in_range(self.max_drop, 0.0, 100.0, "max_drop")
+
+    @property
+    def reads(self) -> Reads:
+        return teacher_of(parse_terms(self.distill))
 
     def settings(self) -> dict:
         settings = {**cache_key(self), "budget": str(self.budget)}
@@ -185,10 +199,10 @@ class _Making:
             self._begin(in_subprocess(partial(candidates, self._search, self._run)))
             begun.mkdir(parents=True, exist_ok=True)
         trained = [Trained.from_json(row) for row in self._content["trained"]]
+        self._allow_failed(trained)
         planned = rounds(self._search.schedule.epochs, len(trained), self._search.halving)
         self._run.note(_told(self._search, self._content, trained))
-        left = [one for one in trained if not one.over_budget]
-        finished = halve(left, planned, lambda one, stop: self._score(trained, one, stop, planned))
+        left, finished = self._finish(trained, planned)
         chosen = finished[0]
         self._content |= {"chosen": str(chosen.candidate), "why": self._why(chosen, trained, planned)}
         if not self._search.halving and len(left) == len(trained):
@@ -197,6 +211,29 @@ class _Making:
         print(f"  {self._content['why']}", flush=True)
         self._keep_logs(chosen)
         return models.load(self._network(chosen))
+
+    def _finish(
+        self, trained: Sequence[Trained], planned: Sequence[Round]
+    ) -> tuple[list[Trained], list[Trained]]:
+        """Returns the candidates that could be chosen, and those trained to the end, best first.
+
+        Where the training of the last one fails, the search goes on with the others.
+        """
+        while True:
+            left = [one for one in trained if not (one.over_budget or one.failed)]
+            try:
+                return left, halve(left, planned, lambda one, stop: self._score(trained, one, stop, planned))
+            except FloatingPointError:
+                if not any(not (one.over_budget or one.failed) for one in trained):
+                    raise
+
+    def _allow_failed(self, trained: Sequence[Trained]) -> None:
+        """Lets failed candidates go on where their learning rate may now be halved more often."""
+        allowed = self._search.schedule.halve_at_nan
+        if allowed > self._content.get("halve_at_nan", 0):
+            for one in trained:
+                one.failed = ""
+        self._content["halve_at_nan"] = allowed
 
     def _begin(self, found: Candidates) -> None:
         self._content = {**_summary(self._search, found), "held_out_images": len(self._held_out)}

@@ -35,6 +35,10 @@ from tfsegkd.recipe.report import describe_members
 from tfsegkd.recipe.state import Read, State, progress_directory
 from tfsegkd.recipe.strategy import Workers, open_workers
 from tfsegkd.recipe.training import Recorded, Schedule, TrainingData, train
+from tfsegkd.runtime import is_quantization_aware
+
+# What a stage reads: of each group the first file that exists.
+Reads = tuple[tuple[str, ...], ...]
 
 PREFLIGHT = ("refuse", "warn", "off")
 # The file of tfsegkd.recipe.pruning.
@@ -113,10 +117,7 @@ class Run:
             if (self.directory / file).exists():
                 self.read[files] = file, fingerprint(str(self.directory / file))
                 return self.directory / file
-        raise FileNotFoundError(
-            f"None of {list(files)} is in {str(self.directory)!r}, and a later stage needs it. Add the stage "
-            f"that makes it to `stages`, or use the `output_dir` of the run that has it."
-        )
+        raise missing(files, self.directory)
 
     def check_read(self, read: Read, artefact: Path) -> None:
         """Checks that a finished stage would read the same networks now, as far as they still exist.
@@ -513,6 +514,10 @@ class Distill:
         checks.one_of(self.preflight, PREFLIGHT, "preflight")
         check_task(parse_terms(self.distill), self.task_weight, self.balanced_terms)
 
+    @property
+    def reads(self) -> Reads:
+        return teacher_of(parse_terms(self.distill))
+
     def settings(self) -> dict:
         return cache_key(self)
 
@@ -550,6 +555,19 @@ class Distill:
         return models.at_size(student, data.size)
 
 
+def missing(files: Sequence[str], directory: Path) -> FileNotFoundError:
+    """The error of a stage that finds none of the files that it reads."""
+    return FileNotFoundError(
+        f"None of {list(files)} is in {str(directory)!r}, and a later stage needs it. Add the stage that "
+        f"makes it to `stages`, or use the `output_dir` of the run that has it."
+    )
+
+
+def teacher_of(terms: Sequence[Term]) -> Reads:
+    """What a stage reads for its terms: the teacher, or nothing."""
+    return ((Teacher.artefact,),) if terms else ()
+
+
 # The student's files, the latest stage first; each stage uses the first that exists.
 STUDENTS = (GROUPED, PRUNED, Distill.artefact, StudentAlone.artefact)
 DENSE_STUDENTS = STUDENTS[2:]
@@ -582,8 +600,10 @@ class TrainedStudent:
         Raises:
             ValueError: if it has another number of classes than `info`.
         """
-        student = models.at_size(models.load(self.path), size)
-        classes = info.num_classes
+        student, classes = models.load(self.path), info.num_classes
+        if (student.output_shape[-1], classes) == (1, 2) and not is_quantization_aware(student):
+            student, _ = models.adopt(student)
+        student = models.at_size(student, size)
         if student.output_shape[-1] != classes:
             raise ValueError(
                 f"The network in {self.path!r} predicts {student.output_shape[-1]} classes, the data set "
