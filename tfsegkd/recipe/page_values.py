@@ -257,7 +257,8 @@ def _part(whole: Any, name: Any) -> Any:
     if isinstance(whole, _Method):
         return whole.study.row(whole.name, name)
     if isinstance(whole, Mapping | list):
-        found = whole[name]
+        # The keys of JSON are strings, of which those of numbers need no quotes.
+        found = whole[str(name) if isinstance(whole, Mapping) else name]
         return _opened("", found) if isinstance(found, Mapping) else found
     raise LookupError(f"{_short(whole)} has no {name!r}")
 
@@ -399,7 +400,7 @@ _FUNCTIONS: dict[str, Callable] = {
     "count": len,
     "smallest": _called(min),
     "largest": _called(max),
-    "column": lambda rows, *keys: [functools.reduce(operator.getitem, keys, row) for row in rows],
+    "column": lambda rows, *keys: [functools.reduce(_part, keys, row) for row in rows],
     "where": lambda rows, key, value: [row for row in rows if row.get(key) == value],
     "total": sum,
 }
