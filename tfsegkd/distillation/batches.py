@@ -82,7 +82,7 @@ def _weights_of_images(weights) -> tf.Tensor:
     if shape.rank not in (1, None):
         raise ValueError(
             f"Sample weights must be one for each image, (N,). Received: shape {tuple(shape)}. Weigh classes "
-            f"with `compile(loss=SegmentationLoss(class_weights=…))`; give others the void label."
+            f"with `compile(loss=SegmentationLoss(class_weights=…))`, and leave pixels out as void."
         )
     return weights
 

@@ -186,10 +186,10 @@ class Distiller(keras.Model):
 
         Raises:
             ValueError: if `accumulate_steps` is not a whole number of at least 1; for a `loss` of Keras that
-                takes probabilities; for a
-                `critic_optimizer` without a critic; for `jit_compile=True` with a term that XLA cannot
-                compile: those with a schedule, and `cirkd` with queues. XLA reports at the first step what it
-                cannot compile in the student, such as the gradient of a nearest UpSampling2D.
+                takes probabilities; for a `critic_optimizer` without a critic; for `jit_compile=True` with a
+                term that XLA cannot compile: those with a schedule, and `cirkd` with queues. XLA reports at
+                the first step what it cannot compile in the student, such as the gradient of a nearest
+                UpSampling2D.
         """
         checks.whole(accumulate_steps, 1, "accumulate_steps")
         if options.get("jit_compile"):

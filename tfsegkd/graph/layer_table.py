@@ -357,9 +357,10 @@ def _repeated_pixels(layer, x, weights, build):
 def twin(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
     """A layer of the same configuration but for `changes`; its weights are its own."""
     other = type(layer).from_config({**layer.get_config(), **changes})
-    if callable(getattr(layer, "activation", None)) and "activation" not in changes:
+    function = getattr(layer, "activation", None)
+    if function and not isinstance(function, layers.Layer) and "activation" not in changes:
         # A configuration has the name only, and another function may have it, too.
-        other.activation = layer.activation
+        other.activation = function
     return other
 
 
