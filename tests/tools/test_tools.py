@@ -79,10 +79,6 @@ WRONG_FLAGS = {
     "missing teacher": (["--teacher=gone.keras"], ["gone.keras"]),
     "unknown stage": (["--stages=teacher,destill"], ["--stages", "'destill'", "distill"]),
     "unknown layer": (["--distill=attention@stage4:stage7"], ["'stage7' not found in student", "stage4"]),
-    "unknown layer in fine-tuning": (
-        ["--stages=teacher,student_alone,quantize", "--distill=attention@stage4:stage7"],
-        ["'stage7' not found in student"],
-    ),
     "unknown layer in pruning": (
         ["--stages=student_alone,prune", "--prune_distill=hint@stage4:stage7"],
         ["'stage7' not found in student"],
