@@ -53,6 +53,7 @@ from tfsegkd.recipe import (
     plan,
 )
 from tfsegkd.recipe.budget import KINDS
+from tfsegkd.recipe.quantizing import on_logits
 from tfsegkd.runtime.in_subprocess import in_subprocess
 
 WEIGHT_BITS = ("8", "4", "2")
@@ -735,7 +736,7 @@ def rehearse(recipe, terms, info, size):
     is_known = bool(FLAGS.dense or {"student_alone", "distill"} & {*FLAGS.stages})
     if teaches is not None and is_known:
         if "distill" not in FLAGS.stages and FLAGS.quantize != "qkd":
-            terms = [term for term in terms if term.at is None]  # others are ignored in quantization
+            terms = on_logits(FLAGS.distill)  # others are ignored in quantization
         distillation.Distiller(teaches, student, terms)
     if FLAGS.dense and "quantize" in FLAGS.stages:
         quantization.quantize(grouping.as_dense(student))

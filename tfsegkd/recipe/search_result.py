@@ -50,6 +50,11 @@ class Trained:
         """The last score; None if there is none."""
         return self.scores[max(self.scores)] if self.scores else None
 
+    @property
+    def may_be_chosen(self) -> bool:
+        """Whether its training has not failed, and its finished file is not known to be over the budget."""
+        return not (self.failed or self.over_budget)
+
     def to_json(self) -> dict:
         return {
             "network": self.candidate.network,
@@ -179,7 +184,7 @@ def finish(budget: Budget, max_drop: float | None, run: Run, rows: Sequence[Mapp
 def another_is_due(content: Mapping) -> bool:
     """Whether the finished file is over the budget of a search, and another candidate is left to try."""
     return _is_over(content) and any(
-        not one.failed and not one.over_budget and str(one.candidate) != content["chosen"]
+        one.may_be_chosen and str(one.candidate) != content["chosen"]
         for one in map(Trained.from_json, content["trained"])
     )
 

@@ -220,11 +220,11 @@ class _Making:
         Where the training of the last one fails, the search goes on with the others.
         """
         while True:
-            left = [one for one in trained if not (one.over_budget or one.failed)]
+            left = [one for one in trained if one.may_be_chosen]
             try:
                 return left, halve(left, planned, lambda one, stop: self._score(trained, one, stop, planned))
             except FloatingPointError:
-                if not any(not (one.over_budget or one.failed) for one in trained):
+                if not any(one.may_be_chosen for one in trained):
                     raise
 
     def _allow_failed(self, trained: Sequence[Trained]) -> None:
